@@ -1,0 +1,1 @@
+"""Port TensorFlow vision weights to PyTorch, and prove that the port is right."""

@@ -1,0 +1,1 @@
+"""Reads the containers that TensorFlow weights are kept in."""

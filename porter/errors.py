@@ -1,0 +1,83 @@
+"""The one error hierarchy. Every refusal is a `PorterError` with a stable code and one line of text."""
+
+from __future__ import annotations
+
+import os
+
+_LONGEST_NAME = 200
+
+
+class PorterError(Exception):
+    """A refusal that a person can act on.
+
+    Attributes:
+        code: Stable identifier such as ``"bundle/bad-checksum"``; safe to match on in scripts.
+        file: The file the problem is in, or None.
+        tensor: The variable or tensor the problem is about, or None.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        problem: str,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        tensor: str | None = None,
+        expected: object = None,
+        found: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.code = code
+        self.file = None if file is None else os.fspath(file)
+        self.tensor = tensor
+        super().__init__(_one_line(self.file, tensor, problem, expected, found, hint))
+
+
+class CheckpointError(PorterError):
+    """The source cannot be read as what it claims to be."""
+
+
+class TableError(PorterError):
+    """A mapping table is malformed or contradicts itself."""
+
+
+class PlanError(PorterError):
+    """The checkpoint and the table do not close: something is missing, left over or ambiguous."""
+
+
+class OutputError(PorterError):
+    """The output cannot be written, or a written file cannot be loaded back."""
+
+
+class ParityError(PorterError):
+    """A parity check could not be carried out (a failed check is a result, not an error)."""
+
+
+class MissingDependencyError(PorterError):
+    """An optional package is needed and not installed."""
+
+
+def printable(text: str) -> str:
+    """Return `text` safe for one terminal line: control characters escaped, long names shortened."""
+    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(clean) <= _LONGEST_NAME:
+        return clean
+    return f"{clean[: _LONGEST_NAME - 20]}... ({len(clean)} characters)"
+
+
+def _one_line(
+    file: str | None,
+    tensor: str | None,
+    problem: str,
+    expected: object,
+    found: object,
+    hint: str | None,
+) -> str:
+    text = printable(file) + ": " if file else ""
+    text += f"tensor {printable(tensor)!r}: " if tensor is not None else ""
+    text += problem
+    if expected is not None:
+        text += f"; expected {expected}"
+    if found is not None:
+        text += f"; found {found}" if expected is None else f", found {found}"
+    return f"{text}. {hint}" if hint else text

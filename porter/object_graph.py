@@ -1,0 +1,137 @@
+"""The graph of tracked objects that TensorFlow stores with a checkpoint, walked by object path."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An optimizer's per-variable state, e.g. momentum, or the moving average of the variable itself."""
+
+    name: str
+    original: int
+    variable: int
+
+
+@dataclass(slots=True)
+class Node:
+    """One tracked object.
+
+    Attributes:
+        children: Edge name to node index.
+        key: Checkpoint key of the variable this object holds, or None.
+        full_name: The variable's TensorFlow name when it was saved (``"conv2d/kernel"``), or "".
+        slots: Slot variables, present on optimizer nodes only.
+    """
+
+    children: dict[str, int] = field(default_factory=dict)
+    key: str | None = None
+    full_name: str = ""
+    slots: tuple[Slot, ...] = ()
+
+
+class ObjectGraph:
+    """Tracked objects by index; node 0 is the root. Cycles and shared children are normal.
+
+    Attributes:
+        nodes: Every object.
+        stored: True when the graph was read from the checkpoint, False when made from variable names.
+    """
+
+    def __init__(self, nodes: list[Node], *, stored: bool) -> None:
+        self.nodes = nodes
+        self.stored = stored
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> ObjectGraph:
+        """Build a tree from slash-separated variable names (TF1 and name-based checkpoints)."""
+        nodes = [Node()]
+        for name in names:
+            index = 0
+            for part in name.split("/"):
+                child = nodes[index].children.get(part)
+                if child is None:
+                    child = len(nodes)
+                    nodes[index].children[part] = child
+                    nodes.append(Node())
+                index = child
+            nodes[index].key = name
+            nodes[index].full_name = name
+        return cls(nodes, stored=False)
+
+    def resolve(self, path: str, start: int = 0) -> int | None:
+        """Follow `path` (edge names joined by ``/``) from node `start`; None where an edge is missing."""
+        index = start
+        for part in path.split("/") if path else ():
+            child = self.nodes[index].children.get(part)
+            if child is None:
+                return None
+            index = child
+        return index
+
+    @cached_property
+    def paths(self) -> tuple[str | None, ...]:
+        """The shortest path of each node from the root, breadth first; None where unreachable.
+
+        Slot variables are reachable through their optimizer only, so theirs is None.
+        """
+        found: list[str | None] = [None] * len(self.nodes)
+        found[0] = ""
+        queue = deque([0])
+        while queue:
+            index = queue.popleft()
+            prefix = found[index]
+            for name, child in self.nodes[index].children.items():
+                if found[child] is None:
+                    found[child] = f"{prefix}/{name}" if prefix else name
+                    queue.append(child)
+        return tuple(found)
+
+    @cached_property
+    def node_of_key(self) -> Mapping[str, int]:
+        """Checkpoint key to the node that holds the variable."""
+        return {node.key: index for index, node in enumerate(self.nodes) if node.key is not None}
+
+    @cached_property
+    def _parents(self) -> list[list[tuple[int, str]]]:
+        parents: list[list[tuple[int, str]]] = [[] for _ in self.nodes]
+        for index, node in enumerate(self.nodes):
+            for name, child in node.children.items():
+                parents[child].append((index, name))
+        return parents
+
+    def aliases(self, node: int) -> list[str]:
+        """Every path of `node` that is a shortest path of a parent plus one edge, shortest first."""
+        found = []
+        for parent, name in self._parents[node]:
+            prefix = self.paths[parent]
+            if prefix is not None:
+                found.append(f"{prefix}/{name}" if prefix else name)
+        return sorted(found, key=lambda path: (path.count("/"), path))
+
+    def reachable(self, start: int, *, avoid: frozenset[int] = frozenset()) -> Iterator[int]:
+        """Yield every node that can be reached from `start` without entering a node of `avoid`."""
+        seen = {start, *avoid}
+        queue = deque([start])
+        while queue:
+            index = queue.popleft()
+            yield index
+            for child in self.nodes[index].children.values():
+                if child not in seen:
+                    seen.add(child)
+                    queue.append(child)
+
+    @cached_property
+    def slots(self) -> Mapping[str, tuple[str, str]]:
+        """Key of each slot variable to (key of the variable it belongs to, slot name)."""
+        found = {}
+        for node in self.nodes:
+            for slot in node.slots:
+                key, original = self.nodes[slot.variable].key, self.nodes[slot.original].key
+                if key is not None and original is not None:
+                    found[key] = (original, slot.name)
+        return found
