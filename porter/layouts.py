@@ -1,4 +1,4 @@
-"""Layout changes written as patterns, ``"h w i o -> o i h w"``: parsed once, invertible, applied to arrays."""
+"""Layout changes as patterns, ``"h w i o -> o i h w"``: parsed once, invertible, applied to arrays."""
 
 from __future__ import annotations
 

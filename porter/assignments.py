@@ -1,0 +1,57 @@
+"""One target tensor and the stored variables it is made of: what a plan hands to the writer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from porter.layouts import Layout
+from porter.tensors import TensorSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stored variable on its way into a target tensor.
+
+    Attributes:
+        key: Checkpoint key whose bytes are read (the moving average's own key where one was chosen).
+        path: Object path of the variable, for people.
+        spec: Shape and dtype of the stored variable.
+        layout: Axis order in the checkpoint to axis order in the target.
+    """
+
+    key: str
+    path: str
+    spec: TensorSpec
+    layout: Layout
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of this part after the layout change."""
+        return self.layout.target_shape(self.spec.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Everything that goes into one target tensor.
+
+    Attributes:
+        target: Name in the PyTorch state dict.
+        shape: Shape in the PyTorch state dict.
+        parts: Stored variables, concatenated along axis 0 of the target. Empty for a constant.
+        constant: The value of an int64 scalar that TensorFlow has no counterpart for, or None.
+        offset: Added to every value; non-zero only where the two sides use a different BN epsilon.
+        is_variance: True where a negative value is a fault.
+    """
+
+    target: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...] = ()
+    constant: int | None = None
+    offset: float = 0.0
+    is_variance: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the target tensor."""
+        return math.prod(self.shape)
