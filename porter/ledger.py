@@ -1,0 +1,126 @@
+"""Where every source variable ended up: each one in exactly one bucket, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from porter.object_graph import ObjectGraph
+from porter.tensors import Checkpoint
+
+
+class Bucket(Enum):
+    """What became of a source variable."""
+
+    MAPPED = "mapped"
+    EMA_TWIN = "EMA twin"
+    OPTIMIZER = "optimizer"
+    BOOKKEEPING = "bookkeeping"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One source variable.
+
+    Attributes:
+        key: Checkpoint key.
+        path: Its shortest object path, or the key where it has none.
+        bucket: What became of it.
+        reason: The target's name, or why it has none.
+    """
+
+    key: str
+    path: str
+    bucket: Bucket
+    reason: str
+
+
+# Slot names of the moving average of the variable itself: Model Garden's optimizer wrapper, TF1's tf.train.
+_AVERAGES = ("average", "ExponentialMovingAverage")
+# tf.compat.v1.train optimizers store a slot as <variable>/<name>[_N].
+_TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LARSOptimizer")
+_OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
+_COUNTERS = ("save_counter", "global_step", "step", "epoch", "iterations", "_CHECKPOINTABLE_OBJECT_GRAPH")
+
+
+def moving_averages(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the key of each variable's exponential moving average, by the variable's own key."""
+    graph = checkpoint.graph
+    found = {original: key for key, (original, slot) in graph.slots.items() if slot in _AVERAGES}
+    for node in graph.nodes:
+        child = node.children.get(_AVERAGES[1])
+        if node.key is not None and child is not None and (key := graph.nodes[child].key) is not None:
+            found[node.key] = key
+    return found
+
+
+def write_ledger(
+    checkpoint: Checkpoint,
+    mapped: Mapping[str, str],
+    averages: Mapping[str, str],
+    refusals: Mapping[str, str],
+) -> tuple[LedgerLine, ...]:
+    """Put every variable of the checkpoint in one bucket.
+
+    Args:
+        checkpoint: The source.
+        mapped: Target name by the key of the raw variable.
+        averages: Key of the moving average by the key of the raw variable.
+        refusals: Reason by key, for variables that were considered and turned down.
+    """
+    graph = checkpoint.graph
+    twins = {average: raw for raw, average in averages.items() if raw in mapped}
+    optimizer = frozenset(_optimizer_nodes(graph))
+    lines = []
+    for key in checkpoint.specs:
+        node = graph.node_of_key.get(key)
+        path = (None if node is None else graph.paths[node]) or key
+        if key in mapped:
+            bucket, reason = Bucket.MAPPED, mapped[key]
+        elif key in twins:
+            bucket, reason = Bucket.EMA_TWIN, f"moving average of {mapped[twins[key]]}"
+        elif (slot := _slot(graph, key, node)) is not None:
+            bucket, reason = Bucket.OPTIMIZER, slot
+        elif node in optimizer:
+            bucket, reason = Bucket.OPTIMIZER, "state of the optimizer"
+        elif (purpose := _purpose(path)) is not None:
+            bucket, reason = Bucket.BOOKKEEPING, purpose
+        else:
+            bucket, reason = Bucket.REFUSED, refusals.get(key, "no rule of the table takes it")
+        lines.append(LedgerLine(key, path, bucket, reason))
+    return tuple(lines)
+
+
+def _slot(graph: ObjectGraph, key: str, node: int | None) -> str | None:
+    if key in graph.slots:
+        original, name = graph.slots[key]
+        return f"slot {name!r} of {original}"
+    if graph.stored or node is None:
+        return None
+    parent, _, name = key.rpartition("/")
+    if parent in graph.node_of_key and name.rstrip("_0123456789") in _TF1_SLOTS:
+        return f"slot {name!r} of {parent}"
+    return None
+
+
+def _optimizer_nodes(graph: ObjectGraph) -> Iterator[int]:
+    """Yield every node below an optimizer that is not also part of a model."""
+    roots: set[int] = set()
+    for node in graph.nodes:
+        roots.update(child for name, child in node.children.items() if name in _OPTIMIZER_EDGES)
+    outside = set(graph.reachable(0, avoid=frozenset(roots))) if roots else set()
+    for root in roots:
+        yield from (node for node in graph.reachable(root) if node not in outside)
+
+
+def _purpose(path: str) -> str | None:
+    leaf = path.rpartition("/")[2]
+    if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
+        return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
+    if "keras_api/metrics" in path:
+        return "a training metric"
+    if "/.ATTRIBUTES/" in path and not path.endswith("VARIABLE_VALUE"):
+        return "configuration of a Python object"
+    return None

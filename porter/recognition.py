@@ -1,0 +1,201 @@
+"""Which network is in a checkpoint, and where: decided by names and shapes, never by a file's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+from porter.errors import PlanError
+from porter.object_graph import ObjectGraph
+from porter.tables import Dim, Entry, Tables, Variant
+from porter.tensors import Checkpoint
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A variant whose every rule found its variable.
+
+    Attributes:
+        variant: The network.
+        nodes: Object graph node of each part that is there.
+        keys: Checkpoint key of each entry, by target name.
+        lengths: Lengths that the checkpoint decided, by name.
+    """
+
+    variant: Variant
+    nodes: Mapping[str, int]
+    keys: Mapping[str, str]
+    lengths: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Why a variant does not fit, at the place where it fits best.
+
+    Attributes:
+        variant: The network that was tried.
+        found: How many of its variables are there with the right shape.
+        total: How many it has.
+        reasons: One line per variable that is missing or has another shape.
+    """
+
+    variant: Variant
+    found: int
+    total: int
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return one line for the list of candidates."""
+        first = self.reasons[0] if self.reasons else "no variable of it is here"
+        more = f" (and {len(self.reasons) - 1} more)" if len(self.reasons) > 1 else ""
+        return f"{self.variant.name}: {self.found} of {self.total} variables fit; {first}{more}"
+
+
+def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Match:
+    """Find the one network of `tables` that the checkpoint holds.
+
+    Args:
+        checkpoint: The source.
+        tables: Known networks.
+        variant: Try this one only; needed where two networks have the same names and shapes.
+
+    Raises:
+        PlanError: no network fits, more than one does, or one is there more than once.
+        TableError: `variant` is not known.
+    """
+    wanted = [tables.variant(variant)] if variant else list(tables.variants.values())
+    matches = [match for candidate in wanted for match in _matches(checkpoint, candidate)]
+    if not matches:
+        raise _no_match(checkpoint, wanted)
+    if len({match.variant.name for match in matches}) > 1:
+        names = ", ".join(sorted({match.variant.name for match in matches}))
+        raise PlanError(
+            "plan/ambiguous-variant",
+            f"the names and shapes fit {names} alike",
+            file=checkpoint.path,
+            hint="Say which one it is with --variant.",
+        )
+    if len(matches) > 1:
+        places = ", ".join(sorted(_place(checkpoint.graph, match) for match in matches))
+        raise PlanError(
+            "plan/several-networks",
+            f"{matches[0].variant.name} is there {len(matches)} times: at {places}",
+            file=checkpoint.path,
+            hint="Save the one you want by itself.",
+        )
+    return matches[0]
+
+
+def mismatch(checkpoint: Checkpoint, variant: Variant) -> Mismatch:
+    """Return how far `variant` fits, for a checkpoint that it does not fit."""
+    required = _required(variant)
+    best = Mismatch(variant, 0, len(required), ())
+    for node in _roots(checkpoint.graph, required):
+        reasons = tuple(_faults(checkpoint, required, node, {}))
+        found = len(required) - len(reasons)
+        if found > best.found:
+            best = Mismatch(variant, found, len(required), reasons)
+    return best
+
+
+def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
+    required = _required(variant)
+    graph = checkpoint.graph
+    first = variant.parts[0]
+    for node in _roots(graph, required[:1]):
+        lengths: dict[str, int] = {}
+        if next(_faults(checkpoint, required, node, lengths), None) is None:
+            nodes = {first.name: node} | _optional_parts(checkpoint, variant, node, lengths)
+            keys = {
+                entry.target: _key(graph, entry.source, nodes[entry.part]) or ""
+                for entry in variant.entries
+                if entry.part in nodes
+            }
+            yield Match(variant, nodes, keys, lengths)
+
+
+def _required(variant: Variant) -> list[Entry]:
+    return [entry for entry in variant.entries if entry.part == variant.parts[0].name]
+
+
+def _optional_parts(
+    checkpoint: Checkpoint, variant: Variant, first_node: int, lengths: dict[str, int]
+) -> dict[str, int]:
+    """Find the other parts below a model whose first part is exactly the node that matched."""
+    graph = checkpoint.graph
+    found: dict[str, int] = {}
+    for model in range(len(graph.nodes)):
+        if graph.resolve(variant.parts[0].path, model) == first_node:
+            for part in variant.parts[1:]:
+                node = graph.resolve(part.path, model)
+                entries = [entry for entry in variant.entries if entry.part == part.name]
+                if node is not None and next(_faults(checkpoint, entries, node, lengths), None) is None:
+                    found[part.name] = node
+    return found
+
+
+def _roots(graph: ObjectGraph, entries: Iterable[Entry]) -> Iterator[int]:
+    """Yield nodes from which at least one of `entries` leads to a variable."""
+    paths = [entry.source for entry in entries]
+    for node in range(len(graph.nodes)):
+        if any(_key(graph, path, node) is not None for path in paths):
+            yield node
+
+
+def _key(graph: ObjectGraph, path: str, start: int) -> str | None:
+    node = graph.resolve(path, start)
+    return None if node is None else graph.nodes[node].key
+
+
+def _faults(
+    checkpoint: Checkpoint, entries: Iterable[Entry], node: int, lengths: dict[str, int]
+) -> Iterator[str]:
+    """Yield a line for every entry that is missing or misshapen below `node`; bind free lengths."""
+    for entry in entries:
+        key = _key(checkpoint.graph, entry.source, node)
+        if key is None or key not in checkpoint.specs:
+            yield f"{entry.source} is missing"
+        elif not _fits(shape := checkpoint.specs[key].shape, entry.source_shape, lengths):
+            yield f"{entry.source} has shape {shape}, expected {_shape(entry.source_shape)}"
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[Dim, ...], lengths: dict[str, int]) -> bool:
+    if len(shape) != len(expected):
+        return False
+    return all(
+        length == (lengths.setdefault(dim, length) if isinstance(dim, str) else dim)
+        for length, dim in zip(shape, expected, strict=True)
+    )
+
+
+def _shape(dims: tuple[Dim, ...]) -> str:
+    return f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''})"
+
+
+def _place(graph: ObjectGraph, match: Match) -> str:
+    node = match.nodes[match.variant.parts[0].name]
+    return repr(graph.paths[node] or "the root")
+
+
+def _no_match(checkpoint: Checkpoint, wanted: list[Variant]) -> PlanError:
+    tried = sorted((mismatch(checkpoint, v) for v in wanted), key=lambda m: m.found / m.total, reverse=True)
+    near = [candidate for candidate in tried if candidate.found]
+    if not near:
+        names = list(islice(checkpoint.specs, 3))
+        return PlanError(
+            "plan/unknown-network",
+            f"no table fits this checkpoint: none of its {len(checkpoint.specs)} variables "
+            f"({', '.join(names)}, ...) belongs to {', '.join(v.name for v in wanted)}",
+            file=checkpoint.path,
+            hint="porter inspect lists what is in it; --table FILE adds a table of your own.",
+        )
+    lines = "".join(f"\n  {candidate}" for candidate in near[:_SHOWN])
+    return PlanError(
+        "plan/no-match",
+        f"no network fits; the nearest are:{lines}\n",
+        file=checkpoint.path,
+        hint="porter inspect lists what is in it; porter table VARIANT lists what is expected.",
+    )
