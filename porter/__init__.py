@@ -1,1 +1,43 @@
-"""Port TensorFlow vision weights to PyTorch, and prove that the port is right."""
+"""Port TensorFlow vision weights to PyTorch, and prove that the port is right.
+
+Everything public is listed here and imported on first use, so that ``import porter`` costs nothing and the
+port itself needs neither TensorFlow nor torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from porter.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from porter.checkpoints import open_checkpoint as open_checkpoint
+    from porter.errors import PorterError as PorterError
+    from porter.loading import load_model as load_model
+    from porter.plan import plan as plan
+    from porter.port import port as port
+    from porter.table_file import load_tables as load_tables
+
+_HOME = {
+    "PorterError": "porter.errors",
+    "load_model": "porter.loading",
+    "load_tables": "porter.table_file",
+    "open_checkpoint": "porter.checkpoints",
+    "plan": "porter.plan",
+    "port": "porter.port",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (every key of _HOME is a string)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the module it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'porter' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,0 +1,46 @@
+"""What every command shares: lazy loading, and the one place where a refusal becomes an exit code."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from porter.errors import PorterError
+
+
+class Command(click.Command):
+    """A command whose `PorterError`s become one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except PorterError as error:
+            raise click.ClickException(f"{error} [{error.code}]") from None
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when it is called, so that each starts fast.
+
+    Args:
+        lazy: Command name to ``"module:attribute"``.
+        **options: As for `click.Group`.
+    """
+
+    def __init__(self, *, lazy: dict[str, str], **options: Any) -> None:
+        super().__init__(**options)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command in the order in which a person meets them."""
+        return [*self._lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command."""
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self._lazy[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command

@@ -1,0 +1,136 @@
+"""`porter inspect`: what is in a checkpoint, mapped or not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from porter.checkpoints import open_checkpoint
+from porter.cli.columns import columns
+from porter.cli.command import Command
+from porter.cli.options import json_option, table_option, verbosity_options
+from porter.errors import PlanError, printable
+from porter.ledger import moving_averages
+from porter.recognition import recognise
+from porter.tables import Tables
+from porter.tensors import Checkpoint
+
+_GRAPH = {True: "stored object graph", False: "none stored: variables by name"}
+
+
+@click.command("inspect", cls=Command)
+@click.argument("source", type=click.Path(path_type=Path))
+@table_option
+@json_option
+@verbosity_options
+def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None:
+    r"""Show what SOURCE holds: container, files, tensors, optimizer slots, moving averages, network.
+
+    Works for any checkpoint, whether a table knows its network or not. With -v every object path and the
+    checkpoint key of each tensor is shown; with -q the summary alone.
+
+    \b
+    Example:
+      porter inspect training/ckpt-100
+      porter inspect saved_model/ -q
+      porter inspect ckpt-100 --json | jq .tensors[0]
+    """
+    with open_checkpoint(source) as checkpoint:
+        if as_json:
+            click.echo(json.dumps(_document(checkpoint, tables), indent=2))
+            return
+        click.echo("\n".join(_summary(checkpoint, tables)))
+        if verbosity >= 0:
+            click.echo("")
+            click.echo("\n".join(columns(("tensor", "dtype", "shape", "role"), _rows(checkpoint))))
+        if verbosity > 0:
+            click.echo("")
+            click.echo("\n".join(_paths(checkpoint)))
+
+
+def _summary(checkpoint: Checkpoint, tables: Tables) -> Iterator[str]:
+    specs = checkpoint.specs.values()
+    roles = Counter(role.split(" ", maxsplit=1)[0] for role in _roles(checkpoint).values())
+    yield f"format    {checkpoint.format}"
+    for file in checkpoint.files:
+        yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
+    yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
+    yield f"slots     {roles['slot']:,} of an optimizer, {roles['average']:,} moving averages"
+    yield f"graph     {_GRAPH[checkpoint.graph.stored]}"
+    yield f"network   {_network(checkpoint, tables)}"
+
+
+def _network(checkpoint: Checkpoint, tables: Tables) -> str:
+    try:
+        match = recognise(checkpoint, tables)
+    except PlanError as error:
+        return f"not recognised: {error}"
+    parts = " and ".join(match.nodes)
+    lengths = "".join(f", {name} {length}" for name, length in match.lengths.items())
+    return f"{match.variant.name} ({parts}{lengths})"
+
+
+def _roles(checkpoint: Checkpoint) -> dict[str, str]:
+    """Say of each slot variable whose it is; variables with a life of their own are left out."""
+    averages = {average: raw for raw, average in moving_averages(checkpoint).items()}
+    roles = {key: f"slot {name!r} of {raw}" for key, (raw, name) in checkpoint.graph.slots.items()}
+    return roles | {average: f"average of {raw}" for average, raw in averages.items()}
+
+
+def _rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str, str]]:
+    roles = _roles(checkpoint)
+    for key, spec in checkpoint.specs.items():
+        shape = "x".join(map(str, spec.shape)) or "scalar"
+        yield printable(_path(checkpoint, key)), spec.dtype.name, shape, printable(roles.get(key, ""))
+
+
+def _path(checkpoint: Checkpoint, key: str) -> str:
+    node = checkpoint.graph.node_of_key.get(key)
+    return (None if node is None else checkpoint.graph.paths[node]) or key
+
+
+def _paths(checkpoint: Checkpoint) -> Iterator[str]:
+    graph = checkpoint.graph
+    for key, node in graph.node_of_key.items():
+        yield f"{printable(key)}  (full name {printable(graph.nodes[node].full_name)!r})"
+        for path in graph.aliases(node):
+            yield f"  {printable(path)}"
+
+
+def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
+    graph, roles = checkpoint.graph, _roles(checkpoint)
+    tensors = []
+    for key, spec in checkpoint.specs.items():
+        node = graph.node_of_key.get(key)
+        tensors.append(
+            {
+                "key": key,
+                "dtype": spec.dtype.name,
+                "shape": list(spec.shape),
+                "full_name": "" if node is None else graph.nodes[node].full_name,
+                "object_paths": [] if node is None else graph.aliases(node),
+                "role": roles.get(key, ""),
+            }
+        )
+    return {
+        "schema": "porter-inspect",
+        "schema_version": 1,
+        "format": checkpoint.format,
+        "files": [{"name": file.name, "size": file.stat().st_size} for file in checkpoint.files],
+        "object_graph": graph.stored,
+        "network": _network_document(checkpoint, tables),
+        "tensors": tensors,
+    }
+
+
+def _network_document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
+    try:
+        match = recognise(checkpoint, tables)
+    except PlanError as error:
+        return {"variant": None, "reason": str(error)}
+    return {"variant": match.variant.name, "parts": list(match.nodes), "lengths": dict(match.lengths)}

@@ -1,0 +1,51 @@
+"""The `porter` group, and the two commands that are also installed by their own names."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from porter.cli.command import LazyGroup
+from porter.version import VERSION
+
+_COMMANDS = {
+    "port-weights": "porter.cli.port_weights:port_weights",
+    "parity-check": "porter.cli.parity_check:parity_check",
+    "inspect": "porter.cli.inspect:inspect",
+    "variants": "porter.cli.variants:variants",
+    "table": "porter.cli.table:table",
+    "golden": "porter.cli.golden:golden",
+}
+
+
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="porter")
+def main() -> None:
+    r"""Port TensorFlow vision weights to PyTorch, and prove that the port is right.
+
+    \b
+    Example:
+      porter inspect ckpt-100
+      porter port-weights ckpt-100 model.safetensors
+      porter parity-check --variant hybrid_medium --checkpoint ckpt-100
+    """
+
+
+def port_weights_main() -> None:
+    """Entry point of the installed script ``port-weights``."""
+    _run("port-weights")
+
+
+def parity_check_main() -> None:
+    """Entry point of the installed script ``parity-check``."""
+    _run("parity-check")
+
+
+def _run(name: str) -> None:
+    module, _, attribute = _COMMANDS[name].partition(":")
+    getattr(importlib.import_module(module), attribute)(prog_name=name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Options that more than one command takes, each defined once.
+
+`table_option`: port-weights, inspect, table, variants, parity-check.
+`json_option`: every command that prints.
+`verbosity_options`: port-weights, inspect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from porter.table_file import load_tables
+from porter.tables import Tables
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _load(_: click.Context, __: click.Parameter, value: Path | None) -> Tables:
+    return load_tables(value) if value else load_tables()
+
+
+table_option = click.option(
+    "--table",
+    "tables",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_load,
+    help="Use the mapping table in FILE (TOML; data, never code) instead of those that come with porter.",
+)
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."
+)
+
+
+def verbosity_options(command: F) -> F:
+    """Add -v and -q; the command receives `verbosity`: -1, 0 or 1."""
+
+    def combine(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+        sign = 1 if param.name == "verbose" else -1
+        ctx.params["verbosity"] = ctx.params.get("verbosity", 0) + sign * value
+        return value
+
+    for flag, name, text in (
+        ("-v", "verbose", "Say what became of every variable."),
+        ("-q", "quiet", "Say only what went wrong."),
+    ):
+        command = click.option(
+            flag, f"--{name}", name, is_flag=True, expose_value=False, callback=combine, help=text
+        )(command)
+    return command

@@ -1,0 +1,109 @@
+"""`porter table`: one network's mapping table, expanded to a line per tensor."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Literal
+
+import click
+
+from porter.cli.columns import columns
+from porter.cli.command import Command
+from porter.cli.options import table_option
+from porter.tables import Dim, Tables, Variant
+
+_HEADER = ("source", "source shape", "layout", "target", "target shape")
+
+
+@click.command("table", cls=Command)
+@click.argument("variant")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print it.",
+)
+@table_option
+def table(variant: str, form: Literal["text", "csv", "json"], tables: Tables) -> None:
+    r"""Print the mapping table of VARIANT: source, shape, layout, target, shape.
+
+    Sources are object paths below a classification model. A name in a shape is a length that the
+    checkpoint decides. VARIANT may be shortened to a unique ending.
+
+    \b
+    Example:
+      porter table hybrid_medium
+      porter table mobilenetv4_conv_small --format csv > conv_small.csv
+      porter table my_network --table my_network.toml
+    """
+    found = tables.variant(variant)
+    if form == "json":
+        click.echo(json.dumps(_document(found), indent=2))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(_HEADER)
+        writer.writerows(_rows(found))
+    else:
+        for line in _lines(found):
+            click.echo(line)
+
+
+def _rows(variant: Variant) -> list[tuple[str, str, str, str, str]]:
+    return [
+        (
+            variant.full_source(entry),
+            _shape(entry.source_shape),
+            entry.layout.pattern,
+            entry.target,
+            _shape(entry.target_shape),
+        )
+        for entry in variant.entries
+    ]
+
+
+def _lines(variant: Variant) -> list[str]:
+    target = variant.target
+    arguments = ", ".join(f"{name}={value!r}" for name, value in target.arguments.items())
+    lines = [f"{variant.name} ({variant.title}): timm {target.name}({arguments})"]
+    if variant.bn_eps:
+        note = f"; {variant.bn_eps.note}" if variant.bn_eps.note else ""
+        lines.append(f"bn_eps {variant.bn_eps.default:g}: {variant.bn_eps.source}{note}")
+    lines.append(f"{len(variant.counters)} batch counters (num_batches_tracked) are written as 0")
+    return [*lines, "", *columns(_HEADER, _rows(variant))]
+
+
+def _document(variant: Variant) -> dict[str, object]:
+    return {
+        "schema": "porter-table",
+        "schema_version": 1,
+        "variant": variant.name,
+        "source": {"builder": variant.source.name, "arguments": dict(variant.source.arguments)},
+        "target": {"model": variant.target.name, "arguments": dict(variant.target.arguments)},
+        "bn_eps": variant.bn_eps and {"default": variant.bn_eps.default, "source": variant.bn_eps.source},
+        "sha256": variant.digest,
+        "entries": [
+            {
+                "source": variant.full_source(entry),
+                "source_shape": list(entry.source_shape),
+                "layout": entry.layout.pattern,
+                "target": entry.target,
+                "target_shape": list(entry.target_shape),
+                "kind": entry.kind,
+                "block": entry.block,
+            }
+            for entry in variant.entries
+        ],
+        "counters": [name for _, name in variant.counters],
+        "stages": [
+            {"name": stage.name, "source": stage.source, "target": list(stage.target)}
+            for stage in variant.stages
+        ],
+    }
+
+
+def _shape(dims: tuple[Dim, ...]) -> str:
+    return "x".join(map(str, dims)) or "scalar"

@@ -1,0 +1,65 @@
+"""A ported file to a PyTorch model, in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.errors import MissingDependencyError, OutputError
+from porter.ported_file import Ported, read_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn.Module:
+    """Build the timm network that a ported file belongs to and load the weights into it.
+
+    Args:
+        path: A file written by `port` or ``port-weights``.
+        device: Where the parameters go.
+
+    Returns:
+        The model in eval mode; input (batch, channels, height, width), normalised as the file's metadata
+        say. Its `pretrained_cfg` holds the source's preprocessing, so that
+        `timm.data.resolve_model_data_config` gives the right transform.
+
+    Raises:
+        OutputError: the file was not written by porter, or does not fit the network.
+        MissingDependencyError: torch or timm is not installed.
+    """
+    ported = read_metadata(Path(path))
+    model = _build(ported)
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except RuntimeError as error:
+        raise OutputError(
+            "load/does-not-fit", f"the weights do not fit timm's {ported.model}: {error}", file=path
+        ) from None
+    return model.eval().to(device)
+
+
+def _build(ported: Ported) -> torch.nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise MissingDependencyError(
+            "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
+        ) from None
+    pictures = ported.input
+    channels = ported.arguments.get("in_chans", 3)
+    model: torch.nn.Module = timm.create_model(
+        ported.model,
+        **ported.arguments,
+        pretrained_cfg_overlay={
+            "input_size": (channels, pictures["size"], pictures["size"]),
+            "mean": tuple(pictures["mean"]),
+            "std": tuple(pictures["std"]),
+            "crop_pct": pictures["crop_pct"],
+            "interpolation": pictures["interpolation"],
+        },
+    )
+    return model

@@ -1,0 +1,96 @@
+"""The port itself: open, plan, move the bytes, say how to load the result."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from porter.checkpoints import open_checkpoint
+from porter.metadata import describe
+from porter.plan import Plan, Weights, plan
+from porter.table_file import load_tables
+from porter.tables import Tables
+from porter.tensors import Checkpoint
+from porter.transfer import Progress, TransferReport, transfer
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class PortResult:
+    """What a port did.
+
+    Attributes:
+        plan: Every assignment and the ledger.
+        report: Bytes, time, source digests and findings about the values.
+        out: The file that was written.
+    """
+
+    plan: Plan
+    report: TransferReport
+    out: Path
+
+    @property
+    def loading_line(self) -> str:
+        """One line of Python that loads the file into plain timm, strictly."""
+        return create_model_call(self.plan, self.out)
+
+
+def port(
+    source: PathLike,
+    out: PathLike,
+    *,
+    tables: Tables | None = None,
+    variant: str | None = None,
+    weights: Weights = "auto",
+    bn_eps: float | None = None,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> PortResult:
+    """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
+
+    Args:
+        source: A checkpoint prefix, its ``.index`` file, a training directory or a SavedModel.
+        out: The file to write; it appears whole or not at all.
+        tables: Known networks; those that come with porter where None.
+        variant: The network, where names and shapes alone do not decide.
+        weights: ``"auto"`` reads the exponential moving average of every variable that has one, ``"ema"``
+            insists that there is one, ``"raw"`` ignores them.
+        bn_eps: The batch normalisation epsilon of the training; the table's default where None.
+        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
+        progress: Called with bytes written and bytes in all, as the work goes on.
+
+    Raises:
+        CheckpointError: the source cannot be read.
+        PlanError: the source and the tables do not close.
+        OutputError: the output cannot be written.
+    """
+    with open_checkpoint(source) as checkpoint:
+        made = plan(checkpoint, tables or load_tables(), variant, weights=weights, bn_eps=bn_eps)
+        return carry_out(checkpoint, made, out, dtype=dtype, progress=progress)
+
+
+def carry_out(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    out: PathLike,
+    *,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> PortResult:
+    """Move the bytes of a plan that was made from `checkpoint`; the other arguments are those of `port`.
+
+    Raises:
+        CheckpointError: the source is damaged or changed meanwhile.
+        OutputError: the output cannot be written.
+    """
+    metadata = describe(plan, checkpoint.format, dtype)
+    report = transfer(checkpoint, plan.assignments, out, dtype=dtype, metadata=metadata, progress=progress)
+    return PortResult(plan, report, Path(out))
+
+
+def create_model_call(plan: Plan, out: PathLike) -> str:
+    """Return the `timm.create_model` call that builds the network and loads `out` into it."""
+    arguments = "".join(f", {name}={value!r}" for name, value in plan.arguments.items())
+    return f"timm.create_model({plan.variant.target.name!r}, checkpoint_path={os.fspath(out)!r}{arguments})"

@@ -1,0 +1,56 @@
+"""A ported file, as far as it describes itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from porter.errors import OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class Ported:
+    """The part of the metadata that is needed to build the network.
+
+    Attributes:
+        variant: Name of the variant.
+        model: timm's name.
+        arguments: Arguments of `timm.create_model`.
+        input: Size, mean, std, crop_pct and interpolation of the pictures.
+    """
+
+    variant: str
+    model: str
+    arguments: Mapping[str, Any]
+    input: Mapping[str, Any]
+
+
+def read_metadata(path: Path) -> Ported:
+    """Read the metadata of a ported file.
+
+    Raises:
+        OutputError: the file cannot be read, or was not written by porter.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = file.metadata() or {}
+        return Ported(
+            variant=found["porter.variant"],
+            model=found["porter.model"],
+            arguments=json.loads(found["porter.arguments"]),
+            input=json.loads(found["porter.input"]),
+        )
+    except (OSError, SafetensorError) as error:
+        raise OutputError("load/unreadable", f"cannot be read as safetensors ({error})", file=path) from None
+    except (KeyError, json.JSONDecodeError) as error:
+        raise OutputError(
+            "load/not-ported",
+            f"the metadata lacks {error}",
+            file=path,
+            hint="Was it written by port-weights?",
+        ) from None
