@@ -1,0 +1,223 @@
+"""Moving the values of a plan from a checkpoint to a safetensors file, as a stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from porter.assignments import Assignment
+from porter.dtypes import BY_NAME, DType
+from porter.errors import OutputError, PlanError
+from porter.float_conversion import convert, is_convertible, output_dtype
+from porter.safetensors_writer import SafetensorsWriter
+from porter.source_hashes import SourceFile, SourceHashes
+from porter.tensor_blocks import rearranged_blocks
+from porter.tensors import Array, Checkpoint, TensorSpec
+from porter.value_checks import Finding, ValueChecks
+
+# Elements that are checked, converted and written together while they are in the second-level cache.
+_CHUNK = 1 << 18
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        nbytes: Its length in bytes.
+        tensors: Number of tensors in it.
+        seconds: Wall-clock time from start to commit.
+        findings: Values that deserve a look, in file order. They were written as they are.
+        sources: Name, size and SHA-256 of every source file.
+    """
+
+    path: Path
+    nbytes: int
+    tensors: int
+    seconds: float
+    findings: tuple[Finding, ...]
+    sources: tuple[SourceFile, ...]
+
+
+def transfer(
+    checkpoint: Checkpoint,
+    assignments: Sequence[Assignment],
+    out: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> TransferReport:
+    """Write every assignment to `out`, which appears whole or not at all.
+
+    Args:
+        checkpoint: The open source.
+        assignments: One per target tensor.
+        out: The safetensors file to write.
+        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` converts floating-point tensors, rounding to
+            nearest with ties to even; None keeps the stored type.
+        metadata: Strings for the header. The entry ``source_files`` is added: a JSON list with name, size
+            and sha256 of each source file.
+        progress: Called with bytes written and bytes in all, as the work goes on.
+
+    Returns:
+        Sizes, digests, and the values that deserve a look (NaN, infinities, negative variances, overflow).
+
+    Raises:
+        OutputError: `out` cannot be written, or cannot hold these tensors.
+        CheckpointError: the source is damaged or changed meanwhile.
+        PlanError: an assignment's parts do not make up its target.
+    """
+    started = time.perf_counter()
+    wanted = None if dtype is None else output_dtype(dtype)
+    _refuse_source(Path(out), checkpoint)
+    specs = [(item.target, _output_spec(item, wanted, out)) for item in assignments]
+    by_target = {item.target: item for item in assignments}
+    findings: list[Finding] = []
+    with (
+        SourceHashes(checkpoint.files) as hashes,
+        SafetensorsWriter(out, specs, _with_sources(metadata, hashes.placeholder())) as writer,
+    ):
+        stream = _Stream(checkpoint, writer, wanted, progress)
+        for name in writer.names:
+            findings.extend(stream.move(by_target[name]))
+        writer.sync()  # the disk works while the digests are being finished
+        sources = hashes.result()
+        writer.replace_metadata(_with_sources(metadata, sources))
+        writer.commit()
+    return TransferReport(
+        Path(out), writer.nbytes, len(specs), time.perf_counter() - started, tuple(findings), sources
+    )
+
+
+class _Stream:
+    """Moves assignments in the writer's order."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        writer: SafetensorsWriter,
+        wanted: DType | None,
+        progress: Progress | None,
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._writer = writer
+        self._wanted = wanted
+        self._progress = progress
+        self._written = 0
+
+    def move(self, item: Assignment) -> list[Finding]:
+        """Write one target tensor and return what was found in it."""
+        if item.constant is not None:
+            self._write(item.target, np.array([item.constant], np.int64))
+            return []
+        checks = ValueChecks(item.target, item.shape, is_variance=item.is_variance)
+        position = 0
+        for part in item.parts:
+            source = part.spec.dtype
+            for block in rearranged_blocks(self._checkpoint, part):
+                words = block.reshape(-1)
+                for start in range(0, words.size, _CHUNK):
+                    chunk = words[start : start + _CHUNK]
+                    self._move_chunk(item, chunk, source, checks, position + start)
+                position += words.size
+        return list(checks.findings())
+
+    def _move_chunk(
+        self, item: Assignment, words: Array, source: DType, checks: ValueChecks, position: int
+    ) -> None:
+        checks.stored(words, source, position)
+        target = _output_dtype(source, self._wanted)
+        result = convert(words, source, target, offset=item.offset)
+        if result is not words:
+            checks.converted(result, target, words, source, position)
+        self._write(item.target, result)
+
+    def _write(self, name: str, words: Array) -> None:
+        self._writer.write(name, words)
+        self._written += words.nbytes
+        if self._progress is not None:
+            self._progress(self._written, self._writer.nbytes)
+
+
+def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[str]) -> TensorSpec:
+    if item.constant is not None:
+        _require_shape(item, ())
+        return TensorSpec(BY_NAME["int64"], ())
+    if not item.parts:
+        raise PlanError("plan/no-source", "nothing is assigned to this tensor", tensor=item.target)
+    _require_shape(item, _joined_shape([part.target_shape for part in item.parts]))
+    stored = {part.spec.dtype.name: part.spec.dtype for part in item.parts}
+    changed = [d for d in stored.values() if item.offset or (wanted is not None and d.is_float)]
+    for source in changed:
+        if not is_convertible(source):
+            raise OutputError(
+                "output/conversion",
+                f"{source.name} values cannot be converted",
+                file=out,
+                tensor=item.target,
+                hint="Port without an output type to keep them as they are.",
+            )
+    if len({_output_dtype(source, wanted).name for source in stored.values()}) > 1:
+        raise OutputError(
+            "output/mixed-dtypes",
+            "the parts of this tensor are stored in different types",
+            file=out,
+            tensor=item.target,
+            found=", ".join(sorted(stored)),
+            hint="Choose one output type for all.",
+        )
+    return TensorSpec(_output_dtype(item.parts[0].spec.dtype, wanted), item.shape)
+
+
+def _output_dtype(source: DType, wanted: DType | None) -> DType:
+    return source if wanted is None or not source.is_float else wanted
+
+
+def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """Return the shape of the concatenation along axis 0, or None where the others differ."""
+    if len(shapes) == 1:
+        return shapes[0]
+    if () in shapes or len({shape[1:] for shape in shapes}) > 1:
+        return None
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _require_shape(item: Assignment, found: tuple[int, ...] | None) -> None:
+    if found != item.shape:
+        raise PlanError(
+            "plan/shape",
+            "the sources do not make up this tensor",
+            tensor=item.target,
+            expected=item.shape,
+            found=found if found is not None else [part.target_shape for part in item.parts],
+        )
+
+
+def _with_sources(metadata: Mapping[str, str] | None, sources: Sequence[SourceFile]) -> dict[str, str]:
+    described = json.dumps([asdict(source) for source in sources], separators=(",", ":"))
+    return {**(metadata or {}), "source_files": described}
+
+
+def _refuse_source(out: Path, checkpoint: Checkpoint) -> None:
+    for file in checkpoint.files:
+        try:
+            same = out.samefile(file)
+        except (OSError, ValueError):
+            continue  # one of them does not exist, so they are not the same
+        if same:
+            raise OutputError(
+                "output/is-source",
+                "is a file of the checkpoint itself",
+                file=out,
+                hint="Give another name for the output.",
+            )
