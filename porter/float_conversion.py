@@ -60,13 +60,12 @@ def convert(words: Array, source: DType, target: DType, *, offset: float = 0.0) 
     """
     if source == target and not offset:
         return words
-    values = _widen(words) if source.name == "bfloat16" else words
-    if offset:
-        values = values.astype(np.float64) + offset
-    if target.name == "bfloat16":
-        return _to_bfloat16(values)
-    with np.errstate(over="ignore"):  # overflow to infinity is found and reported by the caller
-        return values.astype(target.storage)
+    # Overflow and NaN are found and reported by the caller; numpy's warnings would name neither.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = _widen(words) if source.name == "bfloat16" else words
+        if offset:
+            values = values.astype(np.float64) + offset
+        return _to_bfloat16(values) if target.name == "bfloat16" else values.astype(target.storage)
 
 
 def _widen(words: Array) -> NDArray[np.float32]:
@@ -97,8 +96,7 @@ def _round_to_odd(values: NDArray[np.float64]) -> NDArray[np.float32]:
     Rounding such a number again to a width at least two bits narrower gives what rounding the original
     once would have given (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
     """
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
+    single = values.astype(np.float32)
     back = single.astype(np.float64)
     words = single.view(_WORD)
     even_and_inexact = (back != values) & ((words & 1) == 0) & ~np.isnan(values)

@@ -65,8 +65,8 @@ def transfer(
         out: The safetensors file to write.
         dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` converts floating-point tensors, rounding to
             nearest with ties to even; None keeps the stored type.
-        metadata: Strings for the header. The entry ``source_files`` is added: a JSON list with name, size
-            and sha256 of each source file.
+        metadata: Strings for the header. The entry ``porter.source_files`` is added: a JSON list with name,
+            size and sha256 of each source file.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Returns:
@@ -205,7 +205,7 @@ def _require_shape(item: Assignment, found: tuple[int, ...] | None) -> None:
 
 def _with_sources(metadata: Mapping[str, str] | None, sources: Sequence[SourceFile]) -> dict[str, str]:
     described = json.dumps([asdict(source) for source in sources], separators=(",", ":"))
-    return {**(metadata or {}), "source_files": described}
+    return {**(metadata or {}), "porter.source_files": described}
 
 
 def _refuse_source(out: Path, checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porter.dtypes import DType
+from porter.errors import printable
 from porter.tensors import Array
 
 Kind = Literal["nan", "infinity", "negative_variance", "overflow"]
 Mask = NDArray[np.bool_]
+
+_SAID: dict[Kind, str] = {
+    "nan": "are NaN",
+    "infinity": "are infinite",
+    "negative_variance": "are negative, which no variance is",
+    "overflow": "were too large for the output type and became infinite",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,11 @@ class Finding:
     count: int
     first: tuple[int, ...]
     shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Say it in one line, for people."""
+        count = f"{self.count} of {math.prod(self.shape)} values"
+        return f"{printable(self.target)}: {count} {_SAID[self.kind]}, first at {list(self.first)}"
 
 
 class ValueChecks:
