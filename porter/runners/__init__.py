@@ -1,0 +1,1 @@
+"""One process per framework: each runs a network on given inputs and writes a recording."""

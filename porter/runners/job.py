@@ -1,0 +1,115 @@
+"""What a framework's child process is told, and how it answers. The child reads one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from porter.errors import PorterError
+from porter.plan import Plan, Weights, plan
+from porter.random_checkpoint import RandomCheckpoint
+from porter.table_file import load_tables
+from porter.tables import Stage, Variant
+from porter.tensors import Checkpoint
+
+REFUSED = 3  # exit code of a child that answered with a PorterError
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording to make.
+
+    Attributes:
+        table: The mapping table's file.
+        variant: Full name of the variant.
+        inputs: safetensors file with one float32 array (N, H, W, C) per run, named ``"HxW"``.
+        dtypes: Element types to compute in, each with every input.
+        out: Recording to write.
+        threads: Threads that the framework may use.
+        seed: Seed of random weights; ignored where `checkpoint` is given.
+        checkpoint: Stored weights, or None for random ones.
+        weights: Which of the stored weights: raw, moving averages, or whatever is best.
+        bn_eps: The batch normalisation epsilon, or None for the table's.
+        local: Whether to wait for a reference recording and run every stage on its activations too.
+    """
+
+    table: str
+    variant: str
+    inputs: str
+    dtypes: tuple[str, ...]
+    out: str
+    threads: int
+    seed: int = 0
+    checkpoint: str | None = None
+    weights: Weights = "auto"
+    bn_eps: float | None = None
+    local: bool = False
+
+    def to_line(self) -> str:
+        """Return the job as one line of JSON."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Job:
+        """Read what `to_line` wrote."""
+        stated = json.loads(line)
+        return cls(**{**stated, "dtypes": tuple(stated["dtypes"])})
+
+    def load_variant(self) -> Variant:
+        """Read the table and return the variant."""
+        return load_tables(Path(self.table)).variant(self.variant)
+
+    def open_weights(self) -> Checkpoint:
+        """Open the stored weights, or make the random ones."""
+        if self.checkpoint is None:
+            return RandomCheckpoint(self.load_variant(), self.seed)
+        from porter.checkpoints import open_checkpoint
+
+        return open_checkpoint(self.checkpoint)
+
+    def plan(self, checkpoint: Checkpoint) -> Plan:
+        """Plan the port of `checkpoint` with this job's table and choices."""
+        tables = load_tables(Path(self.table))
+        return plan(checkpoint, tables, self.variant, weights=self.weights, bn_eps=self.bn_eps)
+
+    @property
+    def weights_in_words(self) -> str:
+        """Where the weights come from, for a recording's provenance."""
+        if self.checkpoint is None:
+            return f"random weights, seed {self.seed}"
+        return f"checkpoint {Path(self.checkpoint).name}"
+
+
+def planned_stages(made: Plan) -> tuple[Stage, ...]:
+    """Return the stages whose weights are there; a checkpoint of the backbone alone has no logits."""
+    targets = {assignment.target for assignment in made.assignments}
+    return tuple(
+        stage
+        for stage in made.variant.stages
+        if any(target.startswith(f"{module}.") for target in targets for module in stage.target)
+    )
+
+
+def serve(work: Callable[[Job], None]) -> None:
+    """Be the child: read a job from stdin, do it, and answer a refusal with one JSON line on stdout.
+
+    Frameworks print to stdout as they please, so theirs is turned into stderr first.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        work(Job.from_line(sys.stdin.readline()))
+    except PorterError as error:
+        answers.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
+        answers.flush()
+        sys.exit(REFUSED)
+
+
+def await_reference() -> Path | None:
+    """Wait for the line that names the reference recording; None where the parent has none."""
+    line = sys.stdin.readline().strip()
+    return Path(json.loads(line)) if line else None

@@ -1,0 +1,182 @@
+"""Starting a framework in a process of its own, and turning every way it can fail into one error."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import porter
+from porter.errors import MissingDependencyError, ParityError, PorterError
+from porter.runners.job import REFUSED, Job
+
+_LAST_LINES = 5
+_POLL_SECONDS = 0.02
+
+# What each framework's module needs, and how to get it.
+_NEEDS = {
+    "tensorflow": (("tensorflow", "official"), "pip install 'porter[tensorflow]'"),
+    "torch": (("torch", "timm"), "pip install 'porter[torch]'"),
+}
+
+# Fixed before the framework is imported, because it reads them then. oneDNN reorders sums by CPU type;
+# a visible GPU would compute with TF32 and other algorithms.
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_DETERMINISTIC_OPS": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_USE_LEGACY_KERAS": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "PYTHONHASHSEED": "0",
+    "PYTHONFAULTHANDLER": "1",
+}
+
+
+def missing_packages(framework: str) -> list[str]:
+    """Return the packages that `framework` needs and that are not installed, without importing any."""
+    return [name for name in _NEEDS[framework][0] if importlib.util.find_spec(name) is None]
+
+
+def require(framework: str) -> None:
+    """Check that `framework` is installed.
+
+    Raises:
+        MissingDependencyError: it is not; the message says what to install.
+    """
+    missing = missing_packages(framework)
+    if missing:
+        raise MissingDependencyError(
+            f"runner/no-{framework}", f"{', '.join(missing)} is not installed", hint=_NEEDS[framework][1]
+        )
+
+
+class Child:
+    """A running child process of one framework. Use as a context manager: leaving it ends the process.
+
+    Args:
+        framework: ``"tensorflow"`` or ``"torch"``: the module below `porter.runners` to run.
+        job: What to do.
+    """
+
+    def __init__(self, framework: str, job: Job) -> None:
+        require(framework)
+        self.framework = framework
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", f"porter.runners.{framework}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_environment(job.threads),
+            text=True,
+        )
+        self._send(job.to_line())
+
+    def name_reference(self, path: Path) -> None:
+        """Tell the child where the reference recording is."""
+        self._send(json.dumps(str(path)) + "\n")
+
+    def finished(self) -> bool:
+        """Whether the child has ended well.
+
+        Raises:
+            ParityError: it has ended in any other way.
+            PorterError: it refused the job; the error is the child's own.
+        """
+        code = self._process.poll()
+        if code is None or code == 0:
+            return code == 0
+        answer = self._process.stdout.read() if self._process.stdout else ""
+        if code == REFUSED and answer:
+            raise _refusal(json.loads(answer))
+        raise ParityError(f"runner/{self.framework}-failed", self._obituary(code))
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101 (it was opened as a pipe)
+        with suppress(BrokenPipeError):  # it has died already; finished() says why
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+
+    def _obituary(self, code: int) -> str:
+        how = f"ended with exit code {code}"
+        if code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        return f"the {self.framework} process {how}; its last lines: {self.last_lines()}"
+
+    def last_lines(self) -> str:
+        """The end of what the child wrote to stderr, on one line."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines()
+        return " | ".join([line.strip() for line in lines if line.strip()][-_LAST_LINES:]) or "none"
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the process, whatever it is doing."""
+        if self._process.poll() is None:
+            self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        self._process.wait()
+        self._errors.close()
+
+
+def wait_for(child: Child, others: Sequence[Child], timeout: float) -> None:
+    """Wait until `child` has ended well, and notice at once when one of `others` fails meanwhile.
+
+    Args:
+        child: The process to wait for.
+        others: Processes that may still run afterwards.
+        timeout: Seconds.
+
+    Raises:
+        ParityError: a process failed, crashed, or did not end in time.
+        PorterError: a process refused its job.
+    """
+    deadline = time.monotonic() + timeout
+    while not child.finished():
+        for other in others:
+            other.finished()
+        if time.monotonic() > deadline:
+            raise ParityError(
+                f"runner/{child.framework}-timeout",
+                f"the {child.framework} process did not end within {timeout:g} s; "
+                f"its last lines: {child.last_lines()}",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def default_threads() -> int:
+    """Threads per framework: every core that this process may use, at most four.
+
+    More would change the order of sums from machine to machine for little speed.
+    """
+    return min(4, len(os.sched_getaffinity(0)))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    root = str(Path(porter.__file__).parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, **_ENVIRONMENT, **counts, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _refusal(answer: dict[str, str]) -> PorterError:
+    return ParityError(answer["code"], answer["message"])

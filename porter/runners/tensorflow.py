@@ -1,0 +1,227 @@
+"""The TensorFlow side: build the source network, restore its weights TensorFlow's own way, record it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.backbones import mobilenet
+from official.vision.modeling.classification_model import ClassificationModel
+from safetensors.numpy import load_file
+
+from porter.errors import ParityError, TableError
+from porter.ledger import moving_averages
+from porter.plan import Plan
+from porter.recognition import recognise
+from porter.recording import Activation, Provenance, Recording, Run
+from porter.runners.job import Job, planned_stages, serve
+from porter.table_file import load_tables
+from porter.tables import Stage
+from porter.tensors import Array, Checkpoint
+
+Keras = Any
+
+
+def _record(job: Job) -> None:
+    _pin(job.threads)
+    inputs = load_file(job.inputs)
+    with job.open_weights() as checkpoint:
+        made = job.plan(checkpoint)
+        networks = _stored(job, made, checkpoint) if job.checkpoint else _random(job, made, checkpoint)
+        runs = [
+            run
+            for dtype, network in networks
+            if dtype in job.dtypes
+            for run in _runs(network, planned_stages(made), dtype, inputs)
+        ]
+    Recording(_provenance(job, made), tuple(runs)).save(job.out)
+
+
+def _pin(threads: int) -> None:
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
+    tf.random.set_seed(0)
+    tf.config.experimental.enable_op_determinism()
+
+
+def _random(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, Keras]]:
+    """Yield (dtype, network) with the random weights assigned by object path."""
+    for dtype in job.dtypes:
+        network = _build(made, dtype)
+        _assign(network, made, {part.path: checkpoint.read(part.key) for part in _parts(made)})
+        yield dtype, network
+
+
+def _stored(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, Keras]]:
+    """Yield (dtype, network), restored by TensorFlow into float32 and cast from there into float64.
+
+    TensorFlow restores into variables of the stored type only.
+    """
+    network = _build(made, "float32")
+    prefix = _restore(network, made, checkpoint, job)
+    averages = set(moving_averages(checkpoint).values())
+    reader = tf.train.load_checkpoint(prefix)
+    for part in _parts(made):
+        if part.key in averages:
+            _variable(network, part.path).assign(reader.get_tensor(part.key))
+    yield "float32", network
+    if "float64" in job.dtypes:
+        values = {part.path: _variable(network, part.path).numpy() for part in _parts(made)}
+        wide = _build(made, "float64")
+        _assign(wide, made, values)
+        yield "float64", wide
+
+
+def _parts(made: Plan) -> Iterator[Any]:
+    return (part for assignment in made.assignments for part in assignment.parts)
+
+
+def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> str:
+    """Restore every part of the network from where the stored object graph has it; return the prefix."""
+    prefix = _prefix(Path(str(job.checkpoint)))
+    tables = load_tables(Path(job.table))
+    match = recognise(checkpoint, tables, made.variant.name)
+    for name, node in match.nodes.items():
+        stored = checkpoint.graph.paths[node] or ""
+        tracked = _follow(network, made.variant.part(name).path)
+        for edge in reversed(stored.split("/") if stored else []):
+            tracked = tf.train.Checkpoint(**{edge: tracked})
+        root = tracked if isinstance(tracked, tf.train.Checkpoint) else tf.train.Checkpoint(root=tracked)
+        root.restore(prefix).assert_existing_objects_matched().expect_partial()
+    return prefix
+
+
+def _prefix(path: Path) -> str:
+    if (path / "saved_model.pb").exists():
+        return str(path / "variables" / "variables")
+    latest = tf.train.latest_checkpoint(str(path)) if path.is_dir() else None
+    return latest or str(path).removesuffix(".index")
+
+
+def _garden_mobilenet(
+    arguments: Mapping[str, object], *, classes: int, channels: int, bn_eps: float
+) -> Keras:
+    specs = tf_keras.layers.InputSpec(shape=[None, None, None, channels])
+    backbone = mobilenet.MobileNet(input_specs=specs, norm_epsilon=bn_eps, **arguments)
+    return ClassificationModel(
+        backbone, num_classes=classes, input_specs=specs, skip_logits_layer=classes == 0
+    )
+
+
+_BUILDERS: Mapping[str, Callable[..., Keras]] = {"model_garden.mobilenet": _garden_mobilenet}
+
+
+def _build(made: Plan, dtype: str) -> Keras:
+    """Build the classification model of the table's variant, computing in `dtype`."""
+    variant = made.variant
+    builder = _BUILDERS.get(variant.source.name)
+    if builder is None:
+        raise TableError(
+            "table/builder",
+            f"unknown source builder {variant.source.name!r}",
+            file=variant.table,
+            expected=f"one of {sorted(_BUILDERS)}",
+        )
+    lengths = {name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()}
+    tf_keras.backend.set_floatx(dtype)
+    return builder(variant.source.arguments, bn_eps=made.bn_eps, **lengths)
+
+
+def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
+    """Give every variable its value (by object path), cast to the variable's own type.
+
+    Raises:
+        ParityError: the network has a variable that the table does not name.
+    """
+    variables = {path: _variable(network, path) for path in values}
+    unnamed = {id(v) for v in network.variables} - {id(v) for v in variables.values()}
+    if unnamed:
+        names = ", ".join(v.name for v in network.variables if id(v) in unnamed)
+        raise ParityError(
+            "runner/unnamed-variable",
+            f"no rule of {made.variant.name} names {names}",
+            file=made.variant.table,
+        )
+    for path, variable in variables.items():
+        variable.assign(values[path].astype(variable.dtype.as_numpy_dtype))
+
+
+def _variable(network: Keras, path: str) -> Any:
+    return _follow(network, path)
+
+
+def _follow(root: Any, path: str) -> Any:
+    """Follow the edges of TensorFlow's own object graph from `root`."""
+    found = root
+    for edge in path.split("/") if path else ():
+        children = found._trackable_children()  # noqa: SLF001 (TensorFlow has no public name for it)
+        if edge not in children:
+            raise ParityError("runner/no-such-object", f"the TensorFlow network has no {path!r}")
+        found = children[edge]
+    return found
+
+
+def _runs(
+    network: Keras, stages: tuple[Stage, ...], dtype: str, inputs: Mapping[str, Array]
+) -> Iterator[Run]:
+    layers = {stage.name: _follow(network, stage.source) for stage in stages}
+    with _watched(layers) as seen:
+        for values in inputs.values():
+            seen.clear()
+            x = values.astype(dtype)
+            network(tf.constant(x), training=False)
+            # Dictionaries keep the order of execution; the table's order is the order of comparison.
+            ordered = {name: Activation.full(seen[name], "NHWC") for name in layers}
+            yield Run(dtype, Activation.full(x, "NHWC"), ordered)
+
+
+@contextmanager
+def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
+    """Record the output of each layer, by wrapping its `call`, which eager execution looks up each time."""
+    seen: dict[str, Array] = {}
+    calls = {name: layer.call for name, layer in layers.items()}
+
+    def wrapped(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            output = calls[name](*args, **kwargs)
+            seen[name] = np.array(output)
+            return output
+
+        return call
+
+    try:
+        for name, layer in layers.items():
+            layer.call = wrapped(name)
+        yield seen
+    finally:
+        for name, layer in layers.items():
+            layer.call = calls[name]
+
+
+def _provenance(job: Job, made: Plan) -> Provenance:
+    variant = made.variant
+    arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
+    packages = ("tensorflow", "tf-keras", "tf-models-official", "numpy")
+    return Provenance(
+        framework="tensorflow",
+        source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
+        versions={name: version(name) for name in packages},
+        variant=variant.name,
+        table_digest=variant.digest,
+        seed=job.seed if job.checkpoint is None else None,
+        threads=job.threads,
+        created=datetime.now(UTC).date().isoformat(),
+    )
+
+
+if __name__ == "__main__":
+    serve(_record)

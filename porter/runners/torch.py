@@ -1,0 +1,165 @@
+"""The PyTorch side: port with porter's own reader and tables, run timm, record every stage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.numpy import load_file
+
+from porter.capture import capture, to_array
+from porter.errors import TableError
+from porter.loading import load_model
+from porter.metadata import describe
+from porter.plan import Plan
+from porter.recording import Activation, Provenance, Recording, Run
+from porter.runners.job import Job, await_reference, planned_stages, serve
+from porter.tables import Stage
+from porter.tensors import Array
+from porter.transfer import transfer
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class TensorFlowGelu(torch.nn.Module):
+    """The exact GELU as TensorFlow computes it in float64: 0.5 x erfc(-x c), c = float32(sqrt(1/2)).
+
+    `gelu` in tensorflow/python/ops/nn_ops.py passes the constant through tf.cast, which makes a float32
+    tensor of a Python number before it widens it. PyTorch's own erf GELU differs by 1.5e-6 in float64 and
+    by nothing visible in float32.
+    """
+
+    _FACTOR = float(np.float32(0.7071067811865476))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it elementwise: any shape in, the same shape out."""
+        tail: torch.Tensor = torch.special.erfc(-x * self._FACTOR)
+        return 0.5 * x * tail
+
+
+def _record(job: Job) -> None:
+    _pin(job.threads)
+    with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as folder:
+        made = job.plan(checkpoint)
+        ported = Path(folder) / "ported.safetensors"
+        metadata = describe(made, checkpoint.format, None)
+        transfer(checkpoint, made.assignments, ported, metadata=metadata)
+        network = _Network(load_model(ported), made)
+    inputs = load_file(job.inputs)
+    runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
+    if job.local:
+        reference = await_reference()
+        if reference is not None:
+            runs = network.with_local(runs, Recording.load(reference))
+    Recording(_provenance(job, made), tuple(runs.values())).save(job.out)
+
+
+def _pin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=True)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+
+
+class _Network:
+    """A loaded timm model and its stages."""
+
+    def __init__(self, model: torch.nn.Module, made: Plan) -> None:
+        self._model = model
+        self._stages: tuple[Stage, ...] = planned_stages(made)
+        self._activation = made.variant.float64_activation
+
+    def propagated(self, dtype: str, inputs: Mapping[str, Array]) -> Iterator[Run]:
+        """Run the whole network on each input (N, H, W, C) and yield what its stages gave."""
+        modules = {stage.name: stage.target[-1] for stage in self._stages}
+        with self._computing_in(dtype), capture(self._model, modules) as seen:
+            for values in inputs.values():
+                self._model(_tensor(values, dtype))
+        yield from seen.recording().runs
+
+    def with_local(self, runs: Mapping[str, Run], reference: Recording) -> dict[str, Run]:
+        """Add to each run what every stage gives on the reference's own input of that stage."""
+        done = dict(runs)
+        for dtype in sorted({run.dtype for run in runs.values()}, reverse=True):
+            with self._computing_in(dtype):
+                for name, run in runs.items():
+                    expected = reference.run(name) if run.dtype == dtype else None
+                    if expected is not None:
+                        done[name] = replace(run, local=self._local(expected))
+        return done
+
+    def _local(self, expected: Run) -> dict[str, Activation]:
+        found = {}
+        source = expected.input
+        for stage in self._stages:
+            x = torch.from_numpy(np.array(source.channels_first(), order="C"))
+            for module in stage.target:
+                x = self._model.get_submodule(module)(x)
+            found[stage.name] = Activation.full(to_array(x), "NCHW")
+            if stage.name not in expected.stages:
+                break
+            source = expected.stages[stage.name]
+        return found
+
+    @contextmanager
+    def _computing_in(self, dtype: str) -> Iterator[None]:
+        """Hold the model in `dtype`. Weights come from float32 or less, so the way back loses nothing."""
+        self._model.to(_DTYPES[dtype])
+        replaced = self._replace_activation() if dtype == "float64" and self._activation else {}
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for name, module in replaced.items():
+                self._model.set_submodule(name, module)
+
+    def _replace_activation(self) -> dict[str, torch.nn.Module]:
+        if self._activation != "gelu_float32_constant":
+            raise TableError("table/float64-activation", f"unknown activation {self._activation!r}")
+        gelus = (torch.nn.GELU, timm.layers.GELU)
+        found: dict[str, torch.nn.Module] = {
+            name: module for name, module in self._model.named_modules() if isinstance(module, gelus)
+        }
+        for name in found:
+            self._model.set_submodule(name, TensorFlowGelu())
+        return found
+
+
+def _tensor(values: Array, dtype: str) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=dtype))
+
+
+def _provenance(job: Job, made: Plan) -> Provenance:
+    variant = made.variant
+    arguments = "".join(f", {name}={value!r}" for name, value in made.arguments.items())
+    notes: list[str] = []
+    if variant.float64_activation and "float64" in job.dtypes:
+        notes.append(
+            "float64 runs use TensorFlow's GELU, whose constant is rounded to float32; the ported model "
+            "keeps PyTorch's own"
+        )
+    packages = ("torch", "timm", "numpy")
+    return Provenance(
+        framework="torch",
+        source=f"timm.create_model({variant.target.name!r}{arguments}), {job.weights_in_words}",
+        versions={name: version(name) for name in packages},
+        variant=variant.name,
+        table_digest=variant.digest,
+        seed=job.seed if job.checkpoint is None else None,
+        threads=job.threads,
+        created=datetime.now(UTC).date().isoformat(),
+        notes=tuple(notes),
+    )
+
+
+if __name__ == "__main__":
+    serve(_record)
