@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from porter.version import VERSION as __version__
+from porter import version
 
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from porter.plan import plan as plan
     from porter.port import port as port
     from porter.table_file import load_tables as load_tables
+
+__version__ = version.VERSION
 
 _HOME = {
     "PorterError": "porter.errors",

@@ -70,8 +70,9 @@ class Layout:
         if len(shape) != len(self.source):
             raise TableError(
                 "layout/rank",
-                f"layout {self.pattern!r} got shape {shape}",
+                f"layout {self.pattern!r}",
                 expected=f"{len(self.source)} axes",
+                found=f"shape {shape}",
             )
         sizes = dict(lengths)
         for length, group in zip(shape, self.source, strict=True):

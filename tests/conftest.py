@@ -1,0 +1,28 @@
+"""Order of the suite, and what every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ORDER = ("torch", "onnx", "tensorflow")
+
+
+def pytest_collection_modifyitems(items):
+    """Run what needs no framework first, then torch, then TensorFlow: the cheap failures come early."""
+    items.sort(
+        key=lambda item: max(
+            (_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def real_checkpoints():
+    """Folder of checkpoints that other people wrote."""
+    folder = os.environ.get("PORTER_REAL_CHECKPOINTS")
+    if not folder:
+        pytest.skip("PORTER_REAL_CHECKPOINTS does not name a folder of real checkpoints")
+    return Path(folder)
