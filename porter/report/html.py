@@ -1,0 +1,170 @@
+"""A parity report as one self-contained HTML page: no scripts, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from porter.parity_report import CaseResult, Deviation, ParityReport, StageResult, Verdict
+from porter.recording import Provenance
+from porter.report.notation import bound, error, guilty, relative, sentence, share, size, verdict
+from porter.report.plot import plots
+
+_HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expected", "actual")
+
+
+def html(report: ParityReport) -> str:
+    """Return the page. It follows the reader's light or dark colours and fits a phone."""
+    template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
+    sections = (_verdict, _findings, _summary, _figures, _stages, _environment)
+    body = "\n".join(part for section in sections for part in section(report))
+    return template.substitute(title=escape(report.title), verdict=verdict(report), body=body)
+
+
+def _verdict(report: ParityReport) -> Iterator[str]:
+    told = ""
+    bad = next(((c, c.first_bad_stage) for c in report.cases if c.decides and c.first_bad_stage), None)
+    if report.stale is not None:
+        told = escape(report.stale)
+    elif report.verdict is Verdict.PARITY:
+        told = "Every stage of every case that decides is within tolerance."
+    elif bad is not None and bad[1] is not None:
+        column, deviation = guilty(bad[1])
+        told = (
+            f"First bad stage: <code>{escape(bad[1].name)}</code> at {escape(bad[0].name)}, "
+            f"{column} column: {escape(sentence(deviation))}."
+        )
+    yield f'<div class="verdict {report.verdict.name.lower()}"><b>{verdict(report)}</b><p>{told}</p></div>'
+    if report.notes:
+        yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
+
+
+def _findings(report: ParityReport) -> Iterator[str]:
+    if not report.findings:
+        return
+    yield '<h2>Likely causes, most likely first</h2><ol class="findings">'
+    for finding in report.findings:
+        yield (
+            f"<li><b>{escape(finding.cause)}</b> at <code>{escape(finding.stage)}</code>: "
+            f"{escape(finding.evidence)}<br>Look at <code>{escape(finding.look_at)}</code></li>"
+        )
+    yield "</ol>"
+
+
+def _summary(report: ParityReport) -> Iterator[str]:
+    yield "<h2>Cases</h2>"
+    rows = []
+    for case in report.cases:
+        passed = sum(stage.passed for stage in case.stages)
+        role = "decides" if case.decides else "informs"
+        cells = [role, str(case.batch), f"{passed} of {len(case.stages)}", error(case.worst)]
+        rows.append(_row(case.name, cells, bad=case.decides and not case.passed))
+    yield _table(("case", "role", "batch", "stages passed", "worst error"), rows)
+
+
+def _figures(report: ParityReport) -> Iterator[str]:
+    if not report.cases:
+        return
+    yield "<h2>Error against stage</h2>"
+    yield (
+        '<p class="soft">Largest difference of a stage over its own largest value, logarithmic. '
+        "<i>Propagated</i>: each network on its own activations, what a user will see. <i>Local</i>: the "
+        "stage was fed the reference's input, which names the guilty stage. An error of exactly 0 lies on "
+        "the lowest line.</p>"
+    )
+    by_size: dict[str, list[CaseResult]] = {}
+    for case in report.cases:
+        by_size.setdefault(size(case), []).append(case)
+    for name, cases in by_size.items():
+        legend = "".join(item for case in cases for item in _legend(case.dtype))
+        yield f'<h3>{escape(name)}</h3><ul class="legend">{legend}</ul><figure>{plots(cases)}</figure>'
+
+
+def _legend(dtype: str) -> Iterator[str]:
+    marks = {
+        "propagated": '<circle class="mark propagated {0}" cx="16" cy="5" r="2.6"/>',
+        "local": '<circle class="mark local {0}" cx="16" cy="5" r="2.6"/>',
+        "tolerance": "",
+    }
+    for column, mark in marks.items():
+        line = f'<polyline class="{column} {escape(dtype)}" points="1,5 31,5"/>'
+        drawn = f'<svg viewBox="0 0 32 10" aria-hidden="true">{line}{mark.format(escape(dtype))}</svg>'
+        yield f"<li>{drawn}{escape(dtype)} {column}</li>"
+
+
+def _stages(report: ParityReport) -> Iterator[str]:
+    if report.cases:
+        yield "<h2>Every stage</h2>"
+    for case in report.cases:
+        opened = " open" if case.decides and not case.passed else ""
+        first = case.first_bad_stage
+        rows = (_stage_row(stage, first=stage is first) for stage in case.stages)
+        yield f"<details{opened}><summary>{escape(case.name)}</summary>"
+        yield _table(("stage", *_HEADINGS), rows)
+        yield "</details>"
+
+
+def _stage_row(stage: StageResult, *, first: bool) -> str:
+    _, shown = guilty(stage)
+    cells = [_error_cell(stage.propagated), _error_cell(stage.local), _cell(bound(shown.tolerance), "n")]
+    if shown.worst is None:
+        cells.append(f'<td class="wrap" colspan="4">{escape(sentence(shown))}</td>')
+    else:
+        worst = shown.worst
+        where = worst.statistic or str(worst.index)
+        figures = (share(shown.share_over), where, f"{worst.expected:.9g}", f"{worst.actual:.9g}")
+        cells += [_cell(figure, "n") for figure in figures]
+    names = " ".join(name for name, on in (("bad", not stage.passed), ("first", first)) if on)
+    return f'<tr class="{names}"><th scope="row">{escape(stage.name)}</th>{"".join(cells)}</tr>'
+
+
+def _error_cell(deviation: Deviation | None) -> str:
+    over = deviation is not None and not deviation.passed
+    return _cell(relative(deviation) or "not run", "n over" if over else "n")
+
+
+def _environment(report: ParityReport) -> Iterator[str]:
+    if report.ledger:
+        yield "<h2>Ledger</h2>"
+        yield _table(
+            ("where the variables went", "count"),
+            (_row(word, [str(count)], bad=False) for word, count in report.ledger.items()),
+        )
+    yield "<h2>Environment</h2>"
+    for side, provenance in (("Expected", report.expected), ("Actual", report.actual)):
+        facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(provenance))
+        yield f"<h3>{side}</h3><dl>{facts}</dl>"
+
+
+def _facts(provenance: Provenance) -> Iterator[tuple[str, str]]:
+    yield "framework", provenance.framework
+    yield "source", provenance.source
+    yield "versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
+    for name in ("variant", "table_digest", "seed", "threads", "created"):
+        value = getattr(provenance, name)
+        if value is not None:
+            yield name.replace("_", " "), str(value)
+    for note in provenance.notes:
+        yield "note", note
+
+
+def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
+    head = "".join(
+        f'<th scope="col"{" class=n" if i else ""}>{escape(heading)}</th>'
+        for i, heading in enumerate(headings)
+    )
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _row(name: str, cells: Iterable[str], *, bad: bool) -> str:
+    tail = "".join(_cell(cell, "n") for cell in cells)
+    return f'<tr class="{"bad" if bad else ""}"><th scope="row">{escape(name)}</th>{tail}</tr>'
+
+
+def _cell(written: str, names: str) -> str:
+    return f'<td class="{names}">{escape(written)}</td>'

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from porter.report.html import html
+
+VOID = {"meta", "br"}
+
+
+class Outline(HTMLParser):
+    """Collects tags and refuses any that is closed out of order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        """An element begins."""
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        """An empty element."""
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        """An element ends; it must be the last one that began."""
+        assert self.open.pop() == tag
+
+
+def outline(page):
+    """Every element of the page with its attributes."""
+    parser = Outline()
+    parser.feed(page)
+    parser.close()
+
+    assert parser.open == []
+    return parser.seen
+
+
+@pytest.mark.parametrize("kind", ["passing", "failing", "broken"])
+def test_the_page_is_well_formed(kind, request):
+    """Every element is closed in order, whatever the outcome."""
+    outline(html(request.getfixturevalue(kind)))
+
+
+def test_the_page_loads_nothing_and_runs_nothing(failing):
+    """There is no script and no attribute or style that fetches anything."""
+    page = html(failing)
+    tags = outline(page)
+
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in tags}
+    assert not {"src", "href", "srcset"} & {name for _, attrs in tags for name in attrs}
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_text_from_outside_is_escaped(passing):
+    """A name that looks like markup is shown, not interpreted."""
+    page = html(replace(passing, title="<script>alert(1)</script>", notes=("<b>&",)))
+
+    assert "<script" not in page
+    assert "&lt;b&gt;&amp;" in page
+
+
+def test_every_size_is_drawn_for_desktop_and_phone(failing):
+    """Each input size has one drawing per orientation, with both columns and the tolerance of both dtypes."""
+    drawings = [attrs for tag, attrs in outline(html(failing)) if tag == "svg" and "role" in attrs]
+    lines = re.findall(r'<polyline class="(\w+ float\d\d)" points="([^"]+)"', html(failing))
+
+    assert [attrs["class"] for attrs in drawings] == ["wide", "tall"] * 3
+    drawn = {name for name, points in lines if points.count(",") > 30}
+    assert drawn == {f"{c} {d}" for c in ("propagated", "local", "tolerance") for d in ("float64", "float32")}
+
+
+def test_the_plot_is_logarithmic(failing):
+    """Equal ratios of error lie equally far apart."""
+    page = html(failing)
+    marks = re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="2.6"><title>(\S+) float64 local: ([\d.e-]+)', page)
+    wide = {name: (float(y), float(e)) for _, y, name, e in marks[:39]}
+    (y1, e1), (y2, e2), (y3, e3) = (wide[name] for name in ("stem", "blocks.0.1", "blocks.1.2"))
+    decades = [math.log10(e) for e in (e1, e2, e3)]
+
+    assert (y1 - y2) / (decades[1] - decades[0]) == pytest.approx(
+        (y2 - y3) / (decades[2] - decades[1]), rel=0.05
+    )
+
+
+def test_the_worst_element_of_every_stage_is_tabulated(failing):
+    """A bad row shows the index, both values and the share over tolerance, and the guilty one is marked."""
+    page = html(failing)
+    (row,) = re.findall(r'<tr class="bad first">.*?</tr>', page)[:1]
+
+    assert re.findall(r">([^<>]+)<", row) == [
+        "blocks.1.2",
+        "1.5e-01",
+        "2.8e-01",
+        "1e-11",
+        "43.2%",
+        "(0, 131, 13, 7)",
+        "-1.25",
+        "-0.76",
+    ]
+
+
+def test_environment_ledger_and_findings_are_on_the_page(failing):
+    """Versions, where the variables went and the likely cause can be read from the page alone."""
+    page = html(failing)
+
+    assert "tf-models-official 2.20.0" in page
+    assert "536" in page
+    assert "<b>padding</b> at <code>blocks.1.2</code>" in page

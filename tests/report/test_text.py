@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from porter.report.text import text
+
+
+def test_every_line_fits_80_columns(failing, passing, broken):
+    """No line is longer than a terminal, whatever the outcome."""
+    assert max(len(line) for report in (failing, passing, broken) for line in text(report).splitlines()) <= 80
+
+
+def test_the_answer_stands_before_the_figures(failing):
+    """The verdict and the first bad stage are read before the first table."""
+    lines = text(failing).splitlines()
+
+    assert lines.index("NO PARITY: first bad stage is blocks.1.2") < min(
+        i for i, line in enumerate(lines) if line.startswith("dtype")
+    )
+
+
+def test_the_first_bad_stage_is_marked(failing):
+    """Only the guilty stage of each table carries the mark, though every later stage is off."""
+    marked = [line for line in text(failing).splitlines() if line.startswith("> ")]
+
+    assert [line.split()[1] for line in marked] == ["blocks.1.2", "blocks.1.2"]
+    assert "2.8e-01!" in marked[0]
+
+
+def test_both_columns_of_both_element_types_are_shown_for_every_stage(passing):
+    """A stage has a row per element type with two figures per size and what is allowed."""
+    rows = [line.split() for line in text(passing).splitlines() if line.startswith("  blocks.2.4")]
+
+    assert [len(row) for row in rows] == [8, 8]
+    assert [row[-1] for row in rows] == ["1e-11", "8e-05"]
+
+
+def test_a_failure_gives_the_worst_element_with_both_values(failing):
+    """The worst element of the guilty stage is stated with its index, both values and what is allowed."""
+    told = " ".join(text(failing).split())
+
+    assert "float64@224x224, local column: error 2.8e-01 of the stage's scale, 1e-11 allowed" in told
+    assert "worst at element (0, 131, 13, 7): expected -1.25, got -0.76" in told
+
+
+def test_findings_say_what_to_look_at(failing):
+    """A finding is printed with its evidence and the place to look at."""
+    told = " ".join(text(failing).split())
+
+    assert "1. padding: blocks.1.2: at 224 and 200 it is off" in told
+    assert 'Look at pad_type="same" in [target] of mappings/model_garden/mobilenet_v4.toml' in told
+
+
+def test_a_stage_that_could_not_be_compared_says_why(broken):
+    """Each reason for which nothing was compared appears in place of a figure."""
+    told = text(broken)
+
+    assert all(word in told for word in ("missing!", "extra!", "shape!!", "nan/inf!", "const!"))
+
+
+def test_a_stale_reference_is_not_called_a_failure(passing):
+    """A golden of another table says STALE and why, and does not say NO PARITY."""
+    told = text(replace(passing, stale="the table has changed since"))
+
+    assert "STALE: the table has changed since" in told
+    assert "PARITY" not in told.replace("STALE", "")
+
+
+def test_colour_is_only_added_on_request(failing):
+    """Without colour there is no escape sequence, with it the words are the same."""
+    plain, coloured = text(failing), text(failing, colour=True)
+
+    assert "\x1b" not in plain
+    assert "\x1b[31m" in coloured
