@@ -1,0 +1,106 @@
+"""How much TensorFlow's SAME pads: from plain sizes, and from the sizes of a graph being recorded."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import torch
+from torch import nn
+
+from porter.same_padding.errors import SamePaddingError
+
+Pair: TypeAlias = tuple[int, int]
+
+
+class Window(NamedTuple):
+    """A sliding window, each field as (height, width)."""
+
+    kernel: Pair
+    stride: Pair
+    dilation: Pair
+
+    @property
+    def extent(self) -> Pair:
+        """Input rows and columns that one output sees, dilation counted."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+
+class Pads(NamedTuple):
+    """Zeros to add on each side, in the order `torch.nn.functional.pad` takes them."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether one number per axis says it all, as a native `padding=` needs."""
+        return self.left == self.right and self.top == self.bottom
+
+
+def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> Pair:
+    """Return the padding (before, after) of TensorFlow's SAME along one axis.
+
+    TensorFlow defines SAME by its output, `ceil(size / stride)`
+    (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2): the missing positions are added,
+    the odd one at the end.
+
+    Args:
+        size: Input length of the axis, in pixels.
+        kernel: Kernel length along the axis, in taps.
+        stride: Step between two outputs, in pixels.
+        dilation: Distance between two taps, in pixels.
+
+    Raises:
+        SamePaddingError: ``same-padding/not-positive`` when an argument is below 1.
+    """
+    given = {"size": size, "kernel": kernel, "stride": stride, "dilation": dilation}
+    for name, value in given.items():
+        if value < 1:
+            raise SamePaddingError(
+                "same-padding/not-positive", f"{name} of a SAME window", expected="at least 1", found=value
+            )
+    before, after = _along_axis(size, kernel, stride, dilation)
+    return before, after
+
+
+def pads_for(height: int, width: int, window: Window) -> Pads:
+    """Return SAME's pads for one input; sizes may be symbolic (`SymInt`) or traced (0-d tensors)."""
+    (kh, kw), (sh, sw), (dh, dw) = window
+    return Pads(*_along_axis(width, kw, sw, dw), *_along_axis(height, kh, sh, dh))
+
+
+def window_of(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Window:
+    """Return the window of a convolution or pooling layer."""
+    dilation = 1 if isinstance(module, nn.AvgPool2d) else module.dilation
+    return Window(pair(module.kernel_size), pair(module.stride), pair(dilation))
+
+
+def pair(value: int | tuple[int, ...]) -> Pair:
+    """Return (height, width) from torch's shorthand, where one number stands for both."""
+    if isinstance(value, int):
+        return value, value
+    first, *rest = value
+    return first, rest[0] if rest else first
+
+
+def _along_axis(size: int, kernel: int, stride: int, dilation: int) -> Pair:
+    total = _total(size, kernel, stride, dilation)
+    before = total // 2
+    return before, total - before
+
+
+def _total(size: int, kernel: int, stride: int, dilation: int) -> int:
+    # A recorded graph keeps every operation made here, so what does not depend on the size is decided first.
+    extent = (kernel - 1) * dilation + 1
+    if stride == 1 or extent == 1:
+        return extent - 1
+    outputs = -(-size // stride)
+    missing: Any = (outputs - 1) * stride + extent - size
+    if extent >= stride:
+        return cast(int, missing)
+    if isinstance(missing, torch.Tensor):
+        return cast(int, missing.clamp(min=0))
+    return cast(int, torch.sym_max(missing, 0))

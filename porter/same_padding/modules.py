@@ -1,0 +1,211 @@
+"""Convolution and pooling with TensorFlow's SAME padding, computed at each call or fixed by a fold."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from porter.same_padding.amounts import Pads, Pair, pads_for, pair, window_of
+from porter.same_padding.errors import SamePaddingError
+
+
+class Folded(NamedTuple):
+    """What a fold has fixed: the only input size (height, width) a module accepts, and its pads."""
+
+    module: str
+    size: Pair
+    pads: Pads
+
+
+class Conv2dSame(nn.Conv2d):
+    """`torch.nn.Conv2d` that pads as `tf.nn.conv2d(..., padding="SAME")` does, at every input size.
+
+    Parameters, their names and their initial values are those of `torch.nn.Conv2d`. Shapes: (N, C, H, W) to
+    (N, C_out, ceil(H / stride), ceil(W / stride)); the batch axis may be left out.
+
+    On the CPU an eager depthwise convolution does not copy its input into a padded one: padding (p, p + 1) is
+    computed as padding p + 1 on both sides with a kernel that has one more row and column of zeros in front.
+    The larger kernel is made from the parameter at each call, so it is never out of date. A non-finite input
+    value then also reaches outputs whose window it only touches with those zeros (0 * inf is nan).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Taps along (height, width), or one number for both.
+        stride: Step along (height, width), in pixels.
+        dilation: Distance between taps along (height, width), in pixels.
+        groups: Number of independent channel groups.
+        bias: Whether to add a bias per output channel.
+        device: Where to make the parameters.
+        dtype: Element type of the parameters.
+    """
+
+    folded: Folded | None = None
+
+    def __init__(  # noqa: PLR0913, PLR0917  torch.nn.Conv2d's own signature
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,  # noqa: FBT001, FBT002  torch.nn.Conv2d's own signature
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            0,
+            dilation,
+            groups,
+            bias,
+            device=device,
+            dtype=dtype,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch.nn.Conv2d's own signature
+        """Convolve `input`, (N, C, H, W) or (C, H, W), padded as SAME."""
+        x, pads = _placed(self, input)
+        if _is_recorded(x):
+            if self.folded is not None and pads.symmetric:
+                return self._convolve(x, self.weight, (pads.top, pads.left))
+        elif pads.symmetric:
+            return self._convolve(x, self.weight, (pads.top, pads.left))
+        elif self.groups == self.in_channels and self.dilation == (1, 1) and x.device.type == "cpu":
+            kernel = functional.pad(self.weight, (pads.right - pads.left, 0, pads.bottom - pads.top, 0))
+            return self._convolve(x, kernel, (pads.bottom, pads.right))
+        return self._convolve(functional.pad(x, pads), self.weight, (0, 0))
+
+    def _convolve(self, x: Tensor, kernel: Tensor, padding: Pair) -> Tensor:
+        return functional.conv2d(
+            x, kernel, self.bias, pair(self.stride), padding, pair(self.dilation), self.groups
+        )
+
+    def extra_repr(self) -> str:
+        """Return `torch.nn.Conv2d`'s description with the padding that is really used."""
+        bias = "" if self.bias is not None else ", bias=False"
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"dilation={self.dilation}, groups={self.groups}{bias}, {_padding_repr(self.folded)}"
+        )
+
+
+class MaxPool2dSame(nn.MaxPool2d):
+    """`torch.nn.MaxPool2d` that pads as `tf.nn.max_pool2d(..., padding="SAME")` does: with minus infinity.
+
+    Shapes: (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)); the batch axis may be left out.
+
+    Args:
+        kernel_size: Taps along (height, width), or one number for both.
+        stride: Step along (height, width), in pixels; the kernel size when None.
+        dilation: Distance between taps along (height, width), in pixels.
+    """
+
+    folded: Folded | None = None
+
+    def __init__(
+        self, kernel_size: int | Pair, stride: int | Pair | None = None, dilation: int | Pair = 1
+    ) -> None:
+        super().__init__(kernel_size, stride, 0, dilation)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch.nn.MaxPool2d's own signature
+        """Pool `input`, (N, C, H, W) or (C, H, W), padded as SAME."""
+        x, pads = _placed(self, input)
+        kernel, stride, dilation = window_of(self)
+        if dilation == (1, 1) and not _is_recorded(x) and _fits_ceil_mode(stride, pads):
+            return functional.max_pool2d(x, kernel, stride, (pads.top, pads.left), ceil_mode=True)
+        return functional.max_pool2d(functional.pad(x, pads, value=-torch.inf), kernel, stride, 0, dilation)
+
+    def extra_repr(self) -> str:
+        """Return the window and the padding that is really used."""
+        kernel, stride, dilation = window_of(self)
+        return f"kernel_size={kernel}, stride={stride}, dilation={dilation}, {_padding_repr(self.folded)}"
+
+
+class AvgPool2dSame(nn.AvgPool2d):
+    """`torch.nn.AvgPool2d` that pads as `tf.nn.avg_pool2d(..., padding="SAME")`: padding is never counted.
+
+    Shapes: (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)); the batch axis may be left out.
+
+    Args:
+        kernel_size: Taps along (height, width), or one number for both.
+        stride: Step along (height, width), in pixels; the kernel size when None.
+    """
+
+    folded: Folded | None = None
+
+    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None) -> None:
+        super().__init__(kernel_size, stride, 0, count_include_pad=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch.nn.AvgPool2d's own signature
+        """Pool `input`, (N, C, H, W) or (C, H, W), over the positions that exist."""
+        x, pads = _placed(self, input)
+        kernel, stride, _ = window_of(self)
+        if not _is_recorded(x) and _fits_ceil_mode(stride, pads):
+            padding = pads.top, pads.left
+            return functional.avg_pool2d(x, kernel, stride, padding, ceil_mode=True, count_include_pad=False)
+        # The share of each window that lies inside the input undoes the division by the whole window.
+        inside = x.new_ones((1, 1, *x.shape[-2:]))
+        share = functional.avg_pool2d(functional.pad(inside, pads), kernel, stride)
+        return functional.avg_pool2d(functional.pad(x, pads), kernel, stride) / (
+            share if x.dim() == 4 else share[0]
+        )
+
+    def extra_repr(self) -> str:
+        """Return the window and the padding that is really used."""
+        kernel, stride, _ = window_of(self)
+        return f"kernel_size={kernel}, stride={stride}, {_padding_repr(self.folded)}"
+
+
+SameModule: TypeAlias = Conv2dSame | MaxPool2dSame | AvgPool2dSame
+
+
+def _placed(module: SameModule, x: Tensor) -> tuple[Tensor, Pads]:
+    height, width = x.shape[-2:]
+    if module.folded is None:
+        return x, pads_for(height, width, window_of(module))
+    return _checked(x, module.folded), module.folded.pads
+
+
+def _checked(x: Tensor, folded: Folded) -> Tensor:
+    if _is_traced():
+        # A comparison would be frozen into the trace; an expand to the size x already has stays and refuses.
+        return x if torch.onnx.is_in_onnx_export() else x.expand(*x.shape[:-2], *folded.size)
+    height, width = x.shape[-2:]
+    if (height, width) != folded.size:
+        raise SamePaddingError(
+            "same-padding/input-size",
+            f"module {folded.module!r} was folded for one input size",
+            expected="{}x{}".format(*folded.size),
+            found=f"{height}x{width}",
+            hint="Fold again for this size, or restore_padding() to take every size",
+        )
+    return x
+
+
+def _is_recorded(x: Tensor) -> bool:
+    """Whether the call writes a graph for other sizes too, so that no choice may look at the size."""
+    return torch.compiler.is_compiling() or _is_traced() or type(x.shape[-1]) is not int
+
+
+def _is_traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _fits_ceil_mode(stride: Pair, pads: Pads) -> bool:
+    # ceil_mode lets the last window hang over the end, which is SAME's odd position, but not at stride 1.
+    return (stride[0] > 1 or pads.top == pads.bottom) and (stride[1] > 1 or pads.left == pads.right)
+
+
+def _padding_repr(folded: Folded | None) -> str:
+    if folded is None:
+        return "padding=same"
+    pads: Any = (folded.pads.top, folded.pads.left) if folded.pads.symmetric else tuple(folded.pads)
+    return f"padding={pads}, input_size={folded.size}"
