@@ -1,0 +1,158 @@
+"""TensorBundle, TensorFlow's V2 checkpoint format: one index and its data files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from porter.checkpoints import slices
+from porter.checkpoints.bundle_index import BundleIndex, read_index
+from porter.checkpoints.files import RegularFile
+from porter.checkpoints.malformed import Malformed, naming
+from porter.checkpoints.messages import BundleEntry
+from porter.checkpoints.region import Block, Region
+from porter.checkpoints.strings import read_strings, verify_strings
+from porter.checkpoints.trackable_graph import GRAPH_KEY, graph_from_names, parse_graph
+from porter.object_graph import ObjectGraph
+from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
+
+
+class Bundle(Checkpoint):
+    """An open TensorBundle. The index is read and checked when it is opened, data when it is asked for."""
+
+    specs: Mapping[str, TensorSpec]
+
+    def __init__(self, path: Path, prefix: Path, container: str = "TensorBundle") -> None:
+        """Open ``<prefix>.index``.
+
+        Args:
+            path: What the user named.
+            prefix: Path of the index without its suffix.
+            container: What to call it in `format`.
+
+        Raises:
+            CheckpointError: the index is damaged, or a data file is missing or too short.
+        """
+        self.path = path
+        self._index_path = prefix.with_name(prefix.name + ".index")
+        file = RegularFile(self._index_path)
+        try:
+            self._index: BundleIndex = read_index(file, prefix)
+        finally:
+            file.close()
+        self.specs = self._index.specs
+        self.files = (self._index_path, *self._index.shards.used)
+        kind = "TF2 object-based" if GRAPH_KEY in self.specs else "name-based"
+        self.format = f"{container} ({kind} checkpoint)"
+        self._swapped = self._index.big_endian != (sys.byteorder == "big")
+
+    @cached_property
+    def graph(self) -> ObjectGraph:  # type: ignore[override]
+        """The stored object graph, or a tree of the names where none is stored.
+
+        Raises:
+            CheckpointError: the stored graph is damaged.
+        """
+        spec = self.specs.get(GRAPH_KEY)
+        if spec is None:
+            with naming(self._index_path):
+                return graph_from_names(self.specs)
+        with naming(self._index_path, GRAPH_KEY):
+            if spec.dtype.name != "string" or spec.shape:
+                raise Malformed(
+                    "graph/not-a-string", "the object graph is not one string", found=spec.dtype.name
+                )
+            return parse_graph(self.read(GRAPH_KEY).item(), self.specs)
+
+    def read(self, key: str) -> Array:
+        """Return the whole tensor; see `Checkpoint.read`."""
+        entry, spec = self._entry(key)
+        if entry.slices:
+            result = np.empty(spec.shape, spec.dtype.storage or object)
+            for box, part in self._parts(key):
+                place = tuple(slice(start, stop) for start, stop in box)
+                result[place] = self._read_whole(key, part, TensorSpec(spec.dtype, slices.box_shape(box)))
+            return contiguous(result)
+        return self._read_whole(key, entry, spec)
+
+    def verify(self, key: str) -> None:
+        """Check the checksums of one tensor in 4 MiB of memory."""
+        entry, spec = self._entry(key)
+        parts = self._parts(key) if entry.slices else [(_whole(spec), entry)]
+        for box, part in parts:
+            shape = slices.box_shape(box)
+            self._verify_whole(key, part, TensorSpec(spec.dtype, shape))
+
+    def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
+        """Return a rectangular part; see `Checkpoint.read_block`."""
+        entry, spec = self._entry(key)
+        wanted = resolve_block(block, spec.shape)
+        if spec.dtype.storage is None:
+            return contiguous(self.read(key)[block])
+        if not entry.slices:
+            return self._region(key, entry, spec).read_block(wanted)
+        result = np.empty(slices.box_shape(wanted), spec.dtype.storage)
+        for box, part in self._parts(key):
+            shared = slices.intersect(box, wanted)
+            if shared is not None:
+                inside, place = shared
+                region = self._region(key, part, TensorSpec(spec.dtype, slices.box_shape(box)))
+                result[place] = region.read_block(inside)
+        return contiguous(result)
+
+    def close(self) -> None:
+        """Close the data files."""
+        self._index.shards.close()
+
+    def _entry(self, key: str) -> tuple[BundleEntry, TensorSpec]:
+        spec = self.specs[key]
+        if spec.dtype.name in ("resource", "variant"):
+            with naming(self._index_path, key):
+                raise Malformed(
+                    "bundle/not-data", f"its type is {spec.dtype.name}, which is not data that can be read"
+                )
+        return self._index.entries[key], spec
+
+    def _parts(self, key: str) -> list[tuple[Block, BundleEntry]]:
+        return self._index.parts[key]
+
+    def _region(self, key: str, entry: BundleEntry, spec: TensorSpec) -> Region:
+        file = self._index.shards.file(entry.shard)
+        return Region(file, entry.offset, spec, entry.crc, key, swapped=self._swapped)
+
+    def _read_whole(self, key: str, entry: BundleEntry, spec: TensorSpec) -> Array:
+        if spec.dtype.storage is not None:
+            return self._region(key, entry, spec).read()
+        file = self._index.shards.file(entry.shard)
+        with naming(file.path, key):
+            place = (file, entry.offset, entry.size, spec.size, entry.crc)
+            return contiguous(read_strings(*place, big_endian=self._index.big_endian).reshape(spec.shape))
+
+    def _verify_whole(self, key: str, entry: BundleEntry, spec: TensorSpec) -> None:
+        if spec.dtype.storage is not None:
+            self._region(key, entry, spec).verify()
+            return
+        file = self._index.shards.file(entry.shard)
+        with naming(file.path, key):
+            place = (file, entry.offset, entry.size, spec.size, entry.crc)
+            verify_strings(*place, big_endian=self._index.big_endian)
+
+
+def _whole(spec: TensorSpec) -> Block:
+    return tuple((0, size) for size in spec.shape)
+
+
+def resolve_block(block: tuple[slice, ...], shape: tuple[int, ...]) -> Block:
+    """Return start and stop per axis of `block`.
+
+    Raises:
+        ValueError: `block` has another number of axes than `shape`, or a step other than 1.
+    """
+    if len(block) != len(shape) or any(part.step not in (None, 1) for part in block):
+        raise ValueError(f"a block of {len(shape)} slices with step 1 is needed, not {block}")
+    bounds = (part.indices(size) for part, size in zip(block, shape, strict=True))
+    return tuple((start, max(start, stop)) for start, stop, _ in bounds)

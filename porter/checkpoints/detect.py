@@ -1,0 +1,254 @@
+"""Finds out what a path names, by content, and opens it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from porter.checkpoints import saved_model, sniff, state_file
+from porter.checkpoints.bundle import Bundle
+from porter.checkpoints.files import RegularFile, require_regular
+from porter.checkpoints.malformed import naming
+from porter.checkpoints.table import Table
+from porter.checkpoints.tensor_slices_v1 import TensorSlices
+from porter.errors import CheckpointError
+from porter.tensors import Checkpoint
+
+_INDEX = ".index"
+_DATA_FILE = re.compile(r"(.+)\.data-\d{5,}-of-\d{5,}", re.DOTALL)
+_V1_FILE = re.compile(r"(.+)-(\d{5}|\?{5})-of-(\d{5})", re.DOTALL)
+_MOST_V1_FILES = 100_000
+
+
+def open_path(path: Path) -> Checkpoint:
+    """Open whatever checkpoint `path` names; see `porter.checkpoints.open_checkpoint`."""
+    with naming(path):
+        if not sniff.exists(path):
+            found = _open_prefix(path, path)
+            if found is None:
+                raise _not_found(path)
+            return found
+        if path.is_dir():
+            return _open_directory(path)
+        require_regular(path.stat())
+    return _open_file(path, path)
+
+
+def _open_prefix(path: Path, prefix: Path, container: str = "") -> Checkpoint | None:
+    """Open the checkpoint whose files begin with `prefix`, or return None where there are none."""
+    index = prefix.with_name(prefix.name + _INDEX)
+    if sniff.exists(index):
+        return _open_index(path, index, container)
+    if sniff.exists(prefix) and not prefix.is_dir():
+        return _open_v1(path, prefix, container)
+    names = _listing(prefix.parent)
+    if any((match := _DATA_FILE.fullmatch(name)) and match[1] == prefix.name for name in names):
+        raise CheckpointError(
+            "bundle/missing-index",
+            "there are data files but no index",
+            file=prefix,
+            expected=index.name,
+            hint="Put the .index file beside them.",
+        )
+    matches = (match for name in names if (match := _V1_FILE.fullmatch(name)))
+    first = next((match for match in matches if match[1] == prefix.name), None)
+    return None if first is None else _open_v1(path, prefix.with_name(first[0]), container)
+
+
+def _open_file(path: Path, file: Path) -> Checkpoint:
+    sniff.refuse_stand_in(file)
+    if file.name in saved_model.DESCRIPTIONS and saved_model.is_saved_model(file):
+        return _open_saved_model(path, file)
+    if sniff.is_table(file):
+        return _open_table(path, file)
+    if state_file.is_state_file(sniff.head(file)):
+        return _open_state(path, file)
+    data_file = _DATA_FILE.fullmatch(file.name)
+    if data_file:
+        found = _open_prefix(path, file.with_name(data_file[1]))
+        if found is not None:
+            return found
+    sniff.refuse_foreign(file)
+    raise _unrecognised(path, file)
+
+
+def _unrecognised(path: Path, file: Path) -> CheckpointError:
+    if file.name.endswith(_INDEX):
+        with naming(file):
+            handle = RegularFile(file)
+            try:
+                Table(handle)
+            finally:
+                handle.close()
+    if file.name.endswith(".meta"):
+        return CheckpointError(
+            "checkpoint/meta-graph",
+            "this is the graph that lies beside a checkpoint, without weights",
+            file=path,
+            hint=f"Name the checkpoint itself: {file.name.removesuffix('.meta')}.",
+        )
+    if saved_model.is_saved_model(file):
+        return CheckpointError(
+            "saved-model/wrong-name",
+            "this is a SavedModel description under another name, so its variables cannot be found",
+            file=path,
+            expected="saved_model.pb",
+        )
+    if saved_model.is_frozen_graph(file):
+        return CheckpointError(
+            "checkpoint/frozen-graph", "this is a frozen graph (.pb), which is not supported yet", file=path
+        )
+    return CheckpointError(
+        "checkpoint/unknown-format",
+        "this is no TensorFlow checkpoint",
+        file=path,
+        expected="a prefix, .index, `checkpoint` file, SavedModel or V1 checkpoint",
+    )
+
+
+def _open_table(path: Path, file: Path) -> Checkpoint:
+    if _is_v1(file):
+        return _open_v1(path, file, "")
+    if not file.name.endswith(_INDEX):
+        raise CheckpointError(
+            "bundle/index-renamed",
+            "this is the index of a checkpoint under another name, so its data files cannot be found",
+            file=path,
+            expected="a name ending in .index",
+        )
+    return _open_index(path, file, "")
+
+
+def _is_v1(file: Path) -> bool:
+    """Whether a table holds V1 tensors: by the first field of its first value."""
+    with naming(file):
+        handle = RegularFile(file)
+        try:
+            first = Table(handle).get(b"")
+        finally:
+            handle.close()
+    return first is not None and first[:1] == b"\x0a"
+
+
+def _open_index(path: Path, index: Path, container: str) -> Checkpoint:
+    prefix = index.with_name(index.name.removesuffix(_INDEX))
+    sniff.refuse_stand_in(index)
+    return Bundle(path, prefix, f"{container}, TensorBundle" if container else "TensorBundle")
+
+
+def _open_v1(path: Path, file: Path, container: str) -> Checkpoint:
+    match = _V1_FILE.fullmatch(file.name)
+    files: tuple[Path, ...] = (file,)
+    if match:
+        count = int(match[3])
+        files = tuple(
+            file.with_name(f"{match[1]}-{n:05d}-of-{match[3]}") for n in range(min(count, _MOST_V1_FILES))
+        )
+        present = set(_listing(file.parent))
+        missing = next((part for part in files if part.name not in present), None)
+        if missing is not None or not files:
+            raise CheckpointError(
+                "v1/missing-file",
+                "a file of this V1 checkpoint is missing",
+                file=path,
+                expected=f"{count} files",
+                found=f"{sum(part.name in present for part in files)}",
+                hint=f"Put {(missing or file).name} beside the others.",
+            )
+    for part in files:
+        sniff.refuse_stand_in(part)
+    return TensorSlices(path, files, f"{container}, V1 variables" if container else "V1 checkpoint")
+
+
+def _open_directory(directory: Path) -> Checkpoint:
+    description = saved_model.description_in(directory)
+    if description is not None:
+        return _open_saved_model(directory, description)
+    state = directory / state_file.NAME
+    if sniff.exists(state) and not state.is_dir():
+        return _open_state(directory, state)
+    prefixes = sorted(name.removesuffix(_INDEX) for name in _listing(directory) if name.endswith(_INDEX))
+    if len(prefixes) == 1:
+        return _open_index(directory, directory / (prefixes[0] + _INDEX), "")
+    if prefixes:
+        raise CheckpointError(
+            "checkpoint/several-checkpoints",
+            "this directory has several checkpoints and no `checkpoint` file to choose by",
+            file=directory,
+            found=", ".join(prefixes[:5]) + (", ..." if len(prefixes) > 5 else ""),
+            hint="Name one of them.",
+        )
+    beside = directory.with_name(directory.name + _INDEX)
+    if directory.name and sniff.exists(beside):
+        return _open_index(directory, beside, "")
+    raise _nothing_in(directory)
+
+
+def _nothing_in(directory: Path) -> CheckpointError:
+    variables = directory / saved_model.VARIABLES
+    hint = None
+    if sniff.exists(variables.with_name(variables.name + _INDEX)):
+        hint = f"saved_model.pb is missing; the variables alone open as {variables}."
+    return CheckpointError(
+        "checkpoint/no-checkpoint",
+        "this directory has no checkpoint",
+        file=directory,
+        expected="saved_model.pb, a `checkpoint` file, or one .index file",
+        hint=hint,
+    )
+
+
+def _open_saved_model(path: Path, description: Path) -> Checkpoint:
+    saved_model.require_description(description)
+    prefix = description.parent / saved_model.VARIABLES
+    found = _open_prefix(path, prefix, "SavedModel") if prefix.parent.is_dir() else None
+    if found is None:
+        raise saved_model.refuse_without_variables(description)
+    found.files = (description, *found.files)
+    return found
+
+
+def _open_state(path: Path, state: Path) -> Checkpoint:
+    names = state_file.latest_names(state)
+    for name in names:
+        with naming(state):
+            found = _open_latest(path, state.parent / name)
+        if found is not None:
+            return found
+    raise CheckpointError(
+        "state/stale",
+        "the `checkpoint` file names a checkpoint that is not in its directory",
+        file=state,
+        expected=names[-1],
+        found=_summary(state.parent),
+        hint="Name the checkpoint you want.",
+    )
+
+
+def _open_latest(path: Path, prefix: Path) -> Checkpoint | None:
+    sharded = _V1_FILE.fullmatch(prefix.name)
+    if sharded:
+        prefix = prefix.with_name(sharded[1])
+    return None if prefix.name == state_file.NAME else _open_prefix(path, prefix)
+
+
+def _summary(directory: Path) -> str:
+    prefixes = sorted(name.removesuffix(_INDEX) for name in _listing(directory) if name.endswith(_INDEX))
+    return ", ".join(prefixes[:5]) or "none"
+
+
+def _listing(directory: Path) -> list[str]:
+    try:
+        return [entry.name for entry in directory.iterdir()]
+    except (OSError, ValueError):
+        return []
+
+
+def _not_found(path: Path) -> CheckpointError:
+    return CheckpointError(
+        "checkpoint/not-found",
+        "nothing is there",
+        file=path,
+        expected="a checkpoint prefix, file or directory",
+        found=None if path.parent.is_dir() else "no such directory either",
+    )

@@ -1,0 +1,159 @@
+"""One contiguous run of bytes in a data file that holds a tensor of fixed-width elements."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from porter.checkpoints.checksum import extend, masked
+from porter.checkpoints.files import PIECE, Bytes, RegularFile
+from porter.checkpoints.malformed import Malformed, naming
+from porter.tensors import Array, TensorSpec
+
+Block = tuple[tuple[int, int], ...]
+"""Start and stop per axis."""
+
+# Up to this distance between two runs it is cheaper to read what lies between than to ask twice.
+_NEAR = 16 << 10
+
+
+class Region:
+    """A stored tensor, or one stored slice of a tensor.
+
+    Attributes:
+        file: The data file.
+        offset: First byte.
+        spec: Shape and dtype; the caller has checked that they fit the file.
+    """
+
+    __slots__ = ("_crc", "_swapped", "_tensor", "file", "offset", "spec")
+
+    def __init__(
+        self, file: RegularFile, offset: int, spec: TensorSpec, crc: int, tensor: str, *, swapped: bool
+    ) -> None:
+        self.file = file
+        self.offset = offset
+        self.spec = spec
+        self._crc = crc
+        self._tensor = tensor
+        self._swapped = swapped
+
+    def read(self) -> Array:
+        """Return the whole tensor, checksum verified."""
+        with naming(self.file.path, self._tensor):
+            raw = np.empty(self.spec.nbytes, np.uint8)
+            crc = 0
+            for start in range(0, raw.size, PIECE):
+                piece = raw[start : start + PIECE]
+                self.file.read_into(piece, self.offset + start)
+                crc = extend(crc, piece)
+            require_checksum(crc, self._crc)
+            return self._elements(raw, self.spec.shape)
+
+    def verify(self) -> None:
+        """Check the checksum, 4 MiB at a time."""
+        with naming(self.file.path, self._tensor):
+            require_checksum(checksum(self.file, self.offset, self.spec.nbytes), self._crc)
+
+    def read_block(self, block: Block) -> Array:
+        """Return the elements inside `block`, not verified."""
+        shape = tuple(stop - start for start, stop in block)
+        with naming(self.file.path, self._tensor):
+            raw = np.empty(int(np.prod(shape)) * self._itemsize, np.uint8)
+            if raw.size:
+                self._fill(raw, block)
+            return self._elements(raw, shape)
+
+    @property
+    def _itemsize(self) -> int:
+        return self.spec.dtype.itemsize or 0
+
+    def _fill(self, raw: Bytes, block: Block) -> None:
+        axis = len(block)
+        unit = self._itemsize
+        # Axes that are wanted whole, and the one before them, form one run of bytes.
+        while axis and block[axis - 1] == (0, self.spec.shape[axis - 1]):
+            axis -= 1
+            unit *= self.spec.shape[axis]
+        if axis == 0:
+            self.file.read_into(raw, self.offset)
+            return
+        start, stop = block[axis - 1]
+        run, stride = (stop - start) * unit, self.spec.shape[axis - 1] * unit
+        first = self.offset + start * unit
+        if axis == 1:
+            self.file.read_into(raw, first)
+        elif stride - run <= _NEAR:
+            self._fill_by_spans(raw.reshape(-1, run), first, stride, block[: axis - 1])
+        else:
+            self._fill_by_runs(raw, first, run, _row_numbers(self.spec.shape, block[: axis - 1]) * stride)
+
+    def _fill_by_runs(self, raw: Bytes, first: int, run: int, offsets: Array) -> None:
+        view, descriptor = raw.data, self.file.descriptor
+        preadv = os.preadv
+        position = 0
+        for offset in (offsets + first).tolist():
+            stop = position + run
+            if preadv(descriptor, [view[position:stop]], offset) != run:
+                self.file.read_into(view[position:stop], offset)
+            position = stop
+
+    def _fill_by_spans(self, rows: Array, first: int, stride: int, outer: Block) -> None:
+        begin, end = outer[-1]
+        per_span = max(1, min(end - begin, PIECE // stride))
+        scratch = np.empty(per_span * stride, np.uint8)
+        run, position = rows.shape[1], 0
+        # Spans run along the innermost outer axis; the axes before it are stepped one by one.
+        starts = _row_numbers(self.spec.shape, (*outer[:-1], (begin, begin + 1)))
+        for number in starts.tolist():
+            for row in range(0, end - begin, per_span):
+                count = min(per_span, end - begin - row)
+                span = scratch[: (count - 1) * stride + run]
+                self.file.read_into(span, first + (number + row) * stride)
+                rows[position : position + count] = scratch[: count * stride].reshape(count, stride)[:, :run]
+                position += count
+
+    def _elements(self, raw: Bytes, shape: tuple[int, ...]) -> Array:
+        storage = self.spec.dtype.storage
+        if storage == np.bool_ and raw.size and raw.max() > 1:
+            raise Malformed("bundle/bad-bool", "a bool is neither 0 nor 1", found=int(raw.max()))
+        elements: Array = raw.view(np.dtype(storage)).reshape(shape)
+        if self._swapped:
+            elements.byteswap(inplace=True)
+        elements.flags.writeable = False
+        return elements
+
+
+def _row_numbers(shape: tuple[int, ...], outer: Block) -> Array:
+    """Return the row-major number of every index inside `outer`, which covers the first axes of `shape`."""
+    numbers = np.zeros(1, np.int64)
+    for (start, stop), length in zip(outer, shape, strict=False):
+        numbers = (numbers[:, None] * length + np.arange(start, stop)).reshape(-1)
+    return numbers
+
+
+def checksum(file: RegularFile, offset: int, size: int, crc: int = 0) -> int:
+    """Return the CRC-32C of `size` bytes at `offset`, continuing from `crc`, in 4 MiB of memory."""
+    scratch = np.empty(min(size, PIECE), np.uint8)
+    for start in range(0, size, PIECE):
+        piece = scratch[: min(PIECE, size - start)]
+        file.read_into(piece, offset + start)
+        crc = extend(crc, piece)
+    return crc
+
+
+def require_checksum(crc: int, stored: int) -> None:
+    """Compare a computed checksum with the stored, masked one.
+
+    Raises:
+        Malformed: they differ.
+    """
+    if masked(crc) != stored:
+        raise Malformed(
+            "bundle/bad-checksum",
+            "the stored checksum does not match the bytes",
+            expected=f"{stored:08x}",
+            found=f"{masked(crc):08x}",
+            hint="The file is damaged: get it again.",
+        )

@@ -1,0 +1,60 @@
+"""The `checkpoint` file that TensorFlow keeps beside checkpoints: which one is the latest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from porter.checkpoints.sniff import head
+from porter.errors import CheckpointError
+
+NAME = "checkpoint"
+_LONGEST = 1 << 20
+_FIELD = re.compile(rb'^\s*model_checkpoint_path\s*:\s*((?:"(?:[^"\\\n]|\\.)*"\s*)+)', re.MULTILINE)
+_STRING = re.compile(rb'"((?:[^"\\\n]|\\.)*)"')
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
+_CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+
+
+def is_state_file(start: bytes) -> bool:
+    """Whether a file that begins with `start` is a CheckpointState in text form."""
+    return _FIELD.search(start) is not None
+
+
+def latest_names(path: Path) -> tuple[str, ...]:
+    """Return the names that the latest checkpoint may have inside the directory of the state file `path`.
+
+    Paths written on another machine lead nowhere here, and one that leaves the directory must not be
+    followed, so of those only the last part counts.
+
+    Raises:
+        CheckpointError: the file cannot be read or names no checkpoint.
+    """
+    found = _FIELD.search(head(path, _LONGEST))
+    if found is None:
+        raise CheckpointError(
+            "state/no-path",
+            "this `checkpoint` file names no checkpoint",
+            file=path,
+            expected="model_checkpoint_path",
+        )
+    raw = b"".join(_ESCAPE.sub(_unescape, part) for part in _STRING.findall(found[1]))
+    written = raw.decode("utf-8", "surrogateescape")
+    if "\0" in written:
+        raise CheckpointError("state/bad-path", "this `checkpoint` file names an impossible path", file=path)
+    posix = PurePosixPath(written)
+    inside = not posix.is_absolute() and ".." not in posix.parts and len(posix.parts) > 1
+    last = posix.name if "\\" not in written else PureWindowsPath(written).name
+    names = (str(posix), last) if inside else (last,)
+    if not last or last == "..":
+        raise CheckpointError("state/bad-path", "this `checkpoint` file names an impossible path", file=path)
+    return names
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    body = match[1]
+    if body[:1].isdigit() and body[0] < ord("8"):
+        return bytes([int(body, 8) & 0xFF])
+    if body[:1] == b"x" and len(body) > 1:
+        return bytes([int(body[1:], 16)])
+    return _CONTROL.get(body, body)
