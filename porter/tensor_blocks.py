@@ -32,7 +32,7 @@ def rearranged_blocks(checkpoint: Checkpoint, part: Part) -> Iterator[Array]:
     Raises:
         CheckpointError: the bytes are missing or damaged.
     """
-    axes = _target_axes(part.layout)
+    axes = target_axes(part.layout)
     if part.spec.nbytes <= WHOLE_BYTES:
         view = checkpoint.read(part.key).transpose(axes)
         yield _rearranged(view, np.empty(0 if view.flags.c_contiguous else view.size, view.dtype))
@@ -56,7 +56,7 @@ def _rearranged(view: Array, room: Array) -> Array:
     return target
 
 
-def _target_axes(layout: Layout) -> tuple[int, ...]:
+def target_axes(layout: Layout) -> tuple[int, ...]:
     """Return the source axes in target order, axes of length one that have no name last.
 
     Merged axes stay apart, for merging changes no byte.

@@ -1,0 +1,55 @@
+"""Small jobs that `port.py` runs in processes of their own, so that its own memory stays out of the figures.
+
+Usage: python port_helpers.py mapping CHECKPOINT MAPPING.json
+       python port_helpers.py same ONE.safetensors OTHER.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+import porter
+from porter.tensor_blocks import target_axes
+
+_ROWS = 20_000
+
+
+def write_mapping(checkpoint: str, out: str) -> None:
+    """Write the mapping that `ordinary_script.py` is given."""
+    with porter.open_checkpoint(checkpoint) as source:
+        plan = porter.plan(source, porter.load_tables())
+    rows: list[object] = []
+    for item in plan.assignments:
+        if item.constant is not None:
+            rows.append([None, item.target, [], list(item.shape)])
+        else:
+            (part,) = item.parts
+            rows.append([part.key, item.target, target_axes(part.layout), list(item.shape)])
+    Path(out).write_text(json.dumps(rows))
+
+
+def require_same(one: str, other: str) -> None:
+    """Exit with an error unless both files hold the same tensors, bit for bit."""
+    with safe_open(one, "numpy") as left, safe_open(other, "numpy") as right:
+        if set(left.keys()) != set(right.keys()):
+            sys.exit("the files hold different tensors")
+        for name in left.keys():  # noqa: SIM118 - this is no dictionary
+            a, b = left.get_slice(name), right.get_slice(name)
+            same = a.get_shape() == b.get_shape() and a.get_dtype() == b.get_dtype()
+            rows = a.get_shape()[0] if a.get_shape() else None
+            if rows is None:
+                same = same and left.get_tensor(name).tobytes() == right.get_tensor(name).tobytes()
+            else:
+                pieces = range(0, rows, _ROWS)
+                same = same and all(np.array_equal(a[i : i + _ROWS], b[i : i + _ROWS]) for i in pieces)
+            if not same:
+                sys.exit(f"{name} differs")
+
+
+if __name__ == "__main__":
+    {"mapping": write_mapping, "same": require_same}[sys.argv[1]](*sys.argv[2:])
