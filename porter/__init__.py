@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
     from porter.errors import PorterError as PorterError
     from porter.loading import load_model as load_model
-    from porter.plan import plan as plan
-    from porter.port import port as port
+    from porter.planning import plan as plan
+    from porter.porting import port as port
     from porter.table_file import load_tables as load_tables
 
 __version__ = version.VERSION
@@ -26,8 +26,8 @@ _HOME = {
     "load_model": "porter.loading",
     "load_tables": "porter.table_file",
     "open_checkpoint": "porter.checkpoints",
-    "plan": "porter.plan",
-    "port": "porter.port",
+    "plan": "porter.planning",
+    "port": "porter.porting",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (every key of _HOME is a string)

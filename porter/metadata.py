@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from porter.plan import Plan
+from porter.planning import Plan
 from porter.version import VERSION
 
 

@@ -10,7 +10,7 @@ from memory_checkpoint import MemoryCheckpoint
 
 from porter.errors import PlanError
 from porter.ledger import Bucket
-from porter.plan import plan
+from porter.planning import plan
 from porter.table_file import load_tables
 
 TABLES = load_tables()

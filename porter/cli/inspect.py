@@ -55,12 +55,12 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
 
 def _summary(checkpoint: Checkpoint, tables: Tables) -> Iterator[str]:
     specs = checkpoint.specs.values()
-    roles = Counter(role.split(" ", maxsplit=1)[0] for role in _roles(checkpoint).values())
+    roles = Counter(role.partition(" ")[0] for _, role in _roles(checkpoint).values())
     yield f"format    {checkpoint.format}"
     for file in checkpoint.files:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
-    yield f"slots     {roles['slot']:,} of an optimizer, {roles['average']:,} moving averages"
+    yield f"slots     {roles['slot']:,} of an optimizer, {roles['moving']:,} moving averages"
     yield f"graph     {_GRAPH[checkpoint.graph.stored]}"
     yield f"network   {_network(checkpoint, tables)}"
 
@@ -75,18 +75,19 @@ def _network(checkpoint: Checkpoint, tables: Tables) -> str:
     return f"{match.variant.name} ({parts}{lengths})"
 
 
-def _roles(checkpoint: Checkpoint) -> dict[str, str]:
-    """Say of each slot variable whose it is; variables with a life of their own are left out."""
+def _roles(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
+    """Return (raw key, role) of each slot variable; variables with a life of their own are left out."""
     averages = {average: raw for raw, average in moving_averages(checkpoint).items()}
-    roles = {key: f"slot {name!r} of {raw}" for key, (raw, name) in checkpoint.graph.slots.items()}
-    return roles | {average: f"average of {raw}" for average, raw in averages.items()}
+    roles = {key: (raw, f"slot {name}") for key, (raw, name) in checkpoint.graph.slots.items()}
+    return roles | {average: (raw, "moving average") for average, raw in averages.items()}
 
 
 def _rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str, str]]:
     roles = _roles(checkpoint)
     for key, spec in checkpoint.specs.items():
+        raw, role = roles.get(key, (key, ""))
         shape = "x".join(map(str, spec.shape)) or "scalar"
-        yield printable(_path(checkpoint, key)), spec.dtype.name, shape, printable(roles.get(key, ""))
+        yield printable(_path(checkpoint, raw)), spec.dtype.name, shape, role
 
 
 def _path(checkpoint: Checkpoint, key: str) -> str:
@@ -114,7 +115,8 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
                 "shape": list(spec.shape),
                 "full_name": "" if node is None else graph.nodes[node].full_name,
                 "object_paths": [] if node is None else graph.aliases(node),
-                "role": roles.get(key, ""),
+                "role": roles[key][1] if key in roles else "",
+                "belongs_to": roles[key][0] if key in roles else None,
             }
         )
     return {

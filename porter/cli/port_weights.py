@@ -17,8 +17,8 @@ from porter.checkpoints import open_checkpoint
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option, verbosity_options
 from porter.ledger import Bucket
-from porter.plan import Plan, plan
-from porter.port import PortResult, carry_out
+from porter.planning import Plan, plan
+from porter.porting import PortResult, carry_out
 from porter.tables import Tables
 from porter.transfer import Progress
 

@@ -102,14 +102,14 @@ def save(way: str, model: tf_keras.Model, backbone: tf_keras.Model, folder: str)
         case "save_weights":
             model.save_weights(f"{folder}/weights")
         case "saved_model":
-            # Without traces it takes seconds instead of minutes and holds the same variables and object graph.
+            # Without traces it takes seconds, not minutes; variables and object graph are the same.
             model.save(folder, save_format="tf", save_traces=False)
         case "saved_model_traced":
             tf.saved_model.save(model, folder)
         case "module":
             module = tf.Module()
             module.network = model
-            tf.train.Checkpoint(export=module).save(f"{folder}/ckpt")
+            tf.saved_model.save(module, folder)
         case _:
             raise ValueError(way)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from porter.checkpoints import open_checkpoint
 from porter.metadata import describe
-from porter.plan import Plan, Weights, plan
+from porter.planning import Plan, Weights, plan
 from porter.table_file import load_tables
 from porter.tables import Tables
 from porter.tensors import Checkpoint
