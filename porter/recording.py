@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from porter.errors import ParityError
+from porter.fixed_point import decode, encode
+from porter.sampling import SampleRule
 from porter.tensors import Array
 
 ImageLayout = Literal["NCHW", "NHWC"]
@@ -38,6 +40,11 @@ class Statistics:
     maximum: float
     absolute_mean: float
 
+    @property
+    def largest(self) -> float:
+        """Largest absolute value of any element."""
+        return max(abs(self.minimum), abs(self.maximum))
+
     @classmethod
     def of(cls, values: Array) -> Statistics:
         """Compute them for `values` (any shape, at least one element, finite)."""
@@ -59,15 +66,14 @@ class Activation:
         values: The full array with shape `shape`; for a sample the sampled elements, 1-D.
         shape: Full shape in `layout`, e.g. (N, H, W, C).
         layout: What the axes of a 4-D activation are. Fewer axes mean the same in every framework.
-        indices: None for a full activation; else flat positions of `values` in the *channels-first*
-            (NCHW) order of the full array, int64, ascending.
+        rule: None for a full activation; else how the sampled elements were chosen.
         statistics: None for a full activation; else the statistics of all elements.
     """
 
     values: Array
     shape: tuple[int, ...]
     layout: ImageLayout
-    indices: Array | None = None
+    rule: SampleRule | None = None
     statistics: Statistics | None = None
 
     @classmethod
@@ -78,7 +84,28 @@ class Activation:
     @property
     def is_sample(self) -> bool:
         """Whether only some elements are known."""
-        return self.indices is not None
+        return self.rule is not None
+
+    def positions(self) -> Array:
+        """Flat positions of a sample's `values` in channels-first order of the full array, ascending."""
+        if self.rule is None:
+            raise ParityError("recording/full", "a full activation has no sample positions")
+        return self.rule.positions(self.canonical_shape)
+
+    def sampled(self, rule: SampleRule) -> Activation:
+        """Return a sample of a full activation, its values as a file can hold them.
+
+        Raises:
+            ParityError: it is a sample already, or holds a NaN or an infinity.
+        """
+        everything = self.channels_first().reshape(-1)
+        if not np.isfinite(everything).all():
+            raise ParityError("recording/not-finite", "an activation that is not finite cannot be sampled")
+        statistics = Statistics.of(everything)
+        values = everything[rule.positions(self.canonical_shape)]
+        largest = statistics.largest
+        kept = decode(encode(values.astype(np.float64), largest), largest)
+        return Activation(kept, self.shape, self.layout, rule, statistics)
 
     @property
     def canonical_shape(self) -> tuple[int, ...]:
@@ -246,13 +273,14 @@ def _describe_run(run: Run, tensors: dict[str, Array]) -> dict[str, Any]:
 
 
 def _describe(activation: Activation, key: str, tensors: dict[str, Array]) -> dict[str, Any]:
-    # safetensors.numpy writes the wrong bytes for arrays that are not C-contiguous.
-    tensors[key] = np.ascontiguousarray(activation.values)
-    described: dict[str, Any] = {"tensor": key, "shape": list(activation.shape), "layout": activation.layout}
-    if activation.indices is not None and activation.statistics is not None:
-        tensors[f"{key}/indices"] = np.ascontiguousarray(activation.indices)
-        described["indices"] = f"{key}/indices"
-        described["statistics"] = asdict(activation.statistics)
+    described: dict[str, Any] = {"tensor": key, "shape": activation.shape, "layout": activation.layout}
+    if activation.rule is None or activation.statistics is None:
+        # safetensors.numpy writes the wrong bytes for arrays that are not C-contiguous.
+        tensors[key] = np.ascontiguousarray(activation.values)
+    else:
+        tensors[key] = encode(activation.values, activation.statistics.largest)
+        described["rule"] = astuple(activation.rule)
+        described["statistics"] = astuple(activation.statistics)
     return described
 
 
@@ -282,9 +310,10 @@ def _read_run(described: Mapping[str, Any], file: Any) -> Run:
 def _read(described: Mapping[str, Any], file: Any) -> Activation:
     values = file.get_tensor(described["tensor"])
     shape = tuple(int(length) for length in described["shape"])
-    if "indices" not in described:
-        if values.shape != shape:
-            raise ValueError(f"{described['tensor']} has shape {values.shape}, its description says {shape}")
-        return Activation(values, shape, described["layout"])
-    indices = file.get_tensor(described["indices"])
-    return Activation(values, shape, described["layout"], indices, Statistics(**described["statistics"]))
+    if "rule" in described:
+        statistics = Statistics(*described["statistics"])
+        values = decode(values, statistics.largest)
+        return Activation(values, shape, described["layout"], SampleRule(*described["rule"]), statistics)
+    if values.shape != shape:
+        raise ValueError(f"{described['tensor']} has shape {values.shape}, its description says {shape}")
+    return Activation(values, shape, described["layout"])

@@ -1,16 +1,16 @@
-"""What a framework's child process is told, and how it answers. The child reads one line of JSON."""
+"""What a framework's child process is told, and how it answers."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from porter.errors import PorterError
-from porter.plan import Plan, Weights, plan
+from porter.planning import Plan, Weights, plan
 from porter.random_checkpoint import RandomCheckpoint
 from porter.table_file import load_tables
 from porter.tables import Stage, Variant
@@ -49,16 +49,6 @@ class Job:
     bn_eps: float | None = None
     local: bool = False
 
-    def to_line(self) -> str:
-        """Return the job as one line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
-
-    @classmethod
-    def from_line(cls, line: str) -> Job:
-        """Read what `to_line` wrote."""
-        stated = json.loads(line)
-        return cls(**{**stated, "dtypes": tuple(stated["dtypes"])})
-
     def load_variant(self) -> Variant:
         """Read the table and return the variant."""
         return load_tables(Path(self.table)).variant(self.variant)
@@ -84,6 +74,16 @@ class Job:
         return f"checkpoint {Path(self.checkpoint).name}"
 
 
+def jobs_to_line(jobs: Sequence[Job]) -> str:
+    """Return the jobs as one line of JSON."""
+    return json.dumps([asdict(job) for job in jobs]) + "\n"
+
+
+def jobs_from_line(line: str) -> list[Job]:
+    """Read what `jobs_to_line` wrote."""
+    return [Job(**{**stated, "dtypes": tuple(stated["dtypes"])}) for stated in json.loads(line)]
+
+
 def planned_stages(made: Plan) -> tuple[Stage, ...]:
     """Return the stages whose weights are there; a checkpoint of the backbone alone has no logits."""
     targets = {assignment.target for assignment in made.assignments}
@@ -95,14 +95,15 @@ def planned_stages(made: Plan) -> tuple[Stage, ...]:
 
 
 def serve(work: Callable[[Job], None]) -> None:
-    """Be the child: read a job from stdin, do it, and answer a refusal with one JSON line on stdout.
+    """Be the child: read a line of jobs from stdin, do them in order, answer a refusal on stdout in JSON.
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        work(Job.from_line(sys.stdin.readline()))
+        for job in jobs_from_line(sys.stdin.readline()):
+            work(job)
     except PorterError as error:
         answers.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
         answers.flush()

@@ -18,7 +18,7 @@ from typing import Self
 
 import porter
 from porter.errors import MissingDependencyError, ParityError, PorterError
-from porter.runners.job import REFUSED, Job
+from porter.runners.job import REFUSED, Job, jobs_to_line
 
 _LAST_LINES = 5
 _POLL_SECONDS = 0.02
@@ -66,10 +66,10 @@ class Child:
 
     Args:
         framework: ``"tensorflow"`` or ``"torch"``: the module below `porter.runners` to run.
-        job: What to do.
+        *jobs: What to do, in order; one import of the framework serves them all.
     """
 
-    def __init__(self, framework: str, job: Job) -> None:
+    def __init__(self, framework: str, *jobs: Job) -> None:
         require(framework)
         self.framework = framework
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
@@ -78,10 +78,10 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(job.threads),
+            env=_environment(max(job.threads for job in jobs)),
             text=True,
         )
-        self._send(job.to_line())
+        self._send(jobs_to_line(jobs))
 
     def name_reference(self, path: Path) -> None:
         """Tell the child where the reference recording is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from porter.errors import ParityError, TableError
 from porter.ledger import moving_averages
-from porter.plan import Plan
+from porter.planning import Plan
 from porter.recognition import recognise
 from porter.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, serve
@@ -70,12 +70,13 @@ def _stored(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str,
     prefix = _restore(network, made, checkpoint, job)
     averages = set(moving_averages(checkpoint).values())
     reader = tf.train.load_checkpoint(prefix)
+    variables = _objects(network, [part.path for part in _parts(made)])
     for part in _parts(made):
         if part.key in averages:
-            _variable(network, part.path).assign(reader.get_tensor(part.key))
+            variables[part.path].assign(reader.get_tensor(part.key))
     yield "float32", network
     if "float64" in job.dtypes:
-        values = {part.path: _variable(network, part.path).numpy() for part in _parts(made)}
+        values = {path: variable.numpy() for path, variable in variables.items()}
         wide = _build(made, "float64")
         _assign(wide, made, values)
         yield "float64", wide
@@ -142,7 +143,7 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
     Raises:
         ParityError: the network has a variable that the table does not name.
     """
-    variables = {path: _variable(network, path) for path in values}
+    variables = _objects(network, values)
     unnamed = {id(v) for v in network.variables} - {id(v) for v in variables.values()}
     if unnamed:
         names = ", ".join(v.name for v in network.variables if id(v) in unnamed)
@@ -155,25 +156,30 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
         variable.assign(values[path].astype(variable.dtype.as_numpy_dtype))
 
 
-def _variable(network: Keras, path: str) -> Any:
-    return _follow(network, path)
+def _objects(network: Keras, paths: Iterable[str]) -> dict[str, Any]:
+    """Return what is at the object paths. Asking a Keras model for its children is slow: ask once."""
+    children: dict[int, Mapping[str, Any]] = {}
+    return {path: _follow(network, path, children) for path in paths}
 
 
-def _follow(root: Any, path: str) -> Any:
+def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = None) -> Any:
     """Follow the edges of TensorFlow's own object graph from `root`."""
+    known = {} if known is None else known
     found = root
     for edge in path.split("/") if path else ():
-        children = found._trackable_children()  # noqa: SLF001 (TensorFlow has no public name for it)
-        if edge not in children:
+        if id(found) not in known:
+            known[id(found)] = found._trackable_children()  # noqa: SLF001 (TensorFlow has no public name)
+        if edge not in known[id(found)]:
             raise ParityError("runner/no-such-object", f"the TensorFlow network has no {path!r}")
-        found = children[edge]
+        found = known[id(found)][edge]
     return found
 
 
 def _runs(
     network: Keras, stages: tuple[Stage, ...], dtype: str, inputs: Mapping[str, Array]
 ) -> Iterator[Run]:
-    layers = {stage.name: _follow(network, stage.source) for stage in stages}
+    objects = _objects(network, [stage.source for stage in stages])
+    layers = {stage.name: objects[stage.source] for stage in stages}
     with _watched(layers) as seen:
         for values in inputs.values():
             seen.clear()

@@ -15,11 +15,11 @@ import timm
 import torch
 from safetensors.numpy import load_file
 
-from porter.capture import capture, to_array
+from porter.capturing import capture, to_array
 from porter.errors import TableError
 from porter.loading import load_model
 from porter.metadata import describe
-from porter.plan import Plan
+from porter.planning import Plan
 from porter.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, await_reference, planned_stages, serve
 from porter.tables import Stage

@@ -1,0 +1,143 @@
+"""A parity check of one variant: both frameworks run in parallel, then the recordings are compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.numpy import save_file
+
+from porter.errors import ParityError
+from porter.parity import compare
+from porter.parity_report import ParityReport
+from porter.planning import Weights
+from porter.random_weights import image_input
+from porter.recording import Recording
+from porter.runners.job import Job
+from porter.runners.process import Child, default_threads, wait_for
+from porter.tables import Variant
+from porter.tolerances import Tolerances
+
+Size = tuple[int, int]
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What to check.
+
+    Attributes:
+        variant: The network.
+        sizes: Input sizes (H, W); the table's where empty.
+        dtypes: Element types to compute in. float64 decides and must be among them.
+        batch: Pictures per input.
+        seed: Seed of the inputs, and of the weights where there is no checkpoint.
+        checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
+        weights: Which of the stored weights to read.
+        bn_eps: The batch normalisation epsilon; the table's where None.
+        threads: Threads per framework; as many as there are cores, at most four, where None.
+        timeout: Seconds after which a framework that has not answered is ended.
+    """
+
+    variant: Variant
+    sizes: tuple[Size, ...] = ()
+    dtypes: tuple[str, ...] = DTYPES
+    batch: int = 1
+    seed: int = 0
+    checkpoint: Path | None = None
+    weights: Weights = "auto"
+    bn_eps: float | None = None
+    threads: int | None = None
+    timeout: float = 1800.0
+
+    @property
+    def effective_sizes(self) -> tuple[Size, ...]:
+        """The sizes that are run.
+
+        Raises:
+            ParityError: TensorFlow's network takes square inputs only and one is not.
+        """
+        sizes = self.sizes or tuple((size, size) for size in self.variant.input.check_sizes)
+        oblong = [size for size in sizes if size[0] != size[1]]
+        if oblong and self.variant.input.square:
+            height, width = oblong[0]
+            raise ParityError(
+                "check/not-square",
+                f"TensorFlow's {self.variant.name} takes square inputs only",
+                found=f"{height}x{width}",
+            )
+        return sizes
+
+    def job(self, inputs: Path, out: Path, *, local: bool) -> Job:
+        """Return what one framework has to do."""
+        return Job(
+            table=str(self.variant.table),
+            variant=self.variant.name,
+            inputs=str(inputs),
+            dtypes=self.dtypes,
+            out=str(out),
+            threads=self.threads or default_threads(),
+            seed=self.seed,
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint.absolute()),
+            weights=self.weights,
+            bn_eps=self.bn_eps,
+            local=local,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome, with the recordings that it rests on."""
+
+    report: ParityReport
+    expected: Recording
+    actual: Recording
+
+
+def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None) -> Checked:
+    """Run TensorFlow and PyTorch in parallel and compare every stage, propagated and local.
+
+    Raises:
+        MissingDependencyError: TensorFlow or torch is not installed.
+        ParityError: a framework failed, crashed or hung.
+    """
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        folder = Path(name)
+        inputs = write_inputs(check, folder / "inputs.safetensors")
+        reference, other = folder / "tensorflow.safetensors", folder / "torch.safetensors"
+        with (
+            Child("tensorflow", check.job(inputs, reference, local=False)) as source,
+            Child("torch", check.job(inputs, other, local=True)) as target,
+        ):
+            ledger = count_ledger(check, inputs)
+            wait_for(source, [target], check.timeout)
+            target.name_reference(reference)
+            expected = Recording.load(reference)
+            wait_for(target, [], check.timeout)
+        actual = Recording.load(other)
+    report = compare(
+        expected, actual, tolerances=tolerances, title=f"{check.variant.name}: torch against tensorflow"
+    )
+    return Checked(replace(report, ledger=ledger), expected, actual)
+
+
+def write_inputs(check: Check, path: Path) -> Path:
+    """Write the pictures of every size, (N, H, W, C) float32, named ``"HxW"``; return the path."""
+    pictures = {
+        f"{height}x{width}": image_input(check.seed, (height, width), check.batch)
+        for height, width in check.effective_sizes
+    }
+    save_file(pictures, path)
+    return path
+
+
+def count_ledger(check: Check, inputs: Path) -> Mapping[str, int]:
+    """Return how many source variables ended up in which bucket, and how many target tensors were made."""
+    job = check.job(inputs, inputs, local=False)
+    with job.open_weights() as checkpoint:
+        made = job.plan(checkpoint)
+    buckets = Counter(line.bucket.value for line in made.ledger)
+    return {"target tensors": len(made.assignments), **buckets}

@@ -1,0 +1,145 @@
+"""Goldens: committed recordings of TensorFlow, small enough to keep and to check in seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from porter.check import Check, Checked, write_inputs
+from porter.errors import ParityError
+from porter.parity import compare
+from porter.parity_report import ParityReport
+from porter.recording import Recording, Run
+from porter.runners.process import Child, wait_for
+from porter.sampling import SampleRule
+from porter.tables import Tables, Variant
+from porter.tolerances import Tolerances
+
+# Every stride-2 layer sees an even input at 96 (96, 48, 24, 12, 6), where SAME padding is lopsided, and an
+# odd one at 97 (97, 49, 25, 13, 7), where it is symmetric: a fault that shows at the first only is padding.
+# The network runs in a quarter of a second there, and most stages are small enough to be sampled densely.
+SIZES = ((96, 96), (97, 97))
+
+# Elements kept of each stage. The odd size is there to tell padding from other faults, which its exact
+# statistics do; so that a variant stays below 300 KB, most room goes to the even size.
+_KEPT = {(96, 96): 1024, (97, 97): 128}
+_KEPT_OF_INPUT = 256
+
+
+def golden_folder() -> Path:
+    """Return the folder of the goldens that come with porter: inside a wheel, or beside a checkout."""
+    packaged = Path(__file__).parent / "golden"
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "golden"
+
+
+def golden_path(variant: Variant, folder: Path | None = None) -> Path:
+    """Return where the golden of a variant is kept."""
+    return (folder or golden_folder()) / f"{variant.name}.safetensors"
+
+
+def record_golden(variant: Variant, out: Path, *, seed: int = 0, threads: int | None = None) -> None:
+    """Run TensorFlow on random weights and inputs and write what a later check needs.
+
+    Args:
+        variant: The network.
+        out: The file to write, at most 300 KB.
+        seed: Seed of weights, inputs and samples.
+        threads: As for `Check`.
+
+    Raises:
+        MissingDependencyError: TensorFlow is not installed.
+        ParityError: TensorFlow failed, or a stage is not finite.
+    """
+    check = Check(variant, sizes=SIZES, dtypes=("float64",), seed=seed, threads=threads)
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        recorded = Path(name) / "tensorflow.safetensors"
+        inputs = write_inputs(check, Path(name) / "inputs.safetensors")
+        with Child("tensorflow", check.job(inputs, recorded, local=False)) as child:
+            wait_for(child, [], check.timeout)
+        recording = Recording.load(recorded)
+    runs = tuple(_sampled(run, seed) for run in recording.runs)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Recording(recording.provenance, runs).save(out)
+
+
+def verify_goldens(
+    paths: Sequence[Path], tables: Tables, *, tolerances: Tolerances | None = None, timeout: float = 600.0
+) -> list[Checked]:
+    """Check the ported networks against goldens, with torch alone; one process serves them all.
+
+    A golden that was recorded from another state of its table is not run: its report says that it is stale.
+
+    Args:
+        paths: Golden files.
+        tables: Known networks.
+        tolerances: The defaults where None.
+        timeout: Seconds for all of them.
+
+    Returns:
+        One outcome per path, in order.
+
+    Raises:
+        MissingDependencyError: torch or timm is not installed.
+        ParityError: a file is no golden, or torch failed.
+        TableError: a golden's variant is in no table.
+    """
+    goldens = [_Golden(path, tables) for path in paths]
+    fresh = [golden for golden in goldens if not golden.stale]
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        folder = Path(name)
+        jobs = []
+        for number, golden in enumerate(fresh):
+            inputs = write_inputs(golden.check, folder / f"{number}.inputs")
+            golden.out = folder / f"{number}.recording"
+            jobs.append(golden.check.job(inputs, golden.out, local=False))
+        if jobs:
+            with Child("torch", *jobs) as child:
+                wait_for(child, [], timeout)
+        return [golden.outcome(tolerances) for golden in goldens]
+
+
+class _Golden:
+    """A golden file and the check it asks for."""
+
+    def __init__(self, path: Path, tables: Tables) -> None:
+        self.recording = Recording.load(path)
+        provenance = self.recording.provenance
+        if provenance.variant is None or provenance.seed is None or not self.recording.runs:
+            raise ParityError("golden/not-a-golden", "the recording names no variant or seed", file=path)
+        self.variant = tables.variant(provenance.variant)
+        self.stale = provenance.table_digest != self.variant.digest
+        self.out = path
+        shapes = [run.input.canonical_shape for run in self.recording.runs]
+        self.check = Check(
+            self.variant,
+            sizes=tuple((shape[2], shape[3]) for shape in shapes),
+            dtypes=("float64",),
+            batch=shapes[0][0],
+            seed=provenance.seed,
+        )
+
+    def outcome(self, tolerances: Tolerances | None) -> Checked:
+        title = f"{self.variant.name}: torch against the golden"
+        if self.stale:
+            reason = (
+                f"the table {self.variant.table.name} has changed since the golden was recorded "
+                f"({self.recording.provenance.created}); "
+                f"record it again: porter golden record {self.variant.name}"
+            )
+            provenance = self.recording.provenance
+            report = ParityReport(title, provenance, provenance, (), stale=reason)
+            return Checked(report, self.recording, self.recording)
+        actual = Recording.load(self.out)
+        report = compare(self.recording, actual, tolerances=tolerances, title=title)
+        return Checked(report, self.recording, actual)
+
+
+def _sampled(run: Run, seed: int) -> Run:
+    kept = _KEPT[(run.size[0], run.size[1])]
+    stages = {
+        name: activation.sampled(SampleRule(seed, f"{run.name}/{name}", kept))
+        for name, activation in run.stages.items()
+    }
+    source = run.input.sampled(SampleRule(seed, f"{run.name}/input", _KEPT_OF_INPUT))
+    return Run(run.dtype, source, stages)
