@@ -1,0 +1,141 @@
+"""What holds for every command, and what each of the small ones prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from porter.cli.main import main
+
+COMMANDS = ["port-weights", "parity-check", "inspect", "variants", "table", "golden"]
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def run(*arguments):
+    """Call ``porter`` in this process."""
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def leaves(command, path):
+    """Yield (path, command) for a command or every command of a group."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from leaves(command.get_command(context, name), (*path, name))
+    else:
+        yield path, command
+
+
+LEAVES = list(leaves(main, ()))
+
+
+def test_group_lists_every_command():
+    """The help of ``porter`` is a table of contents."""
+    result = run("--help")
+
+    assert result.exit_code == 0
+    assert all(name in result.output for name in COMMANDS)
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES)
+def test_every_command_has_help_with_an_example(path, command):
+    """A person sees a sentence, an example, and a word on every option."""
+    result = run(*path, "--help")
+
+    assert result.exit_code == 0
+    assert "Example:" in result.output
+    assert all(p.help for p in command.params if isinstance(p, click.Option) and not p.hidden)
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES)
+def test_every_command_is_in_the_readme(path, command):
+    """No command exists that the README does not show."""
+    assert " ".join(path) in README.read_text()
+
+
+def test_refusal_is_one_line_with_exit_code_one(tmp_path):
+    """No traceback, nothing on stdout, the reason and its code on stderr."""
+    result = run("inspect", tmp_path / "nothing")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.rstrip().endswith("]")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["port-weights"],
+        ["port-weights", "a"],
+        ["port-weights", "a", "b", "--weights", "best"],
+        ["port-weights", "a", "b", "--bn-eps", "0"],
+        ["port-weights", "a", "b", "--dtype", "float8"],
+        ["inspect"],
+        ["table"],
+        ["no-such-command"],
+    ],
+)
+def test_usage_errors_exit_with_two(arguments):
+    """A command line that makes no sense is told apart from a source that does not."""
+    assert run(*arguments).exit_code == 2
+
+
+def test_variants_lists_both_sides():
+    """A row says which TensorFlow network becomes which PyTorch one."""
+    assert "MobileNetV4HybridMedium" in run("variants").output
+    listed = json.loads(run("variants", "--json").output)
+    assert "mobilenetv4_hybrid_medium" in {row["variant"] for row in listed}
+
+
+def test_table_prints_one_line_per_tensor_in_three_formats():
+    """Text, CSV and JSON hold the same entries."""
+    text = run("table", "conv_small").output
+    rows = list(csv.DictReader(io.StringIO(run("table", "conv_small", "--format", "csv").output)))
+    document = json.loads(run("table", "conv_small", "--format", "json").output)
+
+    assert len(rows) == len(document["entries"]) == 232
+    assert "layer_with_weights-0/layer_with_weights-0/_conv0/kernel" in text
+    assert rows[0]["source shape"] == "3x3xchannelsx32"
+    assert rows[0]["layout"] == "h w i o -> o i h w"
+    assert rows[0]["target"] == "conv_stem.weight"
+
+
+def test_table_of_ones_own_replaces_the_shipped_ones(tmp_path):
+    """``--table FILE`` is all that a command knows then."""
+    shipped = Path(__file__).parent.parent.parent / "mappings/model_garden/mobilenet_v4.toml"
+    own = tmp_path / "own.toml"
+    own.write_text(shipped.read_text().replace("variant.mobilenetv4_", "variant.mine_"))
+
+    output = run("variants", "--table", own).output
+
+    assert "mine_conv_small" in output
+    assert "mobilenetv4_conv_small  " not in output.replace("timm mobilenetv4_conv_small", "")
+
+
+def test_broken_table_is_named(tmp_path):
+    """A person who writes a table sees file and reason."""
+    file = tmp_path / "broken.toml"
+    file.write_text("schema = ")
+
+    result = run("variants", "--table", file)
+
+    assert result.exit_code == 1
+    assert "broken.toml: not valid TOML" in result.stderr
+
+
+def test_dry_run_needs_no_output(tmp_path):
+    """``--dry-run`` may stand without OUT; everything else needs one."""
+    np.save(tmp_path / "x.npy", np.zeros(1))
+
+    result = run("port-weights", tmp_path / "x.npy", "--dry-run")
+
+    assert result.exit_code == 1

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Installs porter with everything it can use into a virtual environment of its own, then runs lint, types and
+# every test. Takes the environment's folder as its only argument (default: .venv).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+
+python3 -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[torch,tensorflow,onnx,test,lint]'
+"$venv/bin/ruff" check
+"$venv/bin/ruff" format --check
+"$venv/bin/mypy"
+"$venv/bin/python" -m pytest --durations=15

@@ -1,0 +1,137 @@
+"""Promises about imports: they go downward, frameworks stay in their places, the port needs none."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "porter"
+
+# From the bottom up; a module may import from its own layer and from those above it in this list.
+LAYERS = [
+    {"errors", "dtypes", "object_graph", "version", "fixed_point"},
+    {"tensors", "layouts", "assignments"},
+    {"checkpoints"},
+    {"kinds", "strict_toml", "tables", "table_expansion", "table_file"},
+    {"ledger", "recognition", "planning"},
+    {"atomic_file", "float_conversion", "safetensors_writer", "source_hashes", "tensor_blocks", "transfer"},
+    {"transposition", "value_checks", "metadata", "ported_file", "porting"},
+    {"same_padding", "loading"},
+    {"random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
+    {"parity_report", "comparison", "tolerances", "parity"},
+    {"report", "diagnosis", "runners"},
+    {"check", "goldens"},
+    {"cli"},
+]
+
+FRAMEWORKS = {
+    "tensorflow": {"runners/tensorflow.py"},
+    "tf_keras": {"runners/tensorflow.py"},
+    "official": {"runners/tensorflow.py"},
+    "timm": {"loading.py", "runners/torch.py"},
+    "torch": {"loading.py", "capturing.py", "runners/torch.py", "same_padding/"},
+    "onnx": set(),
+    "onnxruntime": set(),
+}
+
+
+def modules():
+    """Yield (dotted name, path) of every module of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+NAMES = {name for name, _ in modules()}
+
+
+def imported(path):
+    """Yield every module that a file imports, those for type checkers left out."""
+    tree = ast.parse(path.read_text())
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped.update(id(child) for statement in node.body for child in ast.walk(statement))
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in NAMES else node.module
+
+
+def layer(name):
+    """Return the number of a module's layer."""
+    part = name.split(".")[1]
+    found = [number for number, members in enumerate(LAYERS) if part in members]
+    assert found, f"{name} has no layer in LAYERS"
+    return found[0]
+
+
+@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "porter"])
+def test_imports_go_downward(name, path):
+    """No module imports from a layer above its own."""
+    upward = [i for i in imported(path) if i.startswith("porter.") and layer(i) > layer(name)]
+
+    assert upward == []
+
+
+def test_there_is_no_import_cycle():
+    """Every module can be understood before the ones that use it."""
+    graph = {name: {i for i in imported(path) if i in NAMES - {"porter", name}} for name, path in modules()}
+
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_framework_is_imported_in_its_own_files_only(framework):
+    """A second file that imports TensorFlow or torch is a leak."""
+    allowed = FRAMEWORKS[framework]
+
+    users = {
+        str(path.relative_to(PACKAGE))
+        for _, path in modules()
+        if any(name.split(".")[0] == framework for name in imported(path))
+    }
+
+    assert {user for user in users if not user.startswith(tuple(allowed) or "?")} == set()
+
+
+def test_port_path_loads_no_framework():
+    """Importing everything that a port runs brings in neither TensorFlow nor torch nor the progress bar."""
+    program = """
+        import sys
+        import porter, porter.cli.port_weights, porter.porting, porter.cli.inspect, porter.cli.table
+        print(sorted({name.split('.')[0] for name in sys.modules}
+                     & {'tensorflow', 'torch', 'timm', 'ml_dtypes', 'rich', 'google.protobuf', 'h5py'}))
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert run.stdout.strip() == "[]"
+
+
+def test_public_page_is_true():
+    """Every name on the public page can be imported from where the page says it lives."""
+    program = "import porter; print([n for n in porter.__all__ if not hasattr(porter, n)])"
+    optional = {"load_model"}
+    source = (PACKAGE / "__init__.py").read_text()
+
+    assert all(name in source for name in optional)
+    run = subprocess.run(
+        [sys.executable, "-c", program.replace("porter.__all__", f"set(porter.__all__) - {optional}")],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert run.stdout.strip() == "[]"
