@@ -79,12 +79,15 @@ def save_with_optimizer(model, backbone, rng, prefix: str) -> dict[str, np.ndarr
     optimizer.shadow_copy(model)
     variables = model.trainable_variables
     optimizer.apply_gradients([(tf.ones_like(v) * 1e-3, v) for v in variables])
-    averages = {}
-    for path, variable in paths(model).items():
-        if any(variable is known for known in variables):
-            average = optimizer.get_slot(variable, "average")
-            average.assign(_values(rng, average))
-            averages[f"average:{path}"] = average.numpy()
+    for variable in variables:
+        average = optimizer.get_slot(variable, "average")
+        average.assign(_values(rng, average))
+    averaged = {id(variable) for variable in variables}
+    averages = {
+        f"average:{path}": optimizer.get_slot(variable, "average").numpy()
+        for path, variable in paths(model).items()
+        if id(variable) in averaged
+    }
     step = tf.Variable(7, dtype=tf.int64)
     tf.train.Checkpoint(model=model, backbone=backbone, optimizer=optimizer, global_step=step).save(prefix)
     return averages
