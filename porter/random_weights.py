@@ -29,13 +29,13 @@ _KERNEL_GAIN = 1.5
 # less, so that thirty blocks do not grow the signal; query and key get less, because at the full gain the
 # softmax picks one position and rounding is amplified tenfold per attention block.
 _SPECIAL_GAINS = {
-    "_proj_conv": 0.4,
-    "_output_proj": 0.4,
-    "output": 0.4,
-    "_query_proj": 0.25,
-    "_key_proj": 0.25,
-    "query": 0.25,
-    "key": 0.25,
+    "_proj_conv": 0.25,
+    "_output_proj": 0.25,
+    "output": 0.25,
+    "_query_proj": 0.125,
+    "_key_proj": 0.125,
+    "query": 0.125,
+    "key": 0.125,
 }
 
 
