@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -10,15 +12,26 @@ import click
 from porter.errors import PorterError
 
 
+@contextmanager
+def _edge() -> Iterator[None]:
+    try:
+        yield
+    except PorterError as error:
+        raise click.ClickException(f"{error} [{error.code}]") from None
+
+
 class Command(click.Command):
     """A command whose `PorterError`s become one line on stderr and exit code 1."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; an option may read a file."""
+        with _edge():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        try:
+        with _edge():
             return super().invoke(ctx)
-        except PorterError as error:
-            raise click.ClickException(f"{error} [{error.code}]") from None
 
 
 class LazyGroup(click.Group):
