@@ -97,6 +97,15 @@ class ObjectGraph:
         return {node.key: index for index, node in enumerate(self.nodes) if node.key is not None}
 
     @cached_property
+    def owners(self) -> Mapping[str, list[int]]:
+        """Edge name to every node that has such an edge."""
+        found: dict[str, list[int]] = {}
+        for index, node in enumerate(self.nodes):
+            for name in node.children:
+                found.setdefault(name, []).append(index)
+        return found
+
+    @cached_property
     def _parents(self) -> list[list[tuple[int, str]]]:
         parents: list[list[tuple[int, str]]] = [[] for _ in self.nodes]
         for index, node in enumerate(self.nodes):

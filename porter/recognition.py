@@ -127,7 +127,7 @@ def _optional_parts(
     """Find the other parts below a model whose first part is exactly the node that matched."""
     graph = checkpoint.graph
     found: dict[str, int] = {}
-    for model in range(len(graph.nodes)):
+    for model in _starts(graph, [variant.parts[0].path]):
         if graph.resolve(variant.parts[0].path, model) == first_node:
             for part in variant.parts[1:]:
                 node = graph.resolve(part.path, model)
@@ -140,9 +140,15 @@ def _optional_parts(
 def _roots(graph: ObjectGraph, entries: Iterable[Entry]) -> Iterator[int]:
     """Yield nodes from which at least one of `entries` leads to a variable."""
     paths = [entry.source for entry in entries]
-    for node in range(len(graph.nodes)):
+    for node in _starts(graph, paths):
         if any(_key(graph, path, node) is not None for path in paths):
             yield node
+
+
+def _starts(graph: ObjectGraph, paths: Iterable[str]) -> list[int]:
+    """Return the nodes at which at least one of `paths` can begin."""
+    edges = {path.partition("/")[0] for path in paths}
+    return sorted({node for edge in edges for node in graph.owners.get(edge, ())})
 
 
 def _key(graph: ObjectGraph, path: str, start: int) -> str | None:
