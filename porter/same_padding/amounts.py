@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
@@ -67,9 +68,24 @@ def same_padding(size: int, kernel: int, stride: int = 1, dilation: int = 1) -> 
 
 
 def pads_for(height: int, width: int, window: Window) -> Pads:
-    """Return SAME's pads for one input; sizes may be symbolic (`SymInt`) or traced (0-d tensors)."""
+    """Return SAME's pads for an input of height x width pixels."""
     (kh, kw), (sh, sw), (dh, dw) = window
     return Pads(*_along_axis(width, kw, sw, dw), *_along_axis(height, kh, sh, dh))
+
+
+def recorded_pads_for(height: int, width: int, window: Window) -> Pads:
+    """Return pads that compute SAME, for sizes that are symbols (`SymInt`, fx) or traced 0-d tensors.
+
+    The far side gets zeros up to extent - 1 in all, at most stride - 1 more than SAME and never read: the
+    padded size is then size + extent - 1 and the output (size - 1) // stride + 1, which later layers can
+    reason about; with SAME's own pads the sizes of five layers already grow too large for torch.export.
+    """
+    near_width, near_height = (
+        _missing(size, *axis, clamp=_clamp_recorded) // 2
+        for size, *axis in reversed(list(zip((height, width), *window, strict=True)))
+    )
+    extent_height, extent_width = window.extent
+    return Pads(near_width, extent_width - 1 - near_width, near_height, extent_height - 1 - near_height)
 
 
 def window_of(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Window:
@@ -87,20 +103,21 @@ def pair(value: int | tuple[int, ...]) -> Pair:
 
 
 def _along_axis(size: int, kernel: int, stride: int, dilation: int) -> Pair:
-    total = _total(size, kernel, stride, dilation)
+    total = _missing(size, kernel, stride, dilation, clamp=lambda missing: max(missing, 0))
     before = total // 2
     return before, total - before
 
 
-def _total(size: int, kernel: int, stride: int, dilation: int) -> int:
-    # A recorded graph keeps every operation made here, so what does not depend on the size is decided first.
+def _missing(size: int, kernel: int, stride: int, dilation: int, *, clamp: Callable[[Any], int]) -> int:
+    # (ceil(size / stride) - 1) * stride + extent - size, rearranged: no division, and no negative dividend,
+    # which ONNX rounds towards zero. A recorded graph keeps every operation, so constants are decided first.
     extent = (kernel - 1) * dilation + 1
     if stride == 1 or extent == 1:
         return extent - 1
-    outputs = -(-size // stride)
-    missing: Any = (outputs - 1) * stride + extent - size
-    if extent >= stride:
-        return cast(int, missing)
-    if isinstance(missing, torch.Tensor):
-        return cast(int, missing.clamp(min=0))
-    return cast(int, torch.sym_max(missing, 0))
+    missing = extent - 1 - (size - 1) % stride
+    return missing if extent >= stride else clamp(missing)
+
+
+def _clamp_recorded(missing: Any) -> int:
+    clamped = missing.clamp(min=0) if isinstance(missing, torch.Tensor) else torch.sym_max(missing, 0)
+    return cast(int, clamped)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from porter.same_padding.amounts import Pads, Pair, pads_for, pair, window_of
+from porter.same_padding.amounts import Pads, Pair, pads_for, pair, recorded_pads_for, window_of
 from porter.same_padding.errors import SamePaddingError
 
 
@@ -152,11 +152,9 @@ class AvgPool2dSame(nn.AvgPool2d):
             padding = pads.top, pads.left
             return functional.avg_pool2d(x, kernel, stride, padding, ceil_mode=True, count_include_pad=False)
         # The share of each window that lies inside the input undoes the division by the whole window.
-        inside = x.new_ones((1, 1, *x.shape[-2:]))
+        inside = torch.ones_like(x[..., :1, :, :])
         share = functional.avg_pool2d(functional.pad(inside, pads), kernel, stride)
-        return functional.avg_pool2d(functional.pad(x, pads), kernel, stride) / (
-            share if x.dim() == 4 else share[0]
-        )
+        return functional.avg_pool2d(functional.pad(x, pads), kernel, stride) / share
 
     def extra_repr(self) -> str:
         """Return the window and the padding that is really used."""
@@ -168,9 +166,9 @@ SameModule: TypeAlias = Conv2dSame | MaxPool2dSame | AvgPool2dSame
 
 
 def _placed(module: SameModule, x: Tensor) -> tuple[Tensor, Pads]:
-    height, width = x.shape[-2:]
     if module.folded is None:
-        return x, pads_for(height, width, window_of(module))
+        pads_of = recorded_pads_for if _is_recorded(x) else pads_for
+        return x, pads_of(x.shape[-2], x.shape[-1], window_of(module))
     return _checked(x, module.folded), module.folded.pads
 
 
@@ -178,7 +176,7 @@ def _checked(x: Tensor, folded: Folded) -> Tensor:
     if _is_traced():
         # A comparison would be frozen into the trace; an expand to the size x already has stays and refuses.
         return x if torch.onnx.is_in_onnx_export() else x.expand(*x.shape[:-2], *folded.size)
-    height, width = x.shape[-2:]
+    height, width = x.shape[-2], x.shape[-1]
     if (height, width) != folded.size:
         raise SamePaddingError(
             "same-padding/input-size",
