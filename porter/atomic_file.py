@@ -87,6 +87,12 @@ class AtomicFile:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise output_error(error, self.path) from error
 
+    def begin_sync(self, start: int, nbytes: int) -> None:
+        """Ask the disk to begin with a range that is complete, so that `sync` finds little left to do."""
+        if hasattr(os, "posix_fadvise"):
+            # On Linux this starts writing dirty pages and drops only those that are on the disk already.
+            os.posix_fadvise(self.fd, start, nbytes, os.POSIX_FADV_DONTNEED)
+
     def sync(self) -> None:
         """Bring what was written so far to the disk.
 

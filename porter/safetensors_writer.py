@@ -18,6 +18,8 @@ from porter.tensors import Array, TensorSpec
 HEADER_LIMIT = 100_000_000
 _ALIGNMENT = 8
 _METADATA = "__metadata__"
+# Written bytes are handed to the disk in portions of this size while the next are being prepared.
+_SYNC_BYTES = 64 << 20
 
 
 class SafetensorsWriter:
@@ -56,6 +58,7 @@ class SafetensorsWriter:
         self._pending = iter(self._ordered.items())
         self._current: str | None = None
         self._missing = 0
+        self._written = self._handed_over = 0
         self._file = AtomicFile(path)
         try:
             self._file.reserve(self.nbytes)
@@ -154,7 +157,13 @@ class SafetensorsWriter:
     def _put(self, data: memoryview) -> None:
         try:
             while data:
-                data = data[os.write(self._file.fd, data) :]
+                count = os.write(self._file.fd, data)
+                self._written += count
+                data = data[count:]
+            pending = self._written - self._handed_over
+            if pending >= _SYNC_BYTES:
+                self._file.begin_sync(self._handed_over, pending)
+                self._handed_over = self._written
         except OSError as error:
             raise output_error(error, self._file.path) from error
 

@@ -13,7 +13,8 @@ from typing import Self
 
 from porter.errors import CheckpointError
 
-_PIECE = 1 << 20
+# Large enough that the thread seldom asks for the interpreter, small beside the memory of the process.
+_PIECE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)

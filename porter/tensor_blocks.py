@@ -12,10 +12,12 @@ from porter.layouts import Layout
 from porter.tensors import Array, Checkpoint
 from porter.transposition import copy_rearranged
 
-# Variables up to this many bytes are read whole, which costs least; larger ones go block by block, so that
-# neither a copy nor its transposition is ever larger than BLOCK_BYTES.
+# Variables up to this many bytes are read whole, which costs least; larger ones in blocks of BLOCK_BYTES. A
+# block of a transposed matrix takes a few kilobytes from every row, so that larger blocks mean fewer reads.
 WHOLE_BYTES = 8 << 20
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 24 << 20
+# What was read is rearranged in pieces of this size, so that it is not held in memory twice.
+PIECE_BYTES = 4 << 20
 
 
 def rearranged_blocks(checkpoint: Checkpoint, part: Part) -> Iterator[Array]:
@@ -34,26 +36,27 @@ def rearranged_blocks(checkpoint: Checkpoint, part: Part) -> Iterator[Array]:
     """
     axes = target_axes(part.layout)
     if part.spec.nbytes <= WHOLE_BYTES:
-        view = checkpoint.read(part.key).transpose(axes)
-        yield _rearranged(view, np.empty(0 if view.flags.c_contiguous else view.size, view.dtype))
+        yield from _rearranged(checkpoint.read(part.key).transpose(axes))
         return
     checkpoint.verify(part.key)
     shape = tuple(part.spec.shape[axis] for axis in axes)
-    room = np.empty(0, part.spec.dtype.storage)
-    for block in _blocks(shape, max(1, BLOCK_BYTES // (part.spec.dtype.itemsize or 1))):
+    for block in _blocks(shape, BLOCK_BYTES // (part.spec.dtype.itemsize or 1)):
         wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
-        view = checkpoint.read_block(part.key, wanted).transpose(axes)
-        if not view.flags.c_contiguous and room.size < view.size:
-            room = np.empty(view.size, view.dtype)
-        yield _rearranged(view, room)
+        yield from _rearranged(checkpoint.read_block(part.key, wanted).transpose(axes))
 
 
-def _rearranged(view: Array, room: Array) -> Array:
-    if view.flags.c_contiguous:
-        return view
-    target = room[: view.size].reshape(view.shape)
-    copy_rearranged(view, target)
-    return target
+def _rearranged(view: Array) -> Iterator[Array]:
+    """Yield the elements of `view` in its own order, in contiguous pieces."""
+    if view.flags.c_contiguous or view.size == 0:
+        yield view
+        return
+    limit = max(1, PIECE_BYTES // view.itemsize)
+    room = np.empty(min(limit, view.size), view.dtype)
+    for block in _blocks(view.shape, limit):
+        piece = view[block]
+        target = room[: piece.size].reshape(piece.shape)
+        copy_rearranged(piece, target)
+        yield target
 
 
 def target_axes(layout: Layout) -> tuple[int, ...]:

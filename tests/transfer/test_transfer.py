@@ -52,15 +52,20 @@ def raw(path, name):
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(case=layout_and_array(), threshold=st.sampled_from([16, 64, 1 << 20]), block=st.integers(1, 300))
-def test_bits_survive_every_layout_and_block_size(tmp_path, case, threshold, block):
+@given(
+    case=layout_and_array(),
+    threshold=st.sampled_from([16, 64, 1 << 20]),
+    sizes=st.tuples(*[st.integers(16, 300)] * 2),
+)
+def test_bits_survive_every_layout_and_block_size(tmp_path, case, threshold, sizes):
     """The bytes in the file are those of the rearranged array, read whole or in blocks of any size."""
     pattern, array = case
     source = MemoryCheckpoint(tmp_path, {"v": array})
     out = tmp_path / "o.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
-        patch.setattr(porter.tensor_blocks, "BLOCK_BYTES", block)
+        patch.setattr(porter.tensor_blocks, "BLOCK_BYTES", sizes[0])
+        patch.setattr(porter.tensor_blocks, "PIECE_BYTES", sizes[1])
         transfer(source, [source.assign("t", ("v", pattern))], out)
 
     expected = np.ascontiguousarray(parse_layout(pattern).apply(array))
