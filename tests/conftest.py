@@ -26,3 +26,20 @@ def real_checkpoints():
     if not folder:
         pytest.skip("PORTER_REAL_CHECKPOINTS does not name a folder of real checkpoints")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def garden(tmp_path_factory):
+    """Return a function from variant to the folder where TensorFlow wrote it, once per session."""
+    pytest.importorskip("official", reason="needs tf-models-official")
+    from garden_checkpoints import write
+
+    done = {}
+
+    def folder(name):
+        if name not in done:
+            done[name] = tmp_path_factory.mktemp(name)
+            write(name, done[name])
+        return done[name]
+
+    return folder

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from garden_checkpoints import TABLES, WAYS
 from safetensors.numpy import load_file
 
 import porter
 from porter.ledger import Bucket
-from porter.table_file import load_tables
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
-
-TABLES = load_tables()
-WAYS = ["model", "backbone", "both", "save_weights", "saved_model", "module", "optimizer"]
-
-
-@pytest.fixture(scope="session")
-def garden(tmp_path_factory):
-    """Return a function from variant to the folder where TensorFlow wrote it, once per session."""
-    pytest.importorskip("official", reason="needs tf-models-official")
-    done = {}
-
-    def write(name):
-        if name not in done:
-            folder = tmp_path_factory.mktemp(name)
-            ways = [*WAYS, "saved_model_traced"] if name.endswith("conv_small") else WAYS
-            model_id = TABLES.variants[name].source.arguments["model_id"]
-            script = Path(__file__).with_name("write_checkpoints.py")
-            run = subprocess.run(
-                [sys.executable, script, folder, model_id, *ways], capture_output=True, text=True, check=False
-            )
-            assert run.returncode == 0, run.stderr[-3000:]
-            done[name] = folder
-        return done[name]
-
-    return write
 
 
 def cases():
