@@ -77,6 +77,7 @@ class Check:
             table=str(self.variant.table),
             variant=self.variant.name,
             inputs=str(inputs),
+            names=tuple(_input_name(size) for size in self.effective_sizes),
             dtypes=self.dtypes,
             out=str(out),
             threads=self.threads or default_threads(),
@@ -125,13 +126,16 @@ def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None)
 
 
 def write_inputs(check: Check, path: Path) -> Path:
-    """Write the pictures of every size, (N, H, W, C) float32, named ``"HxW"``; return the path."""
+    """Write the pictures of every size, (N, H, W, C) float32; return the path."""
     pictures = {
-        f"{height}x{width}": image_input(check.seed, (height, width), check.batch)
-        for height, width in check.effective_sizes
+        _input_name(size): image_input(check.seed, size, check.batch) for size in check.effective_sizes
     }
     save_file(pictures, path)
     return path
+
+
+def _input_name(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def count_ledger(check: Check, inputs: Path) -> Mapping[str, int]:

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from porter.atomic_file import AtomicFile
 from porter.errors import ParityError
 from porter.fixed_point import decode, encode
 from porter.sampling import SampleRule
@@ -224,6 +224,7 @@ class Recording:
 
         Raises:
             ParityError: two runs have the same element type and size.
+            OutputError: the file cannot be written.
         """
         tensors: dict[str, Array] = {}
         runs = [_describe_run(run, tensors) for run in self.runs]
@@ -235,9 +236,10 @@ class Recording:
             "provenance": asdict(self.provenance),
             "runs": runs,
         }
-        partial = Path(f"{os.fspath(path)}.{os.getpid()}.partial")
-        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(document)})
-        partial.replace(path)
+        with AtomicFile(path) as file:
+            with os.fdopen(file.fd, "wb", closefd=False) as stream:
+                stream.write(save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
+            file.commit()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

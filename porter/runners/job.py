@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors.numpy import load_file
+
 from porter.errors import PorterError
 from porter.planning import Plan, Weights, plan
 from porter.random_checkpoint import RandomCheckpoint
 from porter.table_file import load_tables
 from porter.tables import Stage, Variant
-from porter.tensors import Checkpoint
+from porter.tensors import Array, Checkpoint
 
 REFUSED = 3  # exit code of a child that answered with a PorterError
 
@@ -26,7 +28,8 @@ class Job:
     Attributes:
         table: The mapping table's file.
         variant: Full name of the variant.
-        inputs: safetensors file with one float32 array (N, H, W, C) per run, named ``"HxW"``.
+        inputs: safetensors file with one float32 array (N, H, W, C) per input.
+        names: Names of the inputs in that file, in the order in which they are run.
         dtypes: Element types to compute in, each with every input.
         out: Recording to write.
         threads: Threads that the framework may use.
@@ -40,6 +43,7 @@ class Job:
     table: str
     variant: str
     inputs: str
+    names: tuple[str, ...]
     dtypes: tuple[str, ...]
     out: str
     threads: int
@@ -66,6 +70,11 @@ class Job:
         tables = load_tables(Path(self.table))
         return plan(checkpoint, tables, self.variant, weights=self.weights, bn_eps=self.bn_eps)
 
+    def load_inputs(self) -> list[Array]:
+        """Read the inputs, (N, H, W, C) float32, in order."""
+        stored = load_file(self.inputs)
+        return [stored[name] for name in self.names]
+
     @property
     def weights_in_words(self) -> str:
         """Where the weights come from, for a recording's provenance."""
@@ -81,7 +90,8 @@ def jobs_to_line(jobs: Sequence[Job]) -> str:
 
 def jobs_from_line(line: str) -> list[Job]:
     """Read what `jobs_to_line` wrote."""
-    return [Job(**{**stated, "dtypes": tuple(stated["dtypes"])}) for stated in json.loads(line)]
+    described = json.loads(line)
+    return [Job(**{**job, "names": tuple(job["names"]), "dtypes": tuple(job["dtypes"])}) for job in described]
 
 
 def planned_stages(made: Plan) -> tuple[Stage, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +14,6 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.backbones import mobilenet
 from official.vision.modeling.classification_model import ClassificationModel
-from safetensors.numpy import load_file
 
 from porter.errors import ParityError, TableError
 from porter.ledger import moving_averages
@@ -31,7 +30,7 @@ Keras = Any
 
 def _record(job: Job) -> None:
     _pin(job.threads)
-    inputs = load_file(job.inputs)
+    inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
         networks = _stored(job, made, checkpoint) if job.checkpoint else _random(job, made, checkpoint)
@@ -175,13 +174,11 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = N
     return found
 
 
-def _runs(
-    network: Keras, stages: tuple[Stage, ...], dtype: str, inputs: Mapping[str, Array]
-) -> Iterator[Run]:
+def _runs(network: Keras, stages: tuple[Stage, ...], dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
     objects = _objects(network, [stage.source for stage in stages])
     layers = {stage.name: objects[stage.source] for stage in stages}
     with _watched(layers) as seen:
-        for values in inputs.values():
+        for values in inputs:
             seen.clear()
             x = values.astype(dtype)
             network(tf.constant(x), training=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from safetensors.numpy import load_file
 
 from porter.capturing import capture, to_array
 from porter.errors import TableError
@@ -53,7 +52,7 @@ def _record(job: Job) -> None:
         metadata = describe(made, checkpoint.format, None)
         transfer(checkpoint, made.assignments, ported, metadata=metadata)
         network = _Network(load_model(ported), made)
-    inputs = load_file(job.inputs)
+    inputs = job.load_inputs()
     runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
     if job.local:
         reference = await_reference()
@@ -78,11 +77,11 @@ class _Network:
         self._stages: tuple[Stage, ...] = planned_stages(made)
         self._activation = made.variant.float64_activation
 
-    def propagated(self, dtype: str, inputs: Mapping[str, Array]) -> Iterator[Run]:
+    def propagated(self, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
         """Run the whole network on each input (N, H, W, C) and yield what its stages gave."""
         modules = {stage.name: stage.target[-1] for stage in self._stages}
         with self._computing_in(dtype), capture(self._model, modules) as seen:
-            for values in inputs.values():
+            for values in inputs:
                 self._model(_tensor(values, dtype))
         yield from seen.recording().runs
 
