@@ -15,6 +15,7 @@ from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import BundleEntry
 from porter.checkpoints.region import Block, Region
+from porter.checkpoints.sniff import naming_data
 from porter.checkpoints.strings import read_strings, verify_strings
 from porter.checkpoints.trackable_graph import GRAPH_KEY, graph_from_names, parse_graph
 from porter.object_graph import ObjectGraph
@@ -92,7 +93,7 @@ class Bundle(Checkpoint):
         entry, spec = self._entry(key)
         wanted = resolve_block(block, spec.shape)
         if spec.dtype.storage is None:
-            return contiguous(self.read(key)[block])
+            return contiguous(part_of(self.read(key), block))
         if not entry.slices:
             return self._region(key, entry, spec).read_block(wanted)
         result = np.empty(slices.box_shape(wanted), spec.dtype.storage)
@@ -128,7 +129,7 @@ class Bundle(Checkpoint):
         if spec.dtype.storage is not None:
             return self._region(key, entry, spec).read()
         file = self._index.shards.file(entry.shard)
-        with naming(file.path, key):
+        with naming_data(file.path, key):
             place = (file, entry.offset, entry.size, spec.size, entry.crc)
             return contiguous(read_strings(*place, big_endian=self._index.big_endian).reshape(spec.shape))
 
@@ -137,13 +138,19 @@ class Bundle(Checkpoint):
             self._region(key, entry, spec).verify()
             return
         file = self._index.shards.file(entry.shard)
-        with naming(file.path, key):
+        with naming_data(file.path, key):
             place = (file, entry.offset, entry.size, spec.size, entry.crc)
             verify_strings(*place, big_endian=self._index.big_endian)
 
 
 def _whole(spec: TensorSpec) -> Block:
     return tuple((0, size) for size in spec.shape)
+
+
+def part_of(array: Array, block: tuple[slice, ...]) -> Array:
+    """Return `array[block]`, and an array of no axes where numpy would give its element."""
+    part: Array = array[block] if block else array[...]
+    return part
 
 
 def resolve_block(block: tuple[slice, ...], shape: tuple[int, ...]) -> Block:

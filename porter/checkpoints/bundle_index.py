@@ -140,6 +140,8 @@ class _Builder:
     def _claim(
         self, key: bytes, entry: BundleEntry, stored: dict[bytes, BundleEntry], claimed: set[bytes]
     ) -> list[tuple[Block, BundleEntry]]:
+        if key[0] == 0 and decode_slice_key(key) is not None:
+            raise Malformed("slice/nested", "a slice is itself stored in slices")
         spec = self._spec(entry)
         parts = []
         for extents in entry.slices:
@@ -158,8 +160,6 @@ class _Builder:
 
     def _require_part(self, part: BundleEntry, spec: TensorSpec, box: Block) -> None:
         found, expected = self._spec(part), TensorSpec(spec.dtype, slices.box_shape(box))
-        if part.slices:
-            raise Malformed("slice/nested", "a slice is itself stored in slices")
         if found != expected:
             raise Malformed(
                 "slice/wrong-shape",

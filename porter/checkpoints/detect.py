@@ -209,6 +209,7 @@ def _open_saved_model(path: Path, description: Path) -> Checkpoint:
 
 
 def _open_state(path: Path, state: Path) -> Checkpoint:
+    sniff.refuse_stand_in(state)
     names = state_file.latest_names(state)
     for name in names:
         with naming(state):

@@ -8,7 +8,8 @@ import numpy as np
 
 from porter.checkpoints.checksum import extend, masked
 from porter.checkpoints.files import PIECE, Bytes, RegularFile
-from porter.checkpoints.malformed import Malformed, naming
+from porter.checkpoints.malformed import Malformed
+from porter.checkpoints.sniff import naming_data
 from porter.tensors import Array, TensorSpec
 
 Block = tuple[tuple[int, int], ...]
@@ -41,7 +42,7 @@ class Region:
 
     def read(self) -> Array:
         """Return the whole tensor, checksum verified."""
-        with naming(self.file.path, self._tensor):
+        with naming_data(self.file.path, self._tensor):
             raw = np.empty(self.spec.nbytes, np.uint8)
             crc = 0
             for start in range(0, raw.size, PIECE):
@@ -53,13 +54,13 @@ class Region:
 
     def verify(self) -> None:
         """Check the checksum, 4 MiB at a time."""
-        with naming(self.file.path, self._tensor):
+        with naming_data(self.file.path, self._tensor):
             require_checksum(checksum(self.file, self.offset, self.spec.nbytes), self._crc)
 
     def read_block(self, block: Block) -> Array:
         """Return the elements inside `block`, not verified."""
         shape = tuple(stop - start for start, stop in block)
-        with naming(self.file.path, self._tensor):
+        with naming_data(self.file.path, self._tensor):
             raw = np.empty(int(np.prod(shape)) * self._itemsize, np.uint8)
             if raw.size:
                 self._fill(raw, block)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import TracebackType
 
 from porter.checkpoints.files import RegularFile
+from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.table import FOOTER, MAGIC
 from porter.errors import CheckpointError
 
@@ -75,6 +77,20 @@ def refuse_stand_in(path: Path) -> None:
             file=path,
             hint="Download the file itself (on a code host, its raw link).",
         )
+
+
+class naming_data(naming):  # noqa: N801  (used as a statement, like its base)
+    """`naming` for a data file: wrong bytes may be those of a web page or a pointer, so look first."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Name the stand-in where there is one; otherwise translate as `naming` does."""
+        if isinstance(error, Malformed):
+            refuse_stand_in(Path(self.file))
+        super().__exit__(kind, error, trace)
 
 
 def refuse_foreign(path: Path) -> None:

@@ -21,7 +21,7 @@ _TRAILER = 5
 _RAW, _SNAPPY = 0, 1
 
 # Prefix compression lets a small file expand without bound: a key may repeat all of the one before it.
-_BUDGET_BASE = 64 << 20
+_BUDGET_BASE = 32 << 20
 _BUDGET_PER_BYTE = 16
 _COST_PER_ENTRY = 200
 

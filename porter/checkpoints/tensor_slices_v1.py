@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from porter.checkpoints import slices
-from porter.checkpoints.bundle import resolve_block
+from porter.checkpoints.bundle import part_of, resolve_block
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import parse_shape, parse_slice, require_readable_version
@@ -104,7 +104,7 @@ class TensorSlices(Checkpoint):
         if self._last is None or self._last[0] != key:
             self._last = None  # never two tensors at once
             self._last = key, self.read(key)
-        return contiguous(self._last[1][block])
+        return contiguous(part_of(self._last[1], block))
 
     def close(self) -> None:
         """Close every file."""

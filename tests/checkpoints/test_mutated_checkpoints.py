@@ -1,0 +1,21 @@
+from collections import Counter
+
+import pytest
+from mutations import Mutator
+
+PER_BATCH = 250
+
+
+@pytest.fixture(scope="module")
+def mutator(tmp_path_factory):
+    """Healthy checkpoints of every kind, ready to be damaged."""
+    return Mutator(tmp_path_factory.mktemp("mutations"))
+
+
+@pytest.mark.parametrize("batch", range(8))
+def test_damage_is_refused_or_harmless(mutator, batch):
+    """Damage ends in CheckpointError or the right bytes; any bytes only where checksums were repaired."""
+    counts = Counter(mutator.trial(seed) for seed in range(batch * PER_BATCH, (batch + 1) * PER_BATCH))
+
+    assert counts["refused"] > PER_BATCH // 2
+    assert counts["other"] > 0

@@ -1,0 +1,150 @@
+import math
+
+import bundle_writer as w
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from porter.checkpoints import open_checkpoint
+from porter.checkpoints.region import PIECE
+from porter.errors import CheckpointError
+
+SHAPES = {
+    "vector": (23,),
+    "matrix": (17, 13),
+    "kernel": (3, 3, 5, 7),
+    "wide": (9, 20_000),
+    "deep": (4, 6, 3000),
+}
+GRID = [((0, 4), (0, None)), ((4, 5), (0, 8)), ((4, 5), (8, 5))]
+
+
+def _bundle(**options):
+    bundle = w.Bundle(shards=2, **options)
+    for number, (name, shape) in enumerate(SHAPES.items()):
+        bundle.put(name, np.arange(math.prod(shape), dtype=np.float32).reshape(shape), number % 2)
+    bundle.put_slices("sliced", np.arange(9 * 13, dtype=np.int16).reshape(9, 13), GRID)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Tensors of every shape that matters, one of them in slices."""
+    with open_checkpoint(_bundle().store(tmp_path_factory.mktemp("blocks") / "ckpt")) as opened:
+        yield opened
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_block_is_that_part_of_the_whole(checkpoint, data):
+    """Every block, down to empty ones and up to the whole, equals the same slice of the whole tensor."""
+    key = data.draw(st.sampled_from(sorted(checkpoint.specs)))
+    shape = checkpoint.specs[key].shape
+    block = tuple(slice(*sorted(data.draw(st.tuples(*[st.integers(0, n)] * 2)))) for n in shape)
+
+    found = checkpoint.read_block(key, block)
+
+    np.testing.assert_array_equal(checkpoint.read(key)[block], found)
+    assert found.flags.c_contiguous
+    assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("shape", [(3000, 700), (40, 90, 700), (5, 2, PIECE // 4 + 10), (700, 5, 3000)])
+def test_blocks_larger_than_a_piece_are_whole(tmp_path, shape):
+    """Blocks that need several reads, near or far apart, have every element."""
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    bundle = w.Bundle()
+    bundle.put("t", array)
+    block = tuple(slice(n // 5, n - n // 7) for n in shape)
+
+    with open_checkpoint(bundle.store(tmp_path / "ckpt")) as checkpoint:
+        found = checkpoint.read_block("t", block)
+
+    np.testing.assert_array_equal(array[block], found)
+
+
+def test_blocks_of_another_rank_or_step_are_a_mistake_of_the_caller(checkpoint):
+    """A block with the wrong number of axes or a step raises ValueError."""
+    with pytest.raises(ValueError, match="2 slices"):
+        checkpoint.read_block("matrix", (slice(None),))
+    with pytest.raises(ValueError, match="step 1"):
+        checkpoint.read_block("vector", (slice(0, 9, 2),))
+
+
+def test_big_endian_bundles_are_read_in_native_order(tmp_path):
+    """A bundle of a big-endian machine gives the same values: whole, in blocks, in slices, as text."""
+    arrays = {
+        "c": np.array([1 + 2j, -3.5j], np.complex64),
+        "d": np.float64([[1.5, -2]]),
+        "s": np.int16([-2, 513]),
+    }
+    arrays |= {"b": np.array([True, False]), "t": np.array([b"one", b"", b"x" * 70000], object)}
+    little, big = w.Bundle(shards=2), w.Bundle(shards=2, big_endian=True)
+    for bundle in (little, big):
+        for name, array in arrays.items():
+            bundle.put(name, array)
+        bundle.put_slices("sliced", np.arange(9 * 13, dtype=np.int16).reshape(9, 13), GRID)
+    assert little.files[0] != big.files[0]
+
+    with (
+        open_checkpoint(little.store(tmp_path / "little")) as expected,
+        open_checkpoint(big.store(tmp_path / "big")) as found,
+    ):
+        assert expected.specs == found.specs
+        for key, spec in expected.specs.items():
+            found.verify(key)
+            np.testing.assert_array_equal(expected.read(key), found.read(key), strict=True)
+            block = tuple(slice(1, n) for n in spec.shape)
+            np.testing.assert_array_equal(expected.read_block(key, block), found.read_block(key, block))
+
+
+@pytest.mark.parametrize("action", ["read", "verify", "read_block"])
+def test_file_that_shrinks_while_open_is_refused(tmp_path, action):
+    """A data file cut short after opening gives a refusal, not a signal or zeros."""
+    prefix = _bundle().store(tmp_path / "ckpt")
+    with open_checkpoint(prefix) as checkpoint:
+        checkpoint.read_block("deep", (slice(0, 1), slice(0, 1), slice(0, 1)))
+        with (tmp_path / "ckpt.data-00000-of-00002").open("r+b") as file:
+            file.truncate(1000)
+        arguments = ((slice(None), slice(None), slice(0, 5)),) if action == "read_block" else ()
+        with pytest.raises(CheckpointError) as caught:
+            getattr(checkpoint, action)("deep", *arguments)
+    assert caught.value.code == "checkpoint/file-shrank"
+    assert caught.value.tensor == "deep"
+
+
+def test_unknown_key_is_a_key_error(checkpoint):
+    """Asking for a tensor that is not there raises KeyError."""
+    for action in (checkpoint.read, checkpoint.verify):
+        with pytest.raises(KeyError):
+            action("gone")
+
+
+def test_arrays_outlive_the_checkpoint(tmp_path):
+    """Arrays stay valid after close, and closing twice is harmless."""
+    checkpoint = open_checkpoint(_bundle().store(tmp_path / "ckpt"))
+    array = checkpoint.read("kernel")
+    checkpoint.close()
+    checkpoint.close()
+    assert array.sum() == sum(range(315))
+
+
+def test_names_that_are_not_utf8_come_back(tmp_path):
+    """A name of arbitrary bytes is listed, read, and gives its bytes back."""
+    bundle = w.Bundle()
+    bundle.put(b"\xff\xfename", np.zeros(2, np.float32))
+    with open_checkpoint(bundle.store(tmp_path / "ckpt")) as checkpoint:
+        (name,) = checkpoint.specs
+        checkpoint.read(name)
+    assert name.encode("utf-8", "surrogateescape") == b"\xff\xfename"
+
+
+def test_resource_handles_are_listed_and_not_read(tmp_path):
+    """A tensor that is no data appears in the specs; reading it is refused by the name of its type."""
+    bundle = w.Bundle()
+    bundle.put("handle", np.zeros(3, np.uint8), dtype=20)
+    with open_checkpoint(bundle.store(tmp_path / "ckpt")) as checkpoint:
+        assert checkpoint.specs["handle"].dtype.name == "resource"
+        with pytest.raises(CheckpointError, match="resource"):
+            checkpoint.read("handle")
