@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,39 @@ for name in sys.argv[1:]:
     command = [sys.executable, "-c", script, tmp_path / "plain", tmp_path / "snappy"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.mark.skipif(
+    "PORTER_LARGE_TESTS" not in os.environ, reason="PORTER_LARGE_TESTS is not set: needs 7 GB"
+)
+def test_two_gigabytes_are_read_block_by_block_in_little_memory(tmp_path):
+    """A 2 GiB tensor that TensorFlow wrote verifies and reads in blocks, rows and columns, within 100 MB."""
+    write = """
+import sys, numpy as np, tensorflow as tf
+value = np.arange(1 << 29, dtype=np.uint32)
+value *= np.uint32(2654435761)
+tf.raw_ops.SaveV2(prefix=sys.argv[1], tensor_names=["big"], shape_and_slices=[""],
+                  tensors=[tf.constant(value.reshape(1 << 14, 1 << 15))])
+"""
+    read = """
+import resource, sys, numpy as np
+from porter.checkpoints import open_checkpoint
+factor = np.uint32(2654435761)
+columns = np.arange(1 << 15, dtype=np.uint32)
+with open_checkpoint(sys.argv[1]) as checkpoint:
+    checkpoint.verify("big")
+    for start in range(0, 1 << 14, 64):
+        rows = np.arange(start, start + 64, dtype=np.uint32)[:, None] << np.uint32(15)
+        found = checkpoint.read_block("big", (slice(start, start + 64), slice(None)))
+        assert (found == (rows + columns) * factor).all(), start
+    rows = np.arange(1 << 14, dtype=np.uint32)[:, None] << np.uint32(15)
+    for start in range(0, 1 << 15, 1 << 12):
+        found = checkpoint.read_block("big", (slice(None), slice(start, start + 64)))
+        assert (found == (rows + columns[start : start + 64]) * factor).all(), start
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    for script in (write, read):
+        command = [sys.executable, "-c", script, tmp_path / "ckpt"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        assert result.returncode == 0, result.stderr[-2000:]
+    assert int(result.stdout) < 100_000
