@@ -59,10 +59,14 @@ class MissingDependencyError(PorterError):
 
 def printable(text: str) -> str:
     """Return `text` safe for one terminal line: control characters escaped, long names shortened."""
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    clean = _escaped(text)
     if len(clean) <= _LONGEST_NAME:
         return clean
     return f"{clean[: _LONGEST_NAME - 20]}... ({len(clean)} characters)"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _one_line(
@@ -74,10 +78,11 @@ def _one_line(
     hint: str | None,
 ) -> str:
     text = printable(file) + ": " if file else ""
-    text += f"tensor {printable(tensor)!r}: " if tensor is not None else ""
+    text += f"tensor '{printable(tensor)}': " if tensor is not None else ""
     text += problem
     if expected is not None:
         text += f"; expected {expected}"
     if found is not None:
         text += f"; found {found}" if expected is None else f", found {found}"
-    return f"{text}. {hint}" if hint else text
+    # What was expected and found may quote names from a file, so the whole line is made safe once more.
+    return _escaped(f"{text}. {hint}" if hint else text)
