@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from porter.checkpoints import slices
+from porter.checkpoints.blocks import Block, part_of, resolve_block
 from porter.checkpoints.bundle_index import BundleIndex, read_index
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import BundleEntry
-from porter.checkpoints.region import Block, Region
+from porter.checkpoints.region import Region
 from porter.checkpoints.sniff import naming_data
 from porter.checkpoints.strings import read_strings, verify_strings
 from porter.checkpoints.trackable_graph import GRAPH_KEY, graph_from_names, parse_graph
@@ -52,7 +53,7 @@ class Bundle(Checkpoint):
         self._swapped = self._index.big_endian != (sys.byteorder == "big")
 
     @cached_property
-    def graph(self) -> ObjectGraph:  # type: ignore[override]
+    def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy: it takes as long as the index
         """The stored object graph, or a tree of the names where none is stored.
 
         Raises:
@@ -145,21 +146,3 @@ class Bundle(Checkpoint):
 
 def _whole(spec: TensorSpec) -> Block:
     return tuple((0, size) for size in spec.shape)
-
-
-def part_of(array: Array, block: tuple[slice, ...]) -> Array:
-    """Return `array[block]`, and an array of no axes where numpy would give its element."""
-    part: Array = array[block] if block else array[...]
-    return part
-
-
-def resolve_block(block: tuple[slice, ...], shape: tuple[int, ...]) -> Block:
-    """Return start and stop per axis of `block`.
-
-    Raises:
-        ValueError: `block` has another number of axes than `shape`, or a step other than 1.
-    """
-    if len(block) != len(shape) or any(part.step not in (None, 1) for part in block):
-        raise ValueError(f"a block of {len(shape)} slices with step 1 is needed, not {block}")
-    bounds = (part.indices(size) for part, size in zip(block, shape, strict=True))
-    return tuple((start, max(start, stop)) for start, stop, _ in bounds)

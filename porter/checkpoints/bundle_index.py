@@ -8,11 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from porter.checkpoints import slices
+from porter.checkpoints.blocks import Block
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import BundleEntry, parse_entry, parse_header, parse_shape
 from porter.checkpoints.ordered_code import decode_slice_key, encode_slice_key
-from porter.checkpoints.region import Block
 from porter.checkpoints.shards import Shards
 from porter.checkpoints.table import Table
 from porter.checkpoints.trackable_graph import text

@@ -9,14 +9,15 @@ from porter.checkpoints import saved_model, sniff, state_file
 from porter.checkpoints.bundle import Bundle
 from porter.checkpoints.files import RegularFile, require_regular
 from porter.checkpoints.malformed import naming
-from porter.checkpoints.table import Table
+from porter.checkpoints.table import LARGEST_BLOCK, LARGEST_V1_BLOCK, Table
 from porter.checkpoints.tensor_slices_v1 import TensorSlices
 from porter.errors import CheckpointError
 from porter.tensors import Checkpoint
 
 _INDEX = ".index"
-_DATA_FILE = re.compile(r"(.+)\.data-\d{5,}-of-\d{5,}", re.DOTALL)
-_V1_FILE = re.compile(r"(.+)-(\d{5}|\?{5})-of-(\d{5})", re.DOTALL)
+# Compiled when first needed: most checkpoints are opened without either.
+_DATA_FILE = r"(.+)\.data-\d{5,}-of-\d{5,}"
+_V1_FILE = r"(.+)-(\d{5}|\?{5})-of-(\d{5})"
 _MOST_V1_FILES = 100_000
 
 
@@ -42,7 +43,9 @@ def _open_prefix(path: Path, prefix: Path, container: str = "") -> Checkpoint | 
     if sniff.exists(prefix) and not prefix.is_dir():
         return _open_v1(path, prefix, container)
     names = _listing(prefix.parent)
-    if any((match := _DATA_FILE.fullmatch(name)) and match[1] == prefix.name for name in names):
+    if any(
+        (match := re.fullmatch(_DATA_FILE, name, re.DOTALL)) and match[1] == prefix.name for name in names
+    ):
         raise CheckpointError(
             "bundle/missing-index",
             "there are data files but no index",
@@ -50,7 +53,7 @@ def _open_prefix(path: Path, prefix: Path, container: str = "") -> Checkpoint | 
             expected=index.name,
             hint="Put the .index file beside them.",
         )
-    matches = (match for name in names if (match := _V1_FILE.fullmatch(name)))
+    matches = (match for name in names if (match := re.fullmatch(_V1_FILE, name, re.DOTALL)))
     first = next((match for match in matches if match[1] == prefix.name), None)
     return None if first is None else _open_v1(path, prefix.with_name(first[0]), container)
 
@@ -61,13 +64,13 @@ def _open_file(path: Path, file: Path) -> Checkpoint:
         return _open_saved_model(path, file)
     if sniff.is_table(file):
         return _open_table(path, file)
-    if state_file.is_state_file(sniff.head(file)):
-        return _open_state(path, file)
-    data_file = _DATA_FILE.fullmatch(file.name)
+    data_file = re.fullmatch(_DATA_FILE, file.name, re.DOTALL)
     if data_file:
         found = _open_prefix(path, file.with_name(data_file[1]))
         if found is not None:
             return found
+    if state_file.is_state_file(sniff.head(file)):
+        return _open_state(path, file)
     sniff.refuse_foreign(file)
     raise _unrecognised(path, file)
 
@@ -124,7 +127,8 @@ def _is_v1(file: Path) -> bool:
     with naming(file):
         handle = RegularFile(file)
         try:
-            first = Table(handle).get(b"")
+            limit = LARGEST_BLOCK if file.name.endswith(_INDEX) else LARGEST_V1_BLOCK
+            first = Table(handle, limit).get(b"")
         finally:
             handle.close()
     return first is not None and first[:1] == b"\x0a"
@@ -137,7 +141,7 @@ def _open_index(path: Path, index: Path, container: str) -> Checkpoint:
 
 
 def _open_v1(path: Path, file: Path, container: str) -> Checkpoint:
-    match = _V1_FILE.fullmatch(file.name)
+    match = re.fullmatch(_V1_FILE, file.name, re.DOTALL)
     files: tuple[Path, ...] = (file,)
     if match:
         count = int(match[3])
@@ -227,7 +231,7 @@ def _open_state(path: Path, state: Path) -> Checkpoint:
 
 
 def _open_latest(path: Path, prefix: Path) -> Checkpoint | None:
-    sharded = _V1_FILE.fullmatch(prefix.name)
+    sharded = re.fullmatch(_V1_FILE, prefix.name, re.DOTALL)
     if sharded:
         prefix = prefix.with_name(sharded[1])
     return None if prefix.name == state_file.NAME else _open_prefix(path, prefix)

@@ -72,5 +72,4 @@ class naming:  # noqa: N801  (used as a statement, like contextlib.suppress)
                 "there is not enough memory to hold it",
                 file=self.file,
                 tensor=self.tensor,
-                hint="Read it in blocks.",
             ) from error

@@ -6,17 +6,15 @@ import os
 
 import numpy as np
 
+from porter.checkpoints.blocks import Block
 from porter.checkpoints.checksum import extend, masked
 from porter.checkpoints.files import PIECE, Bytes, RegularFile
 from porter.checkpoints.malformed import Malformed
 from porter.checkpoints.sniff import naming_data
 from porter.tensors import Array, TensorSpec
 
-Block = tuple[tuple[int, int], ...]
-"""Start and stop per axis."""
-
 # Up to this distance between two runs it is cheaper to read what lies between than to ask twice.
-_NEAR = 16 << 10
+_NEAR = 6 << 10
 
 
 class Region:

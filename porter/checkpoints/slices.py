@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from porter.checkpoints.blocks import Block
 from porter.checkpoints.malformed import Malformed
 from porter.checkpoints.ordered_code import FULL, Extents
-from porter.checkpoints.region import Block
 from porter.tensors import Array
 
 # Boxes that no straight cut separates are compared pair by pair, up to this many at a time.

@@ -10,15 +10,15 @@ from porter.errors import CheckpointError
 
 NAME = "checkpoint"
 _LONGEST = 1 << 20
-_FIELD = re.compile(rb'^\s*model_checkpoint_path\s*:\s*((?:"(?:[^"\\\n]|\\.)*"\s*)+)', re.MULTILINE)
-_STRING = re.compile(rb'"((?:[^"\\\n]|\\.)*)"')
-_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)", re.DOTALL)
+_FIELD = rb'^\s*model_checkpoint_path\s*:\s*((?:"(?:[^"\\\n]|\\.)*"\s*)+)'
+_STRING = rb'"((?:[^"\\\n]|\\.)*)"'
+_ESCAPE = rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)"
 _CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
 
 def is_state_file(start: bytes) -> bool:
     """Whether a file that begins with `start` is a CheckpointState in text form."""
-    return _FIELD.search(start) is not None
+    return re.search(_FIELD, start, re.MULTILINE) is not None
 
 
 def latest_names(path: Path) -> tuple[str, ...]:
@@ -30,7 +30,7 @@ def latest_names(path: Path) -> tuple[str, ...]:
     Raises:
         CheckpointError: the file cannot be read or names no checkpoint.
     """
-    found = _FIELD.search(head(path, _LONGEST))
+    found = re.search(_FIELD, head(path, _LONGEST), re.MULTILINE)
     if found is None:
         raise CheckpointError(
             "state/no-path",
@@ -38,7 +38,9 @@ def latest_names(path: Path) -> tuple[str, ...]:
             file=path,
             expected="model_checkpoint_path",
         )
-    raw = b"".join(_ESCAPE.sub(_unescape, part) for part in _STRING.findall(found[1]))
+    raw = b"".join(
+        re.sub(_ESCAPE, _unescape, part, flags=re.DOTALL) for part in re.findall(_STRING, found[1])
+    )
     written = raw.decode("utf-8", "surrogateescape")
     if "\0" in written:
         raise CheckpointError("state/bad-path", "this `checkpoint` file names an impossible path", file=path)

@@ -9,6 +9,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from porter.checkpoints.checksum import extend, masked
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed
@@ -25,6 +27,10 @@ _BUDGET_BASE = 32 << 20
 _BUDGET_PER_BYTE = 16
 _COST_PER_ENTRY = 200
 
+# TensorFlow closes a block at 256 KiB; only V1 checkpoints put tensors into one, of up to 2 GiB each.
+LARGEST_BLOCK = 32 << 20
+LARGEST_V1_BLOCK = (2 << 30) + LARGEST_BLOCK
+
 
 @dataclass(frozen=True, slots=True)
 class Handle:
@@ -37,8 +43,9 @@ class Handle:
 class Table:
     """An open table. Blocks are read when they are needed and verified each time."""
 
-    def __init__(self, file: RegularFile) -> None:
+    def __init__(self, file: RegularFile, largest_block: int = LARGEST_BLOCK) -> None:
         self.file = file
+        self._largest_block = largest_block
         self._budget = _BUDGET_BASE + _BUDGET_PER_BYTE * file.size
         if file.size < FOOTER:
             raise Malformed(
@@ -129,9 +136,17 @@ class Table:
 
     def _block(self, handle: Handle) -> bytes:
         self._require_inside(handle)
+        if handle.size > self._largest_block:
+            raise Malformed(
+                "table/huge-block",
+                "a block is larger than TensorFlow writes",
+                expected=f"at most {self._largest_block} bytes",
+                found=handle.size,
+            )
         stored = self.file.read(handle.offset, handle.size + _TRAILER)
         checksum = int.from_bytes(stored[-4:], "little")
-        if masked(extend(0, stored[:-4])) != checksum:
+        checked = np.frombuffer(stored, np.uint8, len(stored) - 4)  # no copy: V1 blocks hold whole tensors
+        if masked(extend(0, checked)) != checksum:
             raise Malformed(
                 "table/bad-checksum", f"the block at {handle.offset} is damaged", hint="Copy the file again."
             )

@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from porter.checkpoints import slices
-from porter.checkpoints.bundle import part_of, resolve_block
+from porter.checkpoints.blocks import Block, part_of, resolve_block
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import parse_shape, parse_slice, require_readable_version
 from porter.checkpoints.ordered_code import Extents, encode_slice_key
-from porter.checkpoints.region import Block
-from porter.checkpoints.table import Table
+from porter.checkpoints.table import LARGEST_V1_BLOCK, Table
 from porter.checkpoints.tensor_protos import parse_values
 from porter.checkpoints.trackable_graph import graph_from_names, text
 from porter.checkpoints.wire import Buffer, expect_unknown, fields
 from porter.dtypes import BY_NUMBER
+from porter.errors import printable
 from porter.object_graph import ObjectGraph
 from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
 
@@ -69,7 +69,7 @@ class TensorSlices(Checkpoint):
         found: dict[str, TensorSpec] = {}
         for file in files:
             with naming(file):
-                table = Table(RegularFile(file))
+                table = Table(RegularFile(file), LARGEST_V1_BLOCK)
                 self._add(table, found)
         self.specs = dict(sorted(found.items()))
         for name, spec in self.specs.items():
@@ -77,7 +77,7 @@ class TensorSlices(Checkpoint):
                 slices.require_cover([part.box for part in self._parts[name]], spec.shape)
 
     @cached_property
-    def graph(self) -> ObjectGraph:  # type: ignore[override]
+    def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy, as in Bundle
         """A tree of the names; V1 checkpoints store no object graph."""
         with naming(self.files[0]):
             return graph_from_names(self.specs)
@@ -117,7 +117,7 @@ class TensorSlices(Checkpoint):
         for name, spec, extents in _read_meta(table):
             if found.setdefault(name, spec) != spec:
                 raise Malformed(
-                    "v1/contradiction", "two files disagree on its shape or dtype", found=repr(name)
+                    "v1/contradiction", "two files disagree on its shape or dtype", found=printable(name)
                 )
             parts = self._parts.setdefault(name, [])
             for extent in extents or ((((0, -1),) * len(spec.shape)),):
@@ -170,7 +170,9 @@ def _saved_slice_meta(data: Buffer) -> tuple[str, TensorSpec, list[Extents]]:
             expect_unknown(tag, 4, "SavedSliceMeta")
     dtype = BY_NUMBER.get(number)
     if dtype is None:
-        raise Malformed("v1/unknown-dtype", f"{name!r} has an element type that does not exist", found=number)
+        raise Malformed(
+            "v1/unknown-dtype", f"{printable(name)} has an element type that does not exist", found=number
+        )
     return name, TensorSpec(dtype, shape), extents
 
 
@@ -186,5 +188,7 @@ def _saved_slice(value: Buffer, name: str) -> Buffer:
                 elif inner == 0x1A:
                     data = field
     if data is None or found != name:
-        raise Malformed("v1/wrong-slice", "the data under its key is of another tensor", found=repr(found))
+        raise Malformed(
+            "v1/wrong-slice", "the data under its key is of another tensor", found=printable(found)
+        )
     return data

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from porter.checkpoints.malformed import Malformed
 from porter.checkpoints.wire import Buffer, expect_unknown, fields
+from porter.errors import printable
 from porter.object_graph import Node, ObjectGraph, Slot
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -74,7 +75,7 @@ def _require_references(node: Node, count: int, keys: Collection[str]) -> None:
         raise Malformed(
             "graph/missing-variable",
             "the object graph names a variable that is not stored",
-            found=repr(node.key),
+            found=printable(node.key),
         )
 
 
@@ -86,7 +87,7 @@ def _node(data: Buffer) -> Node:
             number, name = _reference(value)
             if name in node.children:
                 raise Malformed(
-                    "graph/duplicate-child", "an object has two children of one name", found=repr(name)
+                    "graph/duplicate-child", "an object has two children of one name", found=printable(name)
                 )
             node.children[name] = number
         elif tag == 0x12:
@@ -125,7 +126,7 @@ def _attribute(node: Node, data: Buffer) -> None:
     if name != _VARIABLE:  # a hash table's keys, a config: data of the object, and no variable
         return
     if node.key is not None:
-        raise Malformed("graph/duplicate-variable", "an object holds two variables", found=repr(key))
+        raise Malformed("graph/duplicate-variable", "an object holds two variables", found=printable(key))
     node.key, node.full_name = key, full_name
 
 

@@ -165,3 +165,13 @@ def _(folder: Path) -> Path:
         for part in (keys[n : n + 100_000] for n in range(0, 600_000, 100_000))
     ]
     return with_index(folder, w.assemble(blocks))
+
+
+@case("table/huge-block", "a sparse index with a block of a gigabyte")
+def _(folder: Path) -> Path:
+    size = 1 << 30
+    index = w.sealed(w.block([(b"~", w.varint(0) + w.varint(size - 5))]))
+    with (folder / "ckpt.index").open("wb") as file:
+        file.seek(size)
+        file.write(index + w.footer((0, 1), (size, len(index) - 5)))
+    return folder / "ckpt"

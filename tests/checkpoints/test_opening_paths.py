@@ -138,3 +138,19 @@ def test_error_names_file_and_tensor(tmp_path):
     assert caught.value.code == "bundle/bad-checksum"
     assert caught.value.file == str(tmp_path / "ckpt.data-00001-of-00002")
     assert caught.value.tensor == "a/kernel"
+
+
+def test_names_in_an_error_cannot_break_its_line(tmp_path):
+    """Control characters of a stored name or path are escaped, and long names are shortened."""
+    _bundle().store(tmp_path / "ckpt-1")
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "gone\\n\\033[31m"\n')
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(tmp_path)
+    assert r"expected gone\n\x1b[31m" in str(caught.value)
+
+    bundle = w.Bundle()
+    bundle.put("n" * 100_000 + "\n", KERNEL, dtype=99)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(bundle.store(tmp_path / "long"))
+    assert len(str(caught.value)) < 1000
+    assert "\n" not in str(caught.value)
