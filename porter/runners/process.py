@@ -30,7 +30,8 @@ _NEEDS = {
 }
 
 # Fixed before the framework is imported, because it reads them then. oneDNN reorders sums by CPU type;
-# a visible GPU would compute with TF32 and other algorithms.
+# a visible GPU would compute with TF32 and other algorithms; threads that wait for work by spinning take
+# the cores from the other framework, which runs at the same time.
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_DETERMINISTIC_OPS": "1",
@@ -38,6 +39,7 @@ _ENVIRONMENT = {
     "TF_USE_LEGACY_KERAS": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
     "NVIDIA_TF32_OVERRIDE": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONHASHSEED": "0",
     "PYTHONFAULTHANDLER": "1",
 }

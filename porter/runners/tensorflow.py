@@ -132,8 +132,16 @@ def _build(made: Plan, dtype: str) -> Keras:
             expected=f"one of {sorted(_BUILDERS)}",
         )
     lengths = {name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()}
-    tf_keras.backend.set_floatx(dtype)
-    return builder(variant.source.arguments, bn_eps=made.bn_eps, **lengths)
+    key = repr((variant.source, dtype, made.bn_eps, lengths))
+    if key not in _BUILT:
+        tf_keras.backend.set_floatx(dtype)
+        _BUILT[key] = builder(variant.source.arguments, bn_eps=made.bn_eps, **lengths)
+    return _BUILT[key]
+
+
+# Networks of this process by what they were built from. Building takes longer than everything else; a second
+# job on the same network assigns every weight anew.
+_BUILT: dict[str, Keras] = {}
 
 
 def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:

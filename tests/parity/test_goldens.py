@@ -1,0 +1,140 @@
+"""Committed recordings keep the port proved without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from porter.errors import ParityError
+from porter.goldens import SIZES, golden_path, record_golden, verify_goldens
+from porter.parity import compare
+from porter.parity_report import Status, Verdict
+from porter.recording import Provenance, Recording, Run
+
+VARIANTS = ["conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large"]
+
+
+@pytest.fixture(scope="session")
+def verified(tables):
+    """The outcome of every committed golden, from one torch process."""
+    pytest.importorskip("timm", reason="needs timm")
+    paths = [golden_path(tables.variant(name)) for name in VARIANTS]
+    return dict(zip(VARIANTS, verify_goldens(paths, tables), strict=True))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", VARIANTS)
+def test_port_agrees_with_the_golden(verified, name):
+    """Every variant reproduces what TensorFlow computed, at an even and an odd size, to 1e-11."""
+    report = verified[name].report
+
+    assert report.verdict is Verdict.PARITY
+    assert [case.size for case in report.cases] == list(SIZES)
+    assert all(case.worst < 1e-11 for case in report.cases)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_golden_is_small_and_says_where_it_comes_from(tables, name):
+    """A golden is at most 300 KB and states versions, seed, table digest and date."""
+    variant = tables.variant(name)
+    path = golden_path(variant)
+    provenance = Recording.load(path).provenance
+
+    assert path.stat().st_size <= 300_000
+    assert provenance.table_digest == variant.digest
+    assert provenance.framework == "tensorflow"
+    assert {"tensorflow", "tf-models-official"} <= set(provenance.versions)
+    assert provenance.created
+    assert provenance.seed == 0
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_golden_holds_enough_of_every_stage(tables, name):
+    """At the even size at least 1,024 elements of each stage are kept, or all, the corners among them."""
+    variant = tables.variant(name)
+    run = Recording.load(golden_path(variant)).runs[0]
+
+    assert list(run.stages) == [stage.name for stage in variant.stages]
+    for activation in run.stages.values():
+        shape = activation.canonical_shape
+        positions = activation.positions()
+        assert positions.size == min(1024, int(np.prod(shape)))
+        if len(shape) == 4:
+            rows, columns = np.unravel_index(positions, shape)[2:]
+            seen = set(zip(rows.tolist(), columns.tolist(), strict=True))
+            assert {(0, 0), (shape[2] - 1, shape[3] - 1)} <= seen
+
+
+def test_fault_in_one_channel_is_found(verified):
+    """One channel of one stage that is off by a millionth fails the golden at that stage."""
+    checked = verified["conv_small"]
+    run = checked.actual.runs[0]
+    stage = run.stages["blocks.2.3"]
+    values = stage.values.copy()
+    values[:, 17] *= 1 + 1e-6
+    stages = {**run.stages, "blocks.2.3": replace(stage, values=values)}
+    actual = Recording(checked.actual.provenance, (replace(run, stages=stages), checked.actual.runs[1]))
+
+    report = compare(checked.expected, actual)
+
+    assert report.first_bad_stage == "blocks.2.3"
+    assert [s.name for s in report.cases[0].stages if not s.passed] == ["blocks.2.3"]
+
+
+@pytest.mark.torch
+def test_missing_padding_is_found(tables, edited_table, tmp_path):
+    """A port without SAME padding fails the golden at the even size and not at the odd one."""
+    pytest.importorskip("timm", reason="needs timm")
+    variant = edited_table(('arguments = { pad_type = "same" }', "arguments = {}"))
+    golden = Recording.load(golden_path(variant))
+    provenance = replace(golden.provenance, table_digest=variant.digest)
+    Recording(provenance, golden.runs).save(tmp_path / "golden.safetensors")
+
+    from porter.table_file import load_tables
+
+    report = verify_goldens([tmp_path / "golden.safetensors"], load_tables(variant.table))[0].report
+
+    assert report.verdict is Verdict.NO_PARITY
+    assert report.first_bad_stage == "stem"
+    assert report.cases[1].stages[1].propagated.status is Status.PASSED
+
+
+def test_changed_table_makes_a_golden_stale(tables, edited_table):
+    """A golden of another state of its table is stale, not failed, and says how to renew it."""
+    from porter.table_file import load_tables
+
+    variant = edited_table(("default = 1e-3", "default = 1e-5"))
+
+    report = verify_goldens([golden_path(variant)], load_tables(variant.table))[0].report
+
+    assert report.verdict is Verdict.STALE
+    assert "porter golden record mobilenetv4_conv_small" in report.stale
+    assert not report.passed
+
+
+def test_recording_without_a_seed_is_no_golden(tables, tmp_path):
+    """A recording of somebody's own weights cannot be made again, so it is refused."""
+    run = Recording.load(golden_path(tables.variant("conv_small"))).runs[0]
+    other = Recording(Provenance("tensorflow", "x"), (Run("float64", run.input, run.stages),))
+    other.save(tmp_path / "g.safetensors")
+
+    with pytest.raises(ParityError, match="no variant or seed"):
+        verify_goldens([tmp_path / "g.safetensors"], tables)
+
+
+@pytest.mark.tensorflow
+def test_recording_again_gives_the_committed_golden(tables, tmp_path):
+    """TensorFlow computes today what the committed golden of ConvSmall says, bit by bit or nearly so."""
+    pytest.importorskip("official", reason="needs tf-models-official")
+    variant = tables.variant("conv_small")
+
+    record_golden(variant, tmp_path / "g.safetensors")
+
+    committed, again = (Recording.load(p) for p in (golden_path(variant), tmp_path / "g.safetensors"))
+    for one, other in zip(committed.runs, again.runs, strict=True):
+        for name, activation in one.stages.items():
+            assert other.stages[name].rule == activation.rule
+            scale = activation.statistics.largest
+            assert np.abs(other.stages[name].values - activation.values).max() < 1e-13 * scale

@@ -1,0 +1,103 @@
+"""Every way a child process can fail gives one clear error, at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from porter.check import Check, write_inputs
+from porter.errors import MissingDependencyError, ParityError
+from porter.runners import process
+from porter.runners.process import Child, require, wait_for
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def job(tables, tmp_path):
+    """A small job for the torch child, with changes."""
+    from dataclasses import replace
+
+    pytest.importorskip("timm", reason="needs timm")
+    check = Check(tables.variant("conv_small"), sizes=((33, 33),), dtypes=("float64",))
+    inputs = write_inputs(check, tmp_path / "inputs")
+
+    def make(**changes):
+        return replace(check.job(inputs, tmp_path / "out", local=False), **changes)
+
+    return make
+
+
+def test_refusal_arrives_as_the_error_it_was(job):
+    """A porter error in the child keeps its code and its message, without a traceback."""
+    with (
+        Child("torch", job(checkpoint="/no/such/checkpoint")) as child,
+        pytest.raises(ParityError) as refused,
+    ):
+        wait_for(child, [], 120)
+
+    assert "/no/such/checkpoint" in str(refused.value)
+    assert "Traceback" not in str(refused.value)
+    assert not refused.value.code.startswith("runner/")
+
+
+def test_failure_gives_its_last_lines(job, tmp_path):
+    """An exception in the child gives the exit code and the end of its traceback on one line."""
+    (tmp_path / "inputs").write_bytes(b"not safetensors")
+
+    with Child("torch", job()) as child, pytest.raises(ParityError) as failed:
+        wait_for(child, [], 120)
+
+    assert failed.value.code == "runner/torch-failed"
+    assert "exit code 1" in str(failed.value)
+    assert "SafetensorError" in str(failed.value)
+    assert "\n" not in str(failed.value)
+
+
+def test_crash_names_the_signal(job):
+    """A child that is killed says by which signal."""
+    with Child("torch", job(local=True)) as child:
+        os.kill(child._process.pid, signal.SIGABRT)
+        with pytest.raises(ParityError, match="killed by SIGABRT"):
+            wait_for(child, [], 120)
+
+
+def test_hanging_child_is_ended(job):
+    """A child that does not answer in time is an error, and it is gone afterwards."""
+    with Child("torch", job(local=True)) as child, pytest.raises(ParityError, match=r"within 0\.2 s"):
+        wait_for(child, [], 0.2)
+
+    assert child._process.returncode == -signal.SIGKILL
+
+
+def test_failure_of_the_other_child_is_noticed_at_once(job):
+    """While one framework works, the failure of the other ends the check."""
+    with Child("torch", job(local=True)) as hanging, Child("torch", job(variant="nonsense")) as failing:
+        started = time.monotonic()
+        with pytest.raises(ParityError, match="nonsense"):
+            wait_for(hanging, [failing], 600)
+
+    assert time.monotonic() - started < 300
+
+
+def test_children_do_not_import_from_the_current_folder(job, tmp_path, monkeypatch):
+    """A file called torch.py where the user stands does not replace the framework."""
+    (tmp_path / "torch.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+
+    with Child("torch", job()) as child:
+        wait_for(child, [], 120)
+
+    assert (tmp_path / "out").exists()
+
+
+def test_missing_framework_says_what_to_install(monkeypatch):
+    """Without the framework the error names the extra, before a process is started."""
+    needs = (("tensorflow_is_not_here",), "pip install 'porter[tensorflow]'")
+    monkeypatch.setitem(process._NEEDS, "tensorflow", needs)
+
+    with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[tensorflow\]'"):
+        require("tensorflow")
