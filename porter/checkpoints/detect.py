@@ -43,9 +43,8 @@ def _open_prefix(path: Path, prefix: Path, container: str = "") -> Checkpoint | 
     if sniff.exists(prefix) and not prefix.is_dir():
         return _open_v1(path, prefix, container)
     names = _listing(prefix.parent)
-    if any(
-        (match := re.fullmatch(_DATA_FILE, name, re.DOTALL)) and match[1] == prefix.name for name in names
-    ):
+    data_files = (match for name in names if (match := re.fullmatch(_DATA_FILE, name, re.DOTALL)))
+    if any(match[1] == prefix.name for match in data_files):
         raise CheckpointError(
             "bundle/missing-index",
             "there are data files but no index",

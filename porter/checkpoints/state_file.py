@@ -10,7 +10,8 @@ from porter.errors import CheckpointError
 
 NAME = "checkpoint"
 _LONGEST = 1 << 20
-_FIELD = rb'^\s*model_checkpoint_path\s*:\s*((?:"(?:[^"\\\n]|\\.)*"\s*)+)'
+# No \s before the name: over a megabyte of blank lines it would backtrack for hours.
+_FIELD = rb'^[ \t]*model_checkpoint_path[ \t]*:[ \t]*((?:"(?:[^"\\\n]|\\.)*"\s*)+)'
 _STRING = rb'"((?:[^"\\\n]|\\.)*)"'
 _ESCAPE = rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)"
 _CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
@@ -38,9 +39,8 @@ def latest_names(path: Path) -> tuple[str, ...]:
             file=path,
             expected="model_checkpoint_path",
         )
-    raw = b"".join(
-        re.sub(_ESCAPE, _unescape, part, flags=re.DOTALL) for part in re.findall(_STRING, found[1])
-    )
+    parts = re.findall(_STRING, found[1])
+    raw = b"".join(re.sub(_ESCAPE, _unescape, part, flags=re.DOTALL) for part in parts)
     written = raw.decode("utf-8", "surrogateescape")
     if "\0" in written:
         raise CheckpointError("state/bad-path", "this `checkpoint` file names an impossible path", file=path)

@@ -44,6 +44,12 @@ def _(folder: Path) -> Path:
     return folder
 
 
+@case("state/no-path", "a state file of a megabyte of blank lines")
+def _(folder: Path) -> Path:
+    (folder / "checkpoint").write_bytes(b"\n \t" * 400_000)
+    return folder
+
+
 @case("checkpoint/empty-file", "an empty state file")
 def _(folder: Path) -> Path:
     (folder / "checkpoint").write_bytes(b"")
