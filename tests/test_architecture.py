@@ -26,7 +26,7 @@ LAYERS = [
     {"safetensors_writer", "tensor_blocks", "transfer"},
     {"metadata", "ported_file", "porting"},
     {"same_padding", "loading"},
-    {"random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
+    {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
     {"parity_report", "comparison", "tolerances", "parity"},
     {"report", "diagnosis", "runners"},
     {"check", "goldens"},
