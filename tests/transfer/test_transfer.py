@@ -196,6 +196,18 @@ def test_bad_values_are_found_in_bfloat16_words(sources, folder):
     assert findings(report) == {"nan": (2, (1,)), "infinity": (1, (2,)), "negative_variance": (2, (2,))}
 
 
+def test_index_of_a_finding_counts_all_parts_and_blocks(sources, folder, monkeypatch):
+    """The first index is that in the whole target, in whatever part and block the value lies."""
+    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", 16)
+    monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 4096)
+    arrays = {"a": np.zeros((300, 20), np.float32), "b": np.zeros((300, 10), np.float32)}
+    arrays["b"][299, 8] = arrays["b"][4, 9] = np.nan
+    source = MemoryCheckpoint(sources, arrays)
+    report = transfer(source, [source.assign("t", ("a", "i o -> o i"), ("b", "i o -> o i"))], folder / "o")
+
+    assert findings(report) == {"nan": (2, (28, 299))}
+
+
 def test_ordinary_values_give_no_findings(sources, folder):
     """Negative weights, zeros, integers and the largest finite numbers are nothing to report."""
     largest = np.finfo(np.float32).max
@@ -215,12 +227,12 @@ def test_ordinary_values_give_no_findings(sources, folder):
 def test_overflow_is_counted_apart_from_stored_infinities(sources, folder):
     """Finite values beyond float16 become infinities and are reported as overflow."""
     values = np.zeros(600_000, np.float32)
-    values[[5, 300_000, 599_999]] = np.inf, 65520, -1e9
+    values[[300_001, 300_000, 599_999]] = np.inf, 65520, -1e9
     values[7] = 65519  # rounds down to the largest finite float16
     source = MemoryCheckpoint(sources, {"v": values})
     report = transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o", dtype="float16")
 
-    assert findings(report) == {"infinity": (1, (5,)), "overflow": (2, (300_000,))}
+    assert findings(report) == {"infinity": (1, (300_001,)), "overflow": (2, (300_000,))}
 
 
 def test_only_floating_point_tensors_are_converted(sources, folder):
