@@ -23,6 +23,8 @@ _LONGEST = 3
 # A stage is examined in full; of a fault that shows everywhere three stages are enough to say so.
 _EXAMINED = 3
 _PROOF = 0.99
+# Where no fault that was recomputed fits, a pattern that only suggests one is not believed before that.
+_RULED_OUT = 0.89
 
 
 def diagnose(
@@ -80,11 +82,16 @@ def _input_findings(
 def _examine(
     symptom: Symptom, variant: Variant | None, weights: Mapping[str, Array] | None
 ) -> Iterator[Clue]:
-    yield from clues(symptom)
-    if weights is None:
+    found = list(clues(symptom))
+    yield from found
+    if weights is None or any(clue.weight >= _PROOF for clue in found):
         return
     epsilon = variant.bn_eps.default if variant is not None and variant.bn_eps is not None else None
-    for match in refit(symptom, _block(symptom, variant, weights), weights, epsilon)[:_LONGEST]:
+    matches = refit(symptom, _block(symptom, variant, weights), weights, epsilon)
+    if matches is not None and not matches:
+        told = "every known fault of an argument, layout or tensor was recomputed, and none gives this output"
+        yield Clue("unknown", _RULED_OUT, told)
+    for match in (matches or ())[:_LONGEST]:
         yield _clue(match)
 
 

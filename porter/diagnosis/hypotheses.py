@@ -56,18 +56,28 @@ class Hypothesis:
     edits: Mapping[Layer, Layer]
 
 
-def hypotheses(program: Program, weights: Mapping[str, Array]) -> Iterator[Hypothesis]:
-    """Yield every known fault of a stage, most usual first and cheapest first among equals.
+def usual(program: Program) -> Iterator[Hypothesis]:
+    """Yield the faults of arguments and of whole vectors, most usual first.
 
     Args:
         program: The stage as it should be.
-        weights: All tensors of the network, for tensors that were exchanged between stages.
     """
     for family in (_whole_stage, _paddings, _epsilons, _statistics, _functions, _branches):
         yield from family(program)
-    for family in (_axes, _labels, _defaults, _precisions, _exchanges_inside, _orders):
+
+
+def unusual(program: Program, weights: Mapping[str, Array]) -> Iterator[Hypothesis]:
+    """Yield the faults of values: layouts, precision, and tensors in each other's place.
+
+    Args:
+        program: The stage as it should be.
+        weights: All tensors of the network in its order, for values that belong to another stage.
+    """
+    for family in (_axes, _labels, _defaults, _precisions, _exchanges_inside):
         yield from family(program)
-    yield from _exchanges_outside(program, weights)
+    yield from _foreign_values(program, weights, same_role=True)
+    yield from _orders(program)
+    yield from _foreign_values(program, weights, same_role=False)
 
 
 def tensor_name(layer: Layer, attribute: str) -> str:
@@ -297,13 +307,26 @@ def _permutations(count: int) -> Iterator[tuple[str, NDArray[np.intp]]]:
             yield told, indices.reshape(groups, -1).T.ravel()
 
 
-def _exchanges_outside(program: Program, weights: Mapping[str, Array]) -> Iterator[Hypothesis]:
-    inside = {tensor_name(layer, name) for layer in layers(program) for name, _ in tensors(layer)}
+def _foreign_values(
+    program: Program, weights: Mapping[str, Array], *, same_role: bool
+) -> Iterator[Hypothesis]:
+    """Yield every tensor of the stage with the values of another one, the nearest first."""
+    held = {tensor_name(layer, a): (layer, a, v) for layer in layers(program) for a, v in tensors(layer)}
     position = {name: i for i, name in enumerate(weights)}
-    for layer in layers(program):
-        for attribute, value in tensors(layer):
-            own = tensor_name(layer, attribute)
-            others = [n for n, o in weights.items() if o.shape == value.shape and n not in inside]
-            for other in sorted(others, key=lambda n: abs(position[n] - position.get(own, 0))):
-                taken = np.asarray(weights[other], np.float64)
-                yield _changed("swapped-tensors", f"the values of {other} in {own}", layer, attribute, taken)
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name, value in weights.items():
+        by_shape.setdefault(value.shape, []).append(name)
+    pairs = [
+        (abs(position[own] - position[other]), own, other)
+        for own, (_, _, value) in held.items()
+        for other in by_shape.get(value.shape, ())
+        if own != other and own in position and (_role(own) == _role(other)) == same_role
+    ]
+    for _, own, other in sorted(pairs):
+        layer, attribute, _ = held[own]
+        taken = np.asarray(weights[other], np.float64)
+        yield _changed("swapped-tensors", f"the values of {other} in {own}", layer, attribute, taken)
+
+
+def _role(name: str) -> str:
+    return name.rpartition(".")[2]

@@ -87,11 +87,11 @@ def _precision(expected: Values, actual: Values) -> Iterator[Clue]:
     off = deviation / _scale(expected)
     told = f"every value of the other side is exact in {{}}, and it is off by {off:.1e}"
     if not (bits & 0xFFFF).any():
-        yield Clue("precision-bf16", 0.97, told.format("bfloat16"))
+        yield Clue("precision-bf16", 1.0, told.format("bfloat16"))
     elif np.array_equal(half, actual):
-        yield Clue("precision-float16", 0.97, told.format("float16"))
+        yield Clue("precision-float16", 1.0, told.format("float16"))
     elif deviation < 1e-5 * _scale(expected):
-        yield Clue("precision-float32", 0.97, told.format("float32"))
+        yield Clue("precision-float32", 1.0, told.format("float32"))
 
 
 def _scale(values: Values) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from porter.diagnosis.arithmetic import Padding, Values
-from porter.diagnosis.hypotheses import Hypothesis, hypotheses
+from porter.diagnosis.hypotheses import Hypothesis, unusual, usual
 from porter.diagnosis.program import BatchNorm, Machine, Program, edited, layers
 from porter.diagnosis.recipes import Block, Conventions, program
 from porter.diagnosis.symptoms import Side, Symptom
@@ -20,6 +20,8 @@ _SAME = 1e-11
 _EXACT = 1e-6
 # Rounding of operands is imitated, not repeated: accumulation orders differ.
 _CLOSE = 0.1
+# A wrong norm's epsilon comes nowhere near; the right one's error falls tenfold with every step.
+_STEPS_TO_HOPE = 3
 _PADDINGS: tuple[Padding, ...] = ("same", "symmetric")
 _FUNCTIONS = (
     "relu",
@@ -58,8 +60,11 @@ class Match:
 
 def refit(
     symptom: Symptom, block: Block, weights: Mapping[str, Array], epsilon: float | None
-) -> tuple[Match, ...]:
-    """Return the explanations of one bad stage, the best first; none where the stage is of no known kind.
+) -> tuple[Match, ...] | None:
+    """Return what explains one bad stage, the best first; nothing where every known fault was ruled out.
+
+    None instead of a tuple means that nothing could be tried: the input is not known, or the stage is of no
+    known kind, or neither side computes what the weights say.
 
     Args:
         symptom: The stage's input and both sides' outputs.
@@ -69,7 +74,7 @@ def refit(
     """
     symptom = symptom.single()
     start = None if symptom.input is None else _Start.find(symptom, symptom.input, block, epsilon)
-    return () if start is None else tuple(sorted(start.search(weights), key=lambda match: match.left))
+    return None if start is None else tuple(sorted(start.search(weights), key=lambda match: match.left))
 
 
 @dataclass(slots=True)
@@ -99,26 +104,23 @@ class _Start:
         return None
 
     def search(self, weights: Mapping[str, Array]) -> Iterator[Match]:
-        for hypothesis in hypotheses(self.program, weights):
-            match = self._try(hypothesis)
+        first = map(self._try, usual(self.program))
+        last = map(self._try, unusual(self.program, weights))
+        for match in itertools.chain(first, self._fitted_epsilons(), last):
             if match.left <= _CLOSE:
                 yield match
             if match.left <= _EXACT:
                 return
-        yield from self._fitted_epsilons()
 
     def _try(self, hypothesis: Hypothesis) -> Match:
         out = self.machine.run(edited(self.program, hypothesis.edits), self.x)
         return Match(hypothesis, self.goal.error(out), self.before, self.faulty)
 
     def _fitted_epsilons(self) -> Iterator[Match]:
-        """Try epsilons that nobody would guess: one step of a secant in the squared error's slope."""
+        """Try epsilons that nobody would guess: a secant on how far the output has come towards the goal."""
         for norm in layers(self.program):
             if isinstance(norm, BatchNorm):
-                match = self._fit(norm)
-                if match.left <= _EXACT:
-                    yield match
-                    return
+                yield self._fit(norm)
 
     def _fit(self, norm: BatchNorm) -> Match:
         def attempt(epsilon: float) -> tuple[float, Match]:
@@ -131,8 +133,10 @@ class _Start:
         base = self.machine.run(self.program, self.x)
         old, (new, (share, match)) = (norm.epsilon, 0.0), (0.0, attempt(0.0))
         best = match
-        for _ in range(12):
+        for step in range(12):
             if match.left <= _EXACT or share == old[1] or not math.isfinite(share):
+                break
+            if step == _STEPS_TO_HOPE and best.left > _CLOSE:
                 break
             guess = new + (1.0 - share) * (new - old[0]) / (share - old[1])
             old, new = (new, share), min(max(guess, 0.0), 1.0)
