@@ -154,3 +154,14 @@ def test_names_in_an_error_cannot_break_its_line(tmp_path):
         open_checkpoint(bundle.store(tmp_path / "long"))
     assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "saved_model.pb", ""])
+def test_v1_checkpoint_in_one_file_opens_by_what_names_it(tmp_path, name):
+    """A V1 checkpoint without suffix is found through a state file and in a SavedModel."""
+    (tmp_path / "variables").mkdir()
+    (tmp_path / "variables" / "variables").write_bytes(w.table(w.v1_entries({"a/kernel": KERNEL + 8})))
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "variables/variables"\n')
+    (tmp_path / "saved_model.pb").write_bytes(SAVED)
+
+    assert _value(tmp_path / name) == 8

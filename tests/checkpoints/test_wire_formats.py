@@ -99,3 +99,14 @@ def test_checksum_of_the_published_example():
     """The nine digits of the CRC catalogue give e3069283, by both implementations."""
     assert checksum.extend(0, b"123456789") == 0xE3069283
     assert checksum.extend_in_numpy(0, b"123456789") == 0xE3069283
+
+
+def test_varint_of_65_bits_is_refused():
+    """Ten bytes hold 70 bits; the last may carry one of them, alone and packed."""
+    largest, beyond = b"\xff" * 9 + b"\x01", b"\xff" * 9 + b"\x02"
+
+    assert wire.read_varint(largest, 0) == ((1 << 64) - 1, 10)
+    assert wire.unpack_varints(largest).tolist() == [(1 << 64) - 1]
+    for read in (lambda data: wire.read_varint(data, 0), wire.unpack_varints):
+        with pytest.raises(Malformed, match="64 bits"):
+            read(beyond)
