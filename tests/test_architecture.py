@@ -25,7 +25,7 @@ LAYERS = [
     {"atomic_file", "float_conversion", "source_hashes", "transposition", "value_checks"},
     {"safetensors_writer", "tensor_blocks", "transfer"},
     {"metadata", "ported_file", "porting"},
-    {"same_padding", "loading"},
+    {"same_padding", "loading", "bn_folding", "onnx_graph", "onnx_export"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
     {"parity_report", "comparison", "tolerances", "parity"},
     {"report", "diagnosis", "runners"},
@@ -37,10 +37,18 @@ FRAMEWORKS = {
     "tensorflow": {"runners/tensorflow.py"},
     "tf_keras": {"runners/tensorflow.py"},
     "official": {"runners/tensorflow.py"},
-    "timm": {"loading.py", "runners/torch.py"},
-    "torch": {"loading.py", "capturing.py", "runners/torch.py", "same_padding/"},
-    "onnx": set(),
-    "onnxruntime": set(),
+    "timm": {"loading.py", "bn_folding.py", "runners/torch.py"},
+    "torch": {
+        "loading.py",
+        "capturing.py",
+        "bn_folding.py",
+        "onnx_export.py",
+        "runners/torch.py",
+        "same_padding/",
+    },
+    "onnx": {"onnx_graph.py", "onnx_export.py", "runners/onnx.py"},
+    "onnxruntime": {"runners/onnx.py"},
+    "onnxscript": {"onnx_export.py"},
 }
 
 

@@ -12,6 +12,7 @@ from porter.version import VERSION
 _COMMANDS = {
     "port-weights": "porter.cli.port_weights:port_weights",
     "parity-check": "porter.cli.parity_check:parity_check",
+    "export-onnx": "porter.cli.export_onnx:export_onnx",
     "inspect": "porter.cli.inspect:inspect",
     "variants": "porter.cli.variants:variants",
     "table": "porter.cli.table:table",

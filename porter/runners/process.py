@@ -27,6 +27,10 @@ _POLL_SECONDS = 0.02
 _NEEDS = {
     "tensorflow": (("tensorflow", "official"), "pip install 'porter[tensorflow]'"),
     "torch": (("torch", "timm"), "pip install 'porter[torch]'"),
+    "onnx": (
+        ("torch", "timm", "onnx", "onnxruntime", "onnxscript"),
+        "pip install 'porter[torch,onnx]'",
+    ),
 }
 
 # Fixed before the framework is imported, because it reads them then. oneDNN reorders sums by CPU type;

@@ -1,0 +1,70 @@
+"""`porter export-onnx`: a ported file to an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from porter.cli.command import Command
+from porter.cli.options import table_option
+from porter.errors import MissingDependencyError
+from porter.ported_file import read_metadata
+from porter.runners.process import missing_packages
+from porter.tables import Tables
+
+
+@click.command("export-onnx", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="OUT.safetensors", type=click.Path(path_type=Path))
+@click.argument("target", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Take images of N x N pixels only: constant padding, batch 1.  [default: the training size]",
+)
+@click.option("--dynamic", is_flag=True, help="Take every batch, height and width.")
+@click.option(
+    "--fold-bn", is_flag=True, help="Fold norms and layer scales into the convolutions in front of them."
+)
+@table_option
+def export_onnx(
+    source: Path, target: Path, size: int | None, dynamic: bool, fold_bn: bool, tables: Tables
+) -> None:
+    r"""Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
+
+    The input is called image: float32, NCHW, RGB, normalised with the mean and std in the file's metadata.
+    The output is called logits (features where the network has no classifier). MODEL.onnx appears whole or
+    not at all.
+
+    \b
+    Example:
+      porter export-onnx model.safetensors model.onnx
+      porter export-onnx model.safetensors model.onnx --size 256 --fold-bn
+      porter export-onnx model.safetensors model.onnx --dynamic
+    """
+    if dynamic and size is not None:
+        raise click.UsageError("--size and --dynamic exclude each other.")
+    ported = read_metadata(source)
+    missing = missing_packages("onnx")
+    if missing:
+        raise MissingDependencyError(
+            "onnx/not-installed",
+            f"{', '.join(missing)} is not installed",
+            hint="pip install 'porter[torch,onnx]'",
+        )
+    from porter.onnx_export import export_onnx as export
+
+    side = size or int(ported.input["size"])
+    stages = tables.variant(ported.variant).stages
+    done = export(source, target, size=None if dynamic else (side, side), fold_bn=fold_bn, stages=stages)
+    takes = f"batch 1, {side}x{side}" if done.size else "every batch, height and width"
+    mean, std = ported.input["mean"], ported.input["std"]
+    click.echo(f"network   {ported.variant}")
+    click.echo(f"input     image: float32 NCHW RGB, (pixel / 255 - {mean}) / {std}; {takes}")
+    click.echo(f"output    {done.output}")
+    if done.folding is not None:
+        click.echo(f"folded    {len(done.folding.folded)} norms and layer scales")
+    if done.folding is not None and done.folding.unfolded:
+        click.echo(f"unfolded  {', '.join(done.folding.unfolded)} (no convolution of their own in front)")
+    click.echo(f"wrote     {done.path} ({done.nbytes / 1e6:.1f} MB, {done.nodes} nodes)")
