@@ -1,4 +1,4 @@
-"""Write TensorFlow's answers for a grid: `python record_tensorflow.py live OUT.npy | recorded OUT.safetensors`."""
+"""Write TensorFlow's answers: `record_tensorflow.py live OUT.npy`, or `recorded OUT.safetensors`."""
 
 import sys
 
