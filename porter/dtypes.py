@@ -34,7 +34,7 @@ class DType:
     @property
     def is_float(self) -> bool:
         """Whether values are real floating-point numbers of any width."""
-        return self.name in ("half", "float32", "float64") or self.name.startswith(("bfloat", "float8"))
+        return self.name in ("float16", "float32", "float64") or self.name.startswith(("bfloat", "float8"))
 
     @property
     def is_quantised(self) -> bool:
@@ -66,7 +66,7 @@ _ALL = (
     _dtype("quint16", 16, "uint16"),
     _dtype("uint16", 17, "uint16", "U16"),
     _dtype("complex128", 18, "complex128"),
-    _dtype("half", 19, "float16", "F16"),
+    _dtype("float16", 19, "float16", "F16"),
     _dtype("resource", 20, None),
     _dtype("variant", 21, None),
     _dtype("uint32", 22, "uint32", "U32"),

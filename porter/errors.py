@@ -1,8 +1,9 @@
-"""The one error hierarchy. Every refusal is a `PorterError` with a stable code and one line of text."""
+"""The one error hierarchy. Every refusal is a `PorterError` with a stable code and one clear line."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 _LONGEST_NAME = 200
 
@@ -14,6 +15,16 @@ class PorterError(Exception):
         code: Stable identifier such as ``"bundle/bad-checksum"``; safe to match on in scripts.
         file: The file the problem is in, or None.
         tensor: The variable or tensor the problem is about, or None.
+
+    Args:
+        code: Sets `code`.
+        problem: What is wrong, without a full stop.
+        file: Sets `file`.
+        tensor: Sets `tensor`.
+        expected: What should have been there.
+        found: What was there.
+        hint: What to do, as a sentence.
+        details: Further lines, where one cannot hold what there is to say (a list of candidates).
     """
 
     def __init__(
@@ -26,11 +37,13 @@ class PorterError(Exception):
         expected: object = None,
         found: object = None,
         hint: str | None = None,
+        details: Sequence[str] = (),
     ) -> None:
         self.code = code
         self.file = None if file is None else os.fspath(file)
         self.tensor = tensor
-        super().__init__(_one_line(self.file, tensor, problem, expected, found, hint))
+        lines = [_one_line(self.file, tensor, problem, expected, found, hint)]
+        super().__init__("\n  ".join(lines + [_escaped(detail) for detail in details]))
 
 
 class CheckpointError(PorterError):

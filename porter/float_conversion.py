@@ -12,10 +12,10 @@ from porter.tensors import Array
 # What a user calls an output type, to its element type here.
 OUTPUT_DTYPES = {
     "float32": BY_NAME["float32"],
-    "float16": BY_NAME["half"],
+    "float16": BY_NAME["float16"],
     "bfloat16": BY_NAME["bfloat16"],
 }
-_CONVERTIBLE = frozenset(("float64", "float32", "half", "bfloat16"))
+_CONVERTIBLE = frozenset(("float64", "float32", "float16", "bfloat16"))
 _WORD = np.dtype(np.uint32)
 _ABSOLUTE = np.uint32(0x7FFFFFFF)
 _INFINITY = np.uint32(0x7F800000)

@@ -61,4 +61,5 @@ def _interpolate(values: Array, size: int) -> Array:
     lower = np.maximum(floor.astype(np.int64), 0)
     upper = np.minimum(np.ceil(position).astype(np.int64), length - 1)
     weight = (position - floor).reshape(-1, 1, 1)
-    return values[lower] + (values[upper] - values[lower]) * weight
+    result: Array = values[lower] + (values[upper] - values[lower]) * weight
+    return result

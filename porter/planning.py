@@ -145,17 +145,17 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[Ledger
     if not refused:
         return
     unmatched = [e.source for e in match.variant.entries if e.part not in match.nodes]
-    lines = "".join(
-        f"\n  {line.path} {checkpoint.specs[line.key].shape}: {line.reason}"
-        + _did_you_mean(line.path, unmatched)
+    lines = [
+        f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
         for line in refused[:_SHOWN]
-    )
-    more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    ]
+    more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
     raise PlanError(
         "plan/left-over",
-        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind:{lines}{more}\n",
+        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
         hint="Save the model without them, or write a table that takes them (--table FILE).",
+        details=lines + more,
     )
 
 

@@ -198,10 +198,10 @@ def _no_match(checkpoint: Checkpoint, wanted: list[Variant]) -> PlanError:
             file=checkpoint.path,
             hint="porter inspect lists what is in it; --table FILE adds a table of your own.",
         )
-    lines = "".join(f"\n  {candidate}" for candidate in near[:_SHOWN])
     return PlanError(
         "plan/no-match",
-        f"no network fits; the nearest are:{lines}\n",
+        "no network fits; the nearest are listed below",
         file=checkpoint.path,
         hint="porter inspect lists what is in it; porter table VARIANT lists what is expected.",
+        details=[str(candidate) for candidate in near[:_SHOWN]],
     )

@@ -107,7 +107,7 @@ class ValueChecks:
 # Types that numpy has no arithmetic for, or only a slow one: the word of infinity (for float8_e4m3fn, which
 # has none, the word after the largest number), and whether that word is an infinity.
 _INFINITY_WORDS = {
-    "half": (0x7C00, True),
+    "float16": (0x7C00, True),
     "bfloat16": (0x7F80, True),
     "float8_e5m2": (0x7C, True),
     "float8_e4m3fn": (0x7F, False),

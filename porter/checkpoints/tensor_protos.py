@@ -28,7 +28,7 @@ _VALUE_FIELDS: Mapping[str, tuple[int, str]] = MappingProxyType(
         "complex128": (12, "<c16"),
         "int64": (10, "varint"),
         "bool": (11, "varint"),
-        "half": (13, "varint"),
+        "float16": (13, "varint"),
         "bfloat16": (13, "varint"),
         "uint32": (16, "varint"),
         "uint64": (17, "varint"),
@@ -75,7 +75,7 @@ def _from_buffer(data: Buffer, kind: np.dtype[Any]) -> Array:
 def _from_varints(data: Buffer, dtype: DType, count: int) -> Array:
     assert dtype.storage is not None  # noqa: S101  (for the type checker: every dtype here has storage)
     values = _require_count(unpack_varints(data), count)
-    if dtype.name == "half":
+    if dtype.name == "float16":
         return _narrowed(values, np.dtype(np.uint16)).view(np.float16)
     return _narrowed(values, dtype.storage)
 

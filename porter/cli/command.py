@@ -17,7 +17,8 @@ def _edge() -> Iterator[None]:
     try:
         yield
     except PorterError as error:
-        raise click.ClickException(f"{error} [{error.code}]") from None
+        first, *details = str(error).splitlines()
+        raise click.ClickException("\n".join([f"{first} [{error.code}]", *details])) from None
 
 
 class Command(click.Command):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from porter.dtypes import BY_NAME
 from porter.float_conversion import OUTPUT_DTYPES, convert, output_dtype
 
-TYPES = {name: BY_NAME[name] for name in ("float64", "float32", "half", "bfloat16")}
+TYPES = {name: BY_NAME[name] for name in ("float64", "float32", "float16", "bfloat16")}
 
 
 def to_float64(words, name):
@@ -25,11 +25,11 @@ def to_float64(words, name):
 
 def positive_values(name):
     """Return every non-negative finite value of a 16-bit type in ascending order; the index is the word."""
-    last = {"half": 0x7BFF, "bfloat16": 0x7F7F}[name]
+    last = {"float16": 0x7BFF, "bfloat16": 0x7F7F}[name]
     return to_float64(np.arange(last + 1, dtype=np.uint16).view(BY_NAME[name].storage), name).tolist()
 
 
-GRID = {name: positive_values(name) for name in ("half", "bfloat16")}
+GRID = {name: positive_values(name) for name in ("float16", "bfloat16")}
 
 
 def nearest_word(value, name):
@@ -50,13 +50,13 @@ def nearest_word(value, name):
 
 
 @settings(max_examples=2000, deadline=None)
-@given(value=st.floats(allow_nan=False), target=st.sampled_from(["half", "bfloat16"]))
+@given(value=st.floats(allow_nan=False), target=st.sampled_from(["float16", "bfloat16"]))
 @example(value=1.00390625 + 2**-40, target="bfloat16")  # just over a tie, which float32 cannot tell from one
 @example(value=-(1.01171875 - 2**-40), target="bfloat16")
 @example(value=3.3961775292304957e38, target="bfloat16")
-@example(value=65519.99999999999, target="half")
-@example(value=65520.0, target="half")
-@example(value=2.0**-25, target="half")
+@example(value=65519.99999999999, target="float16")
+@example(value=65520.0, target="float16")
+@example(value=2.0**-25, target="float16")
 def test_float64_becomes_the_nearest_narrow_number(value, target):
     """A float64 is rounded once, to nearest with ties to even, subnormals and overflow included."""
     result = convert(np.array([value]), TYPES["float64"], TYPES[target])
@@ -65,7 +65,7 @@ def test_float64_becomes_the_nearest_narrow_number(value, target):
 
 
 @settings(max_examples=2000, deadline=None)
-@given(value=st.floats(allow_nan=False, width=32), target=st.sampled_from(["half", "bfloat16"]))
+@given(value=st.floats(allow_nan=False, width=32), target=st.sampled_from(["float16", "bfloat16"]))
 def test_float32_becomes_the_nearest_narrow_number(value, target):
     """A float32 is rounded once, to nearest with ties to even."""
     result = convert(np.array([value], np.float32), TYPES["float32"], TYPES[target])
@@ -73,7 +73,7 @@ def test_float32_becomes_the_nearest_narrow_number(value, target):
     assert int(result.view(np.uint16)[0]) == nearest_word(value, target)
 
 
-@pytest.mark.parametrize("source", ["half", "bfloat16"])
+@pytest.mark.parametrize("source", ["float16", "bfloat16"])
 @pytest.mark.parametrize("target", sorted(TYPES))
 def test_every_16_bit_word_converts_exactly(source, target):
     """All 65,536 words of a 16-bit type: wider types hold the value exactly, narrower ones the nearest."""
@@ -83,7 +83,7 @@ def test_every_16_bit_word_converts_exactly(source, target):
 
     assert (np.isnan(before) == np.isnan(after)).all()
     real = ~np.isnan(before)
-    if target in ("half", "bfloat16"):
+    if target in ("float16", "bfloat16"):
         expected = [nearest_word(v, target) for v in before[real].tolist()]
         np.testing.assert_array_equal(result.view(np.uint16)[real], expected)
     else:
@@ -91,7 +91,7 @@ def test_every_16_bit_word_converts_exactly(source, target):
         assert (np.signbit(after[real]) == np.signbit(before[real])).all()
 
 
-@pytest.mark.parametrize("target", ["half", "bfloat16"])
+@pytest.mark.parametrize("target", ["float16", "bfloat16"])
 def test_every_nan_stays_a_nan(target):
     """No payload lets a NaN become an infinity or a number, with either sign."""
     payloads = np.concatenate([1 << np.arange(23), [0x7FFFFF, 0x007FFF, 0x00FFFF]]).astype(np.uint32)
@@ -123,4 +123,4 @@ def test_source_is_never_changed():
 def test_output_names_are_those_of_torch():
     """A user says float16, not half."""
     assert [OUTPUT_DTYPES[name] for name in OUTPUT_DTYPES] == [output_dtype(name) for name in OUTPUT_DTYPES]
-    assert output_dtype("float16").name == "half"
+    assert output_dtype("float16").name == "float16"
