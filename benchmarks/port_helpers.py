@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from safetensors import safe_open
 
 import porter
@@ -33,6 +33,12 @@ def write_mapping(checkpoint: str, out: str) -> None:
     Path(out).write_text(json.dumps(rows))
 
 
+def pieces(rows: int) -> Iterator[tuple[int, int]]:
+    """Cut `rows` into ranges that fit the memory."""
+    for start in range(0, rows, _ROWS):
+        yield start, min(start + _ROWS, rows)
+
+
 def require_same(one: str, other: str) -> None:
     """Exit with an error unless both files hold the same tensors, bit for bit."""
     with safe_open(one, "numpy") as left, safe_open(other, "numpy") as right:
@@ -41,12 +47,10 @@ def require_same(one: str, other: str) -> None:
         for name in left.keys():  # noqa: SIM118 - this is no dictionary
             a, b = left.get_slice(name), right.get_slice(name)
             same = a.get_shape() == b.get_shape() and a.get_dtype() == b.get_dtype()
-            rows = a.get_shape()[0] if a.get_shape() else None
-            if rows is None:
-                same = same and left.get_tensor(name).tobytes() == right.get_tensor(name).tobytes()
-            else:
-                pieces = range(0, rows, _ROWS)
-                same = same and all(np.array_equal(a[i : i + _ROWS], b[i : i + _ROWS]) for i in pieces)
+            if same and a.get_shape():
+                same = all(a[i:j].tobytes() == b[i:j].tobytes() for i, j in pieces(a.get_shape()[0]))
+            elif same:
+                same = left.get_tensor(name).tobytes() == right.get_tensor(name).tobytes()
             if not same:
                 sys.exit(f"{name} differs")
 
