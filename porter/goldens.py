@@ -38,29 +38,40 @@ def golden_path(variant: Variant, folder: Path | None = None) -> Path:
     return (folder or golden_folder()) / f"{variant.name}.safetensors"
 
 
-def record_golden(variant: Variant, out: Path, *, seed: int = 0, threads: int | None = None) -> None:
-    """Run TensorFlow on random weights and inputs and write what a later check needs.
+def record_goldens(
+    variants: Sequence[Variant], folder: Path | None = None, *, seed: int = 0, threads: int | None = None
+) -> list[Path]:
+    """Run TensorFlow on random weights and inputs and write what later checks need, one file per variant.
 
     Args:
-        variant: The network.
-        out: The file to write, at most 300 KB.
+        variants: The networks.
+        folder: Where to write; the goldens that come with porter are replaced where None.
         seed: Seed of weights, inputs and samples.
         threads: As for `Check`.
+
+    Returns:
+        The files, at most 300 KB each.
 
     Raises:
         MissingDependencyError: TensorFlow is not installed.
         ParityError: TensorFlow failed, or a stage is not finite.
     """
-    check = Check(variant, sizes=SIZES, dtypes=("float64",), seed=seed, threads=threads)
+    paths = [golden_path(variant, folder) for variant in variants]
+    checks = [Check(v, sizes=SIZES, dtypes=("float64",), seed=seed, threads=threads) for v in variants]
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
-        recorded = Path(name) / "tensorflow.safetensors"
-        inputs = write_inputs(check, Path(name) / "inputs.safetensors")
-        with Child("tensorflow", check.job(inputs, recorded, local=False)) as child:
-            wait_for(child, [], check.timeout)
-        recording = Recording.load(recorded)
-    runs = tuple(_sampled(run, seed) for run in recording.runs)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    Recording(recording.provenance, runs).save(out)
+        recorded = [Path(name) / path.name for path in paths]
+        jobs = [
+            check.job(write_inputs(check, out.with_suffix(".inputs")), out, local=False)
+            for check, out in zip(checks, recorded, strict=True)
+        ]
+        with Child("tensorflow", *jobs) as child:
+            wait_for(child, [], sum(check.timeout for check in checks))
+        for path, out in zip(paths, recorded, strict=True):
+            recording = Recording.load(out)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            runs = tuple(_sampled(run, seed) for run in recording.runs)
+            Recording(recording.provenance, runs).save(path)
+    return paths
 
 
 def verify_goldens(

@@ -11,7 +11,7 @@ import click
 from porter.check import Checked
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
-from porter.goldens import golden_folder, golden_path, record_golden, verify_goldens
+from porter.goldens import golden_folder, golden_path, record_goldens, verify_goldens
 from porter.report.text import text
 from porter.tables import Tables
 
@@ -47,10 +47,8 @@ def record(variants: tuple[str, ...], seed: int, folder: Path | None, tables: Ta
     Example:
       porter golden record conv_small hybrid_medium
     """
-    for variant in [tables.variant(name) for name in variants]:
-        path = golden_path(variant, folder)
-        record_golden(variant, path, seed=seed)
-        click.echo(f"{variant.name}  {path}  {path.stat().st_size / 1000:.0f} KB")
+    for path in record_goldens([tables.variant(name) for name in variants], folder, seed=seed):
+        click.echo(f"{path}  {path.stat().st_size / 1000:.0f} KB")
 
 
 @golden.command("verify", cls=Command)

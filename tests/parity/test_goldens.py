@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from porter.errors import ParityError
-from porter.goldens import SIZES, golden_path, record_golden, verify_goldens
+from porter.goldens import SIZES, golden_path, record_goldens, verify_goldens
 from porter.parity import compare
 from porter.parity_report import Status, Verdict
 from porter.recording import Provenance, Recording, Run
@@ -130,9 +130,9 @@ def test_recording_again_gives_the_committed_golden(tables, tmp_path):
     pytest.importorskip("official", reason="needs tf-models-official")
     variant = tables.variant("conv_small")
 
-    record_golden(variant, tmp_path / "g.safetensors")
+    (path,) = record_goldens([variant], tmp_path)
 
-    committed, again = (Recording.load(p) for p in (golden_path(variant), tmp_path / "g.safetensors"))
+    committed, again = Recording.load(golden_path(variant)), Recording.load(path)
     for one, other in zip(committed.runs, again.runs, strict=True):
         for name, activation in one.stages.items():
             assert other.stages[name].rule == activation.rule
