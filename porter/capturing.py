@@ -48,6 +48,8 @@ class Capture:
         return Run(dtype, Activation.full(inputs, self._layout), wrapped)
 
     def _begin(self, _module: Any, args: tuple[Any, ...]) -> None:
+        if not args:
+            raise ParityError("capture/no-input", "call the model with its input as a positional argument")
         self._inputs.append(to_array(args[0]))
         self._stages.append({})
 

@@ -75,7 +75,7 @@ def record_goldens(
 
 
 def verify_goldens(
-    paths: Sequence[Path], tables: Tables, *, tolerances: Tolerances | None = None, timeout: float = 600.0
+    paths: Sequence[Path], tables: Tables, *, tolerances: Tolerances | None = None, timeout: float = 1800.0
 ) -> list[Checked]:
     """Check the ported networks against goldens, with torch alone; one process serves them all.
 

@@ -120,3 +120,11 @@ def test_module_without_a_tensor_is_refused():
 
     with capture(model, ["0"]), pytest.raises(ParityError, match="tuple"):
         model(torch.randn(2, 3))
+
+
+def test_call_without_positional_input_is_refused():
+    """What the network was given must be known."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3))
+
+    with capture(model, ["0"]), pytest.raises(ParityError, match="positional"):
+        model(input=torch.randn(2, 3))
