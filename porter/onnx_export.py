@@ -13,6 +13,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from safetensors import safe_open
@@ -173,6 +174,8 @@ def _graph(staged: _Staged, size: tuple[int, int] | None, path: Path) -> onnx.Mo
             optimizer.inline(program.model)
             optimizer.fold_constants(program.model)
             rewriter.rewrite(program.model, _REWRITES)
+            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
+            passes.CommonSubexpressionEliminationPass()(program.model)
             graph: onnx.ModelProto = program.model_proto
     except Exception as error:  # the exporter may fail in any way
         raise OutputError(

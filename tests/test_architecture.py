@@ -27,9 +27,10 @@ LAYERS = [
     {"metadata", "ported_file", "porting"},
     {"same_padding", "loading", "bn_folding", "onnx_graph", "onnx_export"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
-    {"parity_report", "comparison", "tolerances", "parity"},
+    {"parity_report", "comparison", "tolerances", "parity", "witnesses"},
     {"report", "diagnosis", "runners"},
-    {"check", "goldens"},
+    {"picture_check"},
+    {"check", "goldens", "onnx_check"},
     {"cli"},
 ]
 
@@ -48,6 +49,7 @@ FRAMEWORKS = {
     },
     "onnx": {"onnx_graph.py", "onnx_export.py", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
+    "onnx_ir": {"onnx_export.py"},
     "onnxscript": {"onnx_export.py"},
 }
 

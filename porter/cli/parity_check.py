@@ -22,18 +22,19 @@ from porter.report.text import text
 from porter.runners.process import missing_packages, require
 from porter.tables import Tables, Variant
 
+# A golden holds one input, the weights' seed and TensorFlow's float64 answer.
+_BEYOND_A_GOLDEN = ("checkpoint", "dtypes", "sizes", "batch", "seed", "weights", "bn_eps", "images")
 
-class _SizeType(click.ParamType[Size]):
-    """``224`` or ``192x256`` (height first)."""
 
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Size:
-        """Return (height, width)."""
-        parts = str(value).split("x")
+def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Size, ...]:
+    """Turn ``224`` and ``192x256`` (height first) into (height, width)."""
+    sizes = []
+    for value in values:
+        parts = value.split("x")
         if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-            self.fail(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH", param, ctx)
-        return int(parts[0]), int(parts[-1])
+            raise click.BadParameter(f"{value!r} is neither a number of pixels nor HEIGHTxWIDTH")
+        sizes.append((int(parts[0]), int(parts[-1])))
+    return tuple(sizes)
 
 
 @click.command("parity-check", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,8 +47,9 @@ class _SizeType(click.ParamType[Size]):
 )
 @click.option(
     "--against",
-    type=click.Choice(["tensorflow", "golden"]),
-    help="The reference.  [default: tensorflow; golden where TensorFlow is not installed]",
+    type=click.Choice(["tensorflow", "golden", "onnx"]),
+    help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness.  "
+    "[default: tensorflow; golden where TensorFlow is not installed]",
 )
 @click.option(
     "--dtype",
@@ -59,10 +61,18 @@ class _SizeType(click.ParamType[Size]):
 @click.option(
     "--size",
     "sizes",
-    type=_SizeType(),
+    callback=_sizes,
     multiple=True,
     metavar="N|HxW",
     help="Input size in pixels; may be repeated.  [default: the table's: even, odd and mixed]",
+)
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Use real pictures as the input; may be repeated. Preparation and best classes are shown apart.",
 )
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Pictures per input.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of inputs and random weights.")
@@ -89,6 +99,7 @@ def parity_check(
     against: str | None,
     dtypes: tuple[str, ...],
     sizes: tuple[Size, ...],
+    images: tuple[Path, ...],
     batch: int,
     seed: int,
     weights: Literal["auto", "raw", "ema"],
@@ -118,14 +129,16 @@ def parity_check(
         checkpoint=checkpoint,
         weights=weights,
         bn_eps=bn_eps,
+        pictures=images,
     )
     beyond = [
-        f"--{option.replace('_', '-')}"
-        for option in ("checkpoint", "dtypes", "sizes", "batch", "seed", "bn_eps")
-        if ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+        option.opts[0]
+        for option in ctx.command.params
+        if option.name in _BEYOND_A_GOLDEN
+        and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
     ]
     with _working(f"checking {variant.name}"):
-        checked = _golden(check, tables, beyond, against) or check_against_tensorflow(check)
+        checked = _checked(check, tables, beyond, against)
     report = checked.report
     click.echo(
         json.dumps(report.to_json(), indent=2) if as_json else text(report, colour=sys.stdout.isatty())
@@ -142,6 +155,14 @@ def _variant(tables: Tables, name: str | None, checkpoint: Path | None) -> Varia
         )
     with open_checkpoint(checkpoint) as opened:
         return recognise(opened, tables).variant
+
+
+def _checked(check: Check, tables: Tables, beyond: list[str], against: str | None) -> Checked:
+    if against == "onnx":
+        from porter.onnx_check import check_against_onnx
+
+        return check_against_onnx(check)
+    return _golden(check, tables, beyond, against) or check_against_tensorflow(check)
 
 
 def _golden(check: Check, tables: Tables, beyond: list[str], against: str | None) -> Checked | None:

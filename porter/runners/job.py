@@ -38,6 +38,7 @@ class Job:
         weights: Which of the stored weights: raw, moving averages, or whatever is best.
         bn_eps: The batch normalisation epsilon, or None for the table's.
         local: Whether to wait for a reference recording and run every stage on its activations too.
+        pictures: Picture files to prepare as well, each side with its own code, see `pictures_out`.
     """
 
     table: str
@@ -52,6 +53,17 @@ class Job:
     weights: Weights = "auto"
     bn_eps: float | None = None
     local: bool = False
+    pictures: tuple[str, ...] = ()
+
+    @property
+    def pictures_out(self) -> str:
+        """Safetensors file with ``prepared`` (N, H, W, C) and, where the side ran them, ``logits`` (N, K)."""
+        return f"{self.out}.pictures"
+
+    @property
+    def optimised_out(self) -> str:
+        """Second recording of the onnx runner, its graph optimised."""
+        return f"{self.out}.optimised"
 
     def load_variant(self) -> Variant:
         """Read the table and return the variant."""
@@ -91,7 +103,8 @@ def jobs_to_line(jobs: Sequence[Job]) -> str:
 def jobs_from_line(line: str) -> list[Job]:
     """Read what `jobs_to_line` wrote."""
     described = json.loads(line)
-    return [Job(**{**job, "names": tuple(job["names"]), "dtypes": tuple(job["dtypes"])}) for job in described]
+    tuples = ("names", "dtypes", "pictures")
+    return [Job(**{**job, **{name: tuple(job[name]) for name in tuples}}) for job in described]
 
 
 def planned_stages(made: Plan) -> tuple[Stage, ...]:
