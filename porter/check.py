@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from porter.errors import ParityError
 from porter.parity import compare
-from porter.parity_report import ParityReport
+from porter.parity_report import ParityReport, PictureResult
+from porter.picture_check import picture_results, prepared_batch
 from porter.planning import Weights
 from porter.random_weights import image_input
 from porter.recording import Recording
@@ -40,6 +41,7 @@ class Check:
         bn_eps: The batch normalisation epsilon; the table's where None.
         threads: Threads per framework; as many as there are cores, at most four, where None.
         timeout: Seconds after which a framework that has not answered is ended.
+        pictures: Real pictures to use as the input, prepared as the source's evaluation prepares them.
     """
 
     variant: Variant
@@ -52,6 +54,7 @@ class Check:
     bn_eps: float | None = None
     threads: int | None = None
     timeout: float = 1800.0
+    pictures: tuple[Path, ...] = ()
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -60,7 +63,10 @@ class Check:
         Raises:
             ParityError: TensorFlow's network takes square inputs only and one is not.
         """
-        sizes = self.sizes or tuple((size, size) for size in self.variant.input.check_sizes)
+        usual = (self.variant.input.size,) if self.pictures else self.variant.input.check_sizes
+        sizes = self.sizes or tuple((size, size) for size in usual)
+        if self.pictures and (len(sizes) > 1 or sizes[0][0] != sizes[0][1]):
+            raise ParityError("check/picture-size", "pictures are checked at one square size at a time")
         oblong = [size for size in sizes if size[0] != size[1]]
         if oblong and self.variant.input.square:
             height, width = oblong[0]
@@ -86,6 +92,7 @@ class Check:
             weights=self.weights,
             bn_eps=self.bn_eps,
             local=local,
+            pictures=tuple(str(path.absolute()) for path in self.pictures),
         )
 
 
@@ -109,29 +116,41 @@ def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None)
         folder = Path(name)
         inputs = write_inputs(check, folder / "inputs.safetensors")
         reference, other = folder / "tensorflow.safetensors", folder / "torch.safetensors"
-        with (
-            Child("tensorflow", check.job(inputs, reference, local=False)) as source,
-            Child("torch", check.job(inputs, other, local=True)) as target,
-        ):
+        jobs = check.job(inputs, reference, local=False), check.job(inputs, other, local=True)
+        with Child("tensorflow", jobs[0]) as source, Child("torch", jobs[1]) as target:
             ledger = count_ledger(check, inputs)
             wait_for(source, [target], check.timeout)
             target.name_reference(reference)
             expected = Recording.load(reference)
             wait_for(target, [], check.timeout)
         actual = Recording.load(other)
+        pictures = _pictures(check, inputs, expected, actual, jobs)
     report = compare(
         expected, actual, tolerances=tolerances, title=f"{check.variant.name}: torch against tensorflow"
     )
-    return Checked(replace(report, ledger=ledger), expected, actual)
+    return Checked(replace(report, ledger=ledger, pictures=pictures), expected, actual)
 
 
 def write_inputs(check: Check, path: Path) -> Path:
     """Write the pictures of every size, (N, H, W, C) float32; return the path."""
+    spec = check.variant.input
     pictures = {
-        _input_name(size): image_input(check.seed, size, check.batch) for size in check.effective_sizes
+        _input_name(size): prepared_batch(check.pictures, spec, size[0])
+        if check.pictures
+        else image_input(check.seed, size, check.batch)
+        for size in check.effective_sizes
     }
     save_file(pictures, path)
     return path
+
+
+def _pictures(
+    check: Check, inputs: Path, expected: Recording, actual: Recording, jobs: tuple[Job, Job]
+) -> tuple[PictureResult, ...]:
+    if not check.pictures:
+        return ()
+    (given,) = load_file(inputs).values()
+    return picture_results(check.pictures, given, expected, actual, jobs)
 
 
 def _input_name(size: Size) -> str:

@@ -178,6 +178,36 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Guess:
+    """One class and the probability that a network gives it."""
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    """One real picture. It informs; the verdict rests on the stages.
+
+    Attributes:
+        file: Name of the picture file.
+        source_difference: max|difference| between porter's preparation of the picture, which both networks
+            were given, and the source's own; in normalised units. It is the difference of JPEG decoders.
+        target_difference: The same between timm's own transform and the source's.
+        expected: Five best classes of the reference.
+        actual: Five best classes of the ported network on the same pixels.
+        target: Five best classes of the ported network after timm's own transform.
+    """
+
+    file: str
+    source_difference: float
+    target_difference: float
+    expected: tuple[Guess, ...]
+    actual: tuple[Guess, ...]
+    target: tuple[Guess, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ParityReport:
     """The whole check.
 
@@ -190,6 +220,7 @@ class ParityReport:
         stale: Why the reference no longer belongs to the table, or None.
         ledger: Where every source variable and target tensor went, counted; empty where nothing was ported.
         findings: Likely causes, most likely first; filled by the diagnosis.
+        pictures: One per real picture that was asked for.
     """
 
     title: str
@@ -200,6 +231,7 @@ class ParityReport:
     stale: str | None = None
     ledger: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    pictures: tuple[PictureResult, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -250,6 +282,7 @@ class ParityReport:
             "actual": asdict(self.actual),
             "ledger": dict(self.ledger),
             "findings": [asdict(finding) for finding in self.findings],
+            "pictures": [asdict(picture) for picture in self.pictures],
             "cases": [_case_json(case) for case in self.cases],
         }
         return {key: _jsonable(value) for key, value in document.items()}

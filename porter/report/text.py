@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from porter.parity_report import CaseResult, ParityReport, StageResult, Verdict
+from porter.parity_report import CaseResult, ParityReport, PictureResult, StageResult, Verdict
 from porter.report.notation import bound, error, guilty, relative, sentence, side, size, verdict
 
 _WIDTH = 80
@@ -30,6 +30,7 @@ def text(report: ParityReport, *, colour: bool = False) -> str:
         return click.style(written, fg=name, bold=True) if colour else written
 
     parts = [_head(report, paint), _cases(report, paint), _failure(report), _findings(report)]
+    parts += [_picture(picture) for picture in report.pictures]
     parts += [_tables(report, paint), _circumstances(report)]
     return "\n\n".join("\n".join(lines) for lines in map(list, parts) if lines) + "\n"
 
@@ -95,6 +96,19 @@ def _findings(report: ParityReport) -> Iterator[str]:
         yield from textwrap.wrap(
             f"Look at {finding.look_at}", _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5
         )
+
+
+def _picture(picture: PictureResult) -> Iterator[str]:
+    yield f"Picture {picture.file}"
+    yield from textwrap.wrap(
+        f"Prepared values differ from the source's own by at most {picture.source_difference:.1e} as both "
+        f"networks got them, and by {picture.target_difference:.1e} after timm's own transform.",
+        _WIDTH,
+    )
+    if picture.expected:
+        yield f"  {'expected':<19}{'actual':<19}actual, timm's transform"
+    for row in zip(picture.expected, picture.actual, picture.target, strict=True):
+        yield ("  " + "".join(f"{f'{g.index} ({g.probability:.2%})':<19}" for g in row)).rstrip()
 
 
 def _tables(report: ParityReport, paint: Paint) -> Iterator[str]:

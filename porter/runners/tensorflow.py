@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.backbones import mobilenet
 from official.vision.modeling.classification_model import ClassificationModel
+from safetensors.numpy import save_file
 
 from porter.errors import ParityError, TableError
 from porter.ledger import moving_averages
@@ -40,6 +41,10 @@ def _record(job: Job) -> None:
             if dtype in job.dtypes
             for run in _runs(network, planned_stages(made), dtype, inputs)
         ]
+    if job.pictures:
+        size = inputs[0].shape[1]
+        prepared = [_PREPARE[made.variant.source.name](path, size) for path in job.pictures]
+        save_file({"prepared": np.stack(prepared)}, job.pictures_out)
     Recording(_provenance(job, made), tuple(runs)).save(job.out)
 
 
@@ -118,6 +123,18 @@ def _garden_mobilenet(
 
 
 _BUILDERS: Mapping[str, Callable[..., Keras]] = {"model_garden.mobilenet": _garden_mobilenet}
+
+
+def _garden_picture(path: str, size: int) -> Array:
+    """Decode and prepare one picture with Model Garden's own code: (size, size, 3) float32."""
+    from official.vision.dataloaders.classification_input import Parser
+
+    decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
+    prepared: Array = Parser.inference_fn(decoded, [size, size]).numpy()
+    return prepared
+
+
+_PREPARE: Mapping[str, Callable[[str, int], Array]] = {"model_garden.mobilenet": _garden_picture}
 
 
 def _build(made: Plan, dtype: str) -> Keras:

@@ -13,11 +13,16 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from timm.data.config import resolve_model_data_config
+from timm.data.transforms_factory import create_transform
 
 from porter.capturing import capture, to_array
 from porter.errors import TableError
 from porter.loading import load_model
 from porter.metadata import describe
+from porter.pictures import decode
 from porter.planning import Plan
 from porter.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, await_reference, planned_stages, serve
@@ -54,6 +59,8 @@ def _record(job: Job) -> None:
         network = _Network(load_model(ported), made)
     inputs = job.load_inputs()
     runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
+    if job.pictures:
+        save_file(network.own_pictures(job.pictures, inputs[0].shape[1]), job.pictures_out)
     if job.local:
         reference = await_reference()
         if reference is not None:
@@ -84,6 +91,21 @@ class _Network:
             for values in inputs:
                 self._model(_tensor(values, dtype))
         yield from seen.recording().runs
+
+    def own_pictures(self, paths: Sequence[str], size: int) -> dict[str, Array]:
+        """Prepare pictures with timm's own transform and run them, in float32.
+
+        Returns:
+            ``prepared`` (N, H, W, C) and ``logits`` (N, K).
+        """
+        config = resolve_model_data_config(self._model) | {"input_size": (3, size, size)}
+        transform = create_transform(**config)
+        pictures = [transform(Image.fromarray(decode(Path(path)))) for path in paths]
+        batch = torch.stack(pictures)
+        with self._computing_in("float32"):
+            logits = self._model(batch)
+        prepared = np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())
+        return {"prepared": prepared, "logits": logits.numpy()}
 
     def with_local(self, runs: Mapping[str, Run], reference: Recording) -> dict[str, Run]:
         """Add to each run what every stage gives on the reference's own input of that stage."""
