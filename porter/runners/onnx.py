@@ -114,8 +114,7 @@ def _reference(model: onnx.ModelProto) -> Evaluate:
     evaluator = ReferenceEvaluator(widen(with_stage_outputs(model)))
 
     def evaluate(x: Array) -> Sequence[Array]:
-        found: Sequence[Array] = evaluator.run(None, {INPUT: x})
-        return found
+        return list(evaluator.run(None, {INPUT: x}))
 
     return evaluate
 
