@@ -40,6 +40,7 @@ class Contender:
         command: Program and arguments.
         clean: Removed before every round, so that each starts from nothing.
         seconds: Wall-clock time of each counted round.
+        processor: Processor time of each counted round, all threads, user and system.
         megabytes: Largest resident set of each counted round, in 10^6 bytes.
     """
 
@@ -47,10 +48,11 @@ class Contender:
     command: Sequence[str]
     clean: Sequence[Path] = ()
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
 
-    def run(self) -> tuple[float, float]:
-        """Run once and return seconds and megabytes."""
+    def run(self, *, counted: bool) -> None:
+        """Run once and note what it took."""
         for path in self.clean:
             path.unlink(missing_ok=True)
         started = time.perf_counter()
@@ -60,7 +62,10 @@ class Contender:
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             sys.exit(f"{self.name} failed: {' '.join(self.command)}")
-        return seconds, usage.ru_maxrss * 1024 / 1e6
+        if counted:
+            self.seconds.append(seconds)
+            self.processor.append(usage.ru_utime + usage.ru_stime)
+            self.megabytes.append(usage.ru_maxrss * 1024 / 1e6)
 
     @property
     def median(self) -> float:
@@ -80,22 +85,22 @@ def race(contenders: Sequence[Contender], rounds: int) -> None:
     """Run all contenders in turn, one round uncounted."""
     for number in range(rounds + 1):
         for contender in contenders:
-            seconds, megabytes = contender.run()
-            if number:
-                contender.seconds.append(seconds)
-                contender.megabytes.append(megabytes)
+            contender.run(counted=number > 0)
 
 
 def show(title: str, contenders: Sequence[Contender]) -> None:
     """Print one table; ratios are against the first row."""
     print(f"\n{title}")
-    print(f"  {'':34} {'median s':>9} {'min s':>8} {'max s':>8} {'x first':>8} {'max MB':>8}")
+    print(f"  {'':28} {'median s':>9} {'min s':>8} {'max s':>8} {'x first':>8} {'cpu s':>8} {'max MB':>8}")
     for c in contenders:
         ratio = c.median / contenders[0].median
         print(
-            f"  {c.name:34} {c.median:9.3f} {min(c.seconds):8.3f} {max(c.seconds):8.3f} {ratio:8.2f}"
-            f" {max(c.megabytes):8.1f}"
+            f"  {c.name:28} {c.median:9.3f} {min(c.seconds):8.3f} {max(c.seconds):8.3f} {ratio:8.2f}"
+            f" {statistics.median(c.processor):8.3f} {max(c.megabytes):8.1f}"
         )
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if load > 1:
+        print(f"  NOTE: {load:.1f} processes wait for each processor; wall-clock times say little")
 
 
 def command(name: str) -> list[str]:

@@ -16,47 +16,53 @@ from porter.transposition import copy_rearranged
 # block of a transposed matrix takes a few kilobytes from every row, so that larger blocks mean fewer reads.
 WHOLE_BYTES = 8 << 20
 BLOCK_BYTES = 24 << 20
-# What was read is rearranged in pieces of this size, so that it is not held in memory twice.
-PIECE_BYTES = 4 << 20
+# What was read is rearranged in pieces of this size: not held in memory twice, and small enough to be
+# checked and written while it is in the second-level cache.
+PIECE_BYTES = 1 << 20
 
 
-def rearranged_blocks(checkpoint: Checkpoint, part: Part) -> Iterator[Array]:
-    """Yield the elements of `part` in target order, its checksum verified before the first block.
+class BlockReader:
+    """Reads variables of one checkpoint in the order of their targets."""
 
-    Args:
-        checkpoint: The open source.
-        part: The variable and its layout change.
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        # One buffer for all variables: fresh memory for each would cost more than the copying.
+        self._room = np.empty(PIECE_BYTES, np.uint8)
 
-    Yields:
-        C-contiguous arrays of storage words; only their order means anything, not their shape. Each is
-        valid until the next is asked for.
+    def blocks(self, part: Part) -> Iterator[Array]:
+        """Yield the elements of `part` in target order, its checksum verified before the first block.
 
-    Raises:
-        CheckpointError: the bytes are missing or damaged.
-    """
-    axes = target_axes(part.layout)
-    if part.spec.nbytes <= WHOLE_BYTES:
-        yield from _rearranged(checkpoint.read(part.key).transpose(axes))
-        return
-    checkpoint.verify(part.key)
-    shape = tuple(part.spec.shape[axis] for axis in axes)
-    for block in _blocks(shape, BLOCK_BYTES // (part.spec.dtype.itemsize or 1)):
-        wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
-        yield from _rearranged(checkpoint.read_block(part.key, wanted).transpose(axes))
+        Args:
+            part: The variable and its layout change.
 
+        Yields:
+            C-contiguous arrays of storage words; only their order means anything, not their shape. Each
+            is valid until the next is asked for.
 
-def _rearranged(view: Array) -> Iterator[Array]:
-    """Yield the elements of `view` in its own order, in contiguous pieces."""
-    if view.flags.c_contiguous or view.size == 0:
-        yield view
-        return
-    limit = max(1, PIECE_BYTES // view.itemsize)
-    room = np.empty(min(limit, view.size), view.dtype)
-    for block in _blocks(view.shape, limit):
-        piece = view[block]
-        target = room[: piece.size].reshape(piece.shape)
-        copy_rearranged(piece, target)
-        yield target
+        Raises:
+            CheckpointError: the bytes are missing or damaged.
+        """
+        axes = target_axes(part.layout)
+        if part.spec.nbytes <= WHOLE_BYTES:
+            yield from self._rearranged(self._checkpoint.read(part.key).transpose(axes))
+            return
+        self._checkpoint.verify(part.key)
+        shape = tuple(part.spec.shape[axis] for axis in axes)
+        for block in _blocks(shape, BLOCK_BYTES // (part.spec.dtype.itemsize or 1)):
+            wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
+            yield from self._rearranged(self._checkpoint.read_block(part.key, wanted).transpose(axes))
+
+    def _rearranged(self, view: Array) -> Iterator[Array]:
+        """Yield the elements of `view` in its own order, in contiguous pieces."""
+        if view.flags.c_contiguous or view.size == 0:
+            yield view
+            return
+        limit = self._room.size // view.itemsize
+        for block in _blocks(view.shape, limit):
+            piece = view[block]
+            target = self._room[: piece.nbytes].view(view.dtype).reshape(piece.shape)
+            copy_rearranged(piece, target)
+            yield target
 
 
 def target_axes(layout: Layout) -> tuple[int, ...]:

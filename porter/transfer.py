@@ -17,7 +17,7 @@ from porter.errors import OutputError, PlanError
 from porter.float_conversion import convert, is_convertible, output_dtype
 from porter.safetensors_writer import SafetensorsWriter
 from porter.source_hashes import SourceFile, SourceHashes
-from porter.tensor_blocks import rearranged_blocks
+from porter.tensor_blocks import BlockReader
 from porter.tensors import Array, Checkpoint, TensorSpec
 from porter.value_checks import Finding, ValueChecks
 
@@ -109,7 +109,7 @@ class _Stream:
         wanted: DType | None,
         progress: Progress | None,
     ) -> None:
-        self._checkpoint = checkpoint
+        self._reader = BlockReader(checkpoint)
         self._writer = writer
         self._wanted = wanted
         self._progress = progress
@@ -124,7 +124,7 @@ class _Stream:
         position = 0
         for part in item.parts:
             source = part.spec.dtype
-            for block in rearranged_blocks(self._checkpoint, part):
+            for block in self._reader.blocks(part):
                 words = block.reshape(-1)
                 for start in range(0, words.size, _CHUNK):
                     chunk = words[start : start + _CHUNK]
