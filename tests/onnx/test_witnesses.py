@@ -1,0 +1,80 @@
+"""Who of three witnesses is the outlier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from porter.recording import Provenance, Recording
+from porter.witnesses import cross_examine, findings, verdicts
+
+
+def recording(framework, **stages):
+    """Return a recording of one float64 run."""
+    arrays = {
+        name: np.array(values, dtype=np.float64).reshape(1, 1, 1, -1) for name, values in stages.items()
+    }
+    inputs = np.ones((1, 1, 1, 2))
+    return Recording.from_arrays(inputs, arrays, layout="NCHW", framework=framework)
+
+
+def witnesses(**changed):
+    """Return three recordings with stages a and b; `changed` replaces stage b of some."""
+    return {
+        name: recording(name, a=[1.0, 2.0], b=changed.get(name, [3.0, 4.0]))
+        for name in ("tensorflow", "torch", "onnx")
+    }
+
+
+def test_agreement_is_unanimous():
+    """Three equal recordings convict nobody."""
+    testimonies = cross_examine(witnesses())
+
+    assert [(t.stage, t.unanimous, t.outlier) for t in testimonies] == [("a", True, None), ("b", True, None)]
+    assert findings(testimonies) == ()
+    assert "all agree at 2 stages" in verdicts(testimonies)[0]
+
+
+@pytest.mark.parametrize("guilty", ["tensorflow", "torch", "onnx"])
+def test_outlier_is_named(guilty):
+    """Whoever the other two contradict is the outlier, at that stage and no other."""
+    testimonies = cross_examine(witnesses(**{guilty: [3.0, 4.1]}))
+    (finding,) = findings(testimonies)
+
+    assert [t.outlier for t in testimonies] == [None, guilty]
+    assert finding.stage == "b"
+    assert finding.look_at == f"the {guilty} side"
+    assert f"{guilty} is the outlier at 1 of 2 stages, first at b" in verdicts(testimonies)[0]
+
+
+def test_three_opinions_convict_nobody():
+    """Where no two agree there is no outlier, and that is said."""
+    testimonies = cross_examine(witnesses(torch=[3.0, 4.1], onnx=[3.0, 4.2]))
+
+    assert testimonies[1].outlier is None
+    assert not testimonies[1].unanimous
+    assert "no two agree" in verdicts(testimonies)[0]
+
+
+def test_chain_of_agreement_convicts_nobody():
+    """A agrees with B, B with C, A just not with C: rounding, not guilt."""
+    bound = 1e-11 * 4
+    testimonies = cross_examine(witnesses(torch=[3.0, 4.0 + 0.7 * bound], onnx=[3.0, 4.0 + 1.4 * bound]))
+
+    assert len(testimonies[1].agreeing) == 2
+    assert testimonies[1].outlier is None
+
+
+def test_another_shape_is_an_outlier():
+    """A stage of another size cannot agree."""
+    testimonies = cross_examine(witnesses(onnx=[3.0, 4.0, 5.0]))
+
+    assert testimonies[1].outlier == "onnx"
+
+
+def test_stage_that_one_lacks_is_left_out():
+    """There is nothing to compare where a witness is silent; the report says what is missing."""
+    three = witnesses()
+    three["onnx"] = Recording(Provenance("onnx", ""), (recording("onnx", a=[1.0, 2.0]).runs[0],))
+
+    assert [t.stage for t in cross_examine(three)] == ["a"]
