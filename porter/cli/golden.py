@@ -69,11 +69,12 @@ def verify(
       porter golden verify
       porter golden verify conv_small --json
     """
-    place = folder or golden_folder()
-    paths = [golden_path(tables.variant(name), place) for name in variants]
-    paths = paths or sorted(place.glob("*.safetensors"))
+    wanted = [tables.variant(name) for name in variants]
+    paths = [golden_path(variant, folder) for variant in wanted]
+    if not wanted:
+        paths = [path for v in tables.variants.values() if (path := golden_path(v, folder)).exists()]
     if not paths:
-        raise click.UsageError(f"There is no golden in {place}.")
+        raise click.UsageError(f"There is no golden in {folder or golden_folder()}.")
     outcomes = verify_goldens(paths, tables)
     if as_json:
         click.echo(json.dumps([checked.report.to_json() for checked in outcomes], indent=2))
