@@ -51,7 +51,7 @@ def convert(words: Array, source: DType, target: DType, *, offset: float = 0.0) 
 
     Args:
         words: Storage words of `source`, any shape.
-        source: float64, float32, half or bfloat16.
+        source: float64, float32, float16 or bfloat16.
         target: The same choice.
         offset: Added to every value before rounding.
 

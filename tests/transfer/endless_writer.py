@@ -34,7 +34,7 @@ def main() -> None:
     while True:
         write(out, number)
         if number == 1:
-            print("ready", flush=True)  # noqa: T201
+            print("ready", flush=True)
         if after == "remove":
             out.unlink()
         number += 1

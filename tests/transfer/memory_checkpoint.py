@@ -29,7 +29,7 @@ class MemoryCheckpoint(Checkpoint):
         self.path.write_bytes(b"".join(a.tobytes() for a in arrays.values()))
         self.files = (self.path,)
         self.arrays = {key: contiguous(array) for key, array in arrays.items()}
-        names = {key: {"float16": "half"}.get(a.dtype.name, a.dtype.name) for key, a in arrays.items()}
+        names = {key: a.dtype.name for key, a in arrays.items()}
         names.update(dtypes or {})
         self.specs = {key: TensorSpec(BY_NAME[names[key]], a.shape) for key, a in arrays.items()}
         self.graph = ObjectGraph.from_names(arrays)

@@ -32,7 +32,7 @@ def spec(dtype, *shape):
 SHAPES = st.lists(st.integers(0, 5), max_size=3).map(tuple)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda n: n != "__metadata__")
 ARRAYS = st.dictionaries(
-    NAMES, st.tuples(st.sampled_from(["float64", "float32", "half", "int8", "bool"]), SHAPES)
+    NAMES, st.tuples(st.sampled_from(["float64", "float32", "float16", "int8", "bool"]), SHAPES)
 )
 
 
