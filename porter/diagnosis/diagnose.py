@@ -23,6 +23,9 @@ _LONGEST = 3
 # A stage is examined in full; of a fault that shows everywhere three stages are enough to say so.
 _EXAMINED = 3
 _PROOF = 0.99
+_ROUNDING = 1e-3
+# Below this a pattern is compatible with a cause without speaking for it.
+_SUSPICION = 0.5
 # Where no fault that was recomputed fits, a pattern that only suggests one is not believed before that.
 _RULED_OUT = 0.89
 
@@ -129,10 +132,14 @@ def _ordered(
     stages: dict[str, list[str]] = {}
     for clue, symptom in found:
         stages.setdefault(clue.cause, []).append(symptom.stage)
-        if clue.cause not in best or clue.weight > best[clue.cause][0].weight:
+        # Of stages with the same fault the first one is told; rounding does not make a later one better.
+        if clue.cause not in best or clue.weight > best[clue.cause][0].weight + _ROUNDING:
             best[clue.cause] = (clue, symptom)
     ranked = sorted(best.values(), key=lambda pair: -pair[0].weight)
     proved = bool(ranked) and ranked[0][0].weight >= _PROOF
+    if bad and (not ranked or ranked[0][0].weight < _SUSPICION):
+        yield _unknown(bad[0], variant)
+        ranked = ranked[: _LONGEST - 1]
     for clue, symptom in ranked[:_LONGEST]:
         if proved and clue.weight < _PROOF:
             return
@@ -141,8 +148,6 @@ def _ordered(
         more += f", of those examined {', '.join(also)} for the same reason" if also else ""
         place = look_at(clue.cause, clue.place, symptom.stage, variant)
         yield Finding(clue.cause, symptom.stage, f"{clue.told}{more}.", place)
-    if not ranked and bad:
-        yield _unknown(bad[0], variant)
 
 
 def _unknown(symptom: Symptom, variant: Variant | None) -> Finding:

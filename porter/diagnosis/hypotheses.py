@@ -248,11 +248,21 @@ def _defaults(program: Program) -> Iterator[Hypothesis]:
     for layer in layers(program):
         if isinstance(layer, Conv | Dense) and layer.bias is not None:
             zero = replace(layer, bias=np.zeros_like(layer.bias))
-            yield Hypothesis("not-loaded", f"{layer.name}.bias at zero", layer.name, {layer: zero})
+            # In front of a normalisation PyTorch's convolution has no bias: it belongs into the mean.
+            folded = layer in _before_norms(program)
+            cause, told = (
+                ("missing-fold", "not folded into the mean") if folded else ("not-loaded", "at zero")
+            )
+            yield Hypothesis(cause, f"{layer.name}.bias {told}", layer.name, {layer: zero})
         if isinstance(layer, Scale):
             # timm's initial value.
             small = replace(layer, gamma=np.full_like(layer.gamma, 1e-5))
             yield Hypothesis("not-loaded", f"{layer.name} at its initial 1e-5", layer.name, {layer: small})
+
+
+def _before_norms(program: Program) -> set[Layer]:
+    every = list(layers(program))
+    return {a for a, b in itertools.pairwise(every) if isinstance(a, Conv) and isinstance(b, BatchNorm)}
 
 
 def _precisions(program: Program) -> Iterator[Hypothesis]:

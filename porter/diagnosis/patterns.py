@@ -186,4 +186,4 @@ def _noise(expected: Values, actual: Values) -> Iterator[Clue]:
     for name, low, high in (("tf32", 2.0**-13, 2.0**-9), ("bf16", 2.0**-9, 2.0**-5.5)):
         if low <= level < high:
             told = f"the deviation is {level:.1e} of the spread, without bias or structure, as in {name}"
-            yield Clue(f"precision-{name}", 0.45, told)
+            yield Clue(f"precision-{name}", 0.55, told)

@@ -30,7 +30,8 @@ class Recipe:
 
     A layer that the weights do not have is left out. A word in angle brackets is no module: ``<act>`` is the
     network's activation where the layer before it is there, ``<none>`` a place without one, ``<pool>`` the
-    global mean, ``<se>`` a squeeze-and-excitation gate and ``<attention>`` multi-query attention.
+    global mean, ``<se>`` a squeeze-and-excitation gate with ``<inside>`` its own activation, and
+    ``<attention>`` multi-query attention.
 
     Attributes:
         layers: The words.
@@ -81,7 +82,7 @@ _ATTENTION = {
     "value": "attn.value.down_conv attn.value.norm <none> attn.value.proj",
     "output": "attn.output.proj",
 }
-_GATE = "se.conv_reduce <act> se.conv_expand"
+_GATE = "se.conv_reduce <inside> se.conv_expand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,14 @@ class Conventions:
     Attributes:
         activation: The network's activation function.
         gate: The function of squeeze-and-excitation gates.
+        inside: The activation function inside them.
         padding: Padding of convolutions.
         epsilon: The batch normalisation epsilon.
     """
 
     activation: str
     gate: str
+    inside: str
     padding: Padding
     epsilon: float
 
@@ -172,7 +175,8 @@ class _Builder:
                 self._layers(_GATE) if f"{self._prefix}se.conv_reduce.weight" in self._block.weights else ()
             )
             return (Gate(f"{self._prefix}se", body, self._conventions.gate),) if body else ()
-        function = self._conventions.activation if word == "<act>" else "identity"
+        known = {"<act>": self._conventions.activation, "<inside>": self._conventions.inside}
+        function = known.get(word, "identity")
         follows = before and isinstance(before[-1], BatchNorm | Conv | Residual)
         return (Activation(name, function),) if follows or self._recipe.after == word else ()
 

@@ -146,7 +146,10 @@ class _Start:
 
 
 def _conventions(block: Block, epsilon: float | None) -> Iterator[Conventions]:
-    gates = _GATES if any(".se." in name for name in block.weights) else _GATES[:1]
+    gated = any(".se." in name for name in block.weights)
+    gates = _GATES if gated else _GATES[:1]
     epsilons = (epsilon,) if epsilon is not None else (1e-3, 1e-5)
     for padding, function, gate, value in itertools.product(_PADDINGS, _FUNCTIONS, gates, epsilons):
-        yield Conventions(function, gate, padding, value)
+        # MobileNetV3 has a plain ReLU inside its gates whatever the block's own activation is.
+        for inside in dict.fromkeys((function, "relu") if gated else (function,)):
+            yield Conventions(function, gate, inside, padding, value)

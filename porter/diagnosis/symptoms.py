@@ -165,7 +165,7 @@ def _before(stage: str, run: Run, other: Run) -> Activation | None:
     names = list(run.stages)
     index = names.index(stage)
     given = run.input if index == 0 else run.stages[names[index - 1]]
-    if given.is_sample and index > 0:
+    if given.is_sample:
         # A golden knows a sample; up to the first bad stage the other side's own activation is the same.
-        given = other.stages.get(names[index - 1], given)
+        given = other.input if index == 0 else other.stages.get(names[index - 1], given)
     return None if given.is_sample else given

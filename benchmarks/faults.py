@@ -1,0 +1,179 @@
+"""How well faults are detected, located and named: every fault at every place in all five MobileNetV4.
+
+    python benchmarks/faults.py [--variant conv_small ...] [--fraction 0.1] [--size 64] [--json FILE]
+
+The reference is the unmutated PyTorch network on the same seeded weights, which equals TensorFlow's to 1e-13
+(benchmarks/parity.py); tests/diagnosis repeats a part against TensorFlow itself. A mutant that changes no
+stage's output at all on this input (a ReLU6 whose input never exceeds 6) is no fault here: it is counted as
+equivalent and left out of the rates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fault_injection as faults
+import torch
+from faulty_network import FaultyNetwork
+from faulty_pictures import PREPROCESSING, picture, prepared
+
+from porter.diagnosis import diagnose
+from porter.parity import compare
+from porter.table_file import load_tables
+
+VARIANTS = ("conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large")
+
+
+@dataclass
+class Tally:
+    """What became of the mutants of one class."""
+
+    count: int = 0
+    equivalent: int = 0
+    detected: int = 0
+    golden: int = 0
+    placed: int = 0
+    named: int = 0
+    named_from_patterns: int = 0
+    missed: list[str] = field(default_factory=list)
+
+
+def judge(bench: FaultyNetwork, mutant: faults.Mutant, tally: Tally) -> None:
+    """Run one mutant and count what was said about it."""
+    actual, changed = bench.mutate(mutant)
+    tally.count += 1
+    report = compare(bench.expected, actual)
+    if mutant.fault == faults.CONTROL:
+        tally.detected += not report.passed
+        tally.golden += not compare(bench.golden, actual).passed
+        tally.named += bool(diagnose(report, bench.expected, actual, bench.variant, bench.weights))
+        return
+    if not changed:
+        tally.equivalent += 1
+        return
+    tally.detected += not report.passed
+    # Two stages of the golden are enough to see the fault; a whole golden can only see more.
+    stages = list(dict.fromkeys((changed[0], bench.stages[-1].name)))
+    tally.golden += not compare(bench.golden, actual, stages=stages).passed
+    tally.placed += report.first_bad_stage == changed[0]
+    for attribute, variant, weights in (
+        ("named", bench.variant, bench.weights),
+        ("named_from_patterns", None, None),
+    ):
+        found = diagnose(report, bench.expected, actual, variant, weights)
+        right = bool(found) and found[0].cause in mutant.cause
+        setattr(tally, attribute, getattr(tally, attribute) + right)
+        if not right and weights is not None:
+            said = f"{found[0].cause} ({found[0].evidence})" if found else "nothing"
+            tally.missed.append(f"{bench.variant.name} {mutant.place}: {said}")
+
+
+def preprocessing(bench: FaultyNetwork, size: int, tallies: dict[str, Tally]) -> None:
+    """Prepare a picture wrongly, and run the right network on it."""
+    taken = picture(bench.seed, 2 * size)
+    right = prepared(taken, size)
+    expected = bench.recording(bench.forward(0, right), {}, right)
+    for fault, cause in PREPROCESSING.items():
+        wrong = prepared(taken, size, fault)
+        # The stages are sound: fed with the reference's input each gives the reference's output.
+        local = bench.forward(0, right)
+        actual = bench.recording(bench.forward(0, wrong), local, wrong)
+        report = compare(expected, actual)
+        tally = tallies[f"preprocessing: {fault}"]
+        tally.count += 1
+        tally.detected += not report.passed
+        tally.golden += not report.passed
+        tally.placed += report.first_bad_stage == "input"
+        for attribute, weights in (("named", bench.weights), ("named_from_patterns", None)):
+            found = diagnose(report, expected, actual, bench.variant, weights)
+            setattr(tally, attribute, getattr(tally, attribute) + (bool(found) and found[0].cause in cause))
+            if attribute == "named" and not (found and found[0].cause in cause):
+                tally.missed.append(f"{bench.variant.name}: {found[0].cause if found else 'nothing'}")
+
+
+def chosen(bench: FaultyNetwork, fraction: float, seed: int) -> Iterator[faults.Mutant]:
+    """Yield all mutants, or of each class an even share of the places; of the controls a quarter."""
+    kinds: dict[str, list[faults.Mutant]] = defaultdict(list)
+    for mutant in faults.mutants(bench.model, seed):
+        kinds[mutant.fault].append(mutant)
+    for found in kinds.values():
+        step = max(1, round(1 / fraction))
+        if found[0].fault == faults.CONTROL:
+            step *= 4
+        yield from found[seed % min(step, len(found)) :: step]
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """Return the results as aligned lines."""
+    lines = [
+        f"{'fault':<42}{'mutants':>8}{'equiv.':>7}{'found':>8}{'golden':>8}{'stage':>8}{'named':>8}{'patterns':>9}"
+    ]
+    total = Tally()
+    for fault, t in sorted(tallies.items()):
+        faulty = t.count - t.equivalent
+        figures = (t.detected, t.golden, t.placed, t.named, t.named_from_patterns)
+        if fault != faults.CONTROL:
+            for name in (
+                "count",
+                "equivalent",
+                "detected",
+                "golden",
+                "placed",
+                "named",
+                "named_from_patterns",
+            ):
+                setattr(total, name, getattr(total, name) + getattr(t, name))
+        lines.append(_line(fault, t.count, t.equivalent, faulty, figures))
+    faulty = total.count - total.equivalent
+    figures = (total.detected, total.golden, total.placed, total.named, total.named_from_patterns)
+    lines.append(_line("all faults, without the control", total.count, total.equivalent, faulty, figures))
+    return "\n".join(lines)
+
+
+def _line(name: str, count: int, equivalent: int, faulty: int, figures: tuple[int, ...]) -> str:
+    # Rounded down, so that 100% means all.
+    shares = (f"{math.floor(1000 * f / faulty) / 10:.1f}%" if faulty else "-" for f in figures)
+    found, golden, stage, named, patterns = shares
+    return f"{name:<42}{count:>8}{equivalent:>7}{found:>8}{golden:>8}{stage:>8}{named:>8}{patterns:>9}"
+
+
+def main() -> None:
+    """Run the benchmark and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--variant", nargs="+", default=VARIANTS)
+    parser.add_argument("--fraction", type=float, default=1.0)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    # The tensors are small: a second thread costs more than it brings.
+    torch.set_num_threads(1)
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    for name in options.variant:
+        started, spent = time.perf_counter(), Counter()
+        bench = FaultyNetwork(load_tables().variant(name), options.size, options.seed)
+        for mutant in chosen(bench, options.fraction, options.seed):
+            before = time.perf_counter()
+            judge(bench, mutant, tallies[mutant.fault])
+            spent[mutant.fault] += time.perf_counter() - before
+        preprocessing(bench, options.size, tallies)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        print(*(f"  {fault}: {t:.1f} s" for fault, t in spent.most_common(8)), sep="\n", file=sys.stderr)
+        if options.json:
+            options.json.write_text(json.dumps({k: vars(t) for k, t in tallies.items()}, indent=1))
+    print(table(tallies))
+    for fault, tally in sorted(tallies.items()):
+        for line in tally.missed[:5]:
+            print(f"not named: {fault}: {line}")
+
+
+if __name__ == "__main__":
+    main()
