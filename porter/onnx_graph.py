@@ -15,6 +15,9 @@ from porter.errors import OutputError
 
 STAGES_KEY = "porter.stages"
 
+# Channels of an attention head; every known one has fewer.
+_LONGEST_HEAD = 1024
+
 _FLOW = ("If", "Loop", "Scan")
 _FLOATING = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -102,7 +105,8 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
 
     float32 weights lose nothing. Attributes are float32 in every ONNX file, so that an epsilon of 0.001 is
     stored as 0.00100000005: the variance takes up the difference to the shortest decimal that is stored so.
-    The factor of an exact GELU becomes the one that TensorFlow has in float64 too, float32(sqrt(1/2)).
+    The factor of an exact GELU becomes the one that TensorFlow has in float64 too, float32(sqrt(1/2)), and
+    the attention's scale, length ** -0.25 on query and key alike, is computed anew.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -113,16 +117,23 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in [*copy.graph.input, *copy.graph.output]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    erf_inputs = {node.input[0] for node in copy.graph.node if node.op_type == "Erf"}
+    _correct_constants(copy, weights)
     for node in copy.graph.node:
-        if node.op_type == "BatchNormalization":
-            _correct_epsilon(node, weights)
-        if node.op_type == "Div" and node.output[0] in erf_inputs and node.input[1] in weights:
-            _replace(weights[node.input[1]], np.array(1 / np.float64(np.float32(0.7071067811865476))))
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.DOUBLE
     return copy
+
+
+def _correct_constants(model: onnx.ModelProto, weights: Mapping[str, TensorProto]) -> None:
+    erf_inputs = {node.input[0] for node in model.graph.node if node.op_type == "Erf"}
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            _correct_epsilon(node, weights)
+        elif node.op_type == "Div" and node.output[0] in erf_inputs and node.input[1] in weights:
+            _replace(weights[node.input[1]], np.array(1 / np.float64(np.float32(0.7071067811865476))))
+        elif node.op_type == "Mul" and node.input[1] in weights:
+            _correct_scale(weights[node.input[1]])
 
 
 def _correct_epsilon(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> None:
@@ -130,6 +141,17 @@ def _correct_epsilon(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -
     variance = weights[node.input[4]]
     meant = float(str(np.float32(stored)))
     _replace(variance, numpy_helper.to_array(variance) + (meant - stored))
+
+
+def _correct_scale(factor: TensorProto) -> None:
+    stored = numpy_helper.to_array(factor)
+    if stored.size != 1:
+        return
+    scales = np.arange(2, _LONGEST_HEAD + 1, dtype=np.float64) ** -0.25
+    # The exporter takes the root of a rounded root: two roundings, one unit in the last place.
+    meant = scales[np.abs(scales / stored.item() - 1) < 2.0**-23]
+    if meant.size:
+        _replace(factor, np.full(stored.shape, meant[0]))
 
 
 def _replace(tensor: TensorProto, values: NDArray[Any]) -> None:
