@@ -11,6 +11,7 @@ import click
 from porter.check import Checked
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
+from porter.cli.outcome import explained
 from porter.goldens import golden_folder, golden_path, record_goldens, verify_goldens
 from porter.report.text import text
 from porter.tables import Tables
@@ -77,13 +78,14 @@ def verify(
         raise click.UsageError(f"There is no golden in {folder or golden_folder()}.")
     outcomes = verify_goldens(paths, tables)
     if as_json:
-        click.echo(json.dumps([checked.report.to_json() for checked in outcomes], indent=2))
+        click.echo(json.dumps([explained(checked, tables).to_json() for checked in outcomes], indent=2))
     else:
         for checked in outcomes:
             click.echo(_line(checked))
         for checked in outcomes:
             if not checked.report.passed:
-                click.echo(f"\n{text(checked.report, colour=sys.stdout.isatty())}")
+                report = explained(checked, tables)
+                click.echo(f"\n{text(report, colour=sys.stdout.isatty())}")
     ctx.exit(0 if all(checked.report.passed for checked in outcomes) else 1)
 
 

@@ -16,6 +16,7 @@ from porter.check import DTYPES, Check, Checked, Size, check_against_tensorflow
 from porter.checkpoints import open_checkpoint
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
+from porter.cli.outcome import explained, write_reports
 from porter.goldens import golden_path, verify_goldens
 from porter.recognition import recognise
 from porter.report.text import text
@@ -89,6 +90,18 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     metavar="FLOAT",
     help="Batch normalisation epsilon on both sides.  [default: the table's]",
 )
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write FILE as JUnit XML: a test case per stage.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write FILE as one self-contained page with plots.",
+)
 @table_option
 @json_option
 @click.pass_context
@@ -104,6 +117,8 @@ def parity_check(
     seed: int,
     weights: Literal["auto", "raw", "ema"],
     bn_eps: float | None,
+    junit: Path | None,
+    html: Path | None,
     tables: Tables,
     as_json: bool,
 ) -> None:
@@ -138,8 +153,8 @@ def parity_check(
         and ctx.get_parameter_source(option.name) is click.core.ParameterSource.COMMANDLINE
     ]
     with _working(f"checking {variant.name}"):
-        checked = _checked(check, tables, beyond, against)
-    report = checked.report
+        report = explained(_checked(check, tables, beyond, against), tables, check)
+    write_reports(report, junit, html)
     click.echo(
         json.dumps(report.to_json(), indent=2) if as_json else text(report, colour=sys.stdout.isatty())
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Arra
 
 
 def _ordered(
-    found: Iterable[tuple[Clue, Symptom]], bad: list[Symptom], variant: Variant | None
+    found: Sequence[tuple[Clue, Symptom]], bad: list[Symptom], variant: Variant | None
 ) -> Iterator[Finding]:
     best: dict[str, tuple[Clue, Symptom]] = {}
     stages: dict[str, list[str]] = {}
@@ -143,11 +143,12 @@ def _ordered(
     for clue, symptom in ranked[:_LONGEST]:
         if proved and clue.weight < _PROOF:
             return
+        spoken = [c.told for c, s in found if s is symptom and c.cause == clue.cause and c is not clue]
         also = sorted(set(stages[clue.cause]) - {symptom.stage})
         more = f"; {len(bad) - 1} further stages are bad by themselves" if len(bad) > 1 else ""
         more += f", of those examined {', '.join(also)} for the same reason" if also else ""
         place = look_at(clue.cause, clue.place, symptom.stage, variant)
-        yield Finding(clue.cause, symptom.stage, f"{clue.told}{more}.", place)
+        yield Finding(clue.cause, symptom.stage, f"{'; '.join((clue.told, *spoken[:1]))}{more}.", place)
 
 
 def _unknown(symptom: Symptom, variant: Variant | None) -> Finding:

@@ -18,7 +18,7 @@ _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expect
 def html(report: ParityReport) -> str:
     """Return the page. It follows the reader's light or dark colours and fits a phone."""
     template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
-    sections = (_verdict, _findings, _summary, _figures, _stages, _environment)
+    sections = (_verdict, _findings, _summary, _figures, _stages, _pictures, _environment)
     body = "\n".join(part for section in sections for part in section(report))
     return template.substitute(title=escape(report.title), verdict=verdict(report), body=body)
 
@@ -104,6 +104,23 @@ def _stages(report: ParityReport) -> Iterator[str]:
         yield f"<details{opened}><summary>{escape(case.name)}</summary>"
         yield _table(("stage", *_HEADINGS), rows)
         yield "</details>"
+
+
+def _pictures(report: ParityReport) -> Iterator[str]:
+    if report.pictures:
+        yield "<h2>Pictures</h2>"
+    for picture in report.pictures:
+        yield (
+            f"<h3>{escape(picture.file)}</h3><p>Prepared values differ from the source's own by at most "
+            f"{error(picture.source_difference)} as both networks got them, and by "
+            f"{error(picture.target_difference)} after timm's own transform.</p>"
+        )
+        rows = []
+        for rank, guesses in enumerate(zip(picture.expected, picture.actual, picture.target, strict=True), 1):
+            cells = [f"class {guess.index}: {guess.probability:.4f}" for guess in guesses]
+            rows.append(_row(str(rank), cells, bad=False))
+        if rows:
+            yield _table(("rank", "expected", "actual", "actual after timm's transform"), rows)
 
 
 def _stage_row(stage: StageResult, *, first: bool) -> str:

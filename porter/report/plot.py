@@ -11,7 +11,8 @@ from porter.parity_report import CaseResult, Deviation, StageResult
 from porter.report.notation import bound, relative, size
 
 # Two drawings of the same data: rows of stages stay legible at phone width, columns use a desktop's.
-_STEP = {"wide": 22, "tall": 17}
+_STEP = {"wide": 22.0, "tall": 17.0}
+_WIDEST = 880.0
 _ERROR_LENGTH = {"wide": 300, "tall": 236}
 _LABELS = {"wide": 66, "tall": 92}
 _MARGIN = 34
@@ -40,9 +41,15 @@ class _Axes:
         return _ERROR_LENGTH[self.orientation]
 
     @property
+    def step(self) -> float:
+        """Distance between two stages; a wide drawing is as wide with few of them."""
+        fewest = _WIDEST / len(self.stages) if self.orientation == "wide" else 0.0
+        return max(_STEP[self.orientation], fewest)
+
+    @property
     def extent(self) -> float:
         """Length of the stage axis."""
-        return _STEP[self.orientation] * len(self.stages)
+        return self.step * len(self.stages)
 
     def along(self, error: float) -> float:
         """Return the distance of an error from the start of its axis; zero lies at the start."""
@@ -51,7 +58,7 @@ class _Axes:
 
     def point(self, index: float, error: float) -> tuple[float, float]:
         """Return x and y."""
-        across = _STEP[self.orientation] * (index + 0.5)
+        across = self.step * (index + 0.5)
         if self.orientation == "wide":
             return _MARGIN + across, 10 + self.length - self.along(error)
         return _LABELS["tall"] + self.along(error), 24 + across

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from porter.parity_report import Guess, PictureResult
 from porter.report.html import html
 
 VOID = {"meta", "br"}
@@ -116,3 +117,25 @@ def test_environment_ledger_and_findings_are_on_the_page(failing):
     assert "tf-models-official 2.20.0" in page
     assert "536" in page
     assert "<b>padding</b> at <code>blocks.1.2</code>" in page
+
+
+def test_pictures_are_shown_with_what_all_three_see(passing):
+    """A real picture has its preparation's difference and the classes of both networks."""
+    guesses = tuple(Guess(index, 0.5 / (index + 1)) for index in range(5))
+    picture = PictureResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1])
+
+    page = html(replace(passing, pictures=(picture,)))
+
+    outline(page)
+    assert "cat &amp; dog.jpg" in page
+    assert "3.1e-01 after timm" in page
+    assert page.count("class 4: 0.1000") == 3
+
+
+def test_nothing_compared_is_still_a_page(passing):
+    """A report without cases says so and has no plots."""
+    page = html(replace(passing, cases=()))
+
+    outline(page)
+    assert "<b>NOTHING COMPARED</b>" in page
+    assert "<svg class" not in page
