@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memory_checkpoint import CHILD_ENVIRONMENT, MemoryCheckpoint, words
+from file_checkpoint import CHILD_ENVIRONMENT, FileCheckpoint, words
 from safetensors.numpy import load_file
 
 from porter.atomic_file import AtomicFile
@@ -55,7 +55,7 @@ def mounted(folder, *commands):
 
 def port(sources, out, **options):
     """Port 4 MB to `out`."""
-    source = MemoryCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
+    source = FileCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
     return transfer(source, [source.assign("t", ("v", "i o -> o i"))], out, **options)
 
 
@@ -116,7 +116,7 @@ def test_exception_in_the_middle_keeps_the_old_file(sources, folder, mode, error
     def stop(*_):
         raise error
 
-    source = MemoryCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
+    source = FileCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
     os.truncate(source.path, 64 << 30)  # sparse; its digest would take a minute
     with pytest.raises(error):
         transfer(source, [source.assign("t", ("v", "i o -> o i"))], folder / "out", progress=stop)
@@ -185,7 +185,7 @@ def test_file_size_limit_leaves_nothing(sources, folder, mode, monkeypatch, rese
     if not reserve:
         monkeypatch.setattr(os, "posix_fallocate", refuse_to_reserve)
     sources.joinpath("weights.bin").write_bytes(b"")
-    source = MemoryCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
+    source = FileCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:

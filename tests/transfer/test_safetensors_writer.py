@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from file_checkpoint import words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_checkpoint import words
 from safetensors import safe_open
 from safetensors.numpy import load_file
 

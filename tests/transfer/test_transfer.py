@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import safetensors
+from file_checkpoint import CHILD_ENVIRONMENT, FileCheckpoint, words
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_checkpoint import CHILD_ENVIRONMENT, MemoryCheckpoint, words
 from safetensors.numpy import load_file
 
 import porter.tensor_blocks
@@ -60,7 +60,7 @@ def raw(path, name):
 def test_bits_survive_every_layout_and_block_size(tmp_path, case, threshold, sizes):
     """The bytes in the file are those of the rearranged array, read whole or in blocks of any size."""
     pattern, array = case
-    source = MemoryCheckpoint(tmp_path, {"v": array})
+    source = FileCheckpoint(tmp_path, {"v": array})
     out = tmp_path / "o.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
@@ -80,7 +80,7 @@ def test_bits_survive_every_layout_and_block_size(tmp_path, case, threshold, siz
 def test_blocks_give_the_same_file_as_whole_reads(sources, folder, monkeypatch, pattern):
     """Large variables, read block by block through tiles, give the file that a whole read gives."""
     shape = {2: (700, 3000), 3: (70, 30, 1000), 4: (3, 3, 400, 600)}[PATTERNS[pattern]]
-    source = MemoryCheckpoint(sources, {"v": words(1, "float32", shape)})
+    source = FileCheckpoint(sources, {"v": words(1, "float32", shape)})
     for name, threshold, block in (("whole", 1 << 30, 1 << 30), ("blocks", 0, 1 << 20), ("tiny", 0, 4096)):
         monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
         monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", block)
@@ -98,7 +98,7 @@ def test_blocks_give_the_same_file_as_whole_reads(sources, folder, monkeypatch, 
 def test_parts_are_joined_along_the_first_axis(sources, folder):
     """Query, key and value become one tensor in the order of the parts."""
     arrays = {name: words(i, "float32", (4, 3)) for i, name in enumerate("qkv")}
-    source = MemoryCheckpoint(sources, arrays)
+    source = FileCheckpoint(sources, arrays)
     item = source.assign("qkv", *((name, "i o -> o i") for name in "qkv"))
     transfer(source, [item], folder / "o")
 
@@ -107,7 +107,7 @@ def test_parts_are_joined_along_the_first_axis(sources, folder):
 
 def test_constant_is_an_int64_scalar(sources, folder):
     """A target that TensorFlow has no counterpart for holds its constant."""
-    source = MemoryCheckpoint(sources, {})
+    source = FileCheckpoint(sources, {})
     transfer(source, [Assignment("num_batches_tracked", (), constant=7)], folder / "o")
 
     loaded = load_file(folder / "o")["num_batches_tracked"]
@@ -117,7 +117,7 @@ def test_constant_is_an_int64_scalar(sources, folder):
 def test_offset_is_added_in_float64(sources, folder):
     """An offset too small for float32 to add in two steps is rounded once."""
     values = np.array([1.0, 3.5, 1e-3], np.float32)
-    source = MemoryCheckpoint(sources, {"v": values})
+    source = FileCheckpoint(sources, {"v": values})
     transfer(source, [source.assign("t", ("v", "c -> c"), offset=-1e-3)], folder / "o")
 
     expected = (values.astype(np.float64) - 1e-3).astype(np.float32)
@@ -126,7 +126,7 @@ def test_offset_is_added_in_float64(sources, folder):
 
 def test_same_input_gives_the_same_bytes(sources, folder):
     """Nothing of the time, place or order of a run is in the file."""
-    source = MemoryCheckpoint(sources, {str(i): words(i, "float32", (i, 3)) for i in range(9)})
+    source = FileCheckpoint(sources, {str(i): words(i, "float32", (i, 3)) for i in range(9)})
     items = [source.assign(key, (key, "i o -> o i")) for key in source.arrays]
     transfer(source, items, folder / "one", metadata={"a": "b"})
     transfer(source, items[::-1], folder / "two", metadata={"a": "b"})
@@ -136,7 +136,7 @@ def test_same_input_gives_the_same_bytes(sources, folder):
 
 def test_header_names_sizes_and_digests_of_the_sources(sources, folder):
     """The metadata holds what the caller gave and each source file's name, size and SHA-256."""
-    source = MemoryCheckpoint(sources, {"v": words(0, "float32", (1000,))})
+    source = FileCheckpoint(sources, {"v": words(0, "float32", (1000,))})
     report = transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o", metadata={"variant": "ü"})
 
     digest = hashlib.sha256(source.path.read_bytes()).hexdigest()
@@ -152,7 +152,7 @@ def test_header_names_sizes_and_digests_of_the_sources(sources, folder):
 
 def test_progress_ends_at_the_length_of_the_data(sources, folder):
     """Progress grows and its last call tells that all tensor bytes were written."""
-    source = MemoryCheckpoint(sources, {"v": words(0, "float32", (1000, 1000))})
+    source = FileCheckpoint(sources, {"v": words(0, "float32", (1000, 1000))})
     calls = []
     transfer(
         source, [source.assign("t", ("v", "a b -> a b"))], folder / "o", progress=lambda *c: calls.append(c)
@@ -175,7 +175,7 @@ def test_bad_values_are_counted_and_located(sources, folder, dtype):
     values[3, 7] = values[20, 1] = np.nan
     values[4, 0], values[5, 0], values[39, 49] = np.inf, -np.inf, -0.5
     values[0, 0] = -0.0
-    source = MemoryCheckpoint(sources, {"v": values})
+    source = FileCheckpoint(sources, {"v": values})
     report = transfer(source, [source.assign("t", ("v", "a b -> b a"), is_variance=True)], folder / "o")
 
     assert findings(report) == {
@@ -190,7 +190,7 @@ def test_bad_values_are_counted_and_located(sources, folder, dtype):
 def test_bad_values_are_found_in_bfloat16_words(sources, folder):
     """bfloat16, which numpy does not know, is checked by its words."""
     stored = np.array([0x3F80, 0x7FC0, 0xFF80, 0xBF80, 0x8000, 0x7F81], np.uint16)
-    source = MemoryCheckpoint(sources, {"v": stored}, {"v": "bfloat16"})
+    source = FileCheckpoint(sources, {"v": stored}, {"v": "bfloat16"})
     report = transfer(source, [source.assign("t", ("v", "c -> c"), is_variance=True)], folder / "o")
 
     assert findings(report) == {"nan": (2, (1,)), "infinity": (1, (2,)), "negative_variance": (2, (2,))}
@@ -202,7 +202,7 @@ def test_index_of_a_finding_counts_all_parts_and_blocks(sources, folder, monkeyp
     monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 4096)
     arrays = {"a": np.zeros((300, 20), np.float32), "b": np.zeros((300, 10), np.float32)}
     arrays["b"][299, 8] = arrays["b"][4, 9] = np.nan
-    source = MemoryCheckpoint(sources, arrays)
+    source = FileCheckpoint(sources, arrays)
     report = transfer(source, [source.assign("t", ("a", "i o -> o i"), ("b", "i o -> o i"))], folder / "o")
 
     assert findings(report) == {"nan": (2, (28, 299))}
@@ -211,7 +211,7 @@ def test_index_of_a_finding_counts_all_parts_and_blocks(sources, folder, monkeyp
 def test_ordinary_values_give_no_findings(sources, folder):
     """Negative weights, zeros, integers and the largest finite numbers are nothing to report."""
     largest = np.finfo(np.float32).max
-    source = MemoryCheckpoint(
+    source = FileCheckpoint(
         sources,
         {
             "f": np.array([-1, 0, largest, -largest], np.float32),
@@ -229,7 +229,7 @@ def test_overflow_is_counted_apart_from_stored_infinities(sources, folder):
     values = np.zeros(600_000, np.float32)
     values[[300_001, 300_000, 599_999]] = np.inf, 65520, -1e9
     values[7] = 65519  # rounds down to the largest finite float16
-    source = MemoryCheckpoint(sources, {"v": values})
+    source = FileCheckpoint(sources, {"v": values})
     report = transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o", dtype="float16")
 
     assert findings(report) == {"infinity": (1, (300_001,)), "overflow": (2, (300_000,))}
@@ -237,7 +237,7 @@ def test_overflow_is_counted_apart_from_stored_infinities(sources, folder):
 
 def test_only_floating_point_tensors_are_converted(sources, folder):
     """Integers and booleans keep their type whatever the output type."""
-    source = MemoryCheckpoint(
+    source = FileCheckpoint(
         sources, {"f": words(0, "float64", (3,)), "i": words(1, "int32", (3,)), "b": words(2, "bool", (3,))}
     )
     transfer(source, [source.assign(k, (k, "c -> c")) for k in "fib"], folder / "o", dtype="float16")
@@ -252,7 +252,7 @@ def test_only_floating_point_tensors_are_converted(sources, folder):
 def test_types_that_safetensors_lacks_are_refused_by_name(sources, folder, dtype, tag):
     """A type without a safetensors name is refused with the tensor and the type, and nothing is written."""
     stored = np.zeros(2, {"complex128": "c16"}.get(dtype, "i1"))
-    source = MemoryCheckpoint(sources, {"v": stored}, {"v": dtype})
+    source = FileCheckpoint(sources, {"v": stored}, {"v": dtype})
     with pytest.raises(OutputError, match=f"'t'.*{tag}") as caught:
         transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o")
 
@@ -269,7 +269,7 @@ def test_types_that_safetensors_lacks_are_refused_by_name(sources, folder, dtype
 )
 def test_bad_requests_have_a_code(sources, folder, change, code):
     """A type nobody knows and text that is no Unicode are refused before anything is written."""
-    source = MemoryCheckpoint(sources, {"v": np.zeros(2, np.float32)})
+    source = FileCheckpoint(sources, {"v": np.zeros(2, np.float32)})
     with pytest.raises(OutputError) as caught:
         transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o", **change)
 
@@ -279,7 +279,7 @@ def test_bad_requests_have_a_code(sources, folder, change, code):
 
 def test_float8_is_copied_but_not_converted(sources, folder):
     """float8 keeps its bits without an output type and is refused by name with one."""
-    source = MemoryCheckpoint(sources, {"v": np.array([1, 0x7F], np.uint8)}, {"v": "float8_e4m3fn"})
+    source = FileCheckpoint(sources, {"v": np.array([1, 0x7F], np.uint8)}, {"v": "float8_e4m3fn"})
     items = [source.assign("t", ("v", "c -> c"))]
     report = transfer(source, items, folder / "o")
     with pytest.raises(OutputError, match="float8_e4m3fn") as caught:
@@ -292,7 +292,7 @@ def test_float8_is_copied_but_not_converted(sources, folder):
 
 def test_parts_of_different_types_are_refused(sources, folder):
     """One tensor cannot hold two types; with one output type for both it can be written."""
-    source = MemoryCheckpoint(sources, {"a": np.ones(2, np.float32), "b": np.ones(3, np.float16)})
+    source = FileCheckpoint(sources, {"a": np.ones(2, np.float32), "b": np.ones(3, np.float16)})
     items = [source.assign("t", ("a", "c -> c"), ("b", "c -> c"))]
     with pytest.raises(OutputError) as caught:
         transfer(source, items, folder / "o")
@@ -304,7 +304,7 @@ def test_parts_of_different_types_are_refused(sources, folder):
 
 def test_parts_that_do_not_make_up_the_target_are_refused(sources, folder):
     """A plan whose shapes do not add up is refused before anything is written."""
-    source = MemoryCheckpoint(sources, {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 4), np.float32)})
+    source = FileCheckpoint(sources, {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 4), np.float32)})
     layout = parse_layout("a b -> a b")
     parts = tuple(Part(k, k, source.specs[k], layout) for k in "ab")
     for item in (Assignment("t", (4, 3), parts), Assignment("t", (3, 2), parts[:1]), Assignment("t", (2,))):
@@ -316,7 +316,7 @@ def test_parts_that_do_not_make_up_the_target_are_refused(sources, folder):
 
 def test_target_named_twice_is_refused(sources, folder):
     """Two assignments to one target are refused."""
-    source = MemoryCheckpoint(sources, {"v": np.ones(2, np.float32)})
+    source = FileCheckpoint(sources, {"v": np.ones(2, np.float32)})
     with pytest.raises(OutputError) as caught:
         transfer(source, [source.assign("t", ("v", "c -> c"))] * 2, folder / "o")
 
@@ -325,7 +325,7 @@ def test_target_named_twice_is_refused(sources, folder):
 
 def test_output_onto_the_source_is_refused(sources):
     """A checkpoint file is never replaced by its own port, not even through another name for it."""
-    source = MemoryCheckpoint(sources, {"v": np.ones(2, np.float32)})
+    source = FileCheckpoint(sources, {"v": np.ones(2, np.float32)})
     before = source.path.read_bytes()
     (sources / "other").hardlink_to(source.path)
     for out in (source.path, sources / "other"):
@@ -338,7 +338,7 @@ def test_output_onto_the_source_is_refused(sources):
 
 def test_source_that_changes_meanwhile_is_refused(sources, folder):
     """A checkpoint that a training run rewrites during the port gives an error, not a file."""
-    source = MemoryCheckpoint(sources, {"v": np.ones(2, np.float32)})
+    source = FileCheckpoint(sources, {"v": np.ones(2, np.float32)})
     with pytest.raises(CheckpointError) as caught:
         transfer(
             source,
@@ -353,7 +353,7 @@ def test_source_that_changes_meanwhile_is_refused(sources, folder):
 
 def test_source_file_that_vanished_is_named(sources, folder):
     """A source file that is gone when its digest is due is an error that names it."""
-    source = MemoryCheckpoint(sources, {"v": np.ones(2, np.float32)})
+    source = FileCheckpoint(sources, {"v": np.ones(2, np.float32)})
     source.path.unlink()
     with pytest.raises(CheckpointError, match=r"weights\.bin") as caught:
         transfer(source, [source.assign("t", ("v", "c -> c"))], folder / "o")

@@ -19,7 +19,7 @@ from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
 
 
-class MemoryCheckpoint(Checkpoint):
+class FileCheckpoint(Checkpoint):
     """Serves `arrays`; the dtype of each is given where it is not that of the array."""
 
     format = "arrays in memory"
