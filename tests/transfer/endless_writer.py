@@ -27,6 +27,8 @@ def write(out: Path, number: int) -> None:
 def main() -> None:
     """Arguments: OUT, ``named`` or ``unnamed``, ``keep`` or ``remove`` (OUT after each write)."""
     out, mode, after = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    # A shell's background job ignores SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if mode == "named" and hasattr(os, "O_TMPFILE"):
         del os.O_TMPFILE
