@@ -22,6 +22,10 @@ WITHOUT_EFFECT = ("attn.key.norm.bias", "attn.key.norm.running_mean")
 def network(request, tables, tmp_path_factory):
     """A variant and its ported network in float64."""
     pytest.importorskip("timm", reason="needs timm")
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # hundreds of passes through small layers: handing them to threads costs more
     from porter.loading import load_model
     from porter.metadata import describe
 
@@ -30,7 +34,8 @@ def network(request, tables, tmp_path_factory):
     made = plan(checkpoint, Tables({variant.name: variant}), variant.name)
     path = tmp_path_factory.mktemp("ported") / "model.safetensors"
     transfer(checkpoint, made.assignments, path, metadata=describe(made, checkpoint.format, None))
-    return variant, load_model(path).double()
+    yield variant, load_model(path).double()
+    torch.set_num_threads(threads)
 
 
 def picture(seed):
