@@ -28,6 +28,10 @@ from torch import nn
 from porter.tables import Variant
 
 CONTROL = "control: one ulp"
+# The softmax over the keys is the same when all of them are moved by one vector, so what a key's
+# normalisation adds is no fault whatever it is: (beta - mean x slope) passes linearly into every key alike.
+KEYS = "control: offset common to all keys"
+CONTROLS = (CONTROL, KEYS)
 EVERYWHERE = "everywhere"
 _BLOCKS = (UniversalInvertedResidual, MobileAttention)
 
@@ -116,7 +120,10 @@ def _statistics(model: nn.Module) -> Iterator[Mutant]:
     for name, norm in _norms(model):
         for fault, (a, b) in pairs.items():
             change = partial(exchanged, getattr(norm, a), getattr(norm, b))
-            yield Mutant(fault, ("swapped-statistics",), name, change)
+            if name.endswith("attn.key.norm") and fault == "swapped offset and mean":
+                yield Mutant(KEYS, (), name, change)
+            else:
+                yield Mutant(fault, ("swapped-statistics",), name, change)
         zero = partial(changed, norm.running_mean, torch.zeros_like)
         one = partial(changed, norm.running_var, torch.ones_like)
         yield Mutant("statistics not loaded", ("not-loaded",), name, partial(together, zero, one))
@@ -251,7 +258,8 @@ def _exchanges(model: nn.Module) -> Iterator[Mutant]:
         for key in keys:
             other, twin = seen.get(key, (name, tensor))
             other_layer, _, other_leaf = other.rpartition(".")
-            if other_layer != layer and (len(key) == 2 or other_leaf != leaf):
+            moves = [n.endswith(("attn.key.norm.bias", "attn.key.norm.running_mean")) for n in (name, other)]
+            if other_layer != layer and (len(key) == 2 or other_leaf != leaf) and not all(moves):
                 fault = "swapped tensors of one role" if len(key) == 2 else "swapped tensors of any role"
                 edit = partial(exchanged, twin, tensor)
                 yield Mutant(fault, ("swapped-tensors",), f"{other} and {name}", edit)

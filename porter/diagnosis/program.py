@@ -163,9 +163,12 @@ class Machine:
 
     Attributes:
         learning: Whether results are kept. Keys are object identities, so everything kept stays alive.
+        fused: Whether attention weights that are NaN count as 0, as in PyTorch's fused CPU kernel
+            (2.15: for up to about 16 queries; larger ones give NaN).
     """
 
     learning: bool = False
+    fused: bool = False
     _known: dict[tuple[int, int], tuple[Layer, Values, Values]] = field(default_factory=dict)
 
     def run(self, program: Program, x: Values) -> Values:
@@ -198,6 +201,8 @@ class Machine:
         keys, values = (t.reshape(n, 1, t.shape[1], -1) for t in (key, value))
         queries = self.run(layer.query, x).reshape(n, layer.heads, keys.shape[2], h * w)
         weights = softmax(queries.swapaxes(2, 3) @ keys / np.sqrt(keys.shape[2]))
+        if self.fused:
+            weights = np.nan_to_num(weights)
         mixed = (weights @ values.swapaxes(2, 3)).swapaxes(2, 3)
         return self.run(layer.output, mixed.reshape(n, -1, h, w))
 

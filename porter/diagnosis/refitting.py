@@ -113,8 +113,13 @@ class _Start:
                 return
 
     def _try(self, hypothesis: Hypothesis) -> Match:
-        out = self.machine.run(edited(self.program, hypothesis.edits), self.x)
-        return Match(hypothesis, self.goal.error(out), self.before, self.faulty)
+        program = edited(self.program, hypothesis.edits)
+        error = self.goal.error(self.machine.run(program, self.x))
+        if math.isinf(error):
+            self.machine.fused = True
+            error = self.goal.error(self.machine.run(program, self.x))
+            self.machine.fused = False
+        return Match(hypothesis, error, self.before, self.faulty)
 
     def _fitted_epsilons(self) -> Iterator[Match]:
         """Try epsilons that nobody would guess: a secant on how far the output has come towards the goal."""

@@ -93,6 +93,37 @@ def test_one_ulp_is_no_fault(network, name):
         assert diagnose(report, sound.expected, actual, sound.variant) == ()
 
 
+def test_an_offset_of_all_keys_is_no_fault(network):
+    """What a key's normalisation adds cancels in the softmax, so that a wrong one is rightly not found."""
+    import fault_injection
+
+    sound = network("hybrid_medium")
+    for mutant in places(sound, fault_injection.KEYS):
+        actual, _ = sound.mutate(mutant)
+
+        assert any(
+            not np.array_equal(a.values, b.values)
+            for a, b in zip(
+                actual.runs[0].stages.values(), sound.expected.runs[0].stages.values(), strict=True
+            )
+        )
+        assert compare(sound.expected, actual).passed
+
+
+def test_a_negative_variance_of_the_keys_is_named_though_the_output_is_finite(network):
+    """PyTorch's fused attention turns NaN keys into zeros; the swapped statistics are found all the same."""
+    import fault_injection
+
+    sound = network("hybrid_medium")
+    for mutant in fault_injection.mutants(sound.model):
+        if mutant.fault == "swapped mean and variance" and mutant.place.endswith("attn.key.norm"):
+            actual, changed = sound.mutate(mutant)
+            report = compare(sound.expected, actual)
+            findings = diagnose(report, sound.expected, actual, sound.variant)
+
+            assert (findings[0].cause, findings[0].stage) == ("swapped-statistics", changed[0])
+
+
 def test_a_golden_is_enough_for_a_diagnosis(network):
     """Against samples, with no local column, the cause is still found by recomputing the first bad stage."""
     sound = network("conv_small")
