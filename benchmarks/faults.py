@@ -4,8 +4,8 @@
 
 The reference is the unmutated PyTorch network on the same seeded weights, which equals TensorFlow's to 1e-13
 (benchmarks/parity.py); tests/diagnosis repeats a part against TensorFlow itself. A mutant that changes no
-stage's output by more than rounding (1e-13; the check allows 1e-11), such as a ReLU6 whose input never exceeds
-6, is no fault here: it is counted as equivalent and left out of the rates. Of the controls, which are no
+stage's output by more than rounding (1e-13; the check allows 1e-11) is no fault here, such as a ReLU6 whose
+input stays below 6: it is counted as equivalent and left out of the rates. Of the controls, which are no
 faults, nothing may be found.
 """
 
