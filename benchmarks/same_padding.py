@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 import timm
 import torch
@@ -23,10 +24,11 @@ from porter.same_padding import emulate_same_padding, fold_same_padding
 
 MODELS = ("mobilenetv4_conv_medium", "mobilenetv4_hybrid_medium")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+Network: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 ROUNDS = {1: 40, 32: 6}
 
 
-def networks(name: str, size: int, *, compiled: bool) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
+def networks(name: str, size: int, *, compiled: bool) -> dict[str, Network]:
     """Return the four networks of a row, of equal weights."""
     torch.manual_seed(0)
     built: dict[str, nn.Module] = {}
@@ -44,7 +46,7 @@ def networks(name: str, size: int, *, compiled: bool) -> dict[str, Callable[[tor
     return {key: torch.compile(net, dynamic=False) for key, net in built.items()}
 
 
-def seconds(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> float:
+def seconds(net: Network, x: torch.Tensor) -> float:
     """Time one forward."""
     start = time.perf_counter()
     net(x)
@@ -53,9 +55,7 @@ def seconds(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> flo
     return time.perf_counter() - start
 
 
-def ratios(
-    nets: dict[str, Callable[[torch.Tensor], torch.Tensor]], x: torch.Tensor, rounds: int
-) -> dict[str, float]:
+def ratios(nets: dict[str, Network], x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Run the networks in turns, the order reversed every second round, and compare within each round."""
     order = [*nets.items(), ("native_again", nets["native"])]
     for _, net in order * 2:
@@ -77,10 +77,10 @@ def ratios(
     }
 
 
-def peak_megabytes(net: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> float:
-    """Return the most that torch's allocator holds at once in one forward, beyond what was there before, in MB.
+def peak_megabytes(net: Network, x: torch.Tensor) -> float:
+    """Return the most that torch's allocator holds at once for one forward, in MB.
 
-    Scratch space inside a library (oneDNN, cuDNN workspaces on the CPU) is not torch's and not counted.
+    Scratch space inside oneDNN is not torch's and not counted.
     """
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

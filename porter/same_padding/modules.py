@@ -11,6 +11,10 @@ from torch.nn import functional
 from porter.same_padding.amounts import Pads, Pair, pads_for, pair, recorded_pads_for, window_of
 from porter.same_padding.errors import SamePaddingError
 
+# Up to here the larger kernel's extra products cost less than the padded copy; at 32 channels they cost four
+# times more (benchmarks/same_padding.py measures whole networks).
+_FEW_CHANNELS = 4
+
 
 class Folded(NamedTuple):
     """What a fold has fixed: the only input size (height, width) a module accepts, and its pads."""
@@ -26,8 +30,9 @@ class Conv2dSame(nn.Conv2d):
     Parameters, their names and their initial values are those of `torch.nn.Conv2d`. Shapes: (N, C, H, W) to
     (N, C_out, ceil(H / stride), ceil(W / stride)); the batch axis may be left out.
 
-    On the CPU an eager depthwise convolution does not copy its input into a padded one: padding (p, p + 1) is
-    computed as padding p + 1 on both sides with a kernel that has one more row and column of zeros in front.
+    On the CPU an eager convolution of few channels per group (depthwise, or of an image) does not copy its
+    input into a padded one: padding (p, p + 1) is computed as padding p + 1 on both sides with a kernel that
+    has one more row and column of zeros in front.
     The larger kernel is made from the parameter at each call, so it is never out of date. A non-finite input
     value then also reaches outputs whose window it only touches with those zeros (0 * inf is nan).
 
@@ -78,7 +83,7 @@ class Conv2dSame(nn.Conv2d):
                 return self._convolve(x, self.weight, (pads.top, pads.left))
         elif pads.symmetric:
             return self._convolve(x, self.weight, (pads.top, pads.left))
-        elif self.groups == self.in_channels and self.dilation == (1, 1) and x.device.type == "cpu":
+        elif self.weight.shape[1] <= _FEW_CHANNELS and self.dilation == (1, 1) and x.device.type == "cpu":
             kernel = functional.pad(self.weight, (pads.right - pads.left, 0, pads.bottom - pads.top, 0))
             return self._convolve(x, kernel, (pads.bottom, pads.right))
         return self._convolve(functional.pad(x, pads), self.weight, (0, 0))

@@ -202,6 +202,8 @@ def test_restoring_is_exact(fold, copied):
     assert torch.equal(model(x), before[1])
     assert copied or all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
     assert restore_padding(model) == ()
+    emulate_same_padding(model)
+    assert model(x[..., :50, :]).shape == model(x)[..., :2, :].shape, "a fold must not come back"
 
 
 def test_hooks_and_references_stay():

@@ -98,11 +98,11 @@ def test_weights_may_change_after_the_fold():
 def test_the_run_leaves_no_trace():
     """Training flags, batch statistics, hooks and random state are as before."""
     model = network()
-    model[1].eval()
+    model[2].eval()
     statistics, state = model[1].running_mean.clone(), torch.get_rng_state()
     fold_same_padding(model, (64, 64))
 
-    assert [module.training for module in model.modules()] == [True, True, False, True, True, True, True]
+    assert [module.training for module in model.modules()] == [True, True, True, False, True, True, True]
     assert torch.equal(model[1].running_mean, statistics)
     assert torch.equal(torch.get_rng_state(), state)
     assert not any(module._forward_pre_hooks for module in model.modules())
