@@ -7,6 +7,7 @@ TensorFlow and timm cannot live in one process (both bring LLVM), so this file s
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,11 +30,9 @@ def train(folder: Path) -> None:
     from official.vision.modeling import classification_model
     from official.vision.modeling.backbones import mobilenet
 
-    tf.keras.utils.set_random_seed(1)
-    model = classification_model.ClassificationModel(
-        mobilenet.MobileNet(model_id=MODEL_ID, input_specs=tf.keras.layers.InputSpec([None, SIZE, SIZE, 3])),
-        num_classes=1000,
-    )
+    tf.random.set_seed(1)
+    backbone = mobilenet.MobileNet(model_id=MODEL_ID)
+    model = classification_model.ClassificationModel(backbone, num_classes=1000)
     rng = np.random.default_rng(1)
     for variable in model.variables:
         noise = rng.uniform(0.5, 1.5, variable.shape).astype(np.float32)
@@ -63,7 +62,8 @@ def main() -> None:
     """Train, port, deploy."""
     with tempfile.TemporaryDirectory() as name:
         print(f"TensorFlow writes a {MODEL_ID} checkpoint ...", flush=True)
-        subprocess.run([sys.executable, __file__, "train", name], check=True, capture_output=True)
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run([sys.executable, __file__, "train", name], check=True, env=quiet)
         command = [
             str(Path(sys.executable).parent / "port-weights"),
             f"{name}/ckpt-1",
