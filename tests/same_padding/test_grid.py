@@ -84,6 +84,13 @@ def recorded():
         return file.get_tensor("answers")
 
 
+@pytest.fixture(params=[0, 4], ids=["padded-copy", "grown-kernel"])
+def few_channels(request, monkeypatch):
+    """Send every convolution first through the one eager way of padding, then through the other."""
+    monkeypatch.setattr("porter.same_padding.modules._FEW_CHANNELS", request.param)
+
+
+@pytest.mark.usefixtures("few_channels")
 def test_recorded_grid():
     """Values and gradients of all 140 windows equal what TensorFlow answered, at two small sizes each."""
     assert_equal_to_tensorflow(same_padding_cases.recorded_grid(), recorded())
@@ -98,21 +105,23 @@ def test_only_tensorflows_wrong_gradients_are_excepted():
             assert same != case.tensorflow_gradient_is_wrong, case
 
 
-@pytest.mark.tensorflow
-def test_live_grid(tmp_path):
-    """Values and gradients of all 140 windows equal TensorFlow's at every height and width up to 33."""
-    path = tmp_path / "answers.npy"
-    finished = subprocess.run(
-        [sys.executable, HERE / "record_tensorflow.py", "live", path],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    """Return TensorFlow's answers for the live grid, computed once in a process of its own."""
+    path = tmp_path_factory.mktemp("grid") / "answers.npy"
+    command = [sys.executable, HERE / "record_tensorflow.py", "live", path]
+    finished = subprocess.run(command, check=False, capture_output=True, text=True)
     if "No module named 'tensorflow'" in finished.stderr:
         pytest.skip("needs tensorflow")
     assert finished.returncode == 0, finished.stderr[-2000:]
+    return np.load(path)
 
-    assert_equal_to_tensorflow(same_padding_cases.live_grid(), np.load(path))
+
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("few_channels")
+def test_live_grid(live):
+    """Values and gradients of all 140 windows equal TensorFlow's at every height and width up to 33."""
+    assert_equal_to_tensorflow(same_padding_cases.live_grid(), live)
 
 
 def test_the_grid_holds_what_it_says():
