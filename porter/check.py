@@ -14,7 +14,7 @@ from porter.errors import ParityError
 from porter.parity import compare
 from porter.parity_report import ParityReport, PictureResult
 from porter.picture_check import picture_results, prepared_batch
-from porter.planning import Weights
+from porter.planning import Plan, Weights
 from porter.random_weights import image_input
 from porter.recording import Recording
 from porter.runners.job import Job
@@ -114,11 +114,12 @@ def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None)
     """
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         folder = Path(name)
-        inputs = write_inputs(check, folder / "inputs.safetensors")
+        inputs = folder / "inputs.safetensors"
+        made = _plan(check, inputs)
+        write_inputs(check, inputs, channels=_channels(made))
         reference, other = folder / "tensorflow.safetensors", folder / "torch.safetensors"
         jobs = check.job(inputs, reference, local=False), check.job(inputs, other, local=True)
         with Child("tensorflow", jobs[0]) as source, Child("torch", jobs[1]) as target:
-            ledger = count_ledger(check, inputs)
             wait_for(source, [target], check.timeout)
             target.name_reference(reference)
             expected = Recording.load(reference)
@@ -128,16 +129,16 @@ def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None)
     report = compare(
         expected, actual, tolerances=tolerances, title=f"{check.variant.name}: torch against tensorflow"
     )
-    return Checked(replace(report, ledger=ledger, pictures=pictures), expected, actual)
+    return Checked(replace(report, ledger=_count(made), pictures=pictures), expected, actual)
 
 
-def write_inputs(check: Check, path: Path) -> Path:
+def write_inputs(check: Check, path: Path, *, channels: int = 3) -> Path:
     """Write the pictures of every size, (N, H, W, C) float32; return the path."""
     spec = check.variant.input
     pictures = {
         _input_name(size): prepared_batch(check.pictures, spec, size[0])
         if check.pictures
-        else image_input(check.seed, size, check.batch)
+        else image_input(check.seed, size, check.batch, channels)
         for size in check.effective_sizes
     }
     save_file(pictures, path)
@@ -159,8 +160,21 @@ def _input_name(size: Size) -> str:
 
 def count_ledger(check: Check, inputs: Path) -> Mapping[str, int]:
     """Return how many source variables ended up in which bucket, and how many target tensors were made."""
+    return _count(_plan(check, inputs))
+
+
+def _plan(check: Check, inputs: Path) -> Plan:
     job = check.job(inputs, inputs, local=False)
     with job.open_weights() as checkpoint:
-        made = job.plan(checkpoint)
+        return job.plan(checkpoint)
+
+
+def _count(made: Plan) -> Mapping[str, int]:
     buckets = Counter(line.bucket.value for line in made.ledger)
     return {"target tensors": len(made.assignments), **buckets}
+
+
+def _channels(made: Plan) -> int:
+    """Return how many channels the network's pictures have; a checkpoint may decide that."""
+    free = made.variant.free.get("channels")
+    return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))

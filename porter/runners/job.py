@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,6 +132,10 @@ def serve(work: Callable[[Job], None]) -> None:
         answers.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
         answers.flush()
         sys.exit(REFUSED)
+    except Exception:  # noqa: BLE001 (reported in full, and the process ends)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
 def await_reference() -> Path | None:

@@ -101,7 +101,7 @@ def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> st
         for edge in reversed(stored.split("/") if stored else []):
             tracked = tf.train.Checkpoint(**{edge: tracked})
         root = tracked if isinstance(tracked, tf.train.Checkpoint) else tf.train.Checkpoint(root=tracked)
-        root.restore(prefix).assert_existing_objects_matched().expect_partial()
+        root.read(prefix).expect_partial().assert_existing_objects_matched()
     return prefix
 
 

@@ -168,3 +168,33 @@ def test_stored_weights_agree(tables, written, way, stages, weights):
     assert checked.report.verdict is Verdict.PARITY
     assert len(checked.report.cases[0].stages) == stages
     assert checked.expected.provenance.seed is None
+
+
+GREY = """
+import sys
+import tensorflow as tf, tf_keras
+from official.vision.modeling.backbones import mobilenet
+from official.vision.modeling.classification_model import ClassificationModel
+specs = tf_keras.layers.InputSpec(shape=[None, None, None, 1])
+backbone = mobilenet.MobileNet(model_id="MobileNetV4ConvSmall", input_specs=specs)
+model = ClassificationModel(backbone, num_classes=3, input_specs=specs)
+tf.train.Checkpoint(model=model).write(sys.argv[1])
+"""
+
+
+def test_one_channel_and_three_classes_agree(tables, tmp_path):
+    """Lengths that the checkpoint decides reach both networks and the pictures."""
+    subprocess.run([sys.executable, "-c", GREY, tmp_path / "ckpt"], check=True, capture_output=True)
+
+    checked = check_against_tensorflow(
+        Check(
+            tables.variant("conv_small"),
+            sizes=((64, 64),),
+            dtypes=("float64",),
+            checkpoint=tmp_path / "ckpt",
+        )
+    )
+
+    assert checked.report.verdict is Verdict.PARITY
+    assert checked.actual.runs[0].input.shape == (1, 1, 64, 64)
+    assert checked.actual.runs[0].stages["logits"].shape == (1, 3)
