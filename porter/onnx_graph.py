@@ -134,6 +134,8 @@ def _correct_constants(model: onnx.ModelProto, weights: Mapping[str, TensorProto
             _replace(weights[node.input[1]], np.array(1 / np.float64(np.float32(0.7071067811865476))))
         elif node.op_type == "Mul" and node.input[1] in weights:
             _correct_scale(weights[node.input[1]])
+        elif node.op_type == "CastLike" and node.input[0] in weights:
+            _correct_scale(weights[node.input[0]])
 
 
 def _correct_epsilon(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> None:

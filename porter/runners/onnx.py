@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from porter.metadata import describe
 from porter.onnx_export import INPUT, export_onnx
@@ -110,8 +112,17 @@ def _onnxruntime(model: onnx.ModelProto, threads: int, *, optimise: bool) -> Eva
     return evaluate
 
 
+class Erf(OpRun):
+    """The error function in the precision of its input; the reference evaluator's own rounds to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
+
+
 def _reference(model: onnx.ModelProto) -> Evaluate:
-    evaluator = ReferenceEvaluator(widen(with_stage_outputs(model)))
+    evaluator = ReferenceEvaluator(widen(with_stage_outputs(model)), new_ops=[Erf])
 
     def evaluate(x: Array) -> Sequence[Array]:
         return list(evaluator.run(None, {INPUT: x}))
