@@ -92,7 +92,7 @@ def _parts(made: Plan) -> Iterator[Any]:
 
 def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> str:
     """Restore every part of the network from where the stored object graph has it; return the prefix."""
-    prefix = _prefix(Path(str(job.checkpoint)))
+    prefix = _prefix(checkpoint)
     tables = load_tables(Path(job.table))
     match = recognise(checkpoint, tables, made.variant.name)
     for name, node in match.nodes.items():
@@ -105,11 +105,18 @@ def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> st
     return prefix
 
 
-def _prefix(path: Path) -> str:
-    if (path / "saved_model.pb").exists():
-        return str(path / "variables" / "variables")
-    latest = tf.train.latest_checkpoint(str(path)) if path.is_dir() else None
-    return latest or str(path).removesuffix(".index")
+def _prefix(checkpoint: Checkpoint) -> str:
+    """Return what TensorFlow calls the checkpoint, whatever the person called it."""
+    index = next((file for file in checkpoint.files if file.suffix == ".index"), None)
+    if index is None or not checkpoint.graph.stored:
+        raise ParityError(
+            "runner/not-object-based",
+            "TensorFlow can restore these weights by name only",
+            file=checkpoint.path,
+            found=checkpoint.format,
+            hint="Without --checkpoint the network is checked on random weights.",
+        )
+    return str(index.with_suffix(""))
 
 
 def _garden_mobilenet(
