@@ -35,9 +35,9 @@ LAYERS = [
 ]
 
 FRAMEWORKS = {
-    "tensorflow": {"runners/tensorflow.py"},
-    "tf_keras": {"runners/tensorflow.py"},
-    "official": {"runners/tensorflow.py"},
+    "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
+    "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
+    "official": {"runners/builders/model_garden.py"},
     "timm": {"loading.py", "bn_folding.py", "runners/torch.py"},
     "torch": {
         "loading.py",

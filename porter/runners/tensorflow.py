@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.backbones import mobilenet
-from official.vision.modeling.classification_model import ClassificationModel
 from safetensors.numpy import save_file
 
-from porter.errors import ParityError, TableError
+from porter.errors import ParityError
 from porter.ledger import moving_averages
 from porter.planning import Plan
 from porter.recognition import recognise
 from porter.recording import Activation, Provenance, Recording, Run
+from porter.runners.builders import Keras, build, source_of
 from porter.runners.job import Job, planned_stages, serve
 from porter.table_file import load_tables
 from porter.tables import Stage
 from porter.tensors import Array, Checkpoint
-
-Keras = Any
 
 
 def _record(job: Job) -> None:
@@ -42,10 +39,18 @@ def _record(job: Job) -> None:
             for run in _runs(network, planned_stages(made), dtype, inputs)
         ]
     if job.pictures:
-        size = inputs[0].shape[1]
-        prepared = [_PREPARE[made.variant.source.name](path, size) for path in job.pictures]
-        save_file({"prepared": np.stack(prepared)}, job.pictures_out)
+        _prepare_pictures(job, made, inputs[0].shape[1])
     Recording(_provenance(job, made), tuple(runs)).save(job.out)
+
+
+def _prepare_pictures(job: Job, made: Plan, size: int) -> None:
+    prepare = source_of(made.variant.source.name).prepare
+    if prepare is None:
+        raise ParityError(
+            "runner/no-picture-code", f"the source of {made.variant.name} has no code that prepares pictures"
+        )
+    prepared = [prepare(path, size) for path in job.pictures]
+    save_file({"prepared": np.stack(prepared)}, job.pictures_out)
 
 
 def _pin(threads: int) -> None:
@@ -119,47 +124,14 @@ def _prefix(checkpoint: Checkpoint) -> str:
     return str(index.with_suffix(""))
 
 
-def _garden_mobilenet(
-    arguments: Mapping[str, object], *, classes: int, channels: int, bn_eps: float
-) -> Keras:
-    specs = tf_keras.layers.InputSpec(shape=[None, None, None, channels])
-    backbone = mobilenet.MobileNet(input_specs=specs, norm_epsilon=bn_eps, **arguments)
-    return ClassificationModel(
-        backbone, num_classes=classes, input_specs=specs, skip_logits_layer=classes == 0
-    )
-
-
-_BUILDERS: Mapping[str, Callable[..., Keras]] = {"model_garden.mobilenet": _garden_mobilenet}
-
-
-def _garden_picture(path: str, size: int) -> Array:
-    """Decode and prepare one picture with Model Garden's own code: (size, size, 3) float32."""
-    from official.vision.dataloaders.classification_input import Parser
-
-    decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
-    prepared: Array = Parser.inference_fn(decoded, [size, size]).numpy()
-    return prepared
-
-
-_PREPARE: Mapping[str, Callable[[str, int], Array]] = {"model_garden.mobilenet": _garden_picture}
-
-
 def _build(made: Plan, dtype: str) -> Keras:
     """Build the classification model of the table's variant, computing in `dtype`."""
     variant = made.variant
-    builder = _BUILDERS.get(variant.source.name)
-    if builder is None:
-        raise TableError(
-            "table/builder",
-            f"unknown source builder {variant.source.name!r}",
-            file=variant.table,
-            expected=f"one of {sorted(_BUILDERS)}",
-        )
     lengths = {name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()}
     key = repr((variant.source, dtype, made.bn_eps, lengths))
     if key not in _BUILT:
         tf_keras.backend.set_floatx(dtype)
-        _BUILT[key] = builder(variant.source.arguments, bn_eps=made.bn_eps, **lengths)
+        _BUILT[key] = build(variant.source.name, variant.source.arguments, bn_eps=made.bn_eps, **lengths)
     return _BUILT[key]
 
 
@@ -245,11 +217,10 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
 def _provenance(job: Job, made: Plan) -> Provenance:
     variant = made.variant
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
-    packages = ("tensorflow", "tf-keras", "tf-models-official", "numpy")
     return Provenance(
         framework="tensorflow",
         source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
-        versions={name: version(name) for name in packages},
+        versions={name: version(name) for name in source_of(variant.source.name).packages},
         variant=variant.name,
         table_digest=variant.digest,
         seed=job.seed if job.checkpoint is None else None,

@@ -1,0 +1,77 @@
+"""TensorFlow networks by the name that a table gives them; a source's module is imported on use."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from porter.errors import MissingDependencyError, TableError
+from porter.tensors import Array
+
+Keras = Any
+
+# A module of this package per source, and how to get what it imports.
+SOURCES = {
+    "model_garden": "pip install 'porter[tensorflow]'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a module of this package offers, as its ``SOURCE``.
+
+    Attributes:
+        builders: Networks by name. A builder takes the table's source arguments as a mapping, and by keyword
+            ``bn_eps`` and every free length of the table (``classes``: 0 means without the classifier, and
+            ``channels``). It returns the Keras model whose object paths the table names, in the precision
+            of `tf_keras.backend.floatx`.
+        packages: Distributions whose versions a recording states.
+        prepare: Decodes and prepares one picture file with the source's own evaluation code: path and size
+            to (size, size, 3) float32. None where the source has no such code.
+    """
+
+    builders: Mapping[str, Callable[..., Keras]]
+    packages: tuple[str, ...]
+    prepare: Callable[[str, int], Array] | None = None
+
+
+def source_of(builder: str) -> Source:
+    """Import the module that `builder`, e.g. ``"model_garden.mobilenet"``, belongs to.
+
+    Raises:
+        TableError: there is no such builder.
+        MissingDependencyError: a package that the source needs is not installed.
+    """
+    module, _, name = builder.partition(".")
+    if module not in SOURCES:
+        raise _unknown(builder, [f"{known}.*" for known in SOURCES])
+    try:
+        source: Source = importlib.import_module(f"{__name__}.{module}").SOURCE
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            "runner/no-builder-package", f"{error.name} is not installed", hint=SOURCES[module]
+        ) from None
+    if name not in source.builders:
+        raise _unknown(builder, [f"{module}.{known}" for known in source.builders])
+    return source
+
+
+def build(builder: str, arguments: Mapping[str, object], **lengths: object) -> Keras:
+    """Build a network.
+
+    Args:
+        builder: Source and name, e.g. ``"model_garden.mobilenet"``.
+        arguments: The table's arguments of this variant.
+        **lengths: ``bn_eps``, and the table's free lengths.
+
+    Raises:
+        TableError: there is no such builder.
+        MissingDependencyError: a package that the source needs is not installed.
+    """
+    return source_of(builder).builders[builder.partition(".")[2]](arguments, **lengths)
+
+
+def _unknown(builder: str, known: list[str]) -> TableError:
+    return TableError("table/builder", f"unknown source builder {builder!r}", expected=f"one of {known}")
