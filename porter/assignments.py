@@ -18,22 +18,35 @@ class Part:
         path: Object path of the variable, for people.
         spec: Shape and dtype of the stored variable.
         layout: Axis order in the checkpoint to axis order in the target.
+        scale: Every value is multiplied by it.
+        selection: One slice per axis of the stored variable, with step 1 or -1: what is taken of it, and
+            which axis is turned round. None takes everything as it is.
     """
 
     key: str
     path: str
     spec: TensorSpec
     layout: Layout
+    scale: float = 1.0
+    selection: tuple[slice, ...] | None = None
+
+    @property
+    def selected_shape(self) -> tuple[int, ...]:
+        """Shape of what is taken of the stored variable, in its own axis order."""
+        if self.selection is None:
+            return self.spec.shape
+        pairs = zip(self.selection, self.spec.shape, strict=True)
+        return tuple(len(range(*taken.indices(length))) for taken, length in pairs)
 
     @property
     def target_shape(self) -> tuple[int, ...]:
         """Shape of this part after the layout change."""
-        return self.layout.target_shape(self.spec.shape)
+        return self.layout.target_shape(self.selected_shape)
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Everything that goes into one target tensor.
+    """Everything that goes into one target tensor: scale x part + offset - subtract.
 
     Attributes:
         target: Name in the PyTorch state dict.
@@ -42,6 +55,8 @@ class Assignment:
         constant: The value of an int64 scalar that TensorFlow has no counterpart for, or None.
         offset: Added to every value; non-zero only where the two sides use a different BN epsilon.
         is_variance: True where a negative value is a fault.
+        subtract: Stored variables, concatenated like `parts`, that are subtracted: the bias of a
+            convolution in front of a batch normalisation goes into the moving mean.
     """
 
     target: str
@@ -50,6 +65,12 @@ class Assignment:
     constant: int | None = None
     offset: float = 0.0
     is_variance: bool = False
+    subtract: tuple[Part, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Part, ...]:
+        """Every stored variable that goes into the target."""
+        return self.parts + self.subtract
 
     @property
     def size(self) -> int:

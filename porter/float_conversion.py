@@ -11,6 +11,7 @@ from porter.tensors import Array
 
 # What a user calls an output type, to its element type here.
 OUTPUT_DTYPES = {
+    "float64": BY_NAME["float64"],
     "float32": BY_NAME["float32"],
     "float16": BY_NAME["float16"],
     "bfloat16": BY_NAME["bfloat16"],
@@ -42,29 +43,38 @@ def is_convertible(dtype: DType) -> bool:
     return dtype.name in _CONVERTIBLE
 
 
-def convert(words: Array, source: DType, target: DType, *, offset: float = 0.0) -> Array:
-    """Return the values of `words`, plus `offset`, as `target`.
+def convert(
+    words: Array,
+    source: DType,
+    target: DType,
+    *,
+    scale: float = 1.0,
+    offset: float | NDArray[np.float64] = 0.0,
+) -> Array:
+    """Return ``scale x words + offset`` as `target`.
 
     Rounding is to nearest, ties to even, in one step: a float64 becomes the nearest bfloat16, not the
     nearest bfloat16 of the nearest float32. NaN stays NaN, and what is too large becomes an infinity.
-    An offset is added in float64.
+    Scale and offset are applied in float64.
 
     Args:
         words: Storage words of `source`, any shape.
         source: float64, float32, float16 or bfloat16.
         target: The same choice.
-        offset: Added to every value before rounding.
+        scale: Every value is multiplied by it before rounding.
+        offset: Added before rounding: to every value, or one number for each.
 
     Returns:
         Storage words of `target` in the same shape; `words` itself where there is nothing to do.
     """
-    if source == target and not offset:
+    unchanged = scale == 1.0 and isinstance(offset, float) and offset == 0.0
+    if source == target and unchanged:
         return words
     # Overflow and NaN are found and reported by the caller; numpy's warnings would name neither.
     with np.errstate(over="ignore", invalid="ignore"):
         values = _widen(words) if source.name == "bfloat16" else words
-        if offset:
-            values = values.astype(np.float64) + offset
+        if not unchanged:
+            values = values.astype(np.float64) * scale + offset
         return _to_bfloat16(values) if target.name == "bfloat16" else values.astype(target.storage)
 
 

@@ -44,13 +44,27 @@ class BlockReader:
         """
         axes = target_axes(part.layout)
         if part.spec.nbytes <= WHOLE_BYTES:
-            yield from self._rearranged(self._checkpoint.read(part.key).transpose(axes))
+            whole = self._checkpoint.read(part.key)
+            taken = whole if part.selection is None else whole[part.selection]
+            yield from self._rearranged(taken.transpose(axes))
             return
         self._checkpoint.verify(part.key)
-        shape = tuple(part.spec.shape[axis] for axis in axes)
+        selected = part.selected_shape
+        shape = tuple(selected[axis] for axis in axes)
         for block in _blocks(shape, BLOCK_BYTES // (part.spec.dtype.itemsize or 1)):
             wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
-            yield from self._rearranged(self._checkpoint.read_block(part.key, wanted).transpose(axes))
+            yield from self._rearranged(self._read_block(part, wanted).transpose(axes))
+
+    def _read_block(self, part: Part, wanted: tuple[slice, ...]) -> Array:
+        """Read the block `wanted` of what is selected of `part`."""
+        if part.selection is None:
+            return self._checkpoint.read_block(part.key, wanted)
+        rows = [
+            range(*taken.indices(length))[block]
+            for taken, length, block in zip(part.selection, part.spec.shape, wanted, strict=True)
+        ]
+        stored = self._checkpoint.read_block(part.key, tuple(slice(min(r), max(r) + 1) for r in rows))
+        return stored[tuple(slice(None, None, r.step) for r in rows)]
 
     def _rearranged(self, view: Array) -> Iterator[Array]:
         """Yield the elements of `view` in its own order, in contiguous pieces."""

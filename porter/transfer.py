@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from porter.assignments import Assignment
+from porter.assignments import Assignment, Part
 from porter.dtypes import BY_NAME, DType
 from porter.errors import OutputError, PlanError
 from porter.float_conversion import convert, is_convertible, output_dtype
@@ -63,8 +64,8 @@ def transfer(
         checkpoint: The open source.
         assignments: One per target tensor.
         out: The safetensors file to write.
-        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` converts floating-point tensors, rounding to
-            nearest with ties to even; None keeps the stored type.
+        dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"`` converts floating-point tensors,
+            rounding to nearest with ties to even; None keeps the stored type.
         metadata: Strings for the header. The entry ``porter.source_files`` is added: a JSON list with name,
             size and sha256 of each source file.
         progress: Called with bytes written and bytes in all, as the work goes on.
@@ -121,23 +122,46 @@ class _Stream:
             self._write(item.target, np.array([item.constant], np.int64))
             return []
         checks = ValueChecks(item.target, item.shape, is_variance=item.is_variance)
+        subtracted = self._subtracted(item, checks)
         position = 0
         for part in item.parts:
-            source = part.spec.dtype
             for block in self._reader.blocks(part):
                 words = block.reshape(-1)
                 for start in range(0, words.size, _CHUNK):
                     chunk = words[start : start + _CHUNK]
-                    self._move_chunk(item, chunk, source, checks, position + start)
+                    begin = position + start
+                    offset: float | NDArray[np.float64] = item.offset
+                    if subtracted is not None:
+                        offset = offset - subtracted[begin : begin + chunk.size]
+                    self._move_chunk(item, part, chunk, offset, checks, begin)
                 position += words.size
         return list(checks.findings())
 
+    def _subtracted(self, item: Assignment, checks: ValueChecks) -> NDArray[np.float64] | None:
+        """Return what is subtracted, flat in target order: one number per output channel, so never large."""
+        if not item.subtract:
+            return None
+        found: list[Array] = []
+        for part in item.subtract:
+            for block in self._reader.blocks(part):
+                words = block.reshape(-1)
+                checks.stored(words, part.spec.dtype, sum(array.size for array in found))
+                found.append(np.array(convert(words, part.spec.dtype, BY_NAME["float64"], scale=part.scale)))
+        return np.concatenate(found)
+
     def _move_chunk(
-        self, item: Assignment, words: Array, source: DType, checks: ValueChecks, position: int
+        self,
+        item: Assignment,
+        part: Part,
+        words: Array,
+        offset: float | NDArray[np.float64],
+        checks: ValueChecks,
+        position: int,
     ) -> None:
+        source = part.spec.dtype
         checks.stored(words, source, position)
         target = _output_dtype(source, self._wanted)
-        result = convert(words, source, target, offset=item.offset)
+        result = convert(words, source, target, scale=part.scale, offset=offset)
         if result is not words:
             checks.converted(result, target, words, source, position)
         self._write(item.target, result)
@@ -156,8 +180,12 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
     if not item.parts:
         raise PlanError("plan/no-source", "nothing is assigned to this tensor", tensor=item.target)
     _require_shape(item, _joined_shape([part.target_shape for part in item.parts]))
+    if item.subtract:
+        _require_shape(item, _joined_shape([part.target_shape for part in item.subtract]))
     stored = {part.spec.dtype.name: part.spec.dtype for part in item.parts}
-    changed = [d for d in stored.values() if item.offset or (wanted is not None and d.is_float)]
+    computed = bool(item.offset or item.subtract) or any(part.scale != 1.0 for part in item.parts)
+    changed = [d for d in stored.values() if computed or (wanted is not None and d.is_float)]
+    changed += [part.spec.dtype for part in item.subtract]
     for source in changed:
         if not is_convertible(source):
             raise OutputError(

@@ -9,42 +9,10 @@ import numpy as np
 from porter.assignments import Assignment, Part
 from porter.dtypes import BY_NAME
 from porter.float_conversion import convert
-from porter.planning import Plan
-from porter.random_weights import entry_value
-from porter.tables import Entry, Variant
+from porter.planning import Plan, plan
+from porter.random_checkpoint import RandomCheckpoint
+from porter.tables import Tables, Variant
 from porter.tensors import Array, Checkpoint
-
-
-class SeededWeights(Mapping[str, Array]):
-    """Every tensor of the PyTorch state dict by name, each made when it is first asked for.
-
-    Args:
-        variant: The network.
-        seed: The seed that the recordings state.
-    """
-
-    def __init__(self, variant: Variant, seed: int) -> None:
-        self._variant = variant
-        self._seed = seed
-        self._entries: dict[str, Entry] = {entry.target: entry for entry in variant.entries}
-        self._made: dict[str, Array] = {}
-
-    def __getitem__(self, name: str) -> Array:
-        """Return one tensor in PyTorch's layout, float32."""
-        if name not in self._made:
-            entry = self._entries[name]
-            self._made[name] = np.ascontiguousarray(
-                entry.layout.apply(entry_value(self._variant, entry, self._seed))
-            )
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the names in the table's order, which is the network's."""
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        """Return the number of tensors."""
-        return len(self._entries)
 
 
 class PlannedWeights(Mapping[str, Array]):
@@ -75,15 +43,30 @@ class PlannedWeights(Mapping[str, Array]):
         return len(self._assignments)
 
     def _read(self, assignment: Assignment) -> Array:
-        parts = [self._part(part, assignment.offset) for part in assignment.parts]
-        return np.concatenate(parts).reshape(assignment.shape)
+        values = self._joined(assignment.parts, assignment.offset)
+        if assignment.subtract:
+            values = values - self._joined(assignment.subtract, 0.0)
+        return values.reshape(assignment.shape)
+
+    def _joined(self, parts: tuple[Part, ...], offset: float) -> Array:
+        return np.concatenate([self._part(part, offset) for part in parts])
 
     def _part(self, part: Part, offset: float) -> Array:
         words = self._checkpoint.read(part.key)
-        dtype = part.spec.dtype
-        wide = (
-            words + offset
-            if dtype.name == "float64"
-            else convert(words, dtype, BY_NAME["float32"], offset=offset)
-        )
-        return np.atleast_1d(part.layout.apply(wide))
+        taken = words if part.selection is None else words[part.selection]
+        wide = BY_NAME["float64" if part.spec.dtype.name == "float64" else "float32"]
+        values = convert(taken, part.spec.dtype, wide, scale=part.scale, offset=offset)
+        return np.atleast_1d(np.ascontiguousarray(part.layout.apply(values)))
+
+
+class SeededWeights(PlannedWeights):
+    """The same for the random weights of a network.
+
+    Args:
+        variant: The network.
+        seed: The seed that the recordings state.
+    """
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        checkpoint = RandomCheckpoint(variant, seed)
+        super().__init__(checkpoint, plan(checkpoint, Tables({variant.name: variant}), variant.name))

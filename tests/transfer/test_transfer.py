@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import porter.tensor_blocks
+import porter.transfer
 from porter.assignments import Assignment, Part
 from porter.errors import CheckpointError, OutputError, PlanError
 from porter.layouts import parse_layout
@@ -122,6 +124,61 @@ def test_offset_is_added_in_float64(sources, folder):
 
     expected = (values.astype(np.float64) - 1e-3).astype(np.float32)
     np.testing.assert_array_equal(load_file(folder / "o")["t"], expected)
+
+
+def test_scale_and_offset_are_rounded_once(sources, folder):
+    """A factor is applied in float64 and rounded together with the offset."""
+    values = words(3, "float32", (50,))
+    values = np.where(np.isfinite(values), values, 1).astype(np.float32)
+    source = FileCheckpoint(sources, {"v": values})
+    part = dataclasses.replace(source.part("v", "c -> c"), scale=1.00002)
+    transfer(source, [Assignment("t", (50,), (part,), offset=0.1)], folder / "o")
+
+    expected = (values.astype(np.float64) * 1.00002 + 0.1).astype(np.float32)
+    np.testing.assert_array_equal(load_file(folder / "o")["t"], expected)
+
+
+@pytest.mark.parametrize("chunk", [1 << 18, 3])
+def test_subtracted_variables_line_up_with_their_parts(sources, folder, monkeypatch, chunk):
+    """The biases of two convolutions go into two joined moving means, each to its own channel, in float64."""
+    monkeypatch.setattr(porter.transfer, "_CHUNK", chunk)
+    arrays = {
+        name: np.linspace(0.1, 0.7, n).astype(np.float32)
+        for name, n in zip("abcd", (5, 8, 4, 9), strict=True)
+    }
+    source = FileCheckpoint(sources, arrays)
+    a, b, c, d = (source.part(name, "c -> c") for name in "abcd")
+    transfer(source, [Assignment("t", (13,), (a, b), subtract=(c, d))], folder / "o", dtype="float64")
+
+    wide = {name: array.astype(np.float64) for name, array in arrays.items()}
+    expected = np.concatenate([wide["a"], wide["b"]]) - np.concatenate([wide["c"], wide["d"]])
+    np.testing.assert_array_equal(load_file(folder / "o")["t"], expected)
+
+
+def test_subtracted_variables_must_have_the_targets_shape(sources, folder):
+    """A bias of another length is refused before anything is written."""
+    source = FileCheckpoint(sources, {"a": np.ones(3, np.float32), "b": np.ones(4, np.float32)})
+    a, b = (source.part(name, "c -> c") for name in "ab")
+    with pytest.raises(PlanError, match="'t'"):
+        transfer(source, [Assignment("t", (3,), (a,), subtract=(b,))], folder / "o")
+
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [(slice(None), slice(1, None)), (slice(None, None, -1), slice(None)), (slice(2, 5), slice(4, 0, -1))],
+)
+@pytest.mark.parametrize("threshold", [1 << 30, 0])
+def test_selection_is_taken_before_the_layout_changes(sources, folder, monkeypatch, selection, threshold):
+    """A row is left out and an axis turned round, whether the variable is read whole or in blocks."""
+    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
+    monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 40)
+    source = FileCheckpoint(sources, {"v": words(1, "float32", (7, 9))})
+    part = dataclasses.replace(source.part("v", "i o -> o i"), selection=selection)
+    transfer(source, [Assignment("t", part.target_shape, (part,))], folder / "o")
+
+    assert raw(folder / "o", "t") == np.ascontiguousarray(source.arrays["v"][selection].T).tobytes()
 
 
 def test_same_input_gives_the_same_bytes(sources, folder):
