@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from porter import version
+from porter.networks.post_import import register_with_timm
 
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
@@ -31,6 +32,9 @@ _HOME = {
 }
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (every key of _HOME is a string)
+
+
+register_with_timm()
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn.Module:
-    """Build the timm network that a ported file belongs to and load the weights into it.
+    """Build the network that a ported file belongs to and load the weights into it.
 
     Args:
         path: A file written by `port` or ``port-weights``.
@@ -26,7 +26,8 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
         `timm.data.resolve_model_data_config` gives the right transform.
 
     Raises:
-        OutputError: the file was not written by porter, or does not fit the network.
+        OutputError: the file was not written by porter, its definition of a network is malformed, or it does
+            not fit the network.
         MissingDependencyError: torch or timm is not installed.
     """
     ported = read_metadata(Path(path))
@@ -37,29 +38,34 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
         model.load_state_dict(load_file(path), strict=True)
     except RuntimeError as error:
         raise OutputError(
-            "load/does-not-fit", f"the weights do not fit timm's {ported.model}: {error}", file=path
+            "load/does-not-fit", f"the weights do not fit {ported.model}: {error}", file=path
         ) from None
     return model.eval().to(device)
 
 
 def _build(ported: Ported) -> torch.nn.Module:
     try:
-        import timm
+        from timm import create_model
     except ImportError as error:
         raise MissingDependencyError(
             "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
         ) from None
     pictures = ported.input
     channels = ported.arguments.get("in_chans", 3)
-    model: torch.nn.Module = timm.create_model(
-        ported.model,
-        **ported.arguments,
-        pretrained_cfg_overlay={
-            "input_size": (channels, pictures["size"], pictures["size"]),
-            "mean": tuple(pictures["mean"]),
-            "std": tuple(pictures["std"]),
-            "crop_pct": pictures["crop_pct"],
-            "interpolation": pictures["interpolation"],
-        },
-    )
+    overlay = {
+        "input_size": (channels, pictures["size"], pictures["size"]),
+        "mean": tuple(pictures["mean"]),
+        "std": tuple(pictures["std"]),
+        "crop_pct": pictures["crop_pct"],
+        "interpolation": pictures["interpolation"],
+    }
+    model: torch.nn.Module
+    if ported.network is None:
+        model = create_model(ported.model, **ported.arguments, pretrained_cfg_overlay=overlay)
+    else:
+        from porter.networks.building import build
+        from porter.networks.definition import parse
+
+        definition = parse(ported.network)
+        model = build(ported.model, definition, **ported.arguments, pretrained_cfg_overlay=overlay)
     return model

@@ -19,13 +19,15 @@ class Ported:
 
     Attributes:
         variant: Name of the variant.
-        model: timm's name.
+        model: timm's name, or that of a network of porter's own.
+        network: The definition of a network of porter's own, see `porter.networks`; None where timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the pictures.
     """
 
     variant: str
     model: str
+    network: Mapping[str, Any] | None
     arguments: Mapping[str, Any]
     input: Mapping[str, Any]
 
@@ -42,6 +44,7 @@ def read_metadata(path: Path) -> Ported:
         return Ported(
             variant=found["porter.variant"],
             model=found["porter.model"],
+            network=json.loads(found["porter.network"]) if "porter.network" in found else None,
             arguments=json.loads(found["porter.arguments"]),
             input=json.loads(found["porter.input"]),
         )

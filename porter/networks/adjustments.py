@@ -1,0 +1,53 @@
+"""Named changes to a finished timm model that make it compute what a TensorFlow network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from timm.models._efficientnet_blocks import SqueezeExcite
+from torch import nn
+
+from porter.errors import OutputError
+from porter.same_padding import AvgPool2dSame, emulate_same_padding
+
+Network = Any  # an nn.Module whose attributes are those of one timm class
+
+
+def _linear_first_block(model: Network) -> None:
+    """Take out the activation between the two halves of the first block (MobileNet-EdgeTPU)."""
+    model.blocks[0][0].bn1.act = nn.Identity()
+
+
+def _relu_in_squeeze_excite(model: Network) -> None:
+    """Squeeze-and-excitation with ReLU inside, whatever the network's activation is."""
+    for module in model.modules():
+        if isinstance(module, SqueezeExcite):
+            module.act1 = nn.ReLU(inplace=True)
+
+
+def _same_padding(model: Network) -> None:
+    """TensorFlow's SAME padding for classes of timm that have no ``pad_type`` (ResNet)."""
+    emulate_same_padding(model)
+
+
+def _same_pool_in_first_shortcut(model: Network) -> None:
+    """Average over 2x2 with stride 1 in the first shortcut of a ResNet-D, where timm pools nothing.
+
+    TensorFlow's networks pool whether the stride is 2 or 1; SAME counts no padding.
+    """
+    shortcut = model.layer1[0].downsample
+    if not isinstance(shortcut[0], nn.Identity):
+        raise OutputError("network/adjustment", "the first shortcut pools already")
+    shortcut[0] = AvgPool2dSame(2, 1)
+
+
+ADJUSTMENTS: Mapping[str, Callable[[Network], None]] = MappingProxyType(
+    {
+        "linear_first_block": _linear_first_block,
+        "relu_in_squeeze_excite": _relu_in_squeeze_excite,
+        "same_padding": _same_padding,
+        "same_pool_in_first_shortcut": _same_pool_in_first_shortcut,
+    }
+)
