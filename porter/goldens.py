@@ -8,6 +8,7 @@ from pathlib import Path
 
 from porter.check import Check, Checked, write_inputs
 from porter.errors import ParityError
+from porter.golden_files import golden_path
 from porter.parity import compare
 from porter.parity_report import ParityReport
 from porter.recording import Recording, Run
@@ -25,17 +26,6 @@ SIZES = ((96, 96), (97, 97))
 # statistics do; so that a variant stays below 300 KB, most room goes to the even size.
 _KEPT = {(96, 96): 1024, (97, 97): 64}
 _KEPT_OF_INPUT = 256
-
-
-def golden_folder() -> Path:
-    """Return the folder of the goldens that come with porter: inside a wheel, or beside a checkout."""
-    packaged = Path(__file__).parent / "golden"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "golden"
-
-
-def golden_path(variant: Variant, folder: Path | None = None) -> Path:
-    """Return where the golden of a variant is kept."""
-    return (folder or golden_folder()) / f"{variant.name}.safetensors"
 
 
 def record_goldens(

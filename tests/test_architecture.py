@@ -28,6 +28,7 @@ LAYERS = [
     {"same_padding", "networks", "loading", "bn_folding", "onnx_graph", "onnx_export"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
     {"parity_report", "comparison", "tolerances", "parity", "witnesses"},
+    {"golden_files", "measurements"},
     {"report", "diagnosis", "runners"},
     {"picture_check"},
     {"check", "goldens", "onnx_check"},

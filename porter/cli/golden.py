@@ -12,7 +12,8 @@ from porter.check import Checked
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.cli.outcome import explained
-from porter.goldens import golden_folder, golden_path, record_goldens, verify_goldens
+from porter.golden_files import golden_folder, golden_path
+from porter.goldens import record_goldens, verify_goldens
 from porter.report.text import text
 from porter.tables import Tables
 

@@ -17,7 +17,8 @@ from porter.checkpoints import open_checkpoint
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.cli.outcome import explained, write_reports
-from porter.goldens import golden_path, verify_goldens
+from porter.golden_files import golden_path
+from porter.goldens import verify_goldens
 from porter.recognition import recognise
 from porter.report.text import text
 from porter.runners.process import missing_packages, require

@@ -3,37 +3,68 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import click
 
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
+from porter.golden_files import golden_path
+from porter.measurements import Measurement, read_measurements, support, worst_of
+from porter.report.support import support_table
 from porter.tables import Tables, Variant
 
 
 @click.command("variants", cls=Command)
 @table_option
 @json_option
-def variants(tables: Tables, as_json: bool) -> None:
-    r"""List the networks that porter knows, with both sides of each pair.
+@click.option("--markdown", is_flag=True, help="Print the support table, a row per family.")
+def variants(tables: Tables, as_json: bool, markdown: bool) -> None:
+    r"""List the networks that porter knows: both sides of each pair, and how far it is proved.
+
+    float64 is the largest relative difference of any stage in a live check against TensorFlow; KB is the size
+    of the golden. What no table can prove is not said to work.
 
     \b
     Example:
       porter variants
       porter variants --json
     """
-    known = tables.variants.values()
-    if as_json:
-        click.echo(json.dumps([_document(variant) for variant in known], indent=2))
-        return
-    rows = [(v.name, _call(v.source.name, v.source.arguments), f"timm {v.target.name}") for v in known]
-    for line in columns(("variant", "TensorFlow", "PyTorch"), rows):
-        click.echo(line)
+    known = list(tables.variants.values())
+    measured = read_measurements()
+    if markdown:
+        click.echo(support_table(known, measured), nl=False)
+    elif as_json:
+        click.echo(json.dumps([_document(variant, measured) for variant in known], indent=2))
+    else:
+        header = ("variant", "TensorFlow", "PyTorch", "float64", "KB", "status")
+        for line in columns(header, [_row(variant, measured) for variant in known]):
+            click.echo(line)
 
 
-def _document(variant: Variant) -> dict[str, object]:
+def _row(variant: Variant, measured: Mapping[str, Measurement]) -> tuple[str, ...]:
+    worst, size = worst_of([variant], measured), _golden_bytes(variant)
+    return (
+        variant.name,
+        _call(variant.source.name, variant.source.arguments),
+        variant.target.name,
+        "-" if worst is None else f"{worst:.1e}",
+        "-" if size is None else f"{size / 1000:.0f}",
+        support(variant, measured).value,
+    )
+
+
+def _golden_bytes(variant: Variant) -> int | None:
+    path = golden_path(variant)
+    return path.stat().st_size if path.is_file() else None
+
+
+def _document(variant: Variant, measured: Mapping[str, Measurement]) -> dict[str, object]:
     return {
+        "status": support(variant, measured).value,
+        "float64": measured[variant.name].worst if variant.name in measured else None,
+        "golden_bytes": _golden_bytes(variant),
         "variant": variant.name,
         "source": {"builder": variant.source.name, "arguments": dict(variant.source.arguments)},
         "target": {"model": variant.target.name, "arguments": dict(variant.target.arguments)},

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from porter.errors import ParityError
-from porter.goldens import SIZES, golden_path, record_goldens, verify_goldens
+from porter.golden_files import golden_path
+from porter.goldens import SIZES, record_goldens, verify_goldens
 from porter.parity import compare
 from porter.parity_report import Status, Verdict
 from porter.recording import Provenance, Recording, Run

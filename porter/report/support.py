@@ -1,0 +1,50 @@
+"""The support table: a row per mapping table, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+from porter.measurements import Measurement, support, worst_of
+from porter.tables import Variant
+
+_HEADER = ("Source", "Networks (variant names)", "PyTorch", "Worst float64 error", "Status")
+
+
+def support_table(
+    variants: Iterable[Variant], measured: Mapping[str, Measurement], folder: Path | None = None
+) -> str:
+    """Return the table, one row per family and status.
+
+    Args:
+        variants: In the order of their tables.
+        measured: Live measurements by variant.
+        folder: Where the goldens are; those that come with porter where None.
+    """
+    lines = [_row(_HEADER), _row("---" for _ in _HEADER)]
+    for _, family in groupby(variants, key=lambda variant: variant.table):
+        lines.extend(_row(cells) for cells in _family(list(family), measured, folder))
+    return "\n".join(lines) + "\n"
+
+
+def _family(
+    variants: list[Variant], measured: Mapping[str, Measurement], folder: Path | None
+) -> Iterator[tuple[str, ...]]:
+    by_status: dict[str, list[Variant]] = {}
+    for variant in variants:
+        by_status.setdefault(support(variant, measured, folder).value, []).append(variant)
+    for status, members in by_status.items():
+        worst = worst_of(members, measured)
+        targets = dict.fromkeys(f"`{variant.target.name}`" for variant in members)
+        yield (
+            members[0].title,
+            ", ".join(f"`{variant.name}`" for variant in members),
+            ", ".join(targets),
+            "" if worst is None else f"{worst:.1e}",
+            status,
+        )
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
