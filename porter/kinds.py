@@ -78,7 +78,21 @@ KINDS = MappingProxyType(
                 rank=2,
                 bias=Leaf("bias", "bias", "o -> o", axes=(1,)),
             ),
+            # The same function under another layer on the other side: a 1x1 convolution of one pixel.
+            Kind(
+                "conv2d_as_linear",
+                (Leaf("kernel", "weight", "1 1 i o -> o i"),),
+                rank=4,
+                bias=Leaf("bias", "bias", "o -> o", axes=(3,)),
+            ),
+            Kind(
+                "dense_as_conv2d",
+                (Leaf("kernel", "weight", "i o -> o i 1 1"),),
+                rank=2,
+                bias=Leaf("bias", "bias", "o -> o", axes=(1,)),
+            ),
             Kind("batch_norm", _STATISTICS, rank=1, counter=True),
+            Kind("layer_norm", _STATISTICS[:2], rank=1),
         )
     }
 )

@@ -17,6 +17,8 @@ class Bucket(Enum):
     EMA_TWIN = "EMA twin"
     OPTIMIZER = "optimizer"
     BOOKKEEPING = "bookkeeping"
+    FOLDED = "folded"
+    LEFT_OUT = "left out"
     REFUSED = "refused"
 
 
@@ -61,6 +63,8 @@ def write_ledger(
     mapped: Mapping[str, str],
     averages: Mapping[str, str],
     refusals: Mapping[str, str],
+    left_out: Mapping[str, str],
+    folded: Mapping[str, str],
 ) -> tuple[LedgerLine, ...]:
     """Put every variable of the checkpoint in one bucket.
 
@@ -69,9 +73,12 @@ def write_ledger(
         mapped: Target name by the key of the raw variable.
         averages: Key of the moving average by the key of the raw variable.
         refusals: Reason by key, for variables that were considered and turned down.
+        left_out: Reason by key, for variables that the table leaves out on purpose.
+        folded: Name, by key, of the target that a variable is subtracted from.
     """
     graph = checkpoint.graph
-    twins = {average: raw for raw, average in averages.items() if raw in mapped}
+    used = {**folded, **mapped}
+    twins = {average: raw for raw, average in averages.items() if raw in used}
     optimizer = frozenset(_optimizer_nodes(graph))
     lines = []
     for key in checkpoint.specs:
@@ -79,8 +86,12 @@ def write_ledger(
         path = (None if node is None else graph.paths[node]) or key
         if key in mapped:
             bucket, reason = Bucket.MAPPED, mapped[key]
+        elif key in folded:
+            bucket, reason = Bucket.FOLDED, f"subtracted from {folded[key]}"
         elif key in twins:
-            bucket, reason = Bucket.EMA_TWIN, f"moving average of {mapped[twins[key]]}"
+            bucket, reason = Bucket.EMA_TWIN, f"moving average of {used[twins[key]]}"
+        elif key in left_out:
+            bucket, reason = Bucket.LEFT_OUT, left_out[key]
         elif (slot := _slot(graph, key, node)) is not None:
             bucket, reason = Bucket.OPTIMIZER, slot
         elif node in optimizer:

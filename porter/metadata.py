@@ -22,14 +22,21 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
     """
     variant = plan.variant
     weights = {"read": plan.weights, "from_average": plan.from_average}
-    pictures = {
+    pictures: dict[str, object] = {
         "size": variant.input.size,
         "mean": variant.input.mean,
         "std": variant.input.std,
         "crop_pct": variant.input.crop_pct,
         "interpolation": variant.input.interpolation,
     }
+    if plan.channel_order != "rgb":
+        pictures["channel_order"] = plan.channel_order
     table = {"file": variant.table.name, "version": variant.version, "sha256": variant.digest}
+    rare = {}
+    if variant.network is not None:
+        rare["porter.network"] = _json(dict(variant.network))
+    if plan.classes != "all":
+        rare["porter.classes"] = plan.classes
     return {
         "format": "pt",
         "porter.version": VERSION,
@@ -42,6 +49,7 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         "porter.bn_eps": _json({"value": plan.bn_eps, "source": plan.bn_eps_source}),
         "porter.input": _json(pictures),
         "porter.table": _json(table),
+        **rare,
     }
 
 

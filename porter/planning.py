@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from porter.assignments import Assignment, Part
+from porter.choices import ChannelOrder, Choice, Classes, choose
 from porter.errors import PlanError
 from porter.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.recognition import Match, recognise
-from porter.tables import Dim, Entry, Tables, Variant
+from porter.tables import Entry, Tables, Variant
 from porter.tensors import Checkpoint
 
 Weights = Literal["auto", "raw", "ema"]
@@ -32,6 +33,8 @@ class Plan:
         bn_eps: The batch normalisation epsilon, or None where the network has none.
         bn_eps_source: Where that value comes from.
         notes: What the person should know before trusting the port.
+        channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
+        classes: ``"drop-background"`` where the first class was left out.
     """
 
     variant: Variant
@@ -43,6 +46,8 @@ class Plan:
     bn_eps: float | None
     bn_eps_source: str
     notes: tuple[str, ...]
+    channel_order: str = "rgb"
+    classes: Classes = "all"
 
 
 def plan(
@@ -52,6 +57,8 @@ def plan(
     *,
     weights: Weights = "auto",
     bn_eps: float | None = None,
+    classes: Classes = "all",
+    channel_order: ChannelOrder | None = None,
 ) -> Plan:
     """Join a checkpoint and the tables.
 
@@ -62,6 +69,8 @@ def plan(
         weights: ``"auto"`` reads the moving average of every variable that has one, ``"ema"`` insists that
             there is one, ``"raw"`` ignores them.
         bn_eps: The batch normalisation epsilon of the training; the table's default where None.
+        classes: ``"drop-background"`` leaves out class 0 of 1001.
+        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
@@ -70,37 +79,42 @@ def plan(
     match = recognise(checkpoint, tables, variant)
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
-    entries = [entry for entry in match.variant.entries if entry.part in match.nodes]
-    refusals = _unusable(checkpoint, entries, match, averages)
+    choice = choose(match, checkpoint, classes, channel_order)
+    found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
+    refusals = _unusable(checkpoint, found, averages)
     ledger = write_ledger(
         checkpoint,
-        {key: target for target, key in match.keys.items() if key not in refusals},
+        {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
+        _left_out(checkpoint, match),
+        {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
     _refuse_leftovers(checkpoint, match, ledger)
-    assignments = [_assignment(checkpoint, entry, match, averages, epsilon) for entry in entries]
+    assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
     counters = [
         Assignment(target, (), constant=0) for part, target in match.variant.counters if part in match.nodes
     ]
-    from_average = sum(match.keys[entry.target] in averages for entry in entries)
+    from_average = sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
     return Plan(
         variant=match.variant,
         assignments=(*assignments, *counters),
         ledger=ledger,
-        arguments=_arguments(match, epsilon),
+        arguments=_arguments(match, epsilon, choice),
         weights="ema" if from_average else "raw",
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=notes,
+        notes=(*notes, *choice.notes),
+        channel_order=choice.channel_order,
+        classes=classes,
     )
 
 
 def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
     if weights == "raw":
         return {}
-    mapped = set(match.keys.values())
+    mapped = set(match.keys)
     found = {raw: average for raw, average in moving_averages(checkpoint).items() if raw in mapped}
     if weights == "ema" and not found:
         raise PlanError(
@@ -126,18 +140,29 @@ def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str,
 
 
 def _unusable(
-    checkpoint: Checkpoint, entries: list[Entry], match: Match, averages: Mapping[str, str]
+    checkpoint: Checkpoint, found: list[tuple[Entry, str]], averages: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the reason, by raw key, for each variable whose stored form cannot become a weight."""
     reasons = {}
-    for entry in entries:
-        raw = match.keys[entry.target]
+    for entry, raw in found:
         spec = checkpoint.specs[averages.get(raw, raw)]
         if not spec.dtype.is_float:
             reasons[raw] = f"its dtype is {spec.dtype.name}, and {entry.target} holds floating-point numbers"
         elif spec.shape != checkpoint.specs[raw].shape:
             reasons[raw] = f"its moving average has shape {spec.shape}, not {checkpoint.specs[raw].shape}"
     return reasons
+
+
+def _left_out(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
+    """Return the table's reason, by key, for every variable below an object that it leaves out."""
+    graph, variant = checkpoint.graph, match.variant
+    found = {}
+    for path, reason in variant.left_out:
+        node = graph.resolve(path, match.nodes[variant.parts[0].name])
+        for inner in () if node is None else graph.reachable(node):
+            if (key := graph.nodes[inner].key) is not None:
+                found[key] = reason
+    return found
 
 
 def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[LedgerLine, ...]) -> None:
@@ -164,33 +189,49 @@ def _did_you_mean(path: str, names: list[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def _assignments(
+    checkpoint: Checkpoint,
+    found: list[tuple[Entry, str]],
+    match: Match,
+    averages: Mapping[str, str],
+    epsilon: float | None,
+    choice: Choice,
+) -> list[Assignment]:
+    """Return one assignment per target, in the order in which the table first makes them."""
+    groups: dict[str, list[tuple[Entry, Part]]] = {e.target: [] for e, _ in found if not e.folded}
+    for entry, raw in found:
+        key = averages.get(raw, raw)
+        path, selection = match.variant.full_source(entry), choice.selection(entry)
+        part = Part(key, path, checkpoint.specs[key], entry.layout, entry.scale, selection)
+        groups[entry.target].append((entry, part))
+    return [_assignment(target, group, epsilon, choice) for target, group in groups.items()]
+
+
 def _assignment(
-    checkpoint: Checkpoint, entry: Entry, match: Match, averages: Mapping[str, str], epsilon: float | None
+    target: str, group: list[tuple[Entry, Part]], epsilon: float | None, choice: Choice
 ) -> Assignment:
-    raw = match.keys[entry.target]
-    key = averages.get(raw, raw)
-    spec = checkpoint.specs[key]
-    fixed = entry.bn_eps if entry.is_variance else None
+    entries = [entry for entry, _ in group if not entry.folded]
+    first = entries[0]
+    fixed = first.bn_eps if first.is_variance else None
+    shapes = [tuple(choice.length(dim) for dim in entry.target_shape) for entry in entries]
+    joined = shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
     return Assignment(
-        target=entry.target,
-        shape=tuple(_bound(dim, match.lengths) for dim in entry.target_shape),
-        parts=(Part(key, match.variant.full_source(entry), spec, entry.layout),),
+        target=target,
+        shape=joined,
+        parts=tuple(part for entry, part in group if not entry.folded),
         # The target has one epsilon for all: var + fixed == (var + offset) + epsilon.
         offset=0.0 if fixed is None or epsilon is None else fixed - epsilon,
-        is_variance=entry.is_variance,
+        is_variance=first.is_variance,
+        subtract=tuple(part for entry, part in group if entry.folded),
     )
 
 
-def _bound(dim: Dim, lengths: Mapping[str, int]) -> int:
-    return lengths[dim] if isinstance(dim, str) else dim
-
-
-def _arguments(match: Match, epsilon: float | None) -> dict[str, object]:
+def _arguments(match: Match, epsilon: float | None, choice: Choice) -> dict[str, object]:
     arguments = dict(match.variant.target.arguments)
     if epsilon is not None and match.variant.bn_eps is not None:
         arguments[match.variant.bn_eps.argument] = epsilon
-    for name, length in match.lengths.items():
-        free = match.variant.free[name]
+    for name in match.lengths:
+        free, length = match.variant.free[name], choice.length(name)
         if length != free.default:
             arguments[free.argument] = length
     for part in match.variant.parts:

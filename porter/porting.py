@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from porter.checkpoints import open_checkpoint
+from porter.choices import ChannelOrder, Classes
 from porter.metadata import describe
 from porter.planning import Plan, Weights, plan
 from porter.table_file import load_tables
@@ -37,7 +38,7 @@ class PortResult:
         return create_model_call(self.plan, self.out)
 
 
-def port(
+def port(  # noqa: PLR0913 (one for each choice that the command offers)
     source: PathLike,
     out: PathLike,
     *,
@@ -46,6 +47,8 @@ def port(
     weights: Weights = "auto",
     bn_eps: float | None = None,
     dtype: str | None = None,
+    classes: Classes = "all",
+    channel_order: ChannelOrder | None = None,
     progress: Progress | None = None,
 ) -> PortResult:
     """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
@@ -58,7 +61,9 @@ def port(
         weights: ``"auto"`` reads the exponential moving average of every variable that has one, ``"ema"``
             insists that there is one, ``"raw"`` ignores them.
         bn_eps: The batch normalisation epsilon of the training; the table's default where None.
-        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
+        dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
+        classes: ``"drop-background"`` leaves out class 0 of 1001.
+        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:
@@ -67,7 +72,15 @@ def port(
         OutputError: the output cannot be written.
     """
     with open_checkpoint(source) as checkpoint:
-        made = plan(checkpoint, tables or load_tables(), variant, weights=weights, bn_eps=bn_eps)
+        made = plan(
+            checkpoint,
+            tables or load_tables(),
+            variant,
+            weights=weights,
+            bn_eps=bn_eps,
+            classes=classes,
+            channel_order=channel_order,
+        )
         return carry_out(checkpoint, made, out, dtype=dtype, progress=progress)
 
 

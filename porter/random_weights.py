@@ -88,28 +88,40 @@ def uniform(
     return values.astype(np.float32).reshape(shape)
 
 
-def variable(seed: int, name: str, shape: tuple[int, ...], fan_in: int) -> NDArray[np.float32]:
+def variable(
+    seed: int,
+    name: str,
+    shape: tuple[int, ...],
+    fan_in: int,
+    *,
+    role: str | None = None,
+    gain: float | None = None,
+) -> NDArray[np.float32]:
     """Return the value of one variable.
 
     Args:
         seed: Any integer.
-        name: Object path below the classification model; its last component names the role.
+        name: Object path below the classification model.
         shape: Shape in TensorFlow.
         fan_in: Products summed per output element; used for kernels (two or more axes) only.
+        role: What Keras calls the variable; the last component of `name` where None.
+        gain: Gain of a kernel; what its name suggests where None.
     """
-    role = _RANGES.get(name.rpartition("/")[2]) if len(shape) < 2 else None
-    if role is None:
-        gains = [_SPECIAL_GAINS[part] for part in name.split("/") if part in _SPECIAL_GAINS]
-        gain = gains[0] if gains else _KERNEL_GAIN
+    values = _RANGES.get(role or name.rpartition("/")[2]) if len(shape) < 2 else None
+    if values is None:
+        if gain is None:
+            gains = [_SPECIAL_GAINS[part] for part in name.split("/") if part in _SPECIAL_GAINS]
+            gain = gains[0] if gains else _KERNEL_GAIN
         # A uniform distribution over [-a, a) has variance a**2 / 3.
-        role = _Range(0.0, math.sqrt(3.0 * gain / fan_in))
-    return uniform(seed, name, shape, role.centre, role.half_width)
+        values = _Range(0.0, math.sqrt(3.0 * gain / fan_in))
+    return uniform(seed, name, shape, values.centre, values.half_width)
 
 
 def entry_value(variant: Variant, entry: Entry, seed: int) -> NDArray[np.float32]:
     """Return the random value of a table entry's source variable, in TensorFlow's shape."""
     shape, target = (_lengths(variant, dims) for dims in (entry.source_shape, entry.target_shape))
-    return variable(seed, variant.full_source(entry), shape, math.prod(target[1:]))
+    name = variant.full_source(entry)
+    return variable(seed, name, shape, math.prod(target[1:]), role=entry.role, gain=entry.gain)
 
 
 def image_input(seed: int, size: tuple[int, int], batch: int, channels: int = 3) -> NDArray[np.float32]:

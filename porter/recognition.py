@@ -21,13 +21,13 @@ class Match:
     Attributes:
         variant: The network.
         nodes: Object graph node of each part that is there.
-        keys: Checkpoint key of each entry, by target name.
+        keys: Checkpoint key of each entry of the variant, in order; None for a part that is not there.
         lengths: Lengths that the checkpoint decided, by name.
     """
 
     variant: Variant
     nodes: Mapping[str, int]
-    keys: Mapping[str, str]
+    keys: tuple[str | None, ...]
     lengths: Mapping[str, int]
 
 
@@ -109,11 +109,10 @@ def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
         lengths: dict[str, int] = {}
         if next(_faults(checkpoint, required, node, lengths), None) is None:
             nodes = {first.name: node} | _optional_parts(checkpoint, variant, node, lengths)
-            keys = {
-                entry.target: _key(graph, entry.source, nodes[entry.part]) or ""
+            keys = tuple(
+                _key(graph, entry.source, nodes[entry.part]) if entry.part in nodes else None
                 for entry in variant.entries
-                if entry.part in nodes
-            }
+            )
             yield Match(variant, nodes, keys, lengths)
 
 
@@ -127,8 +126,9 @@ def _optional_parts(
     """Find the other parts below a model whose first part is exactly the node that matched."""
     graph = checkpoint.graph
     found: dict[str, int] = {}
-    for model in _starts(graph, [variant.parts[0].path]):
-        if graph.resolve(variant.parts[0].path, model) == first_node:
+    path = variant.parts[0].path
+    for model in _starts(graph, [path]) if path else [first_node]:
+        if graph.resolve(path, model) == first_node:
             for part in variant.parts[1:]:
                 node = graph.resolve(part.path, model)
                 entries = [entry for entry in variant.entries if entry.part == part.name]

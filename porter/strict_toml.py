@@ -26,6 +26,15 @@ class Section:
         self.file = file
         self.name = name
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that were not taken yet."""
+        return tuple(self._values)
+
+    def holds(self, key: str, kind: type[object]) -> bool:
+        """Whether `key` is there with a value of type `kind`."""
+        return type(self._values.get(key)) is kind
+
     def take(self, key: str, kind: type[T], default: Any = _MISSING) -> T:
         """Remove and return the value of `key`.
 
@@ -50,6 +59,23 @@ class Section:
             )
         return value
 
+    def take_list(self, key: str, kind: type[T], default: list[T] | None = None) -> list[T]:
+        """Remove and return the list `key`, every element of type `kind`.
+
+        Raises:
+            TableError: the key is missing (and there is no default) or of another type.
+        """
+        found: list[Any] = self.take(key, list, _MISSING if default is None else default)
+        for value in found:
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise self.error(
+                    "table/type",
+                    f"key {key!r}",
+                    expected=f"a list of {kind.__name__}",
+                    found=f"{type(value).__name__} {value!r} in it",
+                )
+        return found
+
     def section(self, key: str, *, optional: bool = False) -> Section:
         """Remove and return the sub-table `key` (an empty one where it is optional and missing)."""
         values = self.take(key, dict, {} if optional else _MISSING)
@@ -72,7 +98,8 @@ class Section:
             TableError: a key is left.
         """
         if self._values:
-            raise self.error("table/unknown-key", f"unknown key {min(self._values)!r}")
+            keys = ", ".join(map(repr, sorted(self._values)))
+            raise self.error("table/unknown-key", f"unknown key {keys}")
 
     def error(self, code: str, problem: str, **details: Any) -> TableError:
         """Return a `TableError` that names the file and this section."""
@@ -80,15 +107,27 @@ class Section:
         return TableError(code, where + problem, file=self.file, **details)
 
 
-def read_toml(file: Path) -> Section:
-    """Read a TOML file.
+def read_text(file: Path) -> str:
+    """Read the text of a TOML file.
 
     Raises:
-        TableError: it cannot be read or is not TOML.
+        TableError: it cannot be read.
     """
     try:
-        return Section(tomllib.loads(file.read_text(encoding="utf-8")), file, "")
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise TableError("table/unreadable", f"cannot be read ({error.strerror})", file=file) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise TableError("table/syntax", f"not valid TOML ({error})", file=file) from None
+
+
+def parse_toml(file: Path, text: str) -> Section:
+    """Parse the text of a TOML file.
+
+    Raises:
+        TableError: it is not TOML.
+    """
+    try:
+        return Section(tomllib.loads(text), file, "")
+    except tomllib.TOMLDecodeError as error:
         raise TableError("table/syntax", f"not valid TOML ({error})", file=file) from None

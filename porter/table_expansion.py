@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from porter.errors import TableError
-from porter.kinds import Leaf, kind_named
+from porter.kinds import Kind, Leaf, kind_named
 from porter.layouts import parse_layout
 from porter.tables import Dim, Entry
 
+_MEAN = "running_mean"
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+
+class Rule(NamedTuple):
     """One line of a template: a TensorFlow sub-layer and the PyTorch sub-module it becomes.
 
     Attributes:
-        source: Object path below the block's layer; "" for the layer itself.
+        source: Object path below the block's layer; "" for the layer itself. With numbered layers a label.
         target: Module or tensor name below the block's target.
         kind: Kind of layer.
         layout: Axis order, for kind ``"tensor"``.
         shape: TensorFlow's shape of the main variable: numbers, names, products of names.
         when: Name of a block parameter; the rule applies where it is neither 0 nor false.
-        bias: True where the layer has a bias.
+        bias: True where the layer has a bias, ``"fold"`` where a batch normalisation takes it up.
+        bias_into: That batch normalisation, below the block's target.
         bn_eps: An epsilon that TensorFlow fixes here, or None.
+        join: True where the variable is one of several that make up the target, along its first axis.
+        repeat: Name of a block parameter, or a number: how many layers the rule stands for, ``{}`` in
+            `source` being their number from 0; None for one layer.
+        scale: The values of the main variable are multiplied by it.
+        gain: Gain of the main variable when its values are random, or None for the usual.
     """
 
     source: str
@@ -33,31 +40,43 @@ class Rule:
     layout: str | None
     shape: tuple[str, ...]
     when: str | None
-    bias: bool
+    bias: Literal["fold"] | bool
+    bias_into: str
     bn_eps: float | None
+    join: bool
+    repeat: str | None
+    scale: float
+    gain: float | None
 
 
-@dataclass(frozen=True, slots=True)
 class Template:
     """A kind of block: its rules, the defaults of its parameters, and the modules that make its stage."""
 
-    name: str
-    rules: tuple[Rule, ...]
-    defaults: Mapping[str, Any]
-    modules: tuple[str, ...]
+    __slots__ = ("defaults", "modules", "name", "parameters", "rules")
 
-    @property
-    def parameters(self) -> set[str]:
-        """Every name that a rule refers to."""
-        names = {rule.when for rule in self.rules if rule.when}
-        for rule in self.rules:
-            names.update(n for token in rule.shape for n in token.split("*") if not n.isdigit())
-        return names
+    def __init__(
+        self, name: str, rules: tuple[Rule, ...], defaults: Mapping[str, Any], modules: tuple[str, ...]
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.defaults = defaults
+        self.modules = modules
+        self.parameters = frozenset(_names(rules))
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One line of a variant's block list."""
+class Block(NamedTuple):
+    """One block of a variant.
+
+    Attributes:
+        stage: Name of the stage that it is.
+        part: Name of the part it belongs to.
+        source: Object path of its layer below the part; "" where layers are numbered.
+        target: PyTorch module.
+        template: Its kind.
+        parameters: Value of every name that a rule of the template refers to.
+        probe: Object path below the model of the layer whose output is the stage, or None.
+        modules: PyTorch modules of the stage, or None for the template's.
+    """
 
     stage: str
     part: str
@@ -65,18 +84,47 @@ class Block:
     target: str
     template: Template
     parameters: Mapping[str, Dim]
+    probe: str | None
+    modules: tuple[str, ...] | None
 
 
-def expand(block: Block) -> Iterator[tuple[Rule, Entry]]:
+class Numbering:
+    """Hands out ``layer_with_weights-N``, the edges by which Keras tracks the layers of a flat model.
+
+    Args:
+        first: The first number by object path of a part; parts with the same path share their numbers.
+    """
+
+    def __init__(self, first: Mapping[str, int]) -> None:
+        self._next = dict(first)
+
+    def take(self, path: str) -> str:
+        """Return the edge of the next layer of the part at `path`."""
+        number = self._next[path]
+        self._next[path] = number + 1
+        return f"layer_with_weights-{number}"
+
+
+def expand(
+    block: Block, leaf_names: Mapping[str, str], part_path: str, numbering: Numbering | None
+) -> Iterator[tuple[Rule, Entry]]:
     """Yield (rule, entry) for every variable of `block`.
+
+    Args:
+        block: The block.
+        leaf_names: What the source calls a variable that is called otherwise here.
+        part_path: Object path of the block's part below the model.
+        numbering: Where the layers are told apart by their number alone.
 
     Raises:
         TableError: a shape does not fit its kind or names an unknown parameter.
     """
     for rule in block.template.rules:
         if rule.when is None or block.parameters[rule.when]:
-            for leaf in _leaves(rule):
-                yield rule, _entry(block, rule, leaf)
+            for layer in _layers(rule, block):
+                source = layer if numbering is None else numbering.take(part_path)
+                for leaf, is_main in _leaves(rule):
+                    yield rule, _entry(block, rule, source, leaf, leaf_names, is_main=is_main)
 
 
 def has_counter(rule: Rule) -> bool:
@@ -84,36 +132,84 @@ def has_counter(rule: Rule) -> bool:
     return kind_named(rule.kind, rule.layout).counter
 
 
-def _leaves(rule: Rule) -> Iterator[Leaf]:
+def check_rule(rule: Rule) -> None:
+    """Check what can be checked of a rule without a block.
+
+    Raises:
+        TableError: kind, layout, rank and bias do not fit each other.
+    """
     kind = kind_named(rule.kind, rule.layout)
     if len(rule.shape) != kind.rank:
         raise TableError(
             "table/rank",
-            f"rule {rule.source!r}: shape {' '.join(rule.shape)!r}",
+            f"shape {' '.join(rule.shape)!r}",
             expected=f"{kind.rank} lengths for kind {kind.name!r}",
+            found=len(rule.shape),
         )
-    yield from kind.leaves
-    if rule.bias:
-        if kind.bias is None:
-            raise TableError("table/bias", f"rule {rule.source!r}: kind {kind.name!r} has no bias")
-        yield kind.bias
+    if rule.bias and kind.bias is None:
+        raise TableError("table/bias", f"kind {kind.name!r} has no bias")
+    if (rule.bias == "fold") != bool(rule.bias_into):
+        raise TableError("table/fold", "bias = 'fold' and bias_into belong together")
+    if (rule.repeat is not None) != ("{}" in rule.source):
+        raise TableError("table/repeat", "a rule with repeat, and no other, has {} in its key")
 
 
-def _entry(block: Block, rule: Rule, leaf: Leaf) -> Entry:
-    dims = [_length(token, block.parameters) for token in rule.shape]
+def _names(rules: tuple[Rule, ...]) -> Iterator[str]:
+    """Yield every name that a rule refers to."""
+    for rule in rules:
+        if rule.when:
+            yield rule.when
+        tokens = (*rule.shape, rule.repeat) if rule.repeat else rule.shape
+        for token in tokens:
+            yield from (name for name in token.split("*") if not name.isdigit())
+
+
+def _layers(rule: Rule, block: Block) -> Iterator[str]:
+    """Yield the path of every layer that the rule stands for, below the part."""
+    path = f"{block.source}/{rule.source}" if block.source and rule.source else block.source or rule.source
+    if rule.repeat is None:
+        yield path
+        return
+    count = _length(rule.repeat, block.parameters)
+    if not isinstance(count, int):
+        raise TableError("table/repeat", f"{rule.repeat!r} is a free length")
+    yield from (path.replace("{}", str(number)) for number in range(count))
+
+
+def _leaves(rule: Rule) -> Iterator[tuple[Leaf, bool]]:
+    """Yield (variable, whether it is the main one)."""
+    kind: Kind = kind_named(rule.kind, rule.layout)
+    for number, leaf in enumerate(kind.leaves):
+        yield leaf, number == 0
+    if rule.bias and kind.bias is not None:
+        yield kind.bias, False
+
+
+def _entry(
+    block: Block, rule: Rule, layer: str, leaf: Leaf, leaf_names: Mapping[str, str], *, is_main: bool
+) -> Entry:
+    parameters = block.parameters
+    dims = [parameters[t] if t in parameters else _length(t, parameters) for t in rule.shape]
     shape = tuple(dims if leaf.axes is None else [dims[axis] for axis in leaf.axes])
-    layout = parse_layout(leaf.layout)
+    folded = rule.bias == "fold" and leaf.source == "bias"
+    inner = (rule.bias_into, _MEAN) if folded else (rule.target, leaf.target)
+    name = leaf_names.get(leaf.source, leaf.source)
     return Entry(
         part=block.part,
-        source=_join("/", block.source, rule.source, leaf.source),
+        source="/".join(filter(None, (layer, name))),
         source_shape=shape,
-        layout=layout,
-        target=_join(".", block.target, rule.target, leaf.target),
+        layout=parse_layout(leaf.layout),
+        target=".".join(filter(None, (block.target, *inner))),
         target_shape=_target_shape(shape, leaf.layout),
         kind=rule.kind,
         bn_eps=rule.bn_eps,
         is_variance=leaf.is_variance,
         block=f"{block.stage}: {block.template.name}.{rule.source or leaf.source}",
+        role=leaf.source,
+        join=rule.join,
+        folded=folded,
+        scale=rule.scale if is_main else 1.0,
+        gain=rule.gain if is_main else None,
     )
 
 
@@ -129,6 +225,7 @@ def _length(token: str, parameters: Mapping[str, Dim]) -> Dim:
     return product
 
 
+@lru_cache(maxsize=4096)
 def _target_shape(shape: tuple[Dim, ...], pattern: str) -> tuple[Dim, ...]:
     """Apply a layout to a shape whose lengths may be names; a merged axis must be known."""
     layout = parse_layout(pattern)
@@ -141,7 +238,3 @@ def _target_shape(shape: tuple[Dim, ...], pattern: str) -> tuple[Dim, ...]:
         else:
             result.append(_length("*".join(map(str, known)), {}))
     return tuple(result)
-
-
-def _join(separator: str, *names: str) -> str:
-    return separator.join(name for name in names if name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from porter.errors import TableError
 from porter.layouts import Layout
@@ -15,8 +17,7 @@ from porter.layouts import Layout
 Dim = int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One source variable and the target tensor it becomes.
 
     Attributes:
@@ -30,6 +31,12 @@ class Entry:
         bn_eps: The epsilon that TensorFlow uses here whatever the network's is, or None.
         is_variance: True where a negative value is a fault.
         block: Where in the table the rule stands, e.g. ``"blocks.2.1: uib._expand_norm"``.
+        role: What Keras calls the variable, e.g. ``"kernel"``; "" for a bare tensor.
+        join: True where the target is made of several variables, along its first axis in the table's order;
+            `target_shape` is then the shape of this one's share.
+        folded: True where the variable is subtracted from the target that another entry makes.
+        scale: The values are multiplied by it.
+        gain: Gain of random values, or None for the usual.
     """
 
     part: str
@@ -42,10 +49,20 @@ class Entry:
     bn_eps: float | None
     is_variance: bool
     block: str
+    role: str
+    join: bool
+    folded: bool
+    scale: float
+    gain: float | None
+
+    @property
+    def extras(self) -> tuple[tuple[str, object], ...]:
+        """What only some entries have, for the digest: an entry without them keeps the digest it had."""
+        usual = (("join", False), ("folded", False), ("scale", 1.0), ("gain", None))
+        return tuple((name, getattr(self, name)) for name, value in usual if getattr(self, name) != value)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """A named point where both networks can be compared.
 
     Attributes:
@@ -61,8 +78,7 @@ class Stage:
     block: str
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part of a classification model that a checkpoint may hold by itself.
 
     Attributes:
@@ -76,8 +92,7 @@ class Part:
     absent: Mapping[str, object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class FreeLength:
+class FreeLength(NamedTuple):
     """A length that the checkpoint decides, and the target argument that takes it."""
 
     name: str
@@ -85,8 +100,7 @@ class FreeLength:
     default: int
 
 
-@dataclass(frozen=True, slots=True)
-class BatchNormEpsilon:
+class BatchNormEpsilon(NamedTuple):
     """What batch normalisation adds to the variance; no checkpoint stores it.
 
     Attributes:
@@ -115,6 +129,7 @@ class InputSpec:
         interpolation: How the crop is resized.
         check_sizes: Sizes of the parity check: even, odd and mixed, because SAME padding is symmetric
             at odd sizes and a fault there is invisible.
+        channel_order: ``"rgb"`` or ``"bgr"``: the order of the input's channels.
     """
 
     size: int
@@ -124,10 +139,10 @@ class InputSpec:
     crop_pct: float
     interpolation: str
     check_sizes: tuple[int, ...] = (224, 225, 200)
+    channel_order: str = "rgb"
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """One side of a pair: a builder or library by name, never code, and its arguments."""
 
     name: str
@@ -153,6 +168,8 @@ class Variant:
         entries: Every source variable and its target tensor.
         counters: Targets that are int64 scalars without a counterpart in TensorFlow; written as 0.
         stages: Points of comparison in forward order.
+        network: How to build the PyTorch network, or None where its library has an entry point for it.
+        left_out: (object path below the first part, reason) of what is not ported on purpose.
     """
 
     name: str
@@ -169,6 +186,8 @@ class Variant:
     entries: tuple[Entry, ...]
     counters: tuple[tuple[str, str], ...]
     stages: tuple[Stage, ...]
+    network: Mapping[str, object] | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def full_source(self, entry: Entry) -> str:
         """Return the entry's object path below the classification model."""
@@ -181,30 +200,52 @@ class Variant:
     @cached_property
     def digest(self) -> str:
         """A sha256 over everything in the expanded table that changes what a port or a check computes."""
-        text = repr(
-            (
-                self.name,
-                self.source.name,
-                sorted(self.source.arguments.items()),
-                self.target.name,
-                sorted(self.target.arguments.items()),
-                self.bn_eps.default if self.bn_eps else None,
-                self.float64_activation,
-                [
-                    (self.full_source(e), e.source_shape, e.layout.pattern, e.target, e.bn_eps)
-                    for e in self.entries
-                ],
-                [(s.name, s.source, s.target) for s in self.stages],
-            )
+        described: tuple[object, ...] = (
+            self.name,
+            self.source.name,
+            sorted(self.source.arguments.items()),
+            self.target.name,
+            sorted(self.target.arguments.items()),
+            self.bn_eps.default if self.bn_eps else None,
+            self.float64_activation,
+            [
+                (self.full_source(e), e.source_shape, e.layout.pattern, e.target, e.bn_eps, *e.extras)
+                for e in self.entries
+            ],
+            [(s.name, s.source, s.target) for s in self.stages],
         )
-        return hashlib.sha256(text.encode()).hexdigest()
+        if self.network is not None:
+            described = (*described, json.dumps(self.network, sort_keys=True))
+        return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
+class Signature(NamedTuple):
+    """Enough of a variant to see at a glance that a checkpoint does not hold it.
+
+    Attributes:
+        pairs: Object path below the first part, and shape, of a few of its variables.
+    """
+
+    pairs: tuple[tuple[str, tuple[Dim, ...]], ...]
+
+
 class Tables:
-    """Every variant that is known, by name."""
+    """Every variant that is known, by name.
 
-    variants: Mapping[str, Variant] = field(default_factory=dict)
+    Args:
+        variants: Each variant by its name; one that is expanded when it is asked for will do.
+        signatures: What a checkpoint must have to hold a variant, by name, as far as that is known.
+
+    Attributes:
+        variants: As given.
+        signatures: As given.
+    """
+
+    def __init__(
+        self, variants: Mapping[str, Variant] | None = None, signatures: Mapping[str, Signature] | None = None
+    ) -> None:
+        self.variants: Mapping[str, Variant] = variants or {}
+        self.signatures: Mapping[str, Signature] = signatures or {}
 
     def variant(self, name: str) -> Variant:
         """Return a variant by its full name, or by an ending of it that is unique.
@@ -219,7 +260,7 @@ class Tables:
             return self.variants[matches[0]]
         if matches:
             raise TableError("table/ambiguous-variant", f"{name!r} fits {', '.join(matches)}")
-        near = difflib.get_close_matches(name, self.variants, n=3, cutoff=0.3) or sorted(self.variants)
+        near = difflib.get_close_matches(name, self.variants, n=3, cutoff=0.3) or sorted(self.variants)[:3]
         raise TableError(
             "table/unknown-variant", f"no variant is called {name!r}", hint=f"Did you mean {', '.join(near)}?"
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import click
 
 from porter.checkpoints import open_checkpoint
+from porter.choices import ChannelOrder, Classes
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option, verbosity_options
 from porter.ledger import Bucket
@@ -24,6 +25,8 @@ from porter.transfer import Progress
 
 # Below this a port is over before a person could read the bar.
 _PROGRESS_BYTES = 200_000_000
+# Where most networks have nothing, a count of nothing is not worth its place.
+_RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
 
 
 @click.command("port-weights", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +51,18 @@ _PROGRESS_BYTES = 200_000_000
     type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Convert floating-point tensors.  [default: as stored]",
 )
+@click.option(
+    "--classes",
+    type=click.Choice(["all", "drop-background"]),
+    default="all",
+    show_default=True,
+    help="Of 1001 classes the first is background: keep it, or leave it out.",
+)
+@click.option(
+    "--channel-order",
+    type=click.Choice(["rgb"]),
+    help="Turn the first convolution of a network that takes BGR pictures round.  [default: as stored]",
+)
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_option
 @json_option
@@ -59,6 +74,8 @@ def port_weights(
     weights: Literal["auto", "raw", "ema"],
     bn_eps: float | None,
     dtype: str | None,
+    classes: Classes,
+    channel_order: ChannelOrder | None,
     dry_run: bool,
     tables: Tables,
     as_json: bool,
@@ -78,7 +95,15 @@ def port_weights(
     if out is None and not dry_run:
         raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
     with open_checkpoint(source) as checkpoint:
-        made = plan(checkpoint, tables, variant, weights=weights, bn_eps=bn_eps)
+        made = plan(
+            checkpoint,
+            tables,
+            variant,
+            weights=weights,
+            bn_eps=bn_eps,
+            classes=classes,
+            channel_order=channel_order,
+        )
         container = checkpoint.format
         result = None
         if out is not None and not dry_run:
@@ -134,7 +159,9 @@ def _lines(
     if made.bn_eps is not None:
         yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
     counts = Counter(line.bucket for line in made.ledger)
-    yield "ledger    " + ", ".join(f"{counts[bucket]} {bucket.value}" for bucket in Bucket)
+    yield "ledger    " + ", ".join(
+        f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
+    )
     if verbose:
         width = max(len(line.path) for line in made.ledger)
         for line in made.ledger:
@@ -175,8 +202,8 @@ def _document(made: Plan, container: str, result: PortResult | None) -> dict[str
             {
                 "name": assignment.target,
                 "shape": list(assignment.shape),
-                "sources": [part.key for part in assignment.parts],
-                "layouts": [part.layout.pattern for part in assignment.parts],
+                "sources": [part.key for part in assignment.sources],
+                "layouts": [part.layout.pattern for part in assignment.sources],
             }
             for assignment in made.assignments
         ],
