@@ -26,12 +26,16 @@ class Node:
         key: Checkpoint key of the variable this object holds, or None.
         full_name: The variable's TensorFlow name when it was saved (``"conv2d/kernel"``), or "".
         slots: Slot variables, present on optimizer nodes only.
+        anonymous: Children that TensorFlow would know by an edge that this source does not tell, in an order
+            in which those that hold variables of the same names follow each other as in the model. Sources
+            that TensorFlow wrote have none; Keras files without a config do.
     """
 
     children: dict[str, int] = field(default_factory=dict)
     key: str | None = None
     full_name: str = ""
     slots: tuple[Slot, ...] = ()
+    anonymous: tuple[int, ...] = ()
 
 
 class ObjectGraph:
@@ -39,12 +43,14 @@ class ObjectGraph:
 
     Attributes:
         nodes: Every object.
-        stored: True when the graph was read from the checkpoint, False when made from variable names.
+        stored: True when the edges are those of the model's objects, False when made from variable names.
+        origin: Where the edges come from, in words.
     """
 
-    def __init__(self, nodes: list[Node], *, stored: bool) -> None:
+    def __init__(self, nodes: list[Node], *, stored: bool, origin: str = "") -> None:
         self.nodes = nodes
         self.stored = stored
+        self.origin = origin or ("stored object graph" if stored else "none stored: variables by name")
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> ObjectGraph:

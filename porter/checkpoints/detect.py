@@ -70,6 +70,10 @@ def _open_file(path: Path, file: Path) -> Checkpoint:
             return found
     if state_file.is_state_file(sniff.head(file)):
         return _open_state(path, file)
+    if sniff.is_keras(file):
+        from porter.checkpoints.keras_file import KerasFile  # noqa: PLC0415  (TensorBundles need none of it)
+
+        return KerasFile(path, file)
     sniff.refuse_foreign(file)
     raise _unrecognised(path, file)
 

@@ -22,17 +22,22 @@ class RegularFile:
     Attributes:
         path: Where it is.
         size: Bytes, when it was opened.
+
+    Args:
+        path: Sets `path`, and is opened unless `descriptor` is given.
+        descriptor: An open file to take over, whose own name is gone.
     """
 
     __slots__ = ("_descriptor", "path", "size")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, descriptor: int = -1) -> None:
         self.path = path
-        self._descriptor = -1
+        self._descriptor = descriptor
         with naming(path):
-            require_regular(path.stat())  # before open: opening a device can act on it
-            # A pipe put there since the check would block without O_NONBLOCK.
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            if descriptor < 0:
+                require_regular(path.stat())  # before open: opening a device can act on it
+                # A pipe put there since the check would block without O_NONBLOCK.
+                self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             status = os.fstat(self._descriptor)
             require_regular(status)
             self.size = status.st_size

@@ -13,11 +13,12 @@ from porter.errors import CheckpointError
 
 _HEAD = 4096
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 # Start of the file, code, what it is.
 _FOREIGN = (
-    (b"\x89HDF\r\n\x1a\n", "checkpoint/hdf5", "a Keras HDF5 file (.h5)"),
     (b"\x1f\x8b", "checkpoint/gzip", "a gzip archive"),
     (b"BZh", "checkpoint/bzip2", "a bzip2 archive"),
     (b"\xfd7zXZ\x00", "checkpoint/xz", "an xz archive"),
@@ -49,6 +50,22 @@ def is_table(path: Path) -> bool:
     file = RegularFile(path)
     try:
         return file.size >= FOOTER and file.read(file.size - len(MAGIC), len(MAGIC)) == MAGIC
+    finally:
+        file.close()
+
+
+def is_keras(path: Path) -> bool:
+    """Whether the regular file `path` is HDF5, or a zip archive with what Keras puts into one.
+
+    HDF5 allows a block of the user's own in front: the signature is at 0, 512, 1024, 2048 and so on.
+    """
+    file = RegularFile(path)
+    try:
+        start = file.read(0, min(_HEAD, file.size))
+        places = [0, *(512 << step for step in range(4))]
+        if any(start[place : place + len(_HDF5)] == _HDF5 for place in places):
+            return True
+        return start.startswith(_ZIP) and _zip_format(start)[0] == "checkpoint/keras"
     finally:
         file.close()
 
@@ -115,7 +132,7 @@ def _foreign_format(start: bytes) -> tuple[str, str]:
     for magic, code, what in _FOREIGN:
         if start.startswith(magic):
             return code, what
-    if start.startswith(b"PK\x03\x04"):
+    if start.startswith(_ZIP):
         return _zip_format(start)
     if start[257:262] == b"ustar":
         return "checkpoint/tar", "a tar archive"

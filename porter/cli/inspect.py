@@ -20,8 +20,6 @@ from porter.recognition import recognise
 from porter.tables import Tables
 from porter.tensors import Checkpoint
 
-_GRAPH = {True: "stored object graph", False: "none stored: variables by name"}
-
 
 @click.command("inspect", cls=Command)
 @click.argument("source", type=click.Path(path_type=Path))
@@ -61,7 +59,7 @@ def _summary(checkpoint: Checkpoint, tables: Tables) -> Iterator[str]:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
     yield f"slots     {roles['slot']:,} of an optimizer, {roles['moving']:,} moving averages"
-    yield f"graph     {_GRAPH[checkpoint.graph.stored]}"
+    yield f"graph     {checkpoint.graph.origin}"
     yield f"network   {_network(checkpoint, tables)}"
 
 

@@ -51,8 +51,6 @@ def _zip(*names: str) -> bytes:
 
 _TAR = b"name".ljust(257, b"\0") + b"ustar\x0000".ljust(255, b"\0")
 FOREIGN = {
-    "checkpoint/hdf5": {"model.h5": b"\x89HDF\r\n\x1a\n" + b"\0" * 100},
-    "checkpoint/keras": {"model.keras": _zip("metadata.json", "config.json", "model.weights.h5")},
     "checkpoint/pytorch": {
         "model.pt": _zip("archive/data.pkl", "archive/version"),
         "old.pth": b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
