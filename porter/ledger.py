@@ -130,6 +130,8 @@ def _purpose(path: str) -> str | None:
     leaf = path.rpartition("/")[2]
     if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
+    if "seed_generator" in path.split("/"):
+        return "state of a random generator"
     if "keras_api/metrics" in path:
         return "a training metric"
     if "/.ATTRIBUTES/" in path and not path.endswith("VARIABLE_VALUE"):

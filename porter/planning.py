@@ -87,7 +87,7 @@ def plan(
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        _left_out(checkpoint, match),
+        _left_out(match),
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
     _refuse_leftovers(checkpoint, match, ledger)
@@ -153,9 +153,9 @@ def _unusable(
     return reasons
 
 
-def _left_out(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
+def _left_out(match: Match) -> dict[str, str]:
     """Return the table's reason, by key, for every variable below an object that it leaves out."""
-    graph, variant = checkpoint.graph, match.variant
+    graph, variant = match.graph, match.variant
     found = {}
     for path, reason in variant.left_out:
         node = graph.resolve(path, match.nodes[variant.parts[0].name])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
+from porter.arrangement import arranged
 from porter.errors import PlanError
 from porter.object_graph import ObjectGraph
-from porter.tables import Dim, Entry, Tables, Variant
+from porter.tables import Dim, Entry, Signature, Tables, Variant
 from porter.tensors import Checkpoint
 
 _SHOWN = 5
@@ -23,12 +25,14 @@ class Match:
         nodes: Object graph node of each part that is there.
         keys: Checkpoint key of each entry of the variant, in order; None for a part that is not there.
         lengths: Lengths that the checkpoint decided, by name.
+        graph: What `nodes` are numbers in: the checkpoint's graph, with edges for what it does not name.
     """
 
     variant: Variant
     nodes: Mapping[str, int]
     keys: tuple[str | None, ...]
     lengths: Mapping[str, int]
+    graph: ObjectGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
         PlanError: no network fits, more than one does, or one is there more than once.
         TableError: `variant` is not known.
     """
-    wanted = [tables.variant(variant)] if variant else list(tables.variants.values())
+    wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     matches = [match for candidate in wanted for match in _matches(checkpoint, candidate)]
     if not matches:
-        raise _no_match(checkpoint, wanted)
+        raise _no_match(checkpoint, wanted if variant else list(tables.variants.values()))
     if len({match.variant.name for match in matches}) > 1:
         names = ", ".join(sorted({match.variant.name for match in matches}))
         raise PlanError(
@@ -79,7 +83,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
             hint="Say which one it is with --variant.",
         )
     if len(matches) > 1:
-        places = ", ".join(sorted(_place(checkpoint.graph, match) for match in matches))
+        places = ", ".join(sorted(_place(match) for match in matches))
         raise PlanError(
             "plan/several-networks",
             f"{matches[0].variant.name} is there {len(matches)} times: at {places}",
@@ -92,6 +96,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
 def mismatch(checkpoint: Checkpoint, variant: Variant) -> Mismatch:
     """Return how far `variant` fits, for a checkpoint that it does not fit."""
     required = _required(variant)
+    checkpoint = _with_edges_of(variant, checkpoint)
     best = Mismatch(variant, 0, len(required), ())
     for node in _roots(checkpoint.graph, required):
         reasons = tuple(_faults(checkpoint, required, node, {}))
@@ -101,8 +106,48 @@ def mismatch(checkpoint: Checkpoint, variant: Variant) -> Mismatch:
     return best
 
 
+def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
+    """Yield the variants that the checkpoint may hold, as far as a few of their variables tell."""
+    if any(node.anonymous for node in checkpoint.graph.nodes):
+        there = {spec.shape for spec in checkpoint.specs.values()}
+        may_hold = partial(_has_shapes, there)
+    else:
+        may_hold = partial(_has_variables, checkpoint, {})
+    for name in tables.variants:
+        signature = tables.signatures.get(name)
+        if signature is None or may_hold(signature):
+            yield tables.variants[name]
+
+
+def _has_shapes(there: set[tuple[int, ...]], signature: Signature) -> bool:
+    """Whether every shape of the signature is there: all that can be said before names are found."""
+    return all(any(_fits(shape, wanted, {}) for shape in there) for _, wanted in signature.pairs)
+
+
+def _has_variables(
+    checkpoint: Checkpoint, known: dict[str, dict[int, tuple[int, ...]]], signature: Signature
+) -> bool:
+    """Whether a node has all of the signature below it; `known` keeps the shapes below each node by path."""
+    for path, _ in signature.pairs:
+        if path not in known:
+            known[path] = dict(_shapes_at(checkpoint, path))
+    first, _ = signature.pairs[0]
+    return any(
+        all(_fits(known[path].get(node, ()), wanted, {}) for path, wanted in signature.pairs)
+        for node in known[first]
+    )
+
+
+def _shapes_at(checkpoint: Checkpoint, path: str) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for node in _starts(checkpoint.graph, [path]):
+        key = _key(checkpoint.graph, path, node)
+        if key in checkpoint.specs:
+            yield node, checkpoint.specs[key].shape
+
+
 def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
     required = _required(variant)
+    checkpoint = _with_edges_of(variant, checkpoint)
     graph = checkpoint.graph
     first = variant.parts[0]
     for node in _roots(graph, required[:1]):
@@ -113,7 +158,17 @@ def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
                 _key(graph, entry.source, nodes[entry.part]) if entry.part in nodes else None
                 for entry in variant.entries
             )
-            yield Match(variant, nodes, keys, lengths)
+            yield Match(variant, nodes, keys, lengths, graph)
+
+
+def _with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint with the variant's edges where it tells only an order; usually unchanged."""
+    first = variant.parts[0]
+    left_out = [f"{path}/*" for path, _ in variant.left_out]
+    below_first = [entry.source for entry in _required(variant)] + left_out
+    whole = [variant.full_source(entry) for entry in variant.entries]
+    whole += [f"{first.path}/{path}" if first.path else path for path in left_out]
+    return arranged(checkpoint, whole, below_first)
 
 
 def _required(variant: Variant) -> list[Entry]:
@@ -181,9 +236,9 @@ def _shape(dims: tuple[Dim, ...]) -> str:
     return f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''})"
 
 
-def _place(graph: ObjectGraph, match: Match) -> str:
+def _place(match: Match) -> str:
     node = match.nodes[match.variant.parts[0].name]
-    return repr(graph.paths[node] or "the root")
+    return repr(match.graph.paths[node] or "the root")
 
 
 def _no_match(checkpoint: Checkpoint, wanted: list[Variant]) -> PlanError:

@@ -22,7 +22,7 @@ LAYERS = [
     {"checkpoints"},
     {"kinds", "strict_toml", "tables", "table_expansion", "table_faults", "table_family"},
     {"table_blocks", "table_variant", "table_reader", "table_file"},
-    {"ledger", "recognition", "choices", "planning"},
+    {"ledger", "arrangement", "recognition", "choices", "planning"},
     {"atomic_file", "float_conversion", "source_hashes", "transposition", "value_checks"},
     {"safetensors_writer", "tensor_blocks", "transfer"},
     {"metadata", "ported_file", "porting"},
@@ -53,6 +53,7 @@ FRAMEWORKS = {
     "onnx": {"onnx_graph.py", "onnx_export.py", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
     "onnx_ir": {"onnx_export.py"},
+    "h5py": {"checkpoints/hdf5_child.py"},
     "onnxscript": {"onnx_export.py"},
 }
 

@@ -1,0 +1,141 @@
+"""Gives the layers of a Keras file the edges that a table expects, where the file tells only their order.
+
+A ``.weights.h5`` without a config groups layers by class and numbers them within a class; a legacy ``.h5``
+calls the parts of a block ``conv2d_17``. Neither number means anything outside the process that wrote it. What
+they do tell is an order: of two layers that hold variables of the same names, the one that comes first in the
+file comes first in the model (`porter.object_graph.Node.anonymous`). So the k-th layer of a kind in the table is
+the k-th layer of that kind in the file, and shapes are checked afterwards like those of any other source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from porter.object_graph import Node, ObjectGraph
+from porter.tensors import Array, Checkpoint, TensorSpec
+
+_ANYTHING = "*"
+_RANDOM_STATE = "seed_generator"
+
+Edges = dict[int, dict[str, int]]
+"""New edges by node."""
+
+
+class Arranged(Checkpoint):
+    """A checkpoint seen through another object graph."""
+
+    specs: Mapping[str, TensorSpec]
+
+    def __init__(self, inner: Checkpoint, graph: ObjectGraph) -> None:
+        self.path, self.format, self.files, self.specs = inner.path, inner.format, inner.files, inner.specs
+        self.graph = graph
+        self._inner = inner
+
+    def read(self, key: str) -> Array:
+        """Read from the checkpoint itself."""
+        return self._inner.read(key)
+
+    def verify(self, key: str) -> None:
+        """Verify in the checkpoint itself."""
+        self._inner.verify(key)
+
+    def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
+        """Read from the checkpoint itself."""
+        return self._inner.read_block(key, block)
+
+    def close(self) -> None:
+        """Close the checkpoint itself."""
+        self._inner.close()
+
+
+def arranged(checkpoint: Checkpoint, *path_lists: Sequence[str]) -> Checkpoint:
+    """Return the checkpoint with edges for the paths of a table, or unchanged where they do not fit.
+
+    Args:
+        checkpoint: The source.
+        *path_lists: Object paths in the table's order; each list is tried from every node whose children have
+            no names of their own. ``path/*`` stands for an object that is left out with all that it holds.
+    """
+    graph = checkpoint.graph
+    anonymous = [number for number, node in enumerate(graph.nodes) if node.anonymous]
+    if not anonymous:
+        return checkpoint
+    fitting = _Fitting(graph)
+    added: Edges = {}
+    for paths in path_lists:
+        for number in anonymous:
+            for owner, edges in (fitting.fit(number, list(dict.fromkeys(paths))) or {}).items():
+                added.setdefault(owner, {}).update(edges)
+    if not added:
+        return checkpoint
+    nodes = [
+        Node({**node.children, **added.get(number, {})}, node.key, node.full_name, node.slots, node.anonymous)
+        for number, node in enumerate(graph.nodes)
+    ]
+    return Arranged(checkpoint, ObjectGraph(nodes, stored=graph.stored, origin=graph.origin))
+
+
+class _Fitting:
+    def __init__(self, graph: ObjectGraph) -> None:
+        self._graph = graph
+        self._counts: dict[int, int] = {}
+
+    def fit(self, number: int, paths: list[str]) -> Edges | None:
+        """Return the edges by which node `number` has every one of `paths`, or None where it cannot.
+
+        Children that hold exactly what is wanted below one edge are taken in order. No shape is looked at:
+        a wrong order must end in a mismatch, and not in a search for one that happens to fit.
+        """
+        node = self._graph.nodes[number]
+        if not node.anonymous:
+            return {} if all(self._is_variable(path, number) for path in paths) else None
+        found: Edges = {number: {}}
+        free = list(node.anonymous)
+        groups = _grouped(paths)
+        left_out = [edge for edge, below in groups.items() if below == [_ANYTHING]]
+        for edge in (edge for edge in groups if edge not in left_out):
+            below = groups[edge]
+            known = node.children.get(edge)
+            candidates = free if known is None else [known]
+            fits = ((child, self._fit_whole(child, below)) for child in candidates)
+            chosen = next(((child, inner) for child, inner in fits if inner is not None), None)
+            if chosen is None:
+                return None
+            child, inner = chosen
+            found.update(inner or {})
+            found[number][edge] = child
+            free = [other for other in free if other != child]
+        if len(free) == len(left_out):  # a head of another network may be free too: then nothing says which
+            found[number].update(zip(left_out, free, strict=True))
+        return found
+
+    def _fit_whole(self, number: int, paths: list[str]) -> Edges | None:
+        """Do as `fit` does, for a node that holds these variables and no others."""
+        return self.fit(number, paths) if self._count(number) == len(paths) else None
+
+    def _is_variable(self, path: str, start: int) -> bool:
+        node = self._graph.resolve(path, start)
+        return node is not None and self._graph.nodes[node].key is not None
+
+    def _count(self, number: int) -> int:
+        """Return how many variables a node and those below it hold; the state of a dropout is none."""
+        if number not in self._counts:
+            node = self._graph.nodes[number]
+            below = {child for name, child in node.children.items() if name != _RANDOM_STATE}
+            self._counts[number] = (node.key is not None) + sum(map(self._count, below))
+        return self._counts[number]
+
+
+def _grouped(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return what comes below each first edge, layers of a model in the model's order."""
+    groups: dict[str, list[str]] = {}
+    for path in paths:
+        edge, _, rest = path.partition("/")
+        groups.setdefault(edge, []).append(rest)
+    return dict(sorted(groups.items(), key=lambda group: _number(group[0])))
+
+
+def _number(edge: str) -> int:
+    match = re.fullmatch(r"layer_with_weights-(\d{1,9})", edge)
+    return int(match[1]) if match else 0
