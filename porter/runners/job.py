@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,13 +109,20 @@ def jobs_from_line(line: str) -> list[Job]:
 
 
 def planned_stages(made: Plan) -> tuple[Stage, ...]:
-    """Return the stages whose weights are there; a checkpoint of the backbone alone has no logits."""
-    targets = {assignment.target for assignment in made.assignments}
-    return tuple(
-        stage
-        for stage in made.variant.stages
-        if any(target.startswith(f"{module}.") for target in targets for module in stage.target)
-    )
+    """Return the stages that the checkpoint's weights lead to; one of the backbone alone has no logits.
+
+    A stage without weights of its own (a pooling) is there where a later one is.
+    """
+    planned = {assignment.target for assignment in made.assignments}
+    missing = {entry.target for entry in made.variant.entries} - planned
+    stages = list(made.variant.stages)
+    while stages and (_holds(stages[-1], missing) or not _holds(stages[-1], planned)):
+        stages.pop()
+    return tuple(stages)
+
+
+def _holds(stage: Stage, targets: Iterable[str]) -> bool:
+    return any(target == m or target.startswith(f"{m}.") for target in targets for m in stage.target)
 
 
 def serve(work: Callable[[Job], None]) -> None:

@@ -92,7 +92,7 @@ def _stored(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str,
 
 
 def _parts(made: Plan) -> Iterator[Any]:
-    return (part for assignment in made.assignments for part in assignment.parts)
+    return (part for assignment in made.assignments for part in assignment.sources)
 
 
 def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> str:

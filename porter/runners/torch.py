@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
 import torch
 from PIL import Image
 from safetensors.numpy import save_file
+from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
+from porter.assignments import Assignment
 from porter.capturing import capture, to_array
 from porter.errors import TableError
 from porter.loading import load_model
@@ -27,7 +30,7 @@ from porter.planning import Plan
 from porter.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, await_reference, planned_stages, serve
 from porter.tables import Stage
-from porter.tensors import Array
+from porter.tensors import Array, Checkpoint
 from porter.transfer import transfer
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -51,21 +54,38 @@ class TensorFlowGelu(torch.nn.Module):
 
 def _record(job: Job) -> None:
     _pin(job.threads)
-    with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as folder:
+    with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as name:
         made = job.plan(checkpoint)
-        ported = Path(folder) / "ported.safetensors"
-        metadata = describe(made, checkpoint.format, None)
-        transfer(checkpoint, made.assignments, ported, metadata=metadata)
-        network = _Network(load_model(ported), made)
-    inputs = job.load_inputs()
-    runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
-    if job.pictures:
-        save_file(network.own_pictures(job.pictures, inputs[0].shape[1]), job.pictures_out)
-    if job.local:
-        reference = await_reference()
-        if reference is not None:
-            runs = network.with_local(runs, Recording.load(reference))
+        network = _Network(_port(checkpoint, made, job, Path(name)), made)
+        inputs = job.load_inputs()
+        runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
+        if job.pictures:
+            save_file(network.own_pictures(job.pictures, inputs[0].shape[1]), job.pictures_out)
+        if job.local:
+            reference = await_reference()
+            if reference is not None:
+                runs = network.with_local(runs, Recording.load(reference))
     Recording(_provenance(job, made), tuple(runs.values())).save(job.out)
+
+
+def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[str, Path]:
+    """Port once for each precision that is computed in.
+
+    What a port computes (a bias folded into a mean) is rounded to the stored type, and a float64 run is to
+    show the fold itself, not that rounding. float32 runs, and pictures, use the very file that a person gets.
+    """
+    metadata = describe(made, checkpoint.format, None)
+    wanted = {
+        dtype: "float64" if dtype == "float64" and any(map(_is_computed, made.assignments)) else None
+        for dtype in {*job.dtypes, *(["float32"] if job.pictures else [])}
+    }
+    for dtype in set(wanted.values()):
+        transfer(checkpoint, made.assignments, folder / f"{dtype}", dtype=dtype, metadata=metadata)
+    return {name: folder / f"{dtype}" for name, dtype in wanted.items()}
+
+
+def _is_computed(item: Assignment) -> bool:
+    return bool(item.offset or item.subtract) or any(part.scale != 1 for part in item.parts)
 
 
 def _pin(threads: int) -> None:
@@ -77,10 +97,11 @@ def _pin(threads: int) -> None:
 
 
 class _Network:
-    """A loaded timm model and its stages."""
+    """A PyTorch network, the ported files that it can be loaded from, and its stages."""
 
-    def __init__(self, model: torch.nn.Module, made: Plan) -> None:
-        self._model = model
+    def __init__(self, files: Mapping[str, Path], made: Plan) -> None:
+        self._files = files
+        self._model = load_model(next(iter(files.values())))
         self._stages: tuple[Stage, ...] = planned_stages(made)
         self._activation = made.variant.float64_activation
 
@@ -119,22 +140,24 @@ class _Network:
         return done
 
     def _local(self, expected: Run) -> dict[str, Activation]:
-        found = {}
-        source = expected.input
-        for stage in self._stages:
-            x = torch.from_numpy(np.array(source.channels_first(), order="C"))
-            for module in stage.target:
-                x = self._model.get_submodule(module)(x)
-            found[stage.name] = Activation.full(to_array(x), "NCHW")
-            if stage.name not in expected.stages:
-                break
-            source = expected.stages[stage.name]
+        """Run the network once, each stage on the reference's output of the stage before it.
+
+        What a module gives at the end of a stage is kept and replaced by the reference's activation, so
+        what the network does between two stages (adding position embeddings, flattening) runs as it is.
+        """
+        found: dict[str, Activation] = {}
+        with ExitStack() as hooks:
+            for stage in self._stages:
+                module = self._model.get_submodule(stage.target[-1])
+                hook = _replacing(stage.name, expected.stages.get(stage.name), found)
+                hooks.callback(module.register_forward_hook(hook).remove)
+            self._model(torch.from_numpy(np.array(expected.input.channels_first(), order="C")))
         return found
 
     @contextmanager
     def _computing_in(self, dtype: str) -> Iterator[None]:
-        """Hold the model in `dtype`. Weights come from float32 or less, so the way back loses nothing."""
-        self._model.to(_DTYPES[dtype])
+        """Hold the model in `dtype`, with the weights that were ported for it."""
+        self._model.to(_DTYPES[dtype]).load_state_dict(load_file(self._files[dtype]))
         replaced = self._replace_activation() if dtype == "float64" and self._activation else {}
         try:
             with torch.inference_mode():
@@ -153,6 +176,22 @@ class _Network:
         for name in found:
             self._model.set_submodule(name, TensorFlowGelu())
         return found
+
+
+def _replacing(
+    stage: str, expected: Activation | None, found: dict[str, Activation]
+) -> Callable[[torch.nn.Module, Any, torch.Tensor], torch.Tensor | None]:
+    """Return a hook that keeps a module's output and puts the expected one in its place."""
+
+    def hook(_module: torch.nn.Module, _args: Any, output: torch.Tensor) -> torch.Tensor | None:
+        if stage in found:
+            return None
+        found[stage] = Activation.full(to_array(output), "NCHW")
+        if expected is None or expected.canonical_shape != tuple(output.shape):
+            return None
+        return torch.from_numpy(np.array(expected.channels_first(), order="C")).to(output.dtype)
+
+    return hook
 
 
 def _tensor(values: Array, dtype: str) -> torch.Tensor:
