@@ -108,7 +108,7 @@ def mismatch(checkpoint: Checkpoint, variant: Variant) -> Mismatch:
 
 def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     """Yield the variants that the checkpoint may hold, as far as a few of their variables tell."""
-    if any(node.anonymous for node in checkpoint.graph.nodes):
+    if _tells_only_an_order(checkpoint):
         there = {spec.shape for spec in checkpoint.specs.values()}
         may_hold = partial(_has_shapes, there)
     else:
@@ -133,16 +133,16 @@ def _has_variables(
             known[path] = dict(_shapes_at(checkpoint, path))
     first, _ = signature.pairs[0]
     return any(
-        all(_fits(known[path].get(node, ()), wanted, {}) for path, wanted in signature.pairs)
+        all(node in known[path] and _fits(known[path][node], shape, {}) for path, shape in signature.pairs)
         for node in known[first]
     )
 
 
 def _shapes_at(checkpoint: Checkpoint, path: str) -> Iterator[tuple[int, tuple[int, ...]]]:
     for node in _starts(checkpoint.graph, [path]):
-        key = _key(checkpoint.graph, path, node)
-        if key in checkpoint.specs:
-            yield node, checkpoint.specs[key].shape
+        spec = checkpoint.specs.get(_key(checkpoint.graph, path, node) or "")
+        if spec is not None:
+            yield node, spec.shape
 
 
 def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
@@ -163,12 +163,18 @@ def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
 
 def _with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with the variant's edges where it tells only an order; usually unchanged."""
+    if not _tells_only_an_order(checkpoint):
+        return checkpoint
     first = variant.parts[0]
     left_out = [f"{path}/*" for path, _ in variant.left_out]
     below_first = [entry.source for entry in _required(variant)] + left_out
     whole = [variant.full_source(entry) for entry in variant.entries]
     whole += [f"{first.path}/{path}" if first.path else path for path in left_out]
     return arranged(checkpoint, whole, below_first)
+
+
+def _tells_only_an_order(checkpoint: Checkpoint) -> bool:
+    return any(node.anonymous for node in checkpoint.graph.nodes)
 
 
 def _required(variant: Variant) -> list[Entry]:

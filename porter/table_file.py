@@ -5,25 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.errors import TableError
+from porter.table_index import indexed_tables, mappings_folder
 from porter.table_reader import read_table
 from porter.tables import Tables, Variant
-
-
-def mappings_folder() -> Path:
-    """Return the folder of the tables that come with porter: inside a wheel, or beside a checkout."""
-    packaged = Path(__file__).parent / "mappings"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "mappings"
 
 
 def load_tables(*files: Path) -> Tables:
     """Read mapping tables.
 
     Args:
-        *files: Table files; every table that comes with porter where none is given.
+        *files: Table files, read in full; the tables that come with porter where none is given, of which a
+            variant is read when it is asked for.
 
     Raises:
         TableError: a table is malformed or contradicts itself.
     """
+    if not files and (tables := indexed_tables(mappings_folder())) is not None:
+        return tables
     variants: dict[str, Variant] = {}
     for file in files or sorted(mappings_folder().glob("*/*.toml")):
         for name, variant in read_table(Path(file)).items():

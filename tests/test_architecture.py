@@ -21,7 +21,7 @@ LAYERS = [
     {"tensors", "layouts", "assignments"},
     {"checkpoints"},
     {"kinds", "strict_toml", "tables", "table_expansion", "table_faults", "table_family"},
-    {"table_blocks", "table_variant", "table_reader", "table_file"},
+    {"table_blocks", "table_variant", "table_reader", "table_index", "table_file"},
     {"ledger", "arrangement", "recognition", "choices", "planning"},
     {"atomic_file", "float_conversion", "source_hashes", "transposition", "value_checks"},
     {"safetensors_writer", "tensor_blocks", "transfer"},
