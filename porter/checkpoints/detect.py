@@ -8,6 +8,7 @@ from pathlib import Path
 from porter.checkpoints import saved_model, sniff, state_file
 from porter.checkpoints.bundle import Bundle
 from porter.checkpoints.files import RegularFile, require_regular
+from porter.checkpoints.frozen_graph import FrozenGraph, is_graph
 from porter.checkpoints.malformed import naming
 from porter.checkpoints.table import LARGEST_BLOCK, LARGEST_V1_BLOCK, Table
 from porter.checkpoints.tensor_slices_v1 import TensorSlices
@@ -75,7 +76,17 @@ def _open_file(path: Path, file: Path) -> Checkpoint:
 
         return KerasFile(path, file)
     sniff.refuse_foreign(file)
+    if _is_graph(file):
+        return FrozenGraph(path, file)
     raise _unrecognised(path, file)
+
+
+def _is_graph(file: Path) -> bool:
+    handle = RegularFile(file)
+    try:
+        return not file.name.endswith(".meta") and is_graph(handle)
+    finally:
+        handle.close()
 
 
 def _unrecognised(path: Path, file: Path) -> CheckpointError:
@@ -100,15 +111,11 @@ def _unrecognised(path: Path, file: Path) -> CheckpointError:
             file=path,
             expected="saved_model.pb",
         )
-    if saved_model.is_frozen_graph(file):
-        return CheckpointError(
-            "checkpoint/frozen-graph", "this is a frozen graph (.pb), which is not supported yet", file=path
-        )
     return CheckpointError(
         "checkpoint/unknown-format",
         "this is no TensorFlow checkpoint",
         file=path,
-        expected="a prefix, .index, `checkpoint` file, SavedModel or V1 checkpoint",
+        expected="a prefix, .index, `checkpoint` file, SavedModel, V1 checkpoint, Keras file or frozen graph",
     )
 
 

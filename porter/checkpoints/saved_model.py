@@ -15,7 +15,6 @@ DESCRIPTIONS = ("saved_model.pb", "saved_model.pbtxt")
 VARIABLES = Path("variables", "variables")
 
 _SCHEMA_VERSION, _META_GRAPH = 0x08, 0x12
-_GRAPH_NODE, _GRAPH_VERSIONS = 0x0A, 0x22
 _LONGEST_TEXT_SEARCH = 1 << 16
 
 
@@ -39,18 +38,6 @@ def is_saved_model(path: Path) -> bool:
         return False
     finally:
         file.close()
-
-
-def is_frozen_graph(path: Path) -> bool:
-    """Whether the regular file `path` is a GraphDef: a graph whose weights are constants inside it."""
-    file = RegularFile(path)
-    try:
-        tags = _outer_tags(file)
-    except Malformed:
-        return False
-    finally:
-        file.close()
-    return {_GRAPH_NODE, _GRAPH_VERSIONS} <= tags <= {_GRAPH_NODE, 0x12, 0x18, _GRAPH_VERSIONS, 0x2A}
 
 
 def _outer_tags(file: RegularFile) -> set[int]:

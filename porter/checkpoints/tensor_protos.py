@@ -38,8 +38,20 @@ _VALUE_FIELDS: Mapping[str, tuple[int, str]] = MappingProxyType(
 )
 
 
-def parse_values(data: Buffer, dtype: DType, count: int) -> Array:
+def value_field(dtype: DType) -> int:
+    """Return the number of the field that holds values of `dtype`, or 0 where a TensorProto has none."""
+    return _VALUE_FIELDS.get(dtype.name, (0, ""))[0]
+
+
+def parse_values(data: Buffer, dtype: DType, count: int, *, repeat: bool = False) -> Array:
     """Return the `count` values of a TensorProto, shape (count,), in `dtype`'s storage type.
+
+    Args:
+        data: The message.
+        dtype: The element type.
+        count: How many elements the tensor has.
+        repeat: Where fewer values are stored, the last one stands for those that follow, and none at all
+            for zeros, as tensor.proto says of constants. Checkpoints store every value.
 
     Raises:
         Malformed: there are more or fewer values, they do not fit the type, or the type has none here.
@@ -61,9 +73,13 @@ def parse_values(data: Buffer, dtype: DType, count: int) -> Array:
     if content is not None:
         return _require_count(_from_buffer(content, dtype.storage.newbyteorder("<")), count)
     joined: Buffer = packed[0] if len(packed) == 1 else b"".join(packed)
-    if kind != "varint":
-        return _require_count(_from_buffer(joined, np.dtype(kind)), count)
-    return _from_varints(joined, dtype, count)
+    values = _from_varints(joined, dtype) if kind == "varint" else _from_buffer(joined, np.dtype(kind))
+    if repeat and values.size < count:
+        filled = np.zeros(count, values.dtype)
+        filled[: values.size] = values
+        filled[values.size :] = values[-1:]  # nothing is stored of a tensor of zeros
+        return filled
+    return _require_count(values, count)
 
 
 def _from_buffer(data: Buffer, kind: np.dtype[Any]) -> Array:
@@ -72,9 +88,9 @@ def _from_buffer(data: Buffer, kind: np.dtype[Any]) -> Array:
     return np.frombuffer(data, kind).astype(kind.newbyteorder("="))
 
 
-def _from_varints(data: Buffer, dtype: DType, count: int) -> Array:
+def _from_varints(data: Buffer, dtype: DType) -> Array:
     assert dtype.storage is not None  # noqa: S101  (for the type checker: every dtype here has storage)
-    values = _require_count(unpack_varints(data), count)
+    values = unpack_varints(data)
     if dtype.name == "float16":
         return _narrowed(values, np.dtype(np.uint16)).view(np.float16)
     return _narrowed(values, dtype.storage)
