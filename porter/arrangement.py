@@ -3,8 +3,8 @@
 A ``.weights.h5`` without a config groups layers by class and numbers them within a class; a legacy ``.h5``
 calls the parts of a block ``conv2d_17``. Neither number means anything outside the process that wrote it.
 What they do tell is an order: of two layers that hold variables of the same names, the one that comes first
-in the file comes first in the model (`porter.object_graph.Node.anonymous`). So the k-th layer of a kind in the
-table is the k-th of that kind in the file, and shapes are checked afterwards like those of any other source.
+in the file comes first in the model (`porter.object_graph.Node.anonymous`). So the k-th layer of a kind in
+the table is the k-th of that kind in the file, and shapes are checked afterwards as for any other source.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frozen graphs (``.pb``): a GraphDef in which constants have taken the place of variables.
 
 Source of the field numbers: tensorflow/core/framework/{graph,node_def,attr_value,tensor}.proto. Freezing
-leaves an Identity behind every variable: ``<name>/read`` in TensorFlow 1, ``.../ReadVariableOp`` in TensorFlow 2.
+leaves an Identity behind every variable: ``<name>/read`` in TensorFlow 1, ``.../ReadVariableOp`` in 2.
 """
 
 from __future__ import annotations
