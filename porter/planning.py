@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -105,10 +105,20 @@ def plan(
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*notes, *choice.notes),
+        notes=(*notes, *_twins(match), *choice.notes),
         channel_order=choice.channel_order,
         classes=classes,
     )
+
+
+def _twins(match: Match) -> Iterator[str]:
+    """Name the networks that nothing in a checkpoint tells from this one."""
+    for variant in match.twins:
+        assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
+        yield (
+            f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
+            f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
+        )
 
 
 def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:

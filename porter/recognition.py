@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -26,6 +26,7 @@ class Match:
         keys: Checkpoint key of each entry of the variant, in order; None for a part that is not there.
         lengths: Lengths that the checkpoint decided, by name.
         graph: What `nodes` are numbers in: the checkpoint's graph, with edges for what it does not name.
+        twins: Variants that fit alike and were passed over, because a table says that this one is meant.
     """
 
     variant: Variant
@@ -33,6 +34,7 @@ class Match:
     keys: tuple[str | None, ...]
     lengths: Mapping[str, int]
     graph: ObjectGraph
+    twins: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class Mismatch:
         found: How many of its variables are there with the right shape.
         total: How many it has.
         reasons: One line per variable that is missing or has another shape.
+        rules: Where in the table the rule of each of them stands.
     """
 
     variant: Variant
     found: int
     total: int
     reasons: tuple[str, ...]
+    rules: tuple[str, ...]
 
     def __str__(self) -> str:
         """Return one line for the list of candidates."""
@@ -74,6 +78,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     matches = [match for candidate in wanted for match in _matches(checkpoint, candidate)]
     if not matches:
         raise _no_match(checkpoint, wanted if variant else list(tables.variants.values()))
+    matches = _without_twins(matches)
     if len({match.variant.name for match in matches}) > 1:
         names = ", ".join(sorted({match.variant.name for match in matches}))
         raise PlanError(
@@ -93,16 +98,32 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     return matches[0]
 
 
+def _without_twins(matches: list[Match]) -> list[Match]:
+    """Pass over a network where the one that it is a twin of fits too; that one's match names it."""
+    names = {match.variant.name for match in matches}
+    twins: dict[str, dict[str, Variant]] = {}
+    for match in matches:
+        if match.variant.twin is not None and match.variant.twin.of in names:
+            twins.setdefault(match.variant.twin.of, {})[match.variant.name] = match.variant
+    passed_over = {name for found in twins.values() for name in found}
+    return [
+        replace(match, twins=tuple(twins.get(match.variant.name, {}).values()))
+        for match in matches
+        if match.variant.name not in passed_over
+    ]
+
+
 def mismatch(checkpoint: Checkpoint, variant: Variant) -> Mismatch:
     """Return how far `variant` fits, for a checkpoint that it does not fit."""
     required = _required(variant)
     checkpoint = _with_edges_of(variant, checkpoint)
-    best = Mismatch(variant, 0, len(required), ())
+    best = Mismatch(variant, 0, len(required), (), ())
     for node in _roots(checkpoint.graph, required):
-        reasons = tuple(_faults(checkpoint, required, node, {}))
-        found = len(required) - len(reasons)
+        faults = list(_faults(checkpoint, required, node, {}))
+        found = len(required) - len(faults)
         if found > best.found:
-            best = Mismatch(variant, found, len(required), reasons)
+            rules, reasons = zip(*faults, strict=True) if faults else ((), ())
+            best = Mismatch(variant, found, len(required), reasons, rules)
     return best
 
 
@@ -219,14 +240,15 @@ def _key(graph: ObjectGraph, path: str, start: int) -> str | None:
 
 def _faults(
     checkpoint: Checkpoint, entries: Iterable[Entry], node: int, lengths: dict[str, int]
-) -> Iterator[str]:
-    """Yield a line for every entry that is missing or misshapen below `node`; bind free lengths."""
+) -> Iterator[tuple[str, str]]:
+    """Yield (rule, line) for every entry that is missing or misshapen below `node`; bind free lengths."""
     for entry in entries:
         key = _key(checkpoint.graph, entry.source, node)
         if key is None or key not in checkpoint.specs:
-            yield f"{entry.source} is missing"
+            yield entry.block, f"{entry.source} is missing"
         elif not _fits(shape := checkpoint.specs[key].shape, entry.source_shape, lengths):
-            yield f"{entry.source} has shape {shape}, expected {_shape(entry.source_shape)}"
+            told = f"{entry.source} has shape {shape}, expected {_shape(entry.source_shape)}"
+            yield entry.block, told
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[Dim, ...], lengths: dict[str, int]) -> bool:

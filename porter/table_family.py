@@ -63,7 +63,9 @@ def read_family(top: Section, faults: Faults) -> Family:
     title = version = builder = None
     with faults.catch():
         top.take("family", str)
+    with faults.catch():
         title = top.take("title", str)
+    with faults.catch():
         version = top.take("version", int)
     source, target = top.section("source"), top.section("target")
     with faults.catch():

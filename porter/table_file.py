@@ -9,6 +9,8 @@ from porter.table_index import indexed_tables, mappings_folder
 from porter.table_reader import read_table
 from porter.tables import Tables, Variant
 
+__all__ = ["load_tables", "mappings_folder"]
+
 
 def load_tables(*files: Path) -> Tables:
     """Read mapping tables.

@@ -11,7 +11,7 @@ from porter.table_blocks import read_blocks
 from porter.table_expansion import Block, Numbering, expand, has_counter
 from porter.table_family import Family
 from porter.table_faults import Faults
-from porter.tables import BatchNormEpsilon, Entry, InputSpec, Network, Stage, Variant
+from porter.tables import BatchNormEpsilon, Entry, InputSpec, Network, Stage, Twin, Variant
 
 _CHECK_SIZES = (224, 225, 200)
 
@@ -44,7 +44,7 @@ def read_variant(
         TableError: something is wrong, unless `faults` collects.
     """
     before = faults.count
-    target = source = pictures = bn_eps = activation = None
+    target = source = pictures = bn_eps = activation = twin = None
     with faults.catch():
         source = Network(family.builder, section.section("source").rest())
         target = _target(section, family)
@@ -55,6 +55,7 @@ def read_variant(
         pictures = _input(section, family)
     blocks: tuple[Block, ...] = ()
     with faults.catch():
+        twin = _twin(section)
         activation = section.take("float64_activation", str, None)
         shared = section.section("parameters", optional=True).rest()
         blocks = tuple(read_blocks(section, family, shared, faults))
@@ -81,12 +82,23 @@ def read_variant(
         stages=tuple(_stage(each, family) for each in expanded),
         network=network or None,
         left_out=family.left_out,
+        twin=twin,
     )
 
 
 def _target(section: Section, family: Family) -> Network:
     target = section.section("target")
     return Network(target.take("model", str), {**family.target_arguments, **target.rest()})
+
+
+def _twin(parent: Section) -> Twin | None:
+    values = parent.take("twin", dict, {})
+    if not values:
+        return None
+    section = Section(values, parent.file, f"{parent.name}.twin")
+    twin = Twin(section.take("of", str), section.take("differs", str))
+    section.finish()
+    return twin
 
 
 def _bn_eps(parent: Section, family: Family) -> BatchNormEpsilon | None:

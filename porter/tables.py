@@ -149,6 +149,19 @@ class Network(NamedTuple):
     arguments: Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """Why a network is not taken for granted: another one has the same variables with the same shapes.
+
+    Attributes:
+        of: The variant that a checkpoint is taken to be where nobody says which.
+        differs: How this one differs from it, in words: ``"has swish inside squeeze-and-excitation"``.
+    """
+
+    of: str
+    differs: str
+
+
 @dataclass(frozen=True)
 class Variant:
     """One network: how its variables map, how both sides are built, and where they are compared.
@@ -170,6 +183,7 @@ class Variant:
         stages: Points of comparison in forward order.
         network: How to build the PyTorch network, or None where its library has an entry point for it.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
+        twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
     """
 
     name: str
@@ -188,6 +202,7 @@ class Variant:
     stages: tuple[Stage, ...]
     network: Mapping[str, object] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    twin: Twin | None = None
 
     def full_source(self, entry: Entry) -> str:
         """Return the entry's object path below the classification model."""

@@ -32,7 +32,7 @@ LAYERS = [
     {"golden_files", "measurements"},
     {"report", "diagnosis", "runners"},
     {"picture_check"},
-    {"check", "goldens", "onnx_check"},
+    {"check", "goldens", "onnx_check", "table_check"},
     {"cli"},
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -18,7 +19,7 @@ _HEADER = ("source", "source shape", "layout", "target", "target shape")
 
 
 @click.command("table", cls=Command)
-@click.argument("variant")
+@click.argument("variant", required=False)
 @click.option(
     "--format",
     "form",
@@ -27,19 +28,48 @@ _HEADER = ("source", "source shape", "layout", "target", "target shape")
     show_default=True,
     help="How to print it.",
 )
+@click.option(
+    "--check",
+    "checked",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Say everything that is wrong with the table in FILE.",
+)
+@click.option(
+    "--against",
+    metavar="CKPT",
+    type=click.Path(path_type=Path),
+    help="With --check: say which rules do not fit this checkpoint.",
+)
 @table_option
-def table(variant: str, form: Literal["text", "csv", "json"], tables: Tables) -> None:
+def table(
+    variant: str | None,
+    form: Literal["text", "csv", "json"],
+    checked: Path | None,
+    against: Path | None,
+    tables: Tables,
+) -> None:
     r"""Print the mapping table of VARIANT: source, shape, layout, target, shape.
 
     Sources are object paths below a classification model. A name in a shape is a length that the
     checkpoint decides. VARIANT may be shortened to a unique ending.
+
+    With --check, print a line per fault of a table: file, section, key, what was expected and found. Where
+    timm is installed, targets are held against the PyTorch network too. Exit 0 without faults, else 1.
 
     \b
     Example:
       porter table hybrid_medium
       porter table mobilenetv4_conv_small --format csv > conv_small.csv
       porter table my_network --table my_network.toml
+      porter table --check my_network.toml --against ckpt-100
     """
+    if checked is not None:
+        from porter.cli.table_check import check
+
+        sys.exit(check(checked, against))
+    if variant is None:
+        raise click.UsageError("Missing argument 'VARIANT' (it may be left out with --check only).")
     found = tables.variant(variant)
     if form == "json":
         click.echo(json.dumps(_document(found), indent=2))
@@ -68,7 +98,8 @@ def _rows(variant: Variant) -> list[tuple[str, str, str, str, str]]:
 def _lines(variant: Variant) -> list[str]:
     target = variant.target
     arguments = ", ".join(f"{name}={value!r}" for name, value in target.arguments.items())
-    lines = [f"{variant.name} ({variant.title}): timm {target.name}({arguments})"]
+    library = "timm" if variant.network is None else "timm's classes as"
+    lines = [f"{variant.name} ({variant.title}): {library} {target.name}({arguments})"]
     if variant.bn_eps:
         note = f"; {variant.bn_eps.note}" if variant.bn_eps.note else ""
         lines.append(f"bn_eps {variant.bn_eps.default:g}: {variant.bn_eps.source}{note}")
@@ -83,6 +114,7 @@ def _document(variant: Variant) -> dict[str, object]:
         "variant": variant.name,
         "source": {"builder": variant.source.name, "arguments": dict(variant.source.arguments)},
         "target": {"model": variant.target.name, "arguments": dict(variant.target.arguments)},
+        "network": variant.network,
         "bn_eps": variant.bn_eps and {"default": variant.bn_eps.default, "source": variant.bn_eps.source},
         "sha256": variant.digest,
         "entries": [
@@ -93,6 +125,7 @@ def _document(variant: Variant) -> dict[str, object]:
                 "target": entry.target,
                 "target_shape": list(entry.target_shape),
                 "kind": entry.kind,
+                **dict(entry.extras),
                 "block": entry.block,
             }
             for entry in variant.entries

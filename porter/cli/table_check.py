@@ -1,0 +1,58 @@
+"""`porter table --check`: what is wrong with a table that somebody is writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from porter.checkpoints import open_checkpoint
+from porter.errors import PorterError
+from porter.table_check import Fit, fits, state_dict_faults, table_faults
+from porter.tables import Variant
+
+# Of a checkpoint that is something else every rule is a fault; these are enough to see it.
+_SHOWN = 20
+
+
+def check(file: Path, against: Path | None) -> int:
+    """Print what is wrong with a table; return 1 where anything is, else 0."""
+    faults, variants = table_faults(file)
+    faults += [line for variant in variants for line in _state_dict_faults(file, variant)]
+    for line in faults:
+        click.echo(line)
+    lines, closes = (iter(()), True) if against is None else _against(variants, against)
+    for line in lines:
+        click.echo(line)
+    names = ", ".join(variant.name for variant in variants) or "none"
+    click.echo(f"{file}: {len(faults)} fault(s); variants that could be read: {names}")
+    return 0 if closes and not faults else 1
+
+
+def _state_dict_faults(file: Path, variant: Variant) -> Iterator[str]:
+    try:
+        from porter.networks.shapes import state_dict_shapes
+
+        shapes = state_dict_shapes(variant)
+    except ImportError:
+        yield from ()  # without timm the PyTorch side cannot be looked at
+    except (PorterError, RuntimeError, TypeError) as error:
+        yield f"{file}: [variant.{variant.name}.target]: the PyTorch network cannot be built ({error})"
+    else:
+        yield from (f"{file}: {line}" for line in state_dict_faults(variant, shapes))
+
+
+def _against(variants: list[Variant], source: Path) -> tuple[Iterator[str], bool]:
+    with open_checkpoint(source) as checkpoint:
+        found = fits(variants, checkpoint)
+    return _lines(found, source), any(not fit.faults for fit in found)
+
+
+def _lines(found: list[Fit], source: Path) -> Iterator[str]:
+    for number, fit in enumerate(found):
+        yield f"{source}: {fit.variant}: {fit.found} of {fit.total} variables fit"
+        if number == 0:
+            yield from (f"  {line}" for line in fit.faults[:_SHOWN])
+            if len(fit.faults) > _SHOWN:
+                yield f"  and {len(fit.faults) - _SHOWN} more"
