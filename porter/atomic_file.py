@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from porter.direct_writer import DirectWriter
 from porter.errors import OutputError
+from porter.write_behind import WriteBehind
 
 # The longest file name on every common file system, and what the hidden name adds to OUT's own.
 _NAME_MAX = 255
@@ -60,10 +62,13 @@ class AtomicFile:
         self._hidden: str | None = None
         self.fd = -1
         self._folder = -1
+        self._behind: WriteBehind | None = None
+        self._direct: DirectWriter | None = None
         try:
             _refuse_unsuitable(self.path)
             self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
             self.fd = self._open(unnamed=unnamed)
+            self._behind = WriteBehind(self.fd)
         except OSError as error:
             self.discard()
             raise output_error(error, self.path) from error
@@ -87,20 +92,33 @@ class AtomicFile:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
                 raise output_error(error, self.path) from error
 
-    def begin_sync(self, start: int, nbytes: int) -> None:
-        """Ask the disk to begin with a range that is complete, so that `sync` finds little left to do."""
-        if hasattr(os, "posix_fadvise"):
-            # On Linux this starts writing dirty pages and drops only those that are on the disk already.
-            os.posix_fadvise(self.fd, start, nbytes, os.POSIX_FADV_DONTNEED)
-
-    def sync(self) -> None:
-        """Bring what was written so far to the disk.
+    def write(self, data: memoryview | bytes, position: int) -> None:
+        """Write all of `data` at the byte `position`; the disk begins with it in the background.
 
         Raises:
             OutputError: the disk refused.
         """
+        view = memoryview(data)
         try:
-            os.fsync(self.fd)
+            while view:
+                count = os.pwrite(self.fd, view, position)
+                position += count
+                view = view[count:]
+        except OSError as error:
+            raise output_error(error, self.path) from error
+        if self._behind is not None:
+            self._behind.wrote(len(data))
+
+    def write_long(self, data: memoryview, position: int) -> None:
+        """Write all of `data`, a part of a long run that is written from front to back, past the page cache.
+
+        Raises:
+            OutputError: the disk refused, now or for an earlier part.
+        """
+        try:
+            if self._direct is None:
+                self._direct = DirectWriter(self.fd)
+            self._direct.write(data, position)
         except OSError as error:
             raise output_error(error, self.path) from error
 
@@ -110,8 +128,9 @@ class AtomicFile:
         Raises:
             OutputError: the disk or the folder refused; an old file is intact.
         """
-        self.sync()
         try:
+            self._finish_writing()
+            os.fsync(self.fd)
             self._publish()
             self._sync_folder()
         except OSError as error:
@@ -121,6 +140,8 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Drop the file if it was not committed. Does nothing the second time."""
+        with contextlib.suppress(OSError):
+            self._finish_writing()
         if self._hidden is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._hidden, dir_fd=self._folder)
@@ -140,6 +161,15 @@ class AtomicFile:
     ) -> None:
         """Drop the file if it was not committed."""
         self.discard()
+
+    def _finish_writing(self) -> None:
+        """Wait for the threads; the descriptor must not be closed before."""
+        try:
+            if self._direct is not None:
+                self._direct.finish()
+        finally:
+            if self._behind is not None:
+                self._behind.finish()
 
     def _open(self, *, unnamed: bool) -> int:
         if unnamed and hasattr(os, "O_TMPFILE"):

@@ -1,16 +1,17 @@
-"""Writing a safetensors file as a stream: header first, then each tensor's bytes in order."""
+"""Writing a safetensors file as a stream: the bytes of the tensors in any order, the header last."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from porter.atomic_file import AtomicFile, output_error
+from porter.atomic_file import AtomicFile
 from porter.errors import OutputError
 from porter.tensors import Array, TensorSpec
 
@@ -18,12 +19,12 @@ from porter.tensors import Array, TensorSpec
 HEADER_LIMIT = 100_000_000
 _ALIGNMENT = 8
 _METADATA = "__metadata__"
-# Written bytes are handed to the disk in portions of this size while the next are being prepared.
-_SYNC_BYTES = 64 << 20
+# Tensors from this length on bypass the page cache; for smaller ones a thread and its memory cost more.
+_LONG_BYTES = 32 << 20
 
 
 class SafetensorsWriter:
-    """Writes tensors one after another to a file that appears whole or not at all.
+    """Writes tensors to a file that appears whole or not at all.
 
     The format wants the bytes covered without holes, so the order decides the alignment: tensors whose
     length is a multiple of 8 bytes come first and all start at a multiple of 8; the others follow by
@@ -31,7 +32,7 @@ class SafetensorsWriter:
     the order is by name. Equal input gives equal bytes.
 
     Attributes:
-        names: The tensors in the order in which `write` expects them.
+        names: The tensors in file order.
         nbytes: Length of the finished file.
 
     Args:
@@ -50,49 +51,50 @@ class SafetensorsWriter:
         tensors: Iterable[tuple[str, TensorSpec]],
         metadata: Mapping[str, str],
     ) -> None:
-        self._ordered = _in_file_order(tensors, path)
-        self.names = tuple(self._ordered)
-        self._entries = _header_entries(self._ordered)
+        ordered = _in_file_order(tensors, path)
+        self.names = tuple(ordered)
+        self._entries = _encoded(_header_entries(ordered), path)
         self._header = _encode_header(self._entries, metadata, path)
-        self.nbytes = len(self._header) + sum(spec.nbytes for spec in self._ordered.values())
-        self._pending = iter(self._ordered.items())
-        self._current: str | None = None
-        self._missing = 0
-        self._written = self._handed_over = 0
+        self._missing = {name: spec.nbytes for name, spec in ordered.items()}
+        self._long = {name for name, nbytes in self._missing.items() if nbytes >= _LONG_BYTES}
+        ends = accumulate(self._missing.values(), initial=len(self._header))
+        next(ends)
+        self._ends = dict(zip(self.names, ends, strict=True))
+        self.nbytes = len(self._header) + sum(self._missing.values())
         self._file = AtomicFile(path)
         try:
             self._file.reserve(self.nbytes)
-            self._put(memoryview(self._header))
         except BaseException:
             self._file.discard()
             raise
 
     def write(self, name: str, block: Array) -> None:
-        """Append `block` to tensor `name`.
+        """Append `block` to tensor `name`; the tensors may take turns.
 
         Args:
-            name: The tensor that is due; the next one is due as soon as all bytes of one were written.
+            name: One of `names`.
             block: C-contiguous storage words in native (little-endian) byte order, any shape.
 
         Raises:
-            OutputError: another tensor is due, the tensor would become too long, or the disk refused.
+            OutputError: the tensor would become too long, or the disk refused.
         """
-        while self._missing == 0 and self._current != name:
-            self._current, spec = next(self._pending, (None, None))
-            if spec is None:
-                break
-            self._missing = spec.nbytes
-        if self._current != name or block.nbytes > self._missing:
+        left = self._missing.get(name, 0) - block.nbytes
+        if left < 0:
             raise OutputError(
-                "output/order",
+                "output/too-long",
                 f"{block.nbytes} bytes were given",
                 file=self._file.path,
                 tensor=name,
-                expected=f"at most {self._missing} bytes of tensor {self._current!r}",
+                expected=f"at most {self._missing.get(name, 0)}",
             )
-        self._missing -= block.nbytes
+        self._missing[name] = left
         if block.nbytes:
-            self._put(block.reshape(-1).view(np.uint8).data)
+            data = block.reshape(-1).view(np.uint8).data
+            position = self._ends[name] - left - block.nbytes
+            if name in self._long:
+                self._file.write_long(data, position)
+            else:
+                self._file.write(data, position)
 
     def replace_metadata(self, metadata: Mapping[str, str]) -> None:
         """Rewrite the header with other metadata of the same encoded length.
@@ -113,35 +115,23 @@ class SafetensorsWriter:
                 found=len(header),
             )
         self._header = header
-        try:
-            written = os.pwrite(self._file.fd, header, 0)
-        except OSError as error:
-            raise output_error(error, self._file.path) from error
-        if written != len(header):
-            raise OutputError("output/write-failed", "the header was cut short", file=self._file.path)
-
-    def sync(self) -> None:
-        """Bring what was written so far to the disk, so that `commit` has less to wait for.
-
-        Raises:
-            OutputError: the disk refused.
-        """
-        self._file.sync()
 
     def commit(self) -> None:
-        """Give the finished file its name.
+        """Write the header and give the finished file its name.
 
         Raises:
             OutputError: bytes are missing, or the disk refused; an old file of that name is intact.
         """
-        left = [name for name, spec in self._pending if spec.nbytes]
-        if self._missing or left:
-            raise OutputError(
-                "output/incomplete",
-                "not every byte was written",
-                file=self._file.path,
-                tensor=self._current if self._missing else left[0],
-            )
+        for name, missing in self._missing.items():
+            if missing:
+                raise OutputError(
+                    "output/incomplete",
+                    "not every byte was written",
+                    file=self._file.path,
+                    tensor=name,
+                    expected=f"{missing} bytes more",
+                )
+        self._file.write(self._header, 0)
         self._file.commit()
 
     def __enter__(self) -> Self:
@@ -153,19 +143,6 @@ class SafetensorsWriter:
     ) -> None:
         """Drop the file if it was not committed."""
         self._file.discard()
-
-    def _put(self, data: memoryview) -> None:
-        try:
-            while data:
-                count = os.write(self._file.fd, data)
-                self._written += count
-                data = data[count:]
-            pending = self._written - self._handed_over
-            if pending >= _SYNC_BYTES:
-                self._file.begin_sync(self._handed_over, pending)
-                self._handed_over = self._written
-        except OSError as error:
-            raise output_error(error, self._file.path) from error
 
 
 def _in_file_order(
@@ -209,16 +186,10 @@ def _header_entries(specs: Mapping[str, TensorSpec]) -> dict[str, object]:
     return entries
 
 
-def _encode_header(
-    entries: Mapping[str, object], metadata: Mapping[str, str], path: str | os.PathLike[str]
-) -> bytes:
-    whole = {_METADATA: dict(metadata), **entries} if metadata else entries
-    try:
-        text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError as error:
-        raise OutputError(
-            "output/bad-text", "a tensor name or metadata value is not valid Unicode", file=path
-        ) from error
+def _encode_header(entries: str, metadata: Mapping[str, str], path: str | os.PathLike[str]) -> bytes:
+    described = f'"{_METADATA}":{_encoded(metadata, path)}' if metadata else ""
+    comma = "," if metadata and entries != "{}" else ""
+    text = f"{{{described}{comma}{entries[1:]}".encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     if len(text) > HEADER_LIMIT:
         raise OutputError(
@@ -229,3 +200,14 @@ def _encode_header(
             found=len(text),
         )
     return len(text).to_bytes(8, "little") + text
+
+
+def _encoded(value: Mapping[str, object], path: str | os.PathLike[str]) -> str:
+    text = json.dumps(dict(value), ensure_ascii=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise OutputError(
+            "output/bad-text", "a tensor name or metadata value is not valid Unicode", file=path
+        ) from error
+    return text

@@ -14,7 +14,7 @@ from typing import Self
 from porter.errors import CheckpointError
 
 # Large enough that the thread seldom asks for the interpreter, small beside the memory of the process.
-_PIECE = 2 << 20
+_PIECE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

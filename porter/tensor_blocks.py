@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from porter.layouts import Layout
 from porter.tensors import Array, Checkpoint
 from porter.transposition import copy_rearranged
 
-# Variables up to this many bytes are read whole, which costs least; larger ones in blocks of BLOCK_BYTES. A
-# block of a transposed matrix takes a few kilobytes from every row, so that larger blocks mean fewer reads.
+# Variables up to this many bytes are read whole, which costs least; larger ones in ranges of BLOCK_BYTES. A
+# range of a transposed matrix takes a few kilobytes from every row, so that larger ranges mean fewer reads.
 WHOLE_BYTES = 8 << 20
-BLOCK_BYTES = 24 << 20
+BLOCK_BYTES = 32 << 20
 # What was read is rearranged in pieces of this size: not held in memory twice, and small enough to be
 # checked and written while it is in the second-level cache.
 PIECE_BYTES = 1 << 20
+_SHORTEST_RUN = 512
 
 
 class BlockReader:
@@ -30,30 +32,42 @@ class BlockReader:
         self._room = np.empty(PIECE_BYTES, np.uint8)
 
     def blocks(self, part: Part) -> Iterator[Array]:
-        """Yield the elements of `part` in target order, its checksum verified before the first block.
+        """Yield the elements of `part` in target order.
 
         Args:
             part: The variable and its layout change.
 
         Yields:
             C-contiguous arrays of storage words; only their order means anything, not their shape. Each
-            is valid until the next is asked for.
+            is valid until the next is asked for. The checksum of a large variable is known only when the
+            iteration ends.
 
         Raises:
             CheckpointError: the bytes are missing or damaged.
         """
-        axes = target_axes(part.layout)
-        if part.spec.nbytes <= WHOLE_BYTES:
-            whole = self._checkpoint.read(part.key)
-            taken = whole if part.selection is None else whole[part.selection]
-            yield from self._rearranged(taken.transpose(axes))
-            return
+        if is_small(part):
+            yield from self.rearranged(part, self._checkpoint.read(part.key))
+        elif part.selection is None and (cut := _cut(part)) is not None:
+            axes = target_axes(part.layout)
+            for stored in self._checkpoint.read_ranges(part.key, *cut):
+                yield from self._contiguous(stored.transpose(axes))
+        else:
+            yield from self._verified_blocks(part)
+
+    def rearranged(self, part: Part, whole: Array) -> Iterator[Array]:
+        """Yield the elements of `part`, which was read `whole`, as `blocks` does."""
+        taken = whole if part.selection is None else whole[part.selection]
+        return self._contiguous(taken.transpose(target_axes(part.layout)))
+
+    def _verified_blocks(self, part: Part) -> Iterator[Array]:
+        """Read block by block in target order, after a pass over the whole that verifies it."""
         self._checkpoint.verify(part.key)
+        axes = target_axes(part.layout)
         selected = part.selected_shape
         shape = tuple(selected[axis] for axis in axes)
         for block in _blocks(shape, BLOCK_BYTES // (part.spec.dtype.itemsize or 1)):
             wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
-            yield from self._rearranged(self._read_block(part, wanted).transpose(axes))
+            yield from self._contiguous(self._read_block(part, wanted).transpose(axes))
 
     def _read_block(self, part: Part, wanted: tuple[slice, ...]) -> Array:
         """Read the block `wanted` of what is selected of `part`."""
@@ -66,7 +80,7 @@ class BlockReader:
         stored = self._checkpoint.read_block(part.key, tuple(slice(min(r), max(r) + 1) for r in rows))
         return stored[tuple(slice(None, None, r.step) for r in rows)]
 
-    def _rearranged(self, view: Array) -> Iterator[Array]:
+    def _contiguous(self, view: Array) -> Iterator[Array]:
         """Yield the elements of `view` in its own order, in contiguous pieces."""
         if view.flags.c_contiguous or view.size == 0:
             yield view
@@ -79,6 +93,30 @@ class BlockReader:
             yield target
 
 
+def is_small(part: Part) -> bool:
+    """Whether the variable is read whole."""
+    return part.spec.nbytes <= WHOLE_BYTES
+
+
+def _cut(part: Part) -> tuple[int, int] | None:
+    """Return the axis whose ranges follow each other in the target, and how many of its steps fit a block.
+
+    None where not even one fits, or where a range would take so little of every row that reading it costs
+    more than a second pass.
+    """
+    shape = part.spec.shape
+    axes = [axis for axis in target_axes(part.layout) if shape[axis] > 1]
+    axis = axes[0]
+    unit = math.prod(shape[axis + 1 :]) * (part.spec.dtype.itemsize or 1)
+    rows = math.prod(shape[:axis])
+    # Ranges of a single row are read at one go whatever their size: then small ones, which stay in the cache.
+    count = min((PIECE_BYTES if rows == 1 else BLOCK_BYTES) // (rows * unit), shape[axis])
+    if count == 0 or (rows > 1 and count < shape[axis] and count * unit < _SHORTEST_RUN):
+        return None
+    return axis, count
+
+
+@lru_cache(maxsize=256)
 def target_axes(layout: Layout) -> tuple[int, ...]:
     """Return the source axes in target order, axes of length one that have no name last.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,6 +79,33 @@ class Checkpoint(ABC):
 
         For tensors too large to hold in memory: call `verify` once, then read it block by block.
         """
+
+    def read_each(self, keys: Iterable[str]) -> Iterator[tuple[str, Array]]:
+        """Yield each key with what `read` gives for it, in whatever order costs least.
+
+        An array is valid until the next is asked for.
+
+        Raises:
+            CheckpointError: as for `read`.
+        """
+        for key in keys:
+            yield key, self.read(key)
+
+    def read_ranges(self, key: str, axis: int, length: int) -> Iterator[Array]:
+        """Yield one tensor as consecutive ranges along `axis`, of `length` elements but for the last.
+
+        A damaged tensor raises at the latest where the iteration would end: what was yielded may be used
+        only once it did end. An array is valid until the next is asked for.
+
+        Raises:
+            CheckpointError: the bytes are missing or damaged.
+        """
+        self.verify(key)
+        shape = self.specs[key].shape
+        for start in range(0, shape[axis], length):
+            block = [slice(0, size) for size in shape]
+            block[axis] = slice(start, min(start + length, shape[axis]))
+            yield self.read_block(key, tuple(block))
 
     @abstractmethod
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from porter.errors import OutputError, PlanError
 from porter.float_conversion import convert, is_convertible, output_dtype
 from porter.safetensors_writer import SafetensorsWriter
 from porter.source_hashes import SourceFile, SourceHashes
-from porter.tensor_blocks import BlockReader
+from porter.tensor_blocks import BlockReader, is_small
 from porter.tensors import Array, Checkpoint, TensorSpec
 from porter.value_checks import Finding, ValueChecks
 
@@ -57,6 +57,7 @@ def transfer(
     dtype: str | None = None,
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    hashes: SourceHashes | None = None,
 ) -> TransferReport:
     """Write every assignment to `out`, which appears whole or not at all.
 
@@ -69,6 +70,7 @@ def transfer(
         metadata: Strings for the header. The entry ``porter.source_files`` is added: a JSON list with name,
             size and sha256 of each source file.
         progress: Called with bytes written and bytes in all, as the work goes on.
+        hashes: The digests of `checkpoint.files`, begun by the caller; begun here where None.
 
     Returns:
         Sizes, digests, and the values that deserve a look (NaN, infinities, negative variances, overflow).
@@ -82,26 +84,22 @@ def transfer(
     wanted = None if dtype is None else output_dtype(dtype)
     _refuse_source(Path(out), checkpoint)
     specs = [(item.target, _output_spec(item, wanted, out)) for item in assignments]
-    by_target = {item.target: item for item in assignments}
-    findings: list[Finding] = []
     with (
-        SourceHashes(checkpoint.files) as hashes,
-        SafetensorsWriter(out, specs, _with_sources(metadata, hashes.placeholder())) as writer,
+        hashes or SourceHashes(checkpoint.files) as digests,
+        SafetensorsWriter(out, specs, _with_sources(metadata, digests.placeholder())) as writer,
     ):
         stream = _Stream(checkpoint, writer, wanted, progress)
-        for name in writer.names:
-            findings.extend(stream.move(by_target[name]))
-        writer.sync()  # the disk works while the digests are being finished
-        sources = hashes.result()
+        findings = stream.move(assignments)
+        sources = digests.result()
         writer.replace_metadata(_with_sources(metadata, sources))
         writer.commit()
     return TransferReport(
-        Path(out), writer.nbytes, len(specs), time.perf_counter() - started, tuple(findings), sources
+        Path(out), writer.nbytes, len(specs), time.perf_counter() - started, findings, sources
     )
 
 
 class _Stream:
-    """Moves assignments in the writer's order."""
+    """Moves assignments from a checkpoint to a writer."""
 
     def __init__(
         self,
@@ -110,32 +108,57 @@ class _Stream:
         wanted: DType | None,
         progress: Progress | None,
     ) -> None:
+        self._checkpoint = checkpoint
         self._reader = BlockReader(checkpoint)
         self._writer = writer
         self._wanted = wanted
         self._progress = progress
         self._written = 0
 
-    def move(self, item: Assignment) -> list[Finding]:
-        """Write one target tensor and return what was found in it."""
-        if item.constant is not None:
-            self._write(item.target, np.array([item.constant], np.int64))
-            return []
+    def move(self, assignments: Sequence[Assignment]) -> tuple[Finding, ...]:
+        """Write every target tensor and return what was found in them, in file order.
+
+        Small variables that go into a target as they are, which is nearly all of a network, are taken in
+        the order in which they are stored; the writer does not care.
+        """
+        simple: dict[str, list[Assignment]] = {}
+        others = []
+        for item in assignments:
+            if len(item.parts) == 1 and not item.subtract and is_small(item.parts[0]):
+                simple.setdefault(item.parts[0].key, []).append(item)
+            else:
+                others.append(item)
+        found: dict[str, Sequence[Finding]] = {}
+        for key, array in self._checkpoint.read_each(simple):
+            for item in simple[key]:
+                part = item.parts[0]
+                found[item.target] = self._move(item, [(part, self._reader.rearranged(part, array))])
+        for item in others:
+            if item.constant is not None:
+                self._write(item.target, np.array([item.constant], np.int64))
+            else:
+                found[item.target] = self._move(
+                    item, [(part, self._reader.blocks(part)) for part in item.parts]
+                )
+        return tuple(finding for name in self._writer.names for finding in found.get(name, ()))
+
+    def _move(self, item: Assignment, parts: Iterable[tuple[Part, Iterator[Array]]]) -> Sequence[Finding]:
+        """Write one target tensor from the blocks of its parts."""
         checks = ValueChecks(item.target, item.shape, is_variance=item.is_variance)
         subtracted = self._subtracted(item, checks)
+        offset: float | NDArray[np.float64] = item.offset
         position = 0
-        for part in item.parts:
-            for block in self._reader.blocks(part):
+        for part, blocks in parts:
+            for block in blocks:
                 words = block.reshape(-1)
                 for start in range(0, words.size, _CHUNK):
                     chunk = words[start : start + _CHUNK]
-                    begin = position + start
-                    offset: float | NDArray[np.float64] = item.offset
                     if subtracted is not None:
-                        offset = offset - subtracted[begin : begin + chunk.size]
-                    self._move_chunk(item, part, chunk, offset, checks, begin)
+                        begin = position + start
+                        offset = item.offset - subtracted[begin : begin + chunk.size]
+                    self._move_chunk(item, part, chunk, offset, checks, position + start)
                 position += words.size
-        return list(checks.findings())
+        return checks.findings()
 
     def _subtracted(self, item: Assignment, checks: ValueChecks) -> NDArray[np.float64] | None:
         """Return what is subtracted, flat in target order: one number per output channel, so never large."""

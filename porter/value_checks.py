@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,11 +90,15 @@ class ValueChecks:
         if words.size and not _all_finite(words, dtype):
             self._add("overflow", _is_infinite(words, dtype) & ~_is_infinite(before, dtype_before), position)
 
-    def findings(self) -> Iterator[Finding]:
-        """Yield one finding per kind that occurred."""
-        for kind, count in self._counts.items():
-            index = np.unravel_index(self._first[kind], self._shape)
-            yield Finding(self._target, kind, count, tuple(int(i) for i in index), self._shape)
+    def findings(self) -> tuple[Finding, ...]:
+        """Return one finding per kind that occurred."""
+        return tuple(
+            Finding(self._target, kind, count, self._index(self._first[kind]), self._shape)
+            for kind, count in self._counts.items()
+        )
+
+    def _index(self, position: int) -> tuple[int, ...]:
+        return tuple(int(i) for i in np.unravel_index(position, self._shape))
 
     def _add(self, kind: Kind, mask: Mask, position: int) -> None:
         count = int(np.count_nonzero(mask))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from porter.checkpoints.bundle_index import BundleIndex, read_index
 from porter.checkpoints.files import RegularFile
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import BundleEntry
+from porter.checkpoints.neighbours import read_together
 from porter.checkpoints.region import Region
 from porter.checkpoints.sniff import naming_data
 from porter.checkpoints.strings import read_strings, verify_strings
@@ -105,6 +106,29 @@ class Bundle(Checkpoint):
                 region = self._region(key, part, TensorSpec(spec.dtype, slices.box_shape(box)))
                 result[place] = region.read_block(inside)
         return contiguous(result)
+
+    def read_each(self, keys: Iterable[str]) -> Iterator[tuple[str, Array]]:
+        """Yield each tensor, in the order in which they lie in the data files; see `Checkpoint.read_each`."""
+        plain: list[tuple[int, int, str]] = []
+        others: list[str] = []
+        for key in keys:
+            entry, spec = self._entry(key)
+            if entry.slices or spec.dtype.storage is None:
+                others.append(key)
+            else:
+                plain.append((entry.shard, entry.offset, key))
+        regions = ((key, self._region(key, *self._entry(key))) for _, _, key in sorted(plain))
+        yield from read_together(regions)
+        for key in others:
+            yield key, self.read(key)
+
+    def read_ranges(self, key: str, axis: int, length: int) -> Iterator[Array]:
+        """Yield one tensor in ranges; see `Checkpoint.read_ranges`."""
+        entry, spec = self._entry(key)
+        if entry.slices or spec.dtype.storage is None:
+            yield from super().read_ranges(key, axis, length)
+        else:
+            yield from self._region(key, entry, spec).read_ranges(axis, length)
 
     def close(self) -> None:
         """Close the data files."""

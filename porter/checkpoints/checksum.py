@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -99,6 +99,19 @@ def _apply(columns: Words, vectors: Words) -> Words:
     for bit in range(32):
         result ^= np.where((vectors >> np.uint32(bit)) & 1, columns[bit], np.uint32(0))
     return result
+
+
+def combined(crcs: Sequence[int], length: int) -> int:
+    """Return the CRC-32C of several pieces of `length` bytes in a row, from the CRC-32C of each."""
+    columns = _zero_bytes_operator(length)
+    bits = np.arange(256, dtype=np.uint32)
+    tables = [_apply(columns, bits << np.uint32(shift)).tolist() for shift in (0, 8, 16, 24)]
+    first, second, third, fourth = tables
+    whole = 0
+    for crc in crcs:
+        shifted = first[whole & 0xFF] ^ second[whole >> 8 & 0xFF]
+        whole = shifted ^ third[whole >> 16 & 0xFF] ^ fourth[whole >> 24] ^ crc
+    return whole
 
 
 def _fastest() -> Callable[[int, bytes | Array], int]:

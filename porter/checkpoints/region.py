@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from porter.checkpoints.blocks import Block
-from porter.checkpoints.checksum import extend, masked
+from porter.checkpoints.checksum import combined, extend, masked
 from porter.checkpoints.files import PIECE, Bytes, RegularFile
 from porter.checkpoints.malformed import Malformed
 from porter.checkpoints.sniff import naming_data
@@ -49,6 +51,44 @@ class Region:
                 crc = extend(crc, piece)
             require_checksum(crc, self._crc)
             return self._elements(raw, self.spec.shape)
+
+    def checked(self, raw: Bytes) -> Array:
+        """Return the whole tensor, whose bytes are `raw`, checksum verified; changes `raw` if swapped."""
+        with naming_data(self.file.path, self._tensor):
+            require_checksum(extend(0, raw), self._crc)
+            return self._elements(raw, self.spec.shape)
+
+    def read_ranges(self, axis: int, length: int) -> Iterator[Array]:
+        """Yield consecutive ranges along `axis`; see `Checkpoint.read_ranges`.
+
+        Seen as a matrix with one row for every index before `axis`, a range is a part of every row, and
+        the next range begins in each row where this one ends. So every row has a checksum of its own that
+        grows with the ranges, and those of all rows together give that of the tensor: one pass is enough.
+        """
+        shape = self.spec.shape
+        rows, unit = math.prod(shape[:axis]), math.prod(shape[axis + 1 :]) * self._itemsize
+        stride = shape[axis] * unit
+        buffer = np.empty(rows * min(length, shape[axis]) * unit, np.uint8)
+        crcs = [0] * rows
+        for start in range(0, shape[axis], length):
+            count = min(length, shape[axis] - start)
+            raw = buffer[: rows * count * unit]
+            with naming_data(self.file.path, self._tensor):
+                self._fill_rows(raw.reshape(rows, -1), self.offset + start * unit, stride, crcs)
+                part = self._elements(raw, (*shape[:axis], count, *shape[axis + 1 :]))
+            yield part
+        with naming_data(self.file.path, self._tensor):
+            require_checksum(combined(crcs, stride), self._crc)
+
+    def _fill_rows(self, raw: Array, first: int, stride: int, crcs: list[int]) -> None:
+        """Read a part of every row, and continue the checksum of each row."""
+        descriptor, run = self.file.descriptor, raw.shape[1]
+        preadv = os.preadv
+        for number, row in enumerate(raw):
+            offset = first + number * stride
+            if preadv(descriptor, [row], offset) != run:
+                self.file.read_into(row, offset)
+            crcs[number] = extend(crcs[number], row)
 
     def verify(self) -> None:
         """Check the checksum, 4 MiB at a time."""

@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import porter.tensor_blocks
+from porter.assignments import Assignment, Part
 from porter.checkpoints import open_checkpoint
 from porter.checkpoints.region import PIECE
 from porter.errors import CheckpointError
+from porter.layouts import parse_layout
+from porter.transfer import transfer
 
 SHAPES = {
     "vector": (23,),
@@ -94,12 +98,96 @@ def test_big_endian_bundles_are_read_in_native_order(tmp_path):
         assert expected.specs == found.specs
         for key, spec in expected.specs.items():
             found.verify(key)
+            for axis in range(len(spec.shape)):
+                ranges = [array.copy() for array in found.read_ranges(key, axis, 2)]
+                np.testing.assert_array_equal(np.concatenate(ranges, axis), expected.read(key))
+            ((_, whole),) = found.read_each([key])
+            np.testing.assert_array_equal(expected.read(key), whole, strict=True)
             np.testing.assert_array_equal(expected.read(key), found.read(key), strict=True)
             block = tuple(slice(1, n) for n in spec.shape)
             np.testing.assert_array_equal(expected.read_block(key, block), found.read_block(key, block))
 
 
-@pytest.mark.parametrize("action", ["read", "verify", "read_block"])
+def _parts(checkpoint, key):
+    """Yield (axis, length, arrays) for ranges of one and several elements along every axis of one tensor."""
+    for axis, size in enumerate(checkpoint.specs[key].shape):
+        for length in (1, 3, size):
+            yield axis, [array.copy() for array in checkpoint.read_ranges(key, axis, length)]
+
+
+def test_ranges_together_are_the_whole(checkpoint):
+    """The ranges along any axis, put together, are the tensor; their lengths are those asked for."""
+    for key in ("vector", "matrix", "kernel", "sliced"):
+        for axis, arrays in _parts(checkpoint, key):
+            np.testing.assert_array_equal(np.concatenate(arrays, axis), checkpoint.read(key))
+            assert len({array.shape for array in arrays[:-1]}) <= 1
+
+
+def test_every_tensor_comes_once_when_many_are_read(checkpoint):
+    """Reading many gives what reading each gives, whatever the order they are asked for in."""
+    keys = sorted(checkpoint.specs, reverse=True)
+    found = {key: array.copy() for key, array in checkpoint.read_each(keys)}
+
+    assert set(found) == set(keys)
+    for key, array in found.items():
+        np.testing.assert_array_equal(array, checkpoint.read(key), strict=True)
+
+
+def test_many_tensors_of_odd_lengths_come_aligned_or_not(tmp_path):
+    """Tensors between strings and bytes, far apart and close, are read right wherever they begin."""
+    bundle = w.Bundle()
+    arrays = {}
+    for number, kind in enumerate(["i1", "f4", "i8", "i2", "c8", "f8", "?"] * 8):
+        arrays[f"{number:03}"] = (np.arange(number * 37 % 50) % 2).astype(kind)
+        arrays[f"{number:03}s"] = np.array([b"x" * (number % 7)], object)
+    arrays["big"] = np.arange(700_000, dtype=np.float32)
+    for name, array in sorted(arrays.items()):
+        bundle.put(name, array)
+    with open_checkpoint(bundle.store(tmp_path / "ckpt")) as checkpoint:
+        for key, array in checkpoint.read_each([key for key in arrays if "7" not in key]):
+            np.testing.assert_array_equal(array, arrays[key])
+
+
+@pytest.mark.parametrize("key", ["matrix", "kernel", "sliced"])
+def test_damage_is_found_however_a_tensor_is_read(tmp_path, key):
+    """One changed bit is refused, with the tensor's name, by reading ranges and by reading many."""
+    rng = np.random.default_rng(7)
+    bundle, array = w.Bundle(), rng.random(SHAPES.get(key, (9, 13)))
+    bundle.put("a", rng.random(20))
+    (bundle.put_slices if key == "sliced" else bundle.put)(key, array, *([GRID] if key == "sliced" else []))
+    prefix = bundle.store(tmp_path / "ckpt")
+    data = bytearray((tmp_path / "ckpt.data-00000-of-00001").read_bytes())
+    data[data.find(array.reshape(-1)[-1].tobytes()) + 5] ^= 16
+    (tmp_path / "ckpt.data-00000-of-00001").write_bytes(data)
+
+    reads = [lambda checkpoint: list(checkpoint.read_each(["a", key]))]
+    reads += [lambda checkpoint, i=i: list(checkpoint.read_ranges(key, i, 2)) for i in range(array.ndim)]
+    for read in reads:
+        with open_checkpoint(prefix) as checkpoint, pytest.raises(CheckpointError) as caught:
+            read(checkpoint)
+        assert (caught.value.code, caught.value.tensor) == ("bundle/bad-checksum", key)
+
+
+@pytest.mark.parametrize("threshold", [0, 1 << 30])
+def test_no_file_appears_where_a_tensor_is_damaged(tmp_path, monkeypatch, threshold):
+    """Whether a tensor is read whole or in ranges, a wrong checksum leaves nothing behind."""
+    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
+    bundle, out = w.Bundle(), tmp_path / "out"
+    bundle.put("t", np.ones((300, 400), np.float32))
+    prefix = bundle.store(tmp_path / "ckpt")
+    with (tmp_path / "ckpt.data-00000-of-00001").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\0")
+    with open_checkpoint(prefix) as checkpoint:
+        part = Part("t", "t", checkpoint.specs["t"], parse_layout("i o -> o i"))
+        with pytest.raises(CheckpointError) as caught:
+            transfer(checkpoint, [Assignment("t", (400, 300), (part,))], out)
+
+    assert (caught.value.code, caught.value.tensor) == ("bundle/bad-checksum", "t")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("action", ["read", "verify", "read_block", "read_each", "read_ranges"])
 def test_file_that_shrinks_while_open_is_refused(tmp_path, action):
     """A data file cut short after opening gives a refusal, not a signal or zeros."""
     prefix = _bundle().store(tmp_path / "ckpt")
@@ -107,9 +195,13 @@ def test_file_that_shrinks_while_open_is_refused(tmp_path, action):
         checkpoint.read_block("deep", (slice(0, 1), slice(0, 1), slice(0, 1)))
         with (tmp_path / "ckpt.data-00000-of-00002").open("r+b") as file:
             file.truncate(1000)
-        arguments = ((slice(None), slice(None), slice(0, 5)),) if action == "read_block" else ()
+        arguments = {
+            "read_block": ("deep", (slice(None), slice(None), slice(0, 5))),
+            "read_each": (["deep", "vector"],),
+            "read_ranges": ("deep", 2, 7),
+        }
         with pytest.raises(CheckpointError) as caught:
-            getattr(checkpoint, action)("deep", *arguments)
+            list(getattr(checkpoint, action)(*arguments.get(action, ("deep",))))
     assert caught.value.code == "checkpoint/file-shrank"
     assert caught.value.tensor == "deep"
 

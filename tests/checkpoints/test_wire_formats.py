@@ -110,3 +110,12 @@ def test_varint_of_65_bits_is_refused():
     for read in (lambda data: wire.read_varint(data, 0), wire.unpack_varints):
         with pytest.raises(Malformed, match="64 bits"):
             read(beyond)
+
+
+@given(st.integers(1, 40), st.integers(0, 3000), st.integers(0, 255))
+def test_checksums_of_pieces_combine_to_that_of_the_whole(count, length, seed):
+    """The checksum of equal pieces in a row follows from theirs alone."""
+    data = np.random.default_rng(seed).bytes(count * length)
+    pieces = [data[start * length : (start + 1) * length] for start in range(count)]
+
+    assert checksum.combined([google_crc32c.value(p) for p in pieces], length) == google_crc32c.value(data)

@@ -137,16 +137,32 @@ def test_header_over_the_limit_is_refused(tmp_path, monkeypatch):
     assert caught.value.code == "output/header-too-long"
 
 
-def test_wrong_order_and_length_are_refused(tmp_path):
-    """A tensor out of turn, too many bytes and too few bytes are errors, and no file appears."""
+def test_tensors_may_take_turns(tmp_path):
+    """Blocks of one tensor come in order, but those of another may come in between."""
+    specs = [("a", spec("int16", 4)), ("b", spec("float32", 2, 2))]
+    with SafetensorsWriter(tmp_path / "o", specs, {}) as writer:
+        writer.write("b", np.float32([[1, 2]]))
+        writer.write("a", np.int16([1, 2, 3]))
+        writer.write("b", np.float32([3, 4]))
+        writer.write("a", np.int16([4]))
+        writer.commit()
+
+    loaded = load_file(tmp_path / "o")
+    np.testing.assert_array_equal(loaded["a"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(loaded["b"], [[1, 2], [3, 4]])
+
+
+def test_wrong_names_and_lengths_are_refused(tmp_path):
+    """An unknown tensor, too many bytes and too few bytes are errors, and no file appears."""
     specs = [("a", spec("float32", 2)), ("b", spec("float32", 2))]
     with SafetensorsWriter(tmp_path / "o", specs, {}) as writer:
-        with pytest.raises(OutputError, match="'b'"):
-            writer.write("b", np.ones(2, np.float32))
+        with pytest.raises(OutputError, match="'c'"):
+            writer.write("c", np.ones(2, np.float32))
         with pytest.raises(OutputError, match="12 bytes"):
             writer.write("a", np.ones(3, np.float32))
-        writer.write("a", np.ones(2, np.float32))
-        with pytest.raises(OutputError) as caught:
+        writer.write("b", np.ones(2, np.float32))
+        writer.write("a", np.ones(1, np.float32))
+        with pytest.raises(OutputError, match=r"tensor 'a'.*4 bytes more") as caught:
             writer.commit()
 
     assert caught.value.code == "output/incomplete"

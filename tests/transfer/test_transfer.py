@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+import porter.safetensors_writer
 import porter.tensor_blocks
 import porter.transfer
 from porter.assignments import Assignment, Part
@@ -86,6 +87,7 @@ def test_blocks_give_the_same_file_as_whole_reads(sources, folder, monkeypatch, 
     for name, threshold, block in (("whole", 1 << 30, 1 << 30), ("blocks", 0, 1 << 20), ("tiny", 0, 4096)):
         monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
         monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", block)
+        monkeypatch.setattr(porter.safetensors_writer, "_LONG_BYTES", 1 if name == "blocks" else 1 << 30)
         transfer(source, [source.assign("t", ("v", pattern))], folder / name)
 
     assert (
