@@ -36,6 +36,19 @@ class Layout:
         left, right = self.pattern.split("->")
         return parse_layout(f"{right.strip()} -> {left.strip()}")
 
+    def then(self, following: Layout) -> Layout:
+        """Return the layout that does this one and then `following`.
+
+        Raises:
+            TableError: `following` merges axes of its source, or starts from another number of axes.
+        """
+        if len(following.source) != len(self.target) or any(len(group) > 1 for group in following.source):
+            raise TableError("layout/rank", f"{following.pattern!r} cannot follow {self.pattern!r}")
+        moved = {group[0]: mine for group, mine in zip(following.source, self.target, strict=True) if group}
+        groups = [[axis for name in group for axis in moved[name]] for group in following.target]
+        right = " ".join(f"({' '.join(g)})" if len(g) > 1 else (g or ["1"])[0] for g in groups)
+        return parse_layout(f"{self.pattern.split('->')[0].strip()} -> {right}")
+
     def target_shape(self, shape: tuple[int, ...], **lengths: int) -> tuple[int, ...]:
         """Return the shape that `apply` gives for an input of `shape`.
 

@@ -36,11 +36,19 @@ def read_metadata(path: Path) -> Ported:
     """Read the metadata of a ported file.
 
     Raises:
-        OutputError: the file cannot be read, or was not written by porter.
+        OutputError: the file cannot be read, was not written by porter, or was written for another library.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             found = file.metadata() or {}
+        if "porter.target" in found:
+            library = json.loads(found["porter.target"])["library"]
+            raise OutputError(
+                "load/other-library",
+                f"was written for {library}, under its names",
+                file=path,
+                hint="Load it there, or port again for timm.",
+            )
         return Ported(
             variant=found["porter.variant"],
             model=found["porter.model"],

@@ -12,6 +12,8 @@ from porter.metadata import describe
 from porter.planning import Plan, Weights, plan
 from porter.table_file import load_tables
 from porter.tables import Tables
+from porter.targets.aim import Aim, aim
+from porter.targets.writing import write
 from porter.tensors import Checkpoint
 from porter.transfer import Progress, TransferReport, transfer
 
@@ -25,16 +27,20 @@ class PortResult:
     Attributes:
         plan: Every assignment and the ledger.
         report: Bytes, time, source digests and findings about the values.
-        out: The file that was written.
+        out: The file or folder that was written.
+        aim: What was written for a library other than timm, or None.
     """
 
     plan: Plan
     report: TransferReport
     out: Path
+    aim: Aim | None = None
 
     @property
     def loading_line(self) -> str:
-        """One line of Python that loads the file into plain timm, strictly."""
+        """One line of Python that loads the output into the library it was written for, strictly."""
+        if self.aim is not None:
+            return self.aim.table.load.format(path=os.fspath(self.out))
         return create_model_call(self.plan, self.out)
 
 
@@ -49,13 +55,14 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     dtype: str | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
+    target: str = "timm",
     progress: Progress | None = None,
 ) -> PortResult:
     """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
 
     Args:
         source: A checkpoint prefix, its ``.index`` file, a training directory or a SavedModel.
-        out: The file to write; it appears whole or not at all.
+        out: The file (or folder, see `target`) to write; it appears whole or not at all.
         tables: Known networks; those that come with porter where None.
         variant: The network, where names and shapes alone do not decide.
         weights: ``"auto"`` reads the exponential moving average of every variable that has one, ``"ema"``
@@ -64,11 +71,12 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
+        target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:
         CheckpointError: the source cannot be read.
-        PlanError: the source and the tables do not close.
+        PlanError: the source and the tables do not close, or the target cannot hold this network.
         OutputError: the output cannot be written.
     """
     with open_checkpoint(source) as checkpoint:
@@ -81,7 +89,8 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             classes=classes,
             channel_order=channel_order,
         )
-        return carry_out(checkpoint, made, out, dtype=dtype, progress=progress)
+        aimed = None if target == "timm" else aim(made, target)
+        return carry_out(checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress)
 
 
 def carry_out(
@@ -90,14 +99,26 @@ def carry_out(
     out: PathLike,
     *,
     dtype: str | None = None,
+    aimed: Aim | None = None,
     progress: Progress | None = None,
 ) -> PortResult:
     """Move the bytes of a plan that was made from `checkpoint`; the other arguments are those of `port`.
+
+    Args:
+        checkpoint: The open source.
+        plan: The port to timm.
+        out: The file or folder to write.
+        dtype: As for `port`.
+        aimed: The plan aimed at another library, or None.
+        progress: As for `port`.
 
     Raises:
         CheckpointError: the source is damaged or changed meanwhile.
         OutputError: the output cannot be written.
     """
+    if aimed is not None:
+        written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress)
+        return PortResult(plan, written, Path(out), aimed)
     metadata = describe(plan, checkpoint.format, dtype)
     report = transfer(checkpoint, plan.assignments, out, dtype=dtype, metadata=metadata, progress=progress)
     return PortResult(plan, report, Path(out))

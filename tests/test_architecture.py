@@ -26,7 +26,7 @@ LAYERS = [
     {"float_conversion", "source_hashes", "transposition", "value_checks", "write_behind", "direct_writer"},
     {"atomic_file"},
     {"safetensors_writer", "tensor_blocks", "transfer"},
-    {"metadata", "ported_file", "porting"},
+    {"metadata", "ported_file", "targets", "porting"},
     {"same_padding", "networks", "loading", "bn_folding", "onnx_graph", "onnx_export"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
     {"parity_report", "comparison", "tolerances", "parity", "witnesses"},

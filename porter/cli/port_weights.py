@@ -21,6 +21,8 @@ from porter.ledger import Bucket
 from porter.planning import Plan, plan
 from porter.porting import PortResult, carry_out
 from porter.tables import Tables
+from porter.targets.aim import Aim, aim
+from porter.targets.table import TARGETS
 from porter.transfer import Progress
 
 # Below this a port is over before a person could read the bar.
@@ -63,6 +65,13 @@ _RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
     type=click.Choice(["rgb"]),
     help="Turn the first convolution of a network that takes BGR pictures round.  [default: as stored]",
 )
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="timm",
+    show_default=True,
+    help="Library to write for: transformers gives a folder for from_pretrained.",
+)
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_option
 @json_option
@@ -76,12 +85,13 @@ def port_weights(
     dtype: str | None,
     classes: Classes,
     channel_order: ChannelOrder | None,
+    target: str,
     dry_run: bool,
     tables: Tables,
     as_json: bool,
     verbosity: int,
 ) -> None:
-    r"""Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm.
+    r"""Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm or another library.
 
     SOURCE is a checkpoint prefix (ckpt-100), its .index file, a training directory (latest step) or a
     SavedModel. The network is recognised from names and shapes. OUT appears whole or not at all.
@@ -91,6 +101,7 @@ def port_weights(
       port-weights training/ckpt-100 model.safetensors
       port-weights training/ --dry-run -v
       port-weights saved_model/ model.safetensors --weights raw --dtype float16
+      port-weights training/ model/ --target transformers
     """
     if out is None and not dry_run:
         raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
@@ -104,17 +115,18 @@ def port_weights(
             classes=classes,
             channel_order=channel_order,
         )
+        aimed = None if target == "timm" else aim(made, target)
         container = checkpoint.format
         result = None
         if out is not None and not dry_run:
             with _progress(quiet=verbosity < 0) as progress:
-                result = carry_out(checkpoint, made, out, dtype=dtype, progress=progress)
-    for warning in _warnings(made, result):
+                result = carry_out(checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress)
+    for warning in _warnings(made, aimed, result):
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
-        click.echo(json.dumps(_document(made, container, result), indent=2))
+        click.echo(json.dumps(_document(made, aimed, container, result), indent=2))
     elif verbosity >= 0:
-        for line in _lines(made, source, container, result, verbose=verbosity > 0):
+        for line in _lines(made, aimed, source, container, result, verbose=verbosity > 0):
             click.echo(line)
 
 
@@ -144,16 +156,18 @@ def _progress(*, quiet: bool) -> Iterator[Progress | None]:
             bar.stop()
 
 
-def _warnings(made: Plan, result: PortResult | None) -> Iterator[str]:
+def _warnings(made: Plan, aimed: Aim | None, result: PortResult | None) -> Iterator[str]:
     yield from made.notes
+    if aimed is not None:
+        yield from aimed.notes
     if result is not None:
         yield from map(str, result.report.findings)
 
 
 def _lines(
-    made: Plan, source: Path, container: str, result: PortResult | None, *, verbose: bool
+    made: Plan, aimed: Aim | None, source: Path, container: str, result: PortResult | None, *, verbose: bool
 ) -> Iterator[str]:
-    yield f"network   {made.variant.name}: {made.variant.title} to timm"
+    yield f"network   {made.variant.name}: {made.variant.title} to {aimed.table.title if aimed else 'timm'}"
     yield f"source    {source} ({container})"
     yield f"weights   {_weights(made)}"
     if made.bn_eps is not None:
@@ -170,7 +184,7 @@ def _lines(
         yield "dry run   nothing was read or written"
         return
     report = result.report
-    yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {len(made.assignments)} tensors)"
+    yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
     yield result.loading_line
 
 
@@ -183,7 +197,7 @@ def _weights(made: Plan) -> str:
     return f"moving average for {made.from_average} variables{raw}"
 
 
-def _document(made: Plan, container: str, result: PortResult | None) -> dict[str, Any]:
+def _document(made: Plan, aimed: Aim | None, container: str, result: PortResult | None) -> dict[str, Any]:
     document: dict[str, Any] = {
         "schema": "porter-port",
         "schema_version": 1,
@@ -193,7 +207,8 @@ def _document(made: Plan, container: str, result: PortResult | None) -> dict[str
         "source_format": container,
         "weights": {"read": made.weights, "from_average": made.from_average},
         "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
-        "notes": list(made.notes),
+        "target": aimed.table.target if aimed else "timm",
+        "notes": [*made.notes, *(aimed.notes if aimed else ())],
         "ledger": [
             {"key": line.key, "path": line.path, "bucket": line.bucket.value, "reason": line.reason}
             for line in made.ledger
@@ -205,7 +220,7 @@ def _document(made: Plan, container: str, result: PortResult | None) -> dict[str
                 "sources": [part.key for part in assignment.sources],
                 "layouts": [part.layout.pattern for part in assignment.sources],
             }
-            for assignment in made.assignments
+            for assignment in (aimed or made).assignments
         ],
         "out": None,
     }

@@ -1,0 +1,95 @@
+"""A plan aimed at a library other than timm: all that is known before a byte is moved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from porter.assignments import Assignment
+from porter.errors import PlanError
+from porter.planning import Plan
+from porter.tables import InputSpec
+from porter.targets.retargeting import config_of, retarget
+from porter.targets.table import TargetTable, target_table
+
+# Pillow's numbers, as transformers writes them.
+_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a port to another library will write.
+
+    Attributes:
+        table: The target's table.
+        assignments: The plan's, under the target's names.
+        config: config.json, where the output is a folder.
+        preprocessor: preprocessor_config.json, likewise.
+        notes: What the person should know before trusting the result.
+    """
+
+    table: TargetTable
+    assignments: tuple[Assignment, ...]
+    config: Mapping[str, object]
+    preprocessor: Mapping[str, object]
+    notes: tuple[str, ...]
+
+
+def aim(plan: Plan, target: str) -> Aim:
+    """Aim a plan at library `target`.
+
+    Raises:
+        PlanError: the target has no such network, or computes another function with these weights.
+        TableError: a target table is malformed.
+    """
+    model = plan.variant.target.name
+    table = target_table(target, model)
+    known = table.models[model]
+    pictures = plan.variant.input
+    config = {
+        "image_size": pictures.size,
+        **table.config,
+        **config_of(table, model, _arguments(plan, table)),
+        **known.config,
+    }
+    if table.native_size and config["image_size"] != pictures.size:
+        raise PlanError(
+            "target/size",
+            f"{table.title} pads for one size, and {model} is known at {config['image_size']} pixels only",
+            found=f"{plan.variant.name} at {pictures.size} pixels",
+        )
+    return Aim(
+        table=table,
+        assignments=retarget(table, plan.assignments, plan.bn_eps),
+        config=config,
+        preprocessor={**_preprocessor(pictures), **table.preprocessor, **_channels(plan)},
+        notes=(*table.notes, *known.notes),
+    )
+
+
+def _channels(plan: Plan) -> dict[str, object]:
+    """Say that pictures, which are RGB, are turned round for a network that takes BGR."""
+    return {} if plan.channel_order == "rgb" else {"do_flip_channel_order": True}
+
+
+def _arguments(plan: Plan, table: TargetTable) -> dict[str, object]:
+    """Leave out the epsilon where the target fixes its own: the difference goes into the variances."""
+    epsilon = plan.variant.bn_eps.argument if plan.variant.bn_eps and table.bn_eps is not None else None
+    return {name: value for name, value in plan.arguments.items() if name != epsilon}
+
+
+def _preprocessor(pictures: InputSpec) -> dict[str, object]:
+    """Return transformers' usual steps: shorter side, centre crop, 0..1, mean and standard deviation."""
+    return {
+        "do_resize": True,
+        "size": {"shortest_edge": math.floor(pictures.size / pictures.crop_pct)},
+        "resample": _RESAMPLE[pictures.interpolation],
+        "do_center_crop": True,
+        "crop_size": {"height": pictures.size, "width": pictures.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(pictures.mean),
+        "image_std": list(pictures.std),
+    }

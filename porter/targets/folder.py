@@ -1,0 +1,73 @@
+"""A folder that appears under its name whole, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from porter.atomic_file import output_error
+from porter.errors import OutputError
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `path` that takes this name when the block ends without an error.
+
+    Args:
+        path: The final name: not there yet, or an empty folder.
+
+    Raises:
+        OutputError: the name is taken, or the folder cannot be written.
+    """
+    _refuse_taken(path)
+    hidden = path.absolute().parent / f".porter.{os.urandom(4).hex()}.tmp"
+    try:
+        hidden.mkdir()
+    except OSError as error:
+        raise output_error(error, path) from error
+    try:
+        yield hidden
+        _sync(hidden)
+        try:
+            hidden.rename(path)
+        except OSError as error:
+            raise output_error(error, path) from error
+        _sync(path.absolute().parent)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def write_json(path: Path, values: Mapping[str, object]) -> None:
+    """Write one JSON document and bring it to the disk.
+
+    Raises:
+        OutputError: the disk refused.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise output_error(error, path) from error
+
+
+def _refuse_taken(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise OutputError("output/not-a-folder", "is there and is no folder", file=path)
+    if path.is_dir() and any(path.iterdir()):
+        raise OutputError(
+            "output/not-empty", "the folder is not empty", file=path, hint="Name one that is not there yet."
+        )
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,61 @@
+"""Writing a port for a library other than timm: one file, or a folder that the library loads."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from porter.metadata import describe
+from porter.planning import Plan
+from porter.targets.aim import Aim
+from porter.targets.folder import new_folder, write_json
+from porter.tensors import Checkpoint
+from porter.transfer import Progress, TransferReport, transfer
+
+# What transformers looks for in a folder.
+_CONFIG, _PREPROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
+
+
+def write(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    aim: Aim,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    progress: Progress | None = None,
+) -> TransferReport:
+    """Move the bytes of an aimed plan.
+
+    Args:
+        checkpoint: The open source that `plan` was made from.
+        plan: The port to timm.
+        aim: The same port, aimed at another library.
+        out: The file or folder to write; it appears whole or not at all.
+        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
+        progress: Called with bytes written and bytes in all, as the work goes on.
+
+    Raises:
+        CheckpointError: the source is damaged or changed meanwhile.
+        OutputError: the output cannot be written.
+    """
+    table = {"file": aim.table.file.name, "sha256": aim.table.digest}
+    described = {"library": aim.table.target, "network": aim.table.title, "table": table}
+    metadata = describe(plan, checkpoint.format, dtype)
+    metadata["porter.target"] = json.dumps(described, sort_keys=True)
+    if not aim.table.folder:
+        return transfer(checkpoint, aim.assignments, out, dtype=dtype, metadata=metadata, progress=progress)
+    with new_folder(Path(out)) as folder:
+        write_json(folder / _CONFIG, aim.config)
+        write_json(folder / _PREPROCESSOR, aim.preprocessor)
+        report = transfer(
+            checkpoint,
+            aim.assignments,
+            folder / _WEIGHTS,
+            dtype=dtype,
+            metadata=metadata,
+            progress=progress,
+        )
+    return replace(report, path=Path(out) / _WEIGHTS)
