@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from typing import Any
 
 # What a Keras file holds is far below each of these.
-_MOST_OBJECTS = 100_000
+_MOST_OBJECTS = 50_000
 _MOST_DEPTH = 48
 _MOST_AXES = 32
 _MOST_CHUNKS = 200_000
 _MOST_ATTRIBUTE_BYTES = 64 << 20
 _MOST_MEMORY = 2 << 30
-_MOST_SECONDS = 30
+_MOST_SECONDS = 20
 _LONGEST_MESSAGE = 160
 
 _ATTRIBUTES = ("layer_names", "weight_names", "model_config", "keras_version", "backend", "name", "dtype")
@@ -144,7 +144,8 @@ class Describer:
         attribute = self._h5py.h5a.open(owner, name)
         if not isinstance(attribute.get_type(), self._h5py.h5t.TypeStringID):
             return None
-        if attribute.get_space().get_simple_extent_type() == self._h5py.h5s.NULL:
+        is_null = attribute.get_space().get_simple_extent_type() == self._h5py.h5s.NULL
+        if is_null or not _product(attribute.shape):
             return []
         self._count_attribute(16 * _product(attribute.shape), path)
         self._count_attribute(attribute.get_storage_size(), path)
@@ -171,9 +172,9 @@ class Describer:
     def _dataset(self, opened: Any, path: str) -> dict[str, Any]:
         space, plan = opened.get_space(), opened.get_create_plist()
         kind = space.get_simple_extent_type()
-        shape = [] if kind == self._h5py.h5s.SCALAR else list(space.get_simple_extent_dims())
-        if kind == self._h5py.h5s.NULL or len(shape) > _MOST_AXES:
+        if kind == self._h5py.h5s.NULL or space.get_simple_extent_ndims() > _MOST_AXES:
             raise Refused("hdf5/bad-shape", "a dataset has no shape that a tensor could have", path)
+        shape = [] if kind == self._h5py.h5s.SCALAR else list(space.get_simple_extent_dims())
         if plan.get_external_count():
             raise Refused("hdf5/external-storage", "its bytes are kept in another file", path)
         dtype = opened.get_type()

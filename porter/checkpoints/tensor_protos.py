@@ -77,7 +77,7 @@ def parse_values(data: Buffer, dtype: DType, count: int, *, repeat: bool = False
     if repeat and values.size < count:
         filled = np.zeros(count, values.dtype)
         filled[: values.size] = values
-        filled[values.size :] = values[-1:]  # nothing is stored of a tensor of zeros
+        filled[values.size :] = values[-1] if values.size else 0
         return filled
     return _require_count(values, count)
 

@@ -11,15 +11,21 @@ import resource
 import signal
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import hostile_files  # noqa: F401  (registers its cases)
+import hostile_graphs  # noqa: F401
 import hostile_messages  # noqa: F401
 import hostile_states  # noqa: F401
 import hostile_tables  # noqa: F401
 import hostile_tensors  # noqa: F401
 import hostile_v1  # noqa: F401
 from hostile_registry import CASES
+
+if find_spec("h5py"):  # they are made with h5py
+    import hostile_hdf5  # noqa: F401
+    import hostile_zip  # noqa: F401
 
 SPARE = 300 << 20
 HANG = 60
