@@ -22,9 +22,12 @@ from porter.tolerances import Tolerances
 # The network runs in a quarter of a second there, and most stages are small enough to be sampled densely.
 SIZES = ((96, 96), (97, 97))
 
-# Elements kept of each stage. The odd size is there to tell padding from other faults, which its exact
-# statistics do; so that a variant stays below 300 KB, most room goes to the even size.
-_KEPT = {(96, 96): 1024, (97, 97): 64}
+# Elements kept of each stage. The second size is there to tell padding from other faults, which its exact
+# statistics do, so most room goes to the first. Deep networks keep fewer of each stage: about 80 KB for each
+# of a hundred and fifty networks.
+_KEPT_AT_FIRST = 8192
+_KEPT_AT_MOST = 1024
+_KEPT_AT_SECOND = 64
 _KEPT_OF_INPUT = 256
 
 
@@ -47,7 +50,9 @@ def record_goldens(
         ParityError: TensorFlow failed, or a stage is not finite.
     """
     paths = [golden_path(variant, folder) for variant in variants]
-    checks = [Check(v, sizes=SIZES, dtypes=("float64",), seed=seed, threads=threads) for v in variants]
+    checks = [
+        Check(v, sizes=golden_sizes(v), dtypes=("float64",), seed=seed, threads=threads) for v in variants
+    ]
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         recorded = [Path(name) / path.name for path in paths]
         jobs = [
@@ -56,12 +61,30 @@ def record_goldens(
         ]
         with Child("tensorflow", *jobs) as child:
             wait_for(child, [], sum(check.timeout for check in checks))
-        for path, out in zip(paths, recorded, strict=True):
+        for variant, path, out in zip(variants, paths, recorded, strict=True):
             recording = Recording.load(out)
             path.parent.mkdir(parents=True, exist_ok=True)
-            runs = tuple(_sampled(run, seed) for run in recording.runs)
-            Recording(recording.provenance, runs).save(path)
+            counts = _kept(variant), _KEPT_AT_SECOND
+            runs = (_sampled(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
+            Recording(recording.provenance, tuple(runs)).save(path)
     return paths
+
+
+def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:
+    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two where it takes no odd ones."""
+    own = variant.input.check_sizes
+    if any(size % 2 for size in own):
+        return SIZES
+    return tuple((size, size) for size in sorted(own)[:2])
+
+
+def _kept(variant: Variant) -> int:
+    """Return how many elements of each stage to keep: as many as the golden that is replaced has."""
+    path = golden_path(variant)
+    if path.is_file():
+        rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
+        return max(rule.count for rule in rules if rule is not None)
+    return min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages))
 
 
 def verify_goldens(
@@ -136,8 +159,7 @@ class _Golden:
         return Checked(report, self.recording, actual)
 
 
-def _sampled(run: Run, seed: int) -> Run:
-    kept = _KEPT[(run.size[0], run.size[1])]
+def _sampled(run: Run, seed: int, kept: int) -> Run:
     stages = {
         name: activation.sampled(SampleRule(seed, f"{run.name}/{name}", kept))
         for name, activation in run.stages.items()

@@ -25,19 +25,16 @@ from porter.table_file import load_tables
 from porter.tables import Stage
 from porter.tensors import Array, Checkpoint
 
+Weights = Mapping[str, Array]  # by object path
+
 
 def _record(job: Job) -> None:
     _pin(job.threads)
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-        networks = _stored(job, made, checkpoint) if job.checkpoint else _random(job, made, checkpoint)
-        runs = [
-            run
-            for dtype, network in networks
-            if dtype in job.dtypes
-            for run in _runs(network, planned_stages(made), dtype, inputs)
-        ]
+        values = _stored(job, made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
+        runs = [run for dtype in job.dtypes for run in _runs(made, values, dtype, inputs)]
     if job.pictures:
         _prepare_pictures(job, made, inputs[0].shape[1])
     Recording(_provenance(job, made), tuple(runs)).save(job.out)
@@ -62,33 +59,20 @@ def _pin(threads: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _random(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, Keras]]:
-    """Yield (dtype, network) with the random weights assigned by object path."""
-    for dtype in job.dtypes:
-        network = _build(made, dtype)
-        _assign(network, made, {part.path: checkpoint.read(part.key) for part in _parts(made)})
-        yield dtype, network
+def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
+    return {part.path: checkpoint.read(part.key) for part in _parts(made)}
 
 
-def _stored(job: Job, made: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, Keras]]:
-    """Yield (dtype, network), restored by TensorFlow into float32 and cast from there into float64.
-
-    TensorFlow restores into variables of the stored type only.
-    """
-    network = _build(made, "float32")
+def _stored(job: Job, made: Plan, checkpoint: Checkpoint, picture: Array) -> Weights:
+    """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
+    network = _build(made, "float32", picture)
     prefix = _restore(network, made, checkpoint, job)
     averages = set(moving_averages(checkpoint).values())
     reader = tf.train.load_checkpoint(prefix)
     variables = _objects(network, [part.path for part in _parts(made)])
-    for part in _parts(made):
-        if part.key in averages:
-            variables[part.path].assign(reader.get_tensor(part.key))
-    yield "float32", network
-    if "float64" in job.dtypes:
-        values = {path: variable.numpy() for path, variable in variables.items()}
-        wide = _build(made, "float64")
-        _assign(wide, made, values)
-        yield "float64", wide
+    values = {path: variable.numpy() for path, variable in variables.items()}
+    averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
+    return values | averaged
 
 
 def _parts(made: Plan) -> Iterator[Any]:
@@ -124,20 +108,27 @@ def _prefix(checkpoint: Checkpoint) -> str:
     return str(index.with_suffix(""))
 
 
-def _build(made: Plan, dtype: str) -> Keras:
-    """Build the classification model of the table's variant, computing in `dtype`."""
+def _build(made: Plan, dtype: str, picture: Array) -> Keras:
+    """Build the classification model of the variant, computing in `dtype`, for inputs like `picture`."""
     variant = made.variant
-    lengths = {name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()}
+    lengths: dict[str, object] = {
+        name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()
+    }
+    if source_of(variant.source.name).fixed_size:
+        lengths["size"] = picture.shape[1:3]
     key = repr((variant.source, dtype, made.bn_eps, lengths))
     if key not in _BUILT:
+        while len(_BUILT) >= _KEPT:
+            del _BUILT[next(iter(_BUILT))]
         tf_keras.backend.set_floatx(dtype)
         _BUILT[key] = build(variant.source.name, variant.source.arguments, bn_eps=made.bn_eps, **lengths)
     return _BUILT[key]
 
 
 # Networks of this process by what they were built from. Building takes longer than everything else; a second
-# job on the same network assigns every weight anew.
+# job on the same network assigns every weight anew. The oldest go, for a process may check every network.
 _BUILT: dict[str, Keras] = {}
+_KEPT = 4
 
 
 def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
@@ -147,7 +138,9 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
         ParityError: the network has a variable that the table does not name.
     """
     variables = _objects(network, values)
-    unnamed = {id(v) for v in network.variables} - {id(v) for v in variables.values()}
+    unnamed = (
+        {id(v) for v in network.variables} - {id(v) for v in variables.values()} - _left_out(network, made)
+    )
     if unnamed:
         names = ", ".join(v.name for v in network.variables if id(v) in unnamed)
         raise ParityError(
@@ -157,6 +150,13 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
         )
     for path, variable in variables.items():
         variable.assign(values[path].astype(variable.dtype.as_numpy_dtype))
+
+
+def _left_out(network: Keras, made: Plan) -> set[int]:
+    """Return the identity of every variable below an object that the table leaves out."""
+    first = made.variant.parts[0].path
+    paths = ["/".join(filter(None, (first, path))) for path, _ in made.variant.left_out]
+    return {id(variable) for layer in _objects(network, paths).values() for variable in layer.variables}
 
 
 def _objects(network: Keras, paths: Iterable[str]) -> dict[str, Any]:
@@ -178,17 +178,24 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = N
     return found
 
 
-def _runs(network: Keras, stages: tuple[Stage, ...], dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
+def _runs(made: Plan, values: Weights, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
+    assigned = None
+    for picture in inputs:
+        network = _build(made, dtype, picture)
+        if network is not assigned:
+            _assign(network, made, values)
+            assigned = network
+        yield _run(network, planned_stages(made), picture.astype(dtype))
+
+
+def _run(network: Keras, stages: tuple[Stage, ...], x: Array) -> Run:
     objects = _objects(network, [stage.source for stage in stages])
     layers = {stage.name: objects[stage.source] for stage in stages}
     with _watched(layers) as seen:
-        for values in inputs:
-            seen.clear()
-            x = values.astype(dtype)
-            network(tf.constant(x), training=False)
-            # Dictionaries keep the order of execution; the table's order is the order of comparison.
-            ordered = {name: Activation.full(seen[name], "NHWC") for name in layers}
-            yield Run(dtype, Activation.full(x, "NHWC"), ordered)
+        network(tf.constant(x), training=False)
+    # Dictionaries keep the order of execution; the table's order is the order of comparison.
+    ordered = {name: Activation.full(seen[name], "NHWC") for name in layers}
+    return Run(x.dtype.name, Activation.full(x, "NHWC"), ordered)
 
 
 @contextmanager

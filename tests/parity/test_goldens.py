@@ -9,12 +9,13 @@ import pytest
 
 from porter.errors import ParityError
 from porter.golden_files import golden_path
-from porter.goldens import SIZES, record_goldens, verify_goldens
+from porter.goldens import golden_sizes, record_goldens, verify_goldens
 from porter.parity import compare
 from porter.parity_report import Status, Verdict
 from porter.recording import Provenance, Recording, Run
+from porter.table_file import load_tables
 
-VARIANTS = ["conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large"]
+VARIANTS = list(load_tables().variants)
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +28,12 @@ def verified(tables):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("name", VARIANTS)
-def test_port_agrees_with_the_golden(verified, name):
+def test_port_agrees_with_the_golden(verified, tables, name):
     """Every variant reproduces what TensorFlow computed, at an even and an odd size, to 1e-11."""
     report = verified[name].report
 
     assert report.verdict is Verdict.PARITY
-    assert [case.size for case in report.cases] == list(SIZES)
+    assert [case.size for case in report.cases] == list(golden_sizes(tables.variant(name)))
     assert all(case.worst < 1e-11 for case in report.cases)
 
 
@@ -46,14 +47,14 @@ def test_golden_is_small_and_says_where_it_comes_from(tables, name):
     assert path.stat().st_size <= 300_000
     assert provenance.table_digest == variant.digest
     assert provenance.framework == "tensorflow"
-    assert {"tensorflow", "tf-models-official"} <= set(provenance.versions)
+    assert {"tensorflow", "numpy"} <= set(provenance.versions)
     assert provenance.created
     assert provenance.seed == 0
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_golden_holds_enough_of_every_stage(tables, name):
-    """At the even size at least 1,024 elements of each stage are kept, or all, the corners among them."""
+    """At the first size at least 128 elements of each stage are kept, or all, the corners among them."""
     variant = tables.variant(name)
     run = Recording.load(golden_path(variant)).runs[0]
 
@@ -61,7 +62,7 @@ def test_golden_holds_enough_of_every_stage(tables, name):
     for activation in run.stages.values():
         shape = activation.canonical_shape
         positions = activation.positions()
-        assert positions.size == min(1024, int(np.prod(shape)))
+        assert positions.size >= min(128, int(np.prod(shape)))
         if len(shape) == 4:
             rows, columns = np.unravel_index(positions, shape)[2:]
             seen = set(zip(rows.tolist(), columns.tolist(), strict=True))
@@ -70,7 +71,7 @@ def test_golden_holds_enough_of_every_stage(tables, name):
 
 def test_fault_in_one_channel_is_found(verified):
     """One channel of one stage that is off by a millionth fails the golden at that stage."""
-    checked = verified["conv_small"]
+    checked = verified["mobilenetv4_conv_small"]
     run = checked.actual.runs[0]
     stage = run.stages["blocks.2.3"]
     values = stage.values.copy()
@@ -93,8 +94,6 @@ def test_missing_padding_is_found(tables, edited_table, tmp_path):
     provenance = replace(golden.provenance, table_digest=variant.digest)
     Recording(provenance, golden.runs).save(tmp_path / "golden.safetensors")
 
-    from porter.table_file import load_tables
-
     report = verify_goldens([tmp_path / "golden.safetensors"], load_tables(variant.table))[0].report
 
     assert report.verdict is Verdict.NO_PARITY
@@ -104,8 +103,6 @@ def test_missing_padding_is_found(tables, edited_table, tmp_path):
 
 def test_changed_table_makes_a_golden_stale(tables, edited_table):
     """A golden of another state of its table is stale, not failed, and says how to renew it."""
-    from porter.table_file import load_tables
-
     variant = edited_table(("default = 1e-3", "default = 1e-5"))
 
     report = verify_goldens([golden_path(variant)], load_tables(variant.table))[0].report

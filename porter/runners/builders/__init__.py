@@ -14,6 +14,7 @@ Keras = Any
 
 # A module of this package per source, and how to get what it imports.
 SOURCES = {
+    "keras": "pip install 'porter[tensorflow]'",
     "model_garden": "pip install 'porter[tensorflow]'",
 }
 
@@ -27,6 +28,7 @@ class Source:
             ``bn_eps`` and every free length of the table (``classes``: 0 means without the classifier, and
             ``channels``). It returns the Keras model whose object paths the table names, in the precision
             of `tf_keras.backend.floatx`.
+        fixed_size: True where a network is built for one size: its builder takes ``size`` (H, W) too.
         packages: Distributions whose versions a recording states.
         prepare: Decodes and prepares one picture file with the source's own evaluation code: path and size
             to (size, size, 3) float32. None where the source has no such code.
@@ -35,6 +37,7 @@ class Source:
     builders: Mapping[str, Callable[..., Keras]]
     packages: tuple[str, ...]
     prepare: Callable[[str, int], Array] | None = None
+    fixed_size: bool = False
 
 
 def source_of(builder: str) -> Source:
