@@ -48,7 +48,7 @@ def build(name: str, definition: Definition, *, pretrained: bool = False, **argu
         if definition.is_class:
             model = _from_class(name, definition, given)
         else:
-            model = timm.create_model(definition.base, **given)
+            model = _from_entry(definition, given)
     except (RuntimeError, TypeError, ValueError, KeyError, AssertionError) as error:
         raise OutputError("network/not-built", f"timm cannot build {name} ({error})") from error
     for adjustment in definition.adjust:
@@ -63,6 +63,15 @@ def _adjust(name: str, model: nn.Module, adjustment: str) -> None:
         raise OutputError(
             "network/adjustment", f"{name}: {adjustment!r} does not fit this network ({error})"
         ) from error
+
+
+def _from_entry(definition: Definition, given: dict[str, Any]) -> nn.Module:
+    epsilon = given.pop("bn_eps", None)  # an argument of some of timm's networks only, and missed in the rest
+    model: nn.Module = timm.create_model(definition.base, **given)
+    for module in model.modules():
+        if epsilon is not None and isinstance(module, nn.BatchNorm2d):
+            module.eps = epsilon
+    return model
 
 
 def _from_class(name: str, definition: Definition, given: dict[str, Any]) -> nn.Module:

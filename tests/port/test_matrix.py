@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 def cases():
     """Yield (variant, way) for every way in which TensorFlow can save the variant."""
-    for name in TABLES.variants:
+    for name in (name for name in TABLES.variants if name.startswith("mobilenetv4_")):
         yield from ((name, way) for way in ways(name))
 
 

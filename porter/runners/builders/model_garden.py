@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 from official.vision.dataloaders.classification_input import Parser
-from official.vision.modeling.backbones import mobilenet
+from official.vision.modeling.backbones import efficientnet, mobilenet, resnet, vit
 from official.vision.modeling.classification_model import ClassificationModel
 
 from porter.runners.builders import Keras, Source
@@ -18,7 +18,68 @@ from porter.tensors import Array
 
 def _mobilenet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
     specs = _specs(channels)
-    backbone = mobilenet.MobileNet(input_specs=specs, norm_epsilon=bn_eps, **arguments)
+    given = dict(arguments)
+    changes = {key: given.pop(key) for key in ("repeats", "append", "head") if key in given}
+    if changes:
+        given["model_id"] = _changed_spec(given["model_id"], given.get("filter_size_scale", 1.0), **changes)
+    backbone = mobilenet.MobileNet(input_specs=specs, norm_epsilon=bn_eps, **given)
+    return _classifier(backbone, specs, classes)
+
+
+def _changed_spec(
+    model_id: str,
+    width: float,
+    repeats: Sequence[int] | None = None,
+    append: Sequence[Sequence[Any]] = (),
+    head: int | None = None,
+) -> str:
+    """Let the Garden know a network by another name whose list of blocks is a changed one.
+
+    Args:
+        model_id: The network that is changed.
+        width: Its filter_size_scale.
+        repeats: How often each row of its list stands; all but the first of them with stride 1.
+        append: Rows behind the last one.
+        head: Filters of the last row, whatever the width.
+    """
+    spec = mobilenet.SUPPORTED_SPECS_MAP[model_id]
+    schema = spec["block_spec_schema"]
+    rows = []
+    for row, count in zip(spec["block_specs"], repeats or [1] * len(spec["block_specs"]), strict=True):
+        fields = dict(zip(schema, row, strict=True))
+        again = fields | {"strides": fields["strides"] and 1}
+        rows.extend([fields, *[again] * (count - 1)])
+    rows.extend(dict(zip(schema, row, strict=True)) for row in append)
+    if head is not None:
+        rows[-1] = rows[-1] | {"filters": head / width}
+    name = f"{model_id} {repeats} {append} {head}"
+    changed = [tuple(fields.values()) for fields in rows]
+    mobilenet.SUPPORTED_SPECS_MAP[name] = {**spec, "block_specs": changed}
+    return name
+
+
+def _efficientnet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
+    specs = _specs(channels)
+    backbone = efficientnet.EfficientNet(input_specs=specs, norm_epsilon=bn_eps, **arguments)
+    return _classifier(backbone, specs, classes)
+
+
+def _resnet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
+    specs = _specs(channels)
+    backbone = resnet.ResNet(input_specs=specs, norm_epsilon=bn_eps, **arguments)
+    return _classifier(backbone, specs, classes)
+
+
+def _vit(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: None) -> Keras:  # noqa: ARG001
+    """Build a vision transformer; its position embeddings fix the size of the pictures."""
+    spec = vit.VIT_SPECS[arguments["model_name"]]
+    specs = _specs(channels, arguments["size"])
+    backbone = vit.VisionTransformer(
+        input_specs=specs,
+        **spec["transformer"],
+        patch_size=spec["patch_size"],
+        hidden_size=spec["hidden_size"],
+    )
     return _classifier(backbone, specs, classes)
 
 
@@ -39,7 +100,12 @@ def _picture(path: str, size: int) -> Array:
 
 
 SOURCE = Source(
-    builders={"mobilenet": _mobilenet},
+    builders={
+        "mobilenet": _mobilenet,
+        "efficientnet": _efficientnet,
+        "resnet": _resnet,
+        "vit": _vit,
+    },
     packages=("tensorflow", "tf-keras", "tf-models-official", "numpy"),
     prepare=_picture,
 )
