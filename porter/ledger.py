@@ -44,6 +44,7 @@ _AVERAGES = ("average", "ExponentialMovingAverage")
 # tf.compat.v1.train optimizers store a slot as <variable>/<name>[_N].
 _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LARSOptimizer")
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
+_METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
 _COUNTERS = ("save_counter", "global_step", "step", "epoch", "iterations", "_CHECKPOINTABLE_OBJECT_GRAPH")
 
 
@@ -132,7 +133,7 @@ def _purpose(path: str) -> str | None:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
     if "seed_generator" in path.split("/"):
         return "state of a random generator"
-    if "keras_api/metrics" in path:
+    if "keras_api/metrics" in path or path.startswith(_METRICS):
         return "a training metric"
     if "/.ATTRIBUTES/" in path and not path.endswith("VARIABLE_VALUE"):
         return "configuration of a Python object"

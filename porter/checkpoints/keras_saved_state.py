@@ -13,8 +13,9 @@ from porter.checkpoints.keras_layers import Layer, Order, Variable
 from porter.checkpoints.keras_names import class_of_snake_case, numbered_names, snake_case
 
 _OWN = "vars"
-# Lists of layers, under the names that Keras has given the property over the years.
-_LAYERS = ("layers", "_layers", "_self_tracked_trackables")
+# The list of a model's layers. Keras 2.12 stored a dictionary that has every layer with weights twice and so
+# counted them 0, 2, 4: there the numbers give an order, and no position in a config.
+_LAYERS, _LAYERS_TWICE = "layers", "_layer_checkpoint_dependencies"
 _STATE = ("optimizer", "metrics", "compile_metrics", "seed_generator", "_seed_generators", "_metrics")
 
 
@@ -51,9 +52,9 @@ class _Reader:
         found = Layer(name, self._own_variables(path, name, config, class_name), is_state=name in _STATE)
         for member in sorted(self._members.get(path, ()), key=_numeric):
             inner = f"{path}/{member}" if path else member
-            if member in _LAYERS and config is not None and config.layers is not None:
+            if member == _LAYERS and config is not None and config.layers is not None:
                 found.layers, found.order = self._in_order(inner, config), Order.MODEL
-            elif member in _LAYERS:
+            elif member in (_LAYERS, _LAYERS_TWICE):
                 found.layers, found.order = self._by_class(inner), Order.CLASS
             elif member != _OWN:
                 found.attributes.append(self._attribute(inner, member))

@@ -1,0 +1,145 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("h5py")
+from porter.arrangement import arranged
+from porter.checkpoints import open_checkpoint
+from porter.ledger import Bucket, write_ledger
+
+HERE = Path(__file__).parent
+MODELS = ("flat", "nested", "sequential", "many")
+WAYS = ("full.h5", "only.h5", "weights.h5", "keras")
+GENERATIONS = ("keras", "tf_keras", "tf.keras")
+
+
+@pytest.fixture(scope="module", params=GENERATIONS)
+def generation(request, tmp_path_factory):
+    """A folder of files that one generation of Keras wrote; each generation runs once."""
+    name = request.param
+    python = sys.executable
+    if name == "tf.keras":
+        python = os.environ.get("PORTER_OLD_TENSORFLOW")
+        if not python:
+            pytest.skip("PORTER_OLD_TENSORFLOW names no Python that has the oldest TensorFlow (2.12)")
+    elif importlib.util.find_spec(name) is None:
+        pytest.skip("needs the [tensorflow] extra")
+    folder = tmp_path_factory.mktemp(name.replace(".", "_"))
+    run = subprocess.run(
+        [python, HERE / "keras_files.py", name, folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def _expected(folder, model):
+    with np.load(folder / f"{model}.npz") as arrays:
+        return dict(arrays)
+
+
+def _assert_has(checkpoint, expected):
+    """Every object path of a TensorFlow checkpoint leads to the same numbers in `checkpoint`."""
+    for path, value in expected.items():
+        key = checkpoint.find(path)
+        assert key is not None, path
+        np.testing.assert_array_equal(value, checkpoint.read(key), strict=True)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("model", MODELS)
+def test_paths_are_those_of_tensorflows_checkpoint(generation, model):
+    """The paths that the other tests ask Keras files for are those that TensorFlow's checkpoint has."""
+    if not (generation / f"{model}-ckpt.index").exists():
+        pytest.skip("Keras 3 stores other object paths, so its checkpoints say nothing here")
+    with open_checkpoint(generation / f"{model}-ckpt") as checkpoint:
+        expected = {f"model/{path}": value for path, value in _expected(generation, model).items()}
+        _assert_has(checkpoint, expected)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_generation_has_the_paths_of_tensorflows_checkpoint(generation, model, way):
+    """What Keras saved is found by TensorFlow's object paths, whichever Keras wrote it, in whatever way."""
+    if not (generation / f"{model}.{way}").exists():
+        pytest.skip("this generation cannot save in this way")
+    expected = _expected(generation, model)
+    if (model, way) == ("nested", "only.h5"):  # see the test of what is partly frozen
+        expected = {path: value for path, value in expected.items() if path.count("/") == 1}
+    with open_checkpoint(generation / f"{model}.{way}") as checkpoint:
+        found = checkpoint if way != "weights.h5" else arranged(checkpoint, list(expected))
+        _assert_has(found, expected)
+
+
+@pytest.mark.tensorflow
+def test_partly_frozen_model_without_config_has_names_alone(generation):
+    """Keras lists frozen layers behind the others: without a config their order is lost and not guessed."""
+    path = generation / "nested.only.h5"
+    if not path.exists():
+        pytest.skip("this generation cannot save in this way")
+    expected = [path for path in _expected(generation, "nested") if path.count("/") == 2]
+    with open_checkpoint(path) as checkpoint:
+        found = arranged(checkpoint, expected)
+        assert [found.find(path) for path in expected] == [None] * len(expected)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", WAYS)
+def test_optimizer_is_counted_and_left_behind(generation, way):
+    """A trained model's optimizer variables are in the ledger as such, a dropout's state as bookkeeping."""
+    path = generation / f"flat.{way}"
+    if not path.exists():
+        pytest.skip("this generation cannot save in this way")
+    expected = _expected(generation, "flat")
+    with open_checkpoint(path) as checkpoint:
+        found = arranged(checkpoint, list(expected))
+        keys = {found.find(path): path for path in expected}
+        ledger = write_ledger(found, keys, averages={}, refusals={}, left_out={}, folded={})
+    rest = [line for line in ledger if line.bucket is not Bucket.MAPPED]
+    assert {line.bucket for line in rest} <= {Bucket.OPTIMIZER, Bucket.BOOKKEEPING}
+    assert (sum(line.bucket is Bucket.OPTIMIZER for line in rest) >= 2 * 16) == (way != "only.h5")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", WAYS)
+def test_blocks_are_parts_of_the_whole(generation, way):
+    """A rectangular part of a tensor is that part of the whole tensor."""
+    if not (generation / f"flat.{way}").exists():
+        pytest.skip("this generation cannot save in this way")
+    with open_checkpoint(generation / f"flat.{way}") as checkpoint:
+        for key, spec in checkpoint.specs.items():
+            block = tuple(slice(length // 3, length) for length in spec.shape)
+            checkpoint.verify(key)
+            np.testing.assert_array_equal(checkpoint.read(key)[block], checkpoint.read_block(key, block))
+
+
+def test_every_published_keras_file_is_read_as_h5py_reads_it(real_checkpoints):
+    """Each published .h5 and .keras file opens, and every dataset equals what h5py reads, bit for bit."""
+    import io
+    import zipfile
+
+    import h5py
+
+    files = [path for path in sorted(real_checkpoints.rglob("*")) if path.suffix in (".h5", ".keras")]
+    assert len(files) >= 4
+    for path in files:
+        source = path
+        if path.suffix == ".keras":
+            source = io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5"))
+        names = []
+        with h5py.File(source) as file:
+            file.visit(names.append)
+            datasets = {name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)}
+        with open_checkpoint(path) as checkpoint:
+            assert sorted(datasets) == list(checkpoint.specs)
+            for key, value in datasets.items():
+                np.testing.assert_array_equal(value, checkpoint.read(key), strict=True)
