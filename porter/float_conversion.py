@@ -43,6 +43,11 @@ def is_convertible(dtype: DType) -> bool:
     return dtype.name in _CONVERTIBLE
 
 
+def converted_dtype(source: DType, wanted: DType | None) -> DType:
+    """Return what becomes of `source` where floating-point numbers are wanted as `wanted`."""
+    return source if wanted is None or not source.is_float else wanted
+
+
 def convert(
     words: Array,
     source: DType,

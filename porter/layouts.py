@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from porter.errors import TableError
 from porter.tensors import Array
@@ -13,8 +13,7 @@ from porter.tensors import Array
 _SIDE = re.compile(r"\s*(?:\(([a-z0-9 ]+)\)|([a-z]+|1))\s*")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """A bijection between two axis orders.
 
     Axes are single names. A group in parentheses merges axes in row-major order; ``1`` is an axis of

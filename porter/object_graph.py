@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """An optimizer's per-variable state, e.g. momentum, or the moving average of the variable itself."""
 
     name: str
@@ -17,7 +16,6 @@ class Slot:
     variable: int
 
 
-@dataclass(slots=True)
 class Node:
     """One tracked object.
 
@@ -31,11 +29,21 @@ class Node:
             that TensorFlow wrote have none; Keras files without a config do.
     """
 
-    children: dict[str, int] = field(default_factory=dict)
-    key: str | None = None
-    full_name: str = ""
-    slots: tuple[Slot, ...] = ()
-    anonymous: tuple[int, ...] = ()
+    __slots__ = ("anonymous", "children", "full_name", "key", "slots")
+
+    def __init__(
+        self,
+        children: dict[str, int] | None = None,
+        key: str | None = None,
+        full_name: str = "",
+        slots: tuple[Slot, ...] = (),
+        anonymous: tuple[int, ...] = (),
+    ) -> None:
+        self.children = {} if children is None else children
+        self.key = key
+        self.full_name = full_name
+        self.slots = slots
+        self.anonymous = anonymous
 
 
 class ObjectGraph:

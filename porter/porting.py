@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from porter.checkpoints import open_checkpoint
 from porter.choices import ChannelOrder, Classes
 from porter.metadata import describe
 from porter.planning import Plan, Weights, plan
+from porter.source_hashes import SourceHashes
 from porter.table_file import load_tables
 from porter.tables import Tables
-from porter.targets.aim import Aim, aim
-from porter.targets.writing import write
 from porter.tensors import Checkpoint
 from porter.transfer import Progress, TransferReport, transfer
+
+if TYPE_CHECKING:  # a port to timm needs none of it, and importing it takes longer than planning
+    from porter.targets.aim import Aim
 
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
-class PortResult:
+class PortResult(NamedTuple):
     """What a port did.
 
     Attributes:
@@ -79,7 +80,8 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         PlanError: the source and the tables do not close, or the target cannot hold this network.
         OutputError: the output cannot be written.
     """
-    with open_checkpoint(source) as checkpoint:
+    # The digests are under way while the plan is being made.
+    with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
         made = plan(
             checkpoint,
             tables or load_tables(),
@@ -89,8 +91,21 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             classes=classes,
             channel_order=channel_order,
         )
-        aimed = None if target == "timm" else aim(made, target)
-        return carry_out(checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress)
+        aimed = aim_at(made, target)
+        return carry_out(checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress, hashes=hashes)
+
+
+def aim_at(plan: Plan, target: str) -> Aim | None:
+    """Return the plan aimed at the library `target`, or None for timm, whose names a plan has anyway.
+
+    Raises:
+        PlanError: the library cannot hold this network.
+    """
+    if target == "timm":
+        return None
+    from porter.targets.aim import aim  # noqa: PLC0415 - see above
+
+    return aim(plan, target)
 
 
 def carry_out(
@@ -101,6 +116,7 @@ def carry_out(
     dtype: str | None = None,
     aimed: Aim | None = None,
     progress: Progress | None = None,
+    hashes: SourceHashes | None = None,
 ) -> PortResult:
     """Move the bytes of a plan that was made from `checkpoint`; the other arguments are those of `port`.
 
@@ -111,16 +127,27 @@ def carry_out(
         dtype: As for `port`.
         aimed: The plan aimed at another library, or None.
         progress: As for `port`.
+        hashes: The digests of the checkpoint's files, where they were begun before.
 
     Raises:
         CheckpointError: the source is damaged or changed meanwhile.
         OutputError: the output cannot be written.
     """
     if aimed is not None:
-        written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress)
+        from porter.targets.writing import write  # noqa: PLC0415 - see above
+
+        written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress, hashes=hashes)
         return PortResult(plan, written, Path(out), aimed)
     metadata = describe(plan, checkpoint.format, dtype)
-    report = transfer(checkpoint, plan.assignments, out, dtype=dtype, metadata=metadata, progress=progress)
+    report = transfer(
+        checkpoint,
+        plan.assignments,
+        out,
+        dtype=dtype,
+        metadata=metadata,
+        progress=progress,
+        hashes=hashes,
+    )
     return PortResult(plan, report, Path(out))
 
 

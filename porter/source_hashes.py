@@ -6,10 +6,9 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from porter.errors import CheckpointError
 
@@ -17,8 +16,7 @@ from porter.errors import CheckpointError
 _PIECE = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """What identifies one file of a checkpoint.
 
     Attributes:

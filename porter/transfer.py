@@ -5,31 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from porter.assignments import Assignment, Part
+from porter.assignments import Assignment
 from porter.dtypes import BY_NAME, DType
 from porter.errors import OutputError, PlanError
-from porter.float_conversion import convert, is_convertible, output_dtype
+from porter.float_conversion import converted_dtype, is_convertible, output_dtype
+from porter.moving import Mover, Progress
 from porter.safetensors_writer import SafetensorsWriter
 from porter.source_hashes import SourceFile, SourceHashes
-from porter.tensor_blocks import BlockReader, is_small
-from porter.tensors import Array, Checkpoint, TensorSpec
-from porter.value_checks import Finding, ValueChecks
+from porter.tensors import Checkpoint, TensorSpec
+from porter.value_checks import Finding
 
-# Elements that are checked, converted and written together while they are in the second-level cache.
-_CHUNK = 1 << 18
-
-Progress = Callable[[int, int], None]
+__all__ = ["Progress", "TransferReport", "transfer"]
 
 
-@dataclass(frozen=True, slots=True)
-class TransferReport:
+class TransferReport(NamedTuple):
     """What was written.
 
     Attributes:
@@ -88,112 +81,13 @@ def transfer(
         hashes or SourceHashes(checkpoint.files) as digests,
         SafetensorsWriter(out, specs, _with_sources(metadata, digests.placeholder())) as writer,
     ):
-        stream = _Stream(checkpoint, writer, wanted, progress)
-        findings = stream.move(assignments)
+        findings = Mover(checkpoint, writer, wanted, progress).move(assignments)
         sources = digests.result()
         writer.replace_metadata(_with_sources(metadata, sources))
         writer.commit()
     return TransferReport(
         Path(out), writer.nbytes, len(specs), time.perf_counter() - started, findings, sources
     )
-
-
-class _Stream:
-    """Moves assignments from a checkpoint to a writer."""
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        writer: SafetensorsWriter,
-        wanted: DType | None,
-        progress: Progress | None,
-    ) -> None:
-        self._checkpoint = checkpoint
-        self._reader = BlockReader(checkpoint)
-        self._writer = writer
-        self._wanted = wanted
-        self._progress = progress
-        self._written = 0
-
-    def move(self, assignments: Sequence[Assignment]) -> tuple[Finding, ...]:
-        """Write every target tensor and return what was found in them, in file order.
-
-        Small variables that go into a target as they are, which is nearly all of a network, are taken in
-        the order in which they are stored; the writer does not care.
-        """
-        simple: dict[str, list[Assignment]] = {}
-        others = []
-        for item in assignments:
-            if len(item.parts) == 1 and not item.subtract and is_small(item.parts[0]):
-                simple.setdefault(item.parts[0].key, []).append(item)
-            else:
-                others.append(item)
-        found: dict[str, Sequence[Finding]] = {}
-        for key, array in self._checkpoint.read_each(simple):
-            for item in simple[key]:
-                part = item.parts[0]
-                found[item.target] = self._move(item, [(part, self._reader.rearranged(part, array))])
-        for item in others:
-            if item.constant is not None:
-                self._write(item.target, np.array([item.constant], np.int64))
-            else:
-                found[item.target] = self._move(
-                    item, [(part, self._reader.blocks(part)) for part in item.parts]
-                )
-        return tuple(finding for name in self._writer.names for finding in found.get(name, ()))
-
-    def _move(self, item: Assignment, parts: Iterable[tuple[Part, Iterator[Array]]]) -> Sequence[Finding]:
-        """Write one target tensor from the blocks of its parts."""
-        checks = ValueChecks(item.target, item.shape, is_variance=item.is_variance)
-        subtracted = self._subtracted(item, checks)
-        offset: float | NDArray[np.float64] = item.offset
-        position = 0
-        for part, blocks in parts:
-            for block in blocks:
-                words = block.reshape(-1)
-                for start in range(0, words.size, _CHUNK):
-                    chunk = words[start : start + _CHUNK]
-                    if subtracted is not None:
-                        begin = position + start
-                        offset = item.offset - subtracted[begin : begin + chunk.size]
-                    self._move_chunk(item, part, chunk, offset, checks, position + start)
-                position += words.size
-        return checks.findings()
-
-    def _subtracted(self, item: Assignment, checks: ValueChecks) -> NDArray[np.float64] | None:
-        """Return what is subtracted, flat in target order: one number per output channel, so never large."""
-        if not item.subtract:
-            return None
-        found: list[Array] = []
-        for part in item.subtract:
-            for block in self._reader.blocks(part):
-                words = block.reshape(-1)
-                checks.stored(words, part.spec.dtype, sum(array.size for array in found))
-                found.append(np.array(convert(words, part.spec.dtype, BY_NAME["float64"], scale=part.scale)))
-        return np.concatenate(found)
-
-    def _move_chunk(
-        self,
-        item: Assignment,
-        part: Part,
-        words: Array,
-        offset: float | NDArray[np.float64],
-        checks: ValueChecks,
-        position: int,
-    ) -> None:
-        source = part.spec.dtype
-        checks.stored(words, source, position)
-        target = _output_dtype(source, self._wanted)
-        result = convert(words, source, target, scale=part.scale, offset=offset)
-        if result is not words:
-            checks.converted(result, target, words, source, position)
-        self._write(item.target, result)
-
-    def _write(self, name: str, words: Array) -> None:
-        self._writer.write(name, words)
-        self._written += words.nbytes
-        if self._progress is not None:
-            self._progress(self._written, self._writer.nbytes)
 
 
 def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[str]) -> TensorSpec:
@@ -218,7 +112,7 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
                 tensor=item.target,
                 hint="Port without an output type to keep them as they are.",
             )
-    if len({_output_dtype(source, wanted).name for source in stored.values()}) > 1:
+    if len({converted_dtype(source, wanted).name for source in stored.values()}) > 1:
         raise OutputError(
             "output/mixed-dtypes",
             "the parts of this tensor are stored in different types",
@@ -227,11 +121,7 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
             found=", ".join(sorted(stored)),
             hint="Choose one output type for all.",
         )
-    return TensorSpec(_output_dtype(item.parts[0].spec.dtype, wanted), item.shape)
-
-
-def _output_dtype(source: DType, wanted: DType | None) -> DType:
-    return source if wanted is None or not source.is_float else wanted
+    return TensorSpec(converted_dtype(item.parts[0].spec.dtype, wanted), item.shape)
 
 
 def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
@@ -255,7 +145,7 @@ def _require_shape(item: Assignment, found: tuple[int, ...] | None) -> None:
 
 
 def _with_sources(metadata: Mapping[str, str] | None, sources: Sequence[SourceFile]) -> dict[str, str]:
-    described = json.dumps([asdict(source) for source in sources], separators=(",", ":"))
+    described = json.dumps([source._asdict() for source in sources], separators=(",", ":"))
     return {**(metadata or {}), "porter.source_files": described}
 
 

@@ -25,7 +25,7 @@ LAYERS = [
     {"ledger", "arrangement", "recognition", "choices", "planning"},
     {"float_conversion", "source_hashes", "transposition", "value_checks", "write_behind", "direct_writer"},
     {"atomic_file"},
-    {"safetensors_writer", "tensor_blocks", "transfer"},
+    {"safetensors_writer", "tensor_blocks", "moving", "transfer"},
     {"metadata", "ported_file", "targets", "porting"},
     {"same_padding", "networks", "loading", "bn_folding", "onnx_graph", "onnx_export"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from porter.checkpoints import slices
 from porter.checkpoints.blocks import Block
@@ -20,8 +20,7 @@ from porter.dtypes import BY_NUMBER
 from porter.tensors import TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class BundleIndex:
+class BundleIndex(NamedTuple):
     """What an index says.
 
     Attributes:

@@ -66,7 +66,10 @@ class Shards:
         """Return data file number `shard`, opened."""
         found = self._open.get(shard)
         if found is None:
-            found = self._open[shard] = RegularFile(self.path(shard))
+            opened = RegularFile(self.path(shard))
+            found = self._open.setdefault(shard, opened)  # another thread may have been faster
+            if found is not opened:
+                opened.close()
         return found
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ LARGEST_BLOCK = 32 << 20
 LARGEST_V1_BLOCK = (2 << 30) + LARGEST_BLOCK
 
 
-@dataclass(frozen=True, slots=True)
-class Handle:
+class Handle(NamedTuple):
     """Where a block lies in its file, without its trailer."""
 
     offset: int

@@ -1,6 +1,7 @@
 """Options that more than one command takes, each defined once.
 
-`table_option`: port-weights, inspect, table, variants, parity-check.
+`table_option`: inspect, table, variants, golden, export-onnx, parity-check; the command receives the tables.
+`table_file_option`: port-weights, which reads tables later; the command receives the path.
 `json_option`: every command that prints.
 `verbosity_options`: port-weights, inspect.
 """
@@ -9,28 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from porter.table_file import load_tables
-from porter.tables import Tables
+if TYPE_CHECKING:
+    from porter.tables import Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _load(_: click.Context, __: click.Parameter, value: Path | None) -> Tables:
+    from porter.table_file import load_tables
+
     return load_tables(value) if value else load_tables()
 
 
+_TABLE_HELP = "Use the mapping table in FILE (TOML; data, never code) instead of those that come with porter."
+_TABLE_PATH = click.Path(path_type=Path)
+
 table_option = click.option(
-    "--table",
-    "tables",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    callback=_load,
-    help="Use the mapping table in FILE (TOML; data, never code) instead of those that come with porter.",
+    "--table", "tables", metavar="FILE", type=_TABLE_PATH, callback=_load, help=_TABLE_HELP
 )
+
+table_file_option = click.option("--table", metavar="FILE", type=_TABLE_PATH, help=_TABLE_HELP)
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."

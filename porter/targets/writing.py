@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from porter.metadata import describe
 from porter.planning import Plan
+from porter.source_hashes import SourceHashes
 from porter.targets.aim import Aim
 from porter.targets.folder import new_folder, write_json
 from porter.tensors import Checkpoint
@@ -26,6 +27,7 @@ def write(
     *,
     dtype: str | None = None,
     progress: Progress | None = None,
+    hashes: SourceHashes | None = None,
 ) -> TransferReport:
     """Move the bytes of an aimed plan.
 
@@ -36,6 +38,7 @@ def write(
         out: The file or folder to write; it appears whole or not at all.
         dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
         progress: Called with bytes written and bytes in all, as the work goes on.
+        hashes: The digests of the checkpoint's files, where they were begun before.
 
     Raises:
         CheckpointError: the source is damaged or changed meanwhile.
@@ -45,17 +48,19 @@ def write(
     described = {"library": aim.table.target, "network": aim.table.title, "table": table}
     metadata = describe(plan, checkpoint.format, dtype)
     metadata["porter.target"] = json.dumps(described, sort_keys=True)
+    move = partial(
+        transfer,
+        checkpoint,
+        aim.assignments,
+        dtype=dtype,
+        metadata=metadata,
+        progress=progress,
+        hashes=hashes,
+    )
     if not aim.table.folder:
-        return transfer(checkpoint, aim.assignments, out, dtype=dtype, metadata=metadata, progress=progress)
+        return move(out)
     with new_folder(Path(out)) as folder:
         write_json(folder / _CONFIG, aim.config)
         write_json(folder / _PREPROCESSOR, aim.preprocessor)
-        report = transfer(
-            checkpoint,
-            aim.assignments,
-            folder / _WEIGHTS,
-            dtype=dtype,
-            metadata=metadata,
-            progress=progress,
-        )
-    return replace(report, path=Path(out) / _WEIGHTS)
+        report = move(folder / _WEIGHTS)
+    return report._replace(path=Path(out) / _WEIGHTS)

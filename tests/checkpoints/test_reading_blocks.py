@@ -1,10 +1,12 @@
 import math
+import threading
 
 import bundle_writer as w
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 import porter.tensor_blocks
 from porter.assignments import Assignment, Part
@@ -185,6 +187,52 @@ def test_no_file_appears_where_a_tensor_is_damaged(tmp_path, monkeypatch, thresh
 
     assert (caught.value.code, caught.value.tensor) == ("bundle/bad-checksum", "t")
     assert not out.exists()
+
+
+def _many(tmp_path, damaged=None):
+    """Return a stored bundle of twenty matrices, 8 MB in all, and the arrays; one of them may be damaged."""
+    bundle, rng = w.Bundle(), np.random.default_rng(1)
+    arrays = {f"t{number:02}": rng.random((320, 320), np.float32) for number in range(20)}
+    for key, array in arrays.items():
+        bundle.put(key, array)
+    prefix = bundle.store(tmp_path / "ckpt")
+    if damaged:
+        file = tmp_path / "ckpt.data-00000-of-00001"
+        data = bytearray(file.read_bytes())
+        data[data.find(arrays[damaged].tobytes())] ^= 1
+        file.write_bytes(data)
+    return prefix, arrays
+
+
+def _transfer(prefix, arrays, out):
+    with open_checkpoint(prefix) as checkpoint:
+        parts = {key: Part(key, key, checkpoint.specs[key], parse_layout("i o -> o i")) for key in arrays}
+        return transfer(
+            checkpoint, [Assignment(key, (320, 320), (part,)) for key, part in parts.items()], out
+        )
+
+
+def test_every_one_of_many_tensors_arrives_at_its_place(tmp_path):
+    """Tensors taken in the order in which they are stored are those that the file names."""
+    prefix, arrays = _many(tmp_path)
+    _transfer(prefix, arrays, tmp_path / "out")
+
+    loaded = load_file(tmp_path / "out")
+    assert set(loaded) == set(arrays)
+    for key, array in arrays.items():
+        np.testing.assert_array_equal(loaded[key], array.T)
+
+
+@pytest.mark.parametrize("damaged", ["t00", "t09", "t10", "t19"])
+def test_damage_to_one_of_many_tensors_is_named(tmp_path, damaged):
+    """A damaged tensor among others that are read with it is named; no thread and no file is left."""
+    prefix, arrays = _many(tmp_path, damaged)
+    with pytest.raises(CheckpointError) as caught:
+        _transfer(prefix, arrays, tmp_path / "out")
+
+    assert (caught.value.code, caught.value.tensor) == ("bundle/bad-checksum", damaged)
+    assert not (tmp_path / "out").exists()
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("porter-")] == []
 
 
 @pytest.mark.parametrize("action", ["read", "verify", "read_block", "read_each", "read_ranges"])

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+import porter.moving
 import porter.safetensors_writer
 import porter.tensor_blocks
-import porter.transfer
 from porter.assignments import Assignment, Part
 from porter.errors import CheckpointError, OutputError, PlanError
 from porter.layouts import parse_layout
@@ -143,7 +143,7 @@ def test_scale_and_offset_are_rounded_once(sources, folder):
 @pytest.mark.parametrize("chunk", [1 << 18, 3])
 def test_subtracted_variables_line_up_with_their_parts(sources, folder, monkeypatch, chunk):
     """The biases of two convolutions go into two joined moving means, each to its own channel, in float64."""
-    monkeypatch.setattr(porter.transfer, "_CHUNK", chunk)
+    monkeypatch.setattr(porter.moving, "_CHUNK", chunk)
     arrays = {
         name: np.linspace(0.1, 0.7, n).astype(np.float32)
         for name, n in zip("abcd", (5, 8, 4, 9), strict=True)

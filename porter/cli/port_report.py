@@ -1,0 +1,102 @@
+"""What `port-weights` says when it is done: for people, and as one JSON document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from porter.ledger import Bucket
+from porter.planning import Plan
+from porter.porting import PortResult
+
+if TYPE_CHECKING:  # see `porter.porting`
+    from porter.targets.aim import Aim
+
+# Where most networks have nothing, a count of nothing is not worth its place.
+_RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
+
+
+def warnings(made: Plan, aimed: Aim | None, result: PortResult | None) -> Iterator[str]:
+    """Yield what the person should know before trusting the result."""
+    yield from made.notes
+    if aimed is not None:
+        yield from aimed.notes
+    if result is not None:
+        yield from map(str, result.report.findings)
+
+
+def lines(
+    made: Plan, aimed: Aim | None, source: Path, container: str, result: PortResult | None, *, verbose: bool
+) -> Iterator[str]:
+    """Yield the lines that are printed; `result` is None after a dry run."""
+    yield f"network   {made.variant.name}: {made.variant.title} to {aimed.table.title if aimed else 'timm'}"
+    yield f"source    {source} ({container})"
+    yield f"weights   {_weights(made)}"
+    if made.bn_eps is not None:
+        yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
+    counts = Counter(line.bucket for line in made.ledger)
+    yield "ledger    " + ", ".join(
+        f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
+    )
+    if verbose:
+        width = max(len(line.path) for line in made.ledger)
+        for line in made.ledger:
+            yield f"  {line.bucket.value:<12} {line.path:<{width}}  {line.reason}"
+    if result is None:
+        yield "dry run   nothing was read or written"
+        return
+    report = result.report
+    yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
+    yield result.loading_line
+
+
+def _weights(made: Plan) -> str:
+    if made.weights == "raw":
+        return "as trained (no moving average is read)"
+    total = sum(bool(assignment.parts) for assignment in made.assignments)
+    rest = total - made.from_average
+    raw = f", as trained for {rest} that have none" if rest else ""
+    return f"moving average for {made.from_average} variables{raw}"
+
+
+def document(made: Plan, aimed: Aim | None, container: str, result: PortResult | None) -> dict[str, Any]:
+    """Return the JSON document; `result` is None after a dry run."""
+    said: dict[str, Any] = {
+        "schema": "porter-port",
+        "schema_version": 1,
+        "variant": made.variant.name,
+        "model": made.variant.target.name,
+        "arguments": dict(made.arguments),
+        "source_format": container,
+        "weights": {"read": made.weights, "from_average": made.from_average},
+        "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
+        "target": aimed.table.target if aimed else "timm",
+        "notes": [*made.notes, *(aimed.notes if aimed else ())],
+        "ledger": [
+            {"key": line.key, "path": line.path, "bucket": line.bucket.value, "reason": line.reason}
+            for line in made.ledger
+        ],
+        "targets": [
+            {
+                "name": assignment.target,
+                "shape": list(assignment.shape),
+                "sources": [part.key for part in assignment.sources],
+                "layouts": [part.layout.pattern for part in assignment.sources],
+            }
+            for assignment in (aimed or made).assignments
+        ],
+        "out": None,
+    }
+    if result is not None:
+        report = result.report
+        said["out"] = {
+            "path": str(result.out),
+            "size": report.nbytes,
+            "source_files": [file._asdict() for file in report.sources],
+            "findings": [asdict(finding) for finding in report.findings],
+            "load": result.loading_line,
+        }
+    return said
