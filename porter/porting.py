@@ -72,7 +72,8 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
-        target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``.
+        target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
+            file under NetsPresso Trainer's names.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:

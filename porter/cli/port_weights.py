@@ -60,7 +60,7 @@ _PROGRESS_BYTES = 200_000_000
     type=click.Choice(["timm", "transformers"]),
     default="timm",
     show_default=True,
-    help="Library to write for: transformers gives a folder for from_pretrained.",
+    help="Library to write for: transformers gives a folder for from_pretrained, netspresso a file.",
 )
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_file_option

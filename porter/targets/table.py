@@ -16,7 +16,7 @@ from porter.table_file import mappings_folder
 from porter.targets.renaming import BlockLine, Names, Rename
 
 SCHEMA = 1
-TARGETS = ("timm", "transformers")
+TARGETS = ("timm", "transformers", "netspresso")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,23 @@ def read_target_table(file: Path) -> TargetTable:
 
 
 def _blocks(top: Section) -> tuple[BlockLine, ...]:
-    lines = []
+    lines: list[BlockLine] = []
     for number, values in enumerate(top.take_list("blocks", dict, [])):
         line = Section(values, top.file, f"blocks[{number}]")
-        timm, target = line.take("timm", str), line.take("target", str)
+        timm, target = _one_or_more(line, "timm"), _one_or_more(line, "target")
+        if len(timm) != len(target):
+            raise line.error("table/places", "timm and target", expected="equally many", found=len(target))
         optional = frozenset(line.take_list("optional", str, []))
         modules = _renames(line.section("modules"))
         if unknown := optional - set(modules):
             raise line.error("table/unknown-key", f"optional {min(unknown)!r} is no module of the block")
         line.finish()
-        lines.append(BlockLine(timm, target, modules, optional))
+        lines += [BlockLine(t, name, modules, optional) for t, name in zip(timm, target, strict=True)]
     return tuple(lines)
+
+
+def _one_or_more(section: Section, key: str) -> list[str]:
+    return section.take_list(key, str) if section.holds(key, list) else [section.take(key, str)]
 
 
 def _renames(section: Section) -> dict[str, Rename]:

@@ -45,7 +45,12 @@ def write(
         OutputError: the output cannot be written.
     """
     table = {"file": aim.table.file.name, "sha256": aim.table.digest}
-    described = {"library": aim.table.target, "network": aim.table.title, "table": table}
+    described = {
+        "library": aim.table.target,
+        "network": aim.table.title,
+        "config": dict(aim.config),
+        "table": table,
+    }
     metadata = describe(plan, checkpoint.format, dtype)
     metadata["porter.target"] = json.dumps(described, sort_keys=True)
     move = partial(
