@@ -75,7 +75,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
         TableError: `variant` is not known.
     """
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
-    matches = [match for candidate in wanted for match in _matches(checkpoint, candidate)]
+    matches = _most_complete([match for candidate in wanted for match in _matches(checkpoint, candidate)])
     if not matches:
         raise _no_match(checkpoint, wanted if variant else list(tables.variants.values()))
     matches = _without_twins(matches)
@@ -110,6 +110,14 @@ def _without_twins(matches: list[Match]) -> list[Match]:
         replace(match, twins=tuple(twins.get(match.variant.name, {}).values()))
         for match in matches
         if match.variant.name not in passed_over
+    ]
+
+
+def _most_complete(matches: list[Match]) -> list[Match]:
+    """Leave out what takes some of another match's variables and no others: a network without its biases."""
+    taken = [frozenset(key for key in match.keys if key is not None) for match in matches]
+    return [
+        match for match, keys in zip(matches, taken, strict=True) if not any(keys < more for more in taken)
     ]
 
 

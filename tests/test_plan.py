@@ -54,7 +54,7 @@ def test_network_is_recognised_below_any_root(name, prefix):
 
     assert expected(name) == made.variant.name
     assert made.arguments["num_classes"] == 5
-    assert {Bucket.MAPPED} == {line.bucket for line in made.ledger}
+    assert {Bucket.MAPPED} == {line.bucket for line in made.ledger} - {Bucket.FOLDED}
 
 
 @pytest.mark.parametrize("name", NAMES)

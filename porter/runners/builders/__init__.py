@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from porter.errors import MissingDependencyError, TableError
@@ -15,6 +15,7 @@ Keras = Any
 # A module of this package per source, and how to get what it imports.
 SOURCES = {
     "keras": "pip install 'porter[tensorflow]'",
+    "mlperf_tiny": "pip install 'porter[tensorflow]'",
     "model_garden": "pip install 'porter[tensorflow]'",
 }
 
@@ -32,11 +33,13 @@ class Source:
         packages: Distributions whose versions a recording states.
         prepare: Decodes and prepares one picture file with the source's own evaluation code: path and size
             to (size, size, 3) float32. None where the source has no such code.
+        notes: Departures of float64 networks from the source's own, a sentence by the name of the builder.
     """
 
     builders: Mapping[str, Callable[..., Keras]]
     packages: tuple[str, ...]
     prepare: Callable[[str, int], Array] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
     fixed_size: bool = False
 
 
