@@ -29,6 +29,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
+# pip compiles what it installs; in a checkout the round that is not counted does, unless it is told not to.
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from porter.layouts import Layout
 from porter.tensors import TensorSpec
@@ -41,7 +42,13 @@ class Part:
     @property
     def target_shape(self) -> tuple[int, ...]:
         """Shape of this part after the layout change."""
-        return self.layout.target_shape(self.selected_shape)
+        return _target_shape(self.layout, self.selected_shape)
+
+
+@lru_cache(maxsize=1024)
+def _target_shape(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Networks repeat a few shapes many times."""
+    return layout.target_shape(shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,16 +125,16 @@ def _all_finite(words: Array, dtype: DType) -> bool:
         negative_infinity = infinity | 1 << (8 * words.itemsize - 1)
         return bool(signed.max() < infinity and unsigned.max() < negative_infinity)
     real = _real(words)
-    # A NaN anywhere makes both extremes NaN.
-    return bool(np.isfinite(real.min()) and np.isfinite(real.max()))
+    # A NaN anywhere makes both extremes NaN. The ufuncs' own methods: there are many small tensors.
+    return math.isfinite(np.minimum.reduce(real)) and math.isfinite(np.maximum.reduce(real))
 
 
 def _lowest(words: Array, dtype: DType) -> float:
     """Return a number that is negative if any value is; a negative zero may give a false alarm."""
     if dtype.name in _INFINITY_WORDS:
         return float(_integers(words)[0].min())
-    lowest = float(_real(words).min())
-    return -1.0 if np.isnan(lowest) else lowest
+    lowest = float(np.minimum.reduce(_real(words)))
+    return -1.0 if math.isnan(lowest) else lowest
 
 
 def _is_nan(words: Array, dtype: DType) -> Mask:
