@@ -31,7 +31,7 @@ def clues(symptom: Symptom) -> Iterator[Clue]:
     yield from _functions(expected, actual)
     if expected.ndim == 2:
         yield from _labels(expected, actual)
-    else:
+    elif expected.ndim == 4:
         yield from _borders(symptom, expected, actual)
         yield from channel_clues(symptom, expected, actual)
     yield from _noise(expected, actual)

@@ -92,7 +92,9 @@ class GlobalPool:
     name: str
 
     def apply(self, x: Values) -> Values:
-        """(N, C, H, W) to (N, C, 1, 1)."""
+        """(N, C, H, W) to (N, C, 1, 1); what has been pooled already, (N, C), stays."""
+        if x.ndim == 2:
+            return x
         mean: Values = x.mean(axis=(2, 3), keepdims=True)
         return mean
 

@@ -52,7 +52,9 @@ class Recipe:
 RECIPES = (
     Recipe("conv_stem bn1 <act>", "conv_stem"),
     Recipe("<pool> conv_head norm_head <act>"),
-    Recipe("classifier"),
+    Recipe("<pool> classifier"),
+    Recipe("<pool> fc"),
+    Recipe("conv_head"),
     Recipe("conv bn1 <act>", "conv"),
     Recipe("conv_exp bn1 <act> conv_pwl bn2 <none>", "conv_exp", residual=True),
     Recipe(
@@ -124,8 +126,13 @@ class Block:
 
 
 def program(block: Block, conventions: Conventions) -> Program | None:
-    """Return the program of a stage, or None where no recipe has exactly its layers."""
+    """Return the program of a stage, or None where no recipe has exactly its layers.
+
+    A layer that cannot be recomputed here (layer normalisation, a bare tensor) is in no recipe.
+    """
     found = {name.rpartition(".")[0] for name in block.weights}
+    if any(_is_unknown(name, block) for name in block.weights):
+        return None
     for recipe in RECIPES:
         for prefix in _prefixes(block.modules):
             builder = _Builder(block, conventions, prefix, recipe)
@@ -133,6 +140,15 @@ def program(block: Block, conventions: Conventions) -> Program | None:
             if builder.used == found:
                 return made
     return None
+
+
+def _is_unknown(name: str, block: Block) -> bool:
+    """Whether a weight belongs to a layer that no class of `porter.diagnosis.program` computes."""
+    module, _, leaf = name.rpartition(".")
+    if leaf not in ("weight", "bias", "running_mean", "running_var", "gamma"):
+        return True
+    is_norm = f"{module}.running_var" in block.weights
+    return leaf == "weight" and not is_norm and block.weights[name].ndim not in (2, 4)
 
 
 def _prefixes(modules: Sequence[str]) -> tuple[str, ...]:

@@ -224,15 +224,18 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
 def _provenance(job: Job, made: Plan) -> Provenance:
     variant = made.variant
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
+    source = source_of(variant.source.name)
+    note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
     return Provenance(
         framework="tensorflow",
         source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
-        versions={name: version(name) for name in source_of(variant.source.name).packages},
+        versions={name: version(name) for name in source.packages},
         variant=variant.name,
         table_digest=variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
+        notes=(note,) if note else (),
     )
 
 

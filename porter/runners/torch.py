@@ -52,6 +52,27 @@ class TensorFlowGelu(torch.nn.Module):
         return 0.5 * x * tail
 
 
+class TensorFlowTanhGelu(torch.nn.Module):
+    """The tanh form of GELU as TensorFlow computes it in float64, its cubic factor a float32 constant.
+
+    0.5 x (1 + tanh(0.7978845608028654 (x + c x^3))) with c = float32(0.044715): `gelu` in
+    tensorflow/python/ops/nn_ops.py passes that one through tf.cast, too.
+    """
+
+    _FACTOR = float(np.float32(0.044715))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it elementwise: any shape in, the same shape out."""
+        return 0.5 * x * (1.0 + torch.tanh(0.7978845608028654 * (x + self._FACTOR * x**3)))
+
+
+# By the name in a table: what is replaced in float64 runs, and by what.
+_FLOAT64_ACTIVATIONS: Mapping[str, tuple[tuple[type[torch.nn.Module], ...], type[torch.nn.Module]]] = {
+    "gelu_float32_constant": ((torch.nn.GELU, timm.layers.GELU), TensorFlowGelu),
+    "gelu_tanh_float32_constant": ((timm.layers.GELUTanh,), TensorFlowTanhGelu),
+}
+
+
 def _record(job: Job) -> None:
     _pin(job.threads)
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as name:
@@ -167,14 +188,15 @@ class _Network:
                 self._model.set_submodule(name, module)
 
     def _replace_activation(self) -> dict[str, torch.nn.Module]:
-        if self._activation != "gelu_float32_constant":
+        known = _FLOAT64_ACTIVATIONS.get(self._activation or "")
+        if known is None:
             raise TableError("table/float64-activation", f"unknown activation {self._activation!r}")
-        gelus = (torch.nn.GELU, timm.layers.GELU)
+        kinds, replacement = known
         found: dict[str, torch.nn.Module] = {
-            name: module for name, module in self._model.named_modules() if isinstance(module, gelus)
+            name: module for name, module in self._model.named_modules() if isinstance(module, kinds)
         }
         for name in found:
-            self._model.set_submodule(name, TensorFlowGelu())
+            self._model.set_submodule(name, replacement())
         return found
 
 

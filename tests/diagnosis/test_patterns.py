@@ -38,6 +38,7 @@ def rounded(values, bits):
     return (words & np.uint32(0xFFFFFFFF << bits & 0xFFFFFFFF)).view(np.float32).astype(np.float64)
 
 
+TOKENS = E.reshape(2, 12, 64).swapaxes(1, 2)
 CHANNEL = (1, 12, 1, 1)
 SLOPES = RNG.uniform(1.01, 1.2, CHANNEL)
 OFFSETS = RNG.normal(size=CHANNEL)
@@ -61,6 +62,8 @@ CASES = {
     "channel order": (E, E[:, RNG.permutation(12)], "channel-order"),
     "labels": (E[:, :, 0, 0], np.roll(E[:, :, 0, 0], 1, axis=1), "label-offset"),
     "nothing known": (E, RNG.normal(size=E.shape) * 3, "unknown"),
+    "tokens": (TOKENS, TOKENS + RNG.normal(size=TOKENS.shape), "unknown"),
+    "tokens in float16": (TOKENS, TOKENS.astype(np.float16).astype(np.float64), "precision-float16"),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,9 @@ def _changed_spec(
     rows = []
     for row, count in zip(spec["block_specs"], repeats or [1] * len(spec["block_specs"]), strict=True):
         fields = dict(zip(schema, row, strict=True))
-        again = fields | {"strides": fields["strides"] and 1}
-        rows.extend([fields, *[again] * (count - 1)])
+        copies = [fields, *[fields | {"strides": fields["strides"] and 1}] * (count - 1)]
+        # The Garden counts outputs in one digit: only the last copy is one.
+        rows.extend([*(copy | {"is_output": False} for copy in copies[:-1]), copies[-1]])
     rows.extend(dict(zip(schema, row, strict=True)) for row in append)
     if head is not None:
         rows[-1] = rows[-1] | {"filters": head / width}
@@ -74,13 +76,33 @@ def _vit(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: N
     """Build a vision transformer; its position embeddings fix the size of the pictures."""
     spec = vit.VIT_SPECS[arguments["model_name"]]
     specs = _specs(channels, arguments["size"])
-    backbone = vit.VisionTransformer(
-        input_specs=specs,
-        **spec["transformer"],
-        patch_size=spec["patch_size"],
-        hidden_size=spec["hidden_size"],
-    )
+    with _layer_norms_of_floatx():
+        backbone = vit.VisionTransformer(
+            input_specs=specs,
+            **spec["transformer"],
+            patch_size=spec["patch_size"],
+            hidden_size=spec["hidden_size"],
+        )
     return _classifier(backbone, specs, classes)
+
+
+@contextmanager
+def _layer_norms_of_floatx() -> Iterator[None]:
+    """Let layer normalisations take the network's precision.
+
+    The Garden's transformer block makes its own with dtype=float32, so that a float64 network would carry
+    their rounding, 1e-7, through every block. In float32 this changes nothing.
+    """
+    stock = tf_keras.layers.LayerNormalization
+
+    def of_floatx(*args: Any, dtype: object = None, **arguments: Any) -> Keras:  # noqa: ARG001
+        return stock(*args, **arguments)
+
+    tf_keras.layers.LayerNormalization = of_floatx
+    try:
+        yield
+    finally:
+        tf_keras.layers.LayerNormalization = stock
 
 
 def _specs(channels: int, size: int | None = None) -> Keras:
@@ -108,4 +130,8 @@ SOURCE = Source(
     },
     packages=("tensorflow", "tf-keras", "tf-models-official", "numpy"),
     prepare=_picture,
+    notes={
+        "vit": "float64 runs hold layer normalisation in float64; the Garden's transformer block computes it "
+        "in float32 whatever the network's precision"
+    },
 )
