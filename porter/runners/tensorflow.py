@@ -26,6 +26,7 @@ from porter.tables import Stage
 from porter.tensors import Array, Checkpoint
 
 Weights = Mapping[str, Array]  # by object path
+_KERAS = (".h5", ".hdf5", ".keras")
 
 
 def _record(job: Job) -> None:
@@ -66,13 +67,33 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
 def _stored(job: Job, made: Plan, checkpoint: Checkpoint, picture: Array) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
     network = _build(made, "float32", picture)
+    variables = _objects(network, [part.path for part in _parts(made)])
+    if checkpoint.files[0].suffix in _KERAS:
+        _load_with_keras(network, checkpoint)
+        return {path: variable.numpy() for path, variable in variables.items()}
     prefix = _restore(network, made, checkpoint, job)
     averages = set(moving_averages(checkpoint).values())
     reader = tf.train.load_checkpoint(prefix)
-    variables = _objects(network, [part.path for part in _parts(made)])
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
     return values | averaged
+
+
+def _load_with_keras(network: Keras, checkpoint: Checkpoint) -> None:
+    """Let Keras itself load one of its own files: what porter reads is held against that.
+
+    Raises:
+        ParityError: Keras cannot load it into this network.
+    """
+    try:
+        network.load_weights(str(checkpoint.files[0]))
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ParityError(
+            "runner/keras-refuses",
+            f"Keras itself cannot load these weights into the network ({str(error).splitlines()[0]})",
+            file=checkpoint.path,
+            hint="Without --checkpoint the network is checked on random weights.",
+        ) from error
 
 
 def _parts(made: Plan) -> Iterator[Any]:
