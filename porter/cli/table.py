@@ -13,7 +13,7 @@ import click
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import table_option
-from porter.tables import Dim, Tables, Variant
+from porter.tables import Dim, Entry, Tables, Variant
 
 _HEADER = ("source", "source shape", "layout", "target", "target shape")
 
@@ -87,12 +87,19 @@ def _rows(variant: Variant) -> list[tuple[str, str, str, str, str]]:
         (
             variant.full_source(entry),
             _shape(entry.source_shape),
-            entry.layout.pattern,
+            _change(entry),
             entry.target,
             _shape(entry.target_shape),
         )
         for entry in variant.entries
     ]
+
+
+def _change(entry: Entry) -> str:
+    """Return what becomes of the values: the axis order, and the arithmetic where there is any."""
+    scale = f" x {entry.scale}" if entry.scale != 1.0 else ""
+    fate = ", joined" if entry.join else ", subtracted" if entry.folded else ""
+    return f"{entry.layout.pattern}{scale}{fate}"
 
 
 def _lines(variant: Variant) -> list[str]:
