@@ -117,19 +117,18 @@ def _fold_norm(model: nn.Module, name: str, conv: nn.Conv2d, norm: nn.Module) ->
 
 def _fold_scale(model: nn.Module, name: str, conv: nn.Conv2d, scale: nn.Module) -> bool:
     gamma = scale.get_parameter("gamma").detach().double()
-    _scale_and_shift(conv, gamma, torch.zeros_like(gamma))
+    _scale_and_shift(conv, gamma, None)
     model.set_submodule(name, nn.Identity())
     return True
 
 
-def _scale_and_shift(conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor) -> None:
-    """Make `conv` compute scale * conv(x) + shift, (C_out,) each in float64."""
+def _scale_and_shift(conv: nn.Conv2d, scale: torch.Tensor, shift: torch.Tensor | None) -> None:
+    """Make `conv` compute scale * conv(x) + shift, (C_out,) each in float64; None stands for no shift."""
     kernel = conv.weight.detach()
-    bias = torch.zeros_like(scale) if conv.bias is None else conv.bias.detach().double()
     wide = kernel.double() * scale.reshape(-1, 1, 1, 1)
-    had_bias = conv.bias is not None or bool(shift.any())
     conv.weight = nn.Parameter(wide.to(kernel.dtype), requires_grad=conv.weight.requires_grad)
-    if had_bias:
-        conv.bias = nn.Parameter(
-            (bias * scale + shift).to(kernel.dtype), requires_grad=conv.weight.requires_grad
-        )
+    bias = shift
+    if conv.bias is not None:
+        bias = conv.bias.detach().double() * scale + (0.0 if shift is None else shift)
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.to(kernel.dtype), requires_grad=conv.weight.requires_grad)

@@ -31,7 +31,11 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
         MissingDependencyError: torch or timm is not installed.
     """
     ported = read_metadata(Path(path))
-    model = _build(ported)
+    model = build_network(ported)
+    if ported.folded:
+        from porter.bn_folding import fold_batch_norm
+
+        fold_batch_norm(model.eval())  # the norms' own values do not matter: the file holds none
     from safetensors.torch import load_file
 
     try:
@@ -43,7 +47,13 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
     return model.eval().to(device)
 
 
-def _build(ported: Ported) -> torch.nn.Module:
+def build_network(ported: Ported) -> torch.nn.Module:
+    """Return the network that a ported file belongs to, as timm or `porter.networks` initialises it.
+
+    Raises:
+        OutputError: its definition of a network is malformed.
+        MissingDependencyError: torch or timm is not installed.
+    """
     try:
         from timm import create_model
     except ImportError as error:

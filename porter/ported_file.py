@@ -23,6 +23,7 @@ class Ported:
         network: The definition of a network of porter's own, see `porter.networks`; None where timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the pictures.
+        folded: Whether norms are part of the convolutions in front of them.
     """
 
     variant: str
@@ -30,6 +31,7 @@ class Ported:
     network: Mapping[str, Any] | None
     arguments: Mapping[str, Any]
     input: Mapping[str, Any]
+    folded: bool = False
 
 
 def read_metadata(path: Path) -> Ported:
@@ -55,6 +57,7 @@ def read_metadata(path: Path) -> Ported:
             network=json.loads(found["porter.network"]) if "porter.network" in found else None,
             arguments=json.loads(found["porter.arguments"]),
             input=json.loads(found["porter.input"]),
+            folded="porter.folding" in found,
         )
     except (OSError, SafetensorError) as error:
         raise OutputError("load/unreadable", f"cannot be read as safetensors ({error})", file=path) from None

@@ -17,6 +17,7 @@ from porter.tensors import Checkpoint
 from porter.transfer import Progress, TransferReport, transfer
 
 if TYPE_CHECKING:  # a port to timm needs none of it, and importing it takes longer than planning
+    from porter.bn_folding import Folding
     from porter.targets.aim import Aim
 
 PathLike = str | os.PathLike[str]
@@ -30,18 +31,22 @@ class PortResult(NamedTuple):
         report: Bytes, time, source digests and findings about the values.
         out: The file or folder that was written.
         aim: What was written for a library other than timm, or None.
+        folding: Which norms are part of a convolution now; None where that was not asked for.
     """
 
     plan: Plan
     report: TransferReport
     out: Path
     aim: Aim | None = None
+    folding: Folding | None = None
 
     @property
     def loading_line(self) -> str:
         """One line of Python that loads the output into the library it was written for, strictly."""
         if self.aim is not None:
             return self.aim.table.load.format(path=os.fspath(self.out))
+        if self.folding is not None:
+            return f"porter.load_model({os.fspath(self.out)!r})"
         return create_model_call(self.plan, self.out)
 
 
@@ -57,6 +62,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
     target: str = "timm",
+    fold_bn: bool = False,
     progress: Progress | None = None,
 ) -> PortResult:
     """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
@@ -74,12 +80,14 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
             file under NetsPresso Trainer's names.
+        fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:
         CheckpointError: the source cannot be read.
         PlanError: the source and the tables do not close, or the target cannot hold this network.
         OutputError: the output cannot be written.
+        MissingDependencyError: torch or timm is needed and not installed.
     """
     # The digests are under way while the plan is being made.
     with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
@@ -93,7 +101,16 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             channel_order=channel_order,
         )
         aimed = aim_at(made, target)
-        return carry_out(checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress, hashes=hashes)
+        return carry_out(
+            checkpoint,
+            made,
+            out,
+            dtype=dtype,
+            aimed=aimed,
+            fold_bn=fold_bn,
+            progress=progress,
+            hashes=hashes,
+        )
 
 
 def aim_at(plan: Plan, target: str) -> Aim | None:
@@ -116,6 +133,7 @@ def carry_out(
     *,
     dtype: str | None = None,
     aimed: Aim | None = None,
+    fold_bn: bool = False,
     progress: Progress | None = None,
     hashes: SourceHashes | None = None,
 ) -> PortResult:
@@ -127,6 +145,7 @@ def carry_out(
         out: The file or folder to write.
         dtype: As for `port`.
         aimed: The plan aimed at another library, or None.
+        fold_bn: As for `port`; only for timm.
         progress: As for `port`.
         hashes: The digests of the checkpoint's files, where they were begun before.
 
@@ -139,6 +158,11 @@ def carry_out(
 
         written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress, hashes=hashes)
         return PortResult(plan, written, Path(out), aimed)
+    if fold_bn:
+        from porter.folded_port import write_folded  # noqa: PLC0415 - see above
+
+        report, folding = write_folded(checkpoint, plan, out, dtype=dtype, progress=progress, hashes=hashes)
+        return PortResult(plan, report, Path(out), folding=folding)
     metadata = describe(plan, checkpoint.format, dtype)
     report = transfer(
         checkpoint,

@@ -13,6 +13,7 @@ from porter.planning import Plan
 from porter.porting import PortResult
 
 if TYPE_CHECKING:  # see `porter.porting`
+    from porter.bn_folding import Folding
     from porter.targets.aim import Aim
 
 # Where most networks have nothing, a count of nothing is not worth its place.
@@ -49,8 +50,24 @@ def lines(
         yield "dry run   nothing was read or written"
         return
     report = result.report
+    if result.folding is not None:
+        yield from _folding(result.folding, verbose=verbose)
     yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
     yield result.loading_line
+    if result.folding is not None:
+        from porter.folded_port import plain_recipe
+
+        yield f"or, without porter:\n\n{plain_recipe(made, result.out)}"
+
+
+def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:
+    from porter.folded_port import REASON
+
+    yield f"folded    {len(folding.folded)} norms and layer scales into the convolutions in front of them"
+    if verbose:
+        yield from (f"  folded       {name}" for name in folding.folded)
+    if folding.unfolded:
+        yield f"left      {len(folding.unfolded)}: {', '.join(folding.unfolded)} ({REASON})"
 
 
 def _weights(made: Plan) -> str:
@@ -88,6 +105,7 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
             }
             for assignment in (aimed or made).assignments
         ],
+        "folding": None,
         "out": None,
     }
     if result is not None:
@@ -99,4 +117,6 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
             "findings": [asdict(finding) for finding in report.findings],
             "load": result.loading_line,
         }
+    if result is not None and result.folding is not None:
+        said["folding"] = {"folded": result.folding.folded, "unfolded": result.folding.unfolded}
     return said

@@ -62,6 +62,11 @@ _PROGRESS_BYTES = 200_000_000
     show_default=True,
     help="Library to write for: transformers gives a folder for from_pretrained, netspresso a file.",
 )
+@click.option(
+    "--fold-bn",
+    is_flag=True,
+    help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
+)
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_file_option
 @json_option
@@ -76,6 +81,7 @@ def port_weights(
     classes: Classes,
     channel_order: ChannelOrder | None,
     target: str,
+    fold_bn: bool,
     dry_run: bool,
     table: Path | None,
     as_json: bool,
@@ -95,6 +101,10 @@ def port_weights(
     """
     if out is None and not dry_run:
         raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
+    if fold_bn and target != "timm":
+        raise click.UsageError(
+            "--fold-bn goes with timm only: no other library has the network without norms."
+        )
     from porter.checkpoints import open_checkpoint
     from porter.source_hashes import SourceHashes
 
@@ -123,7 +133,14 @@ def port_weights(
         if out is not None and writing:
             with _progress(quiet=verbosity < 0) as progress:
                 result = carry_out(
-                    checkpoint, made, out, dtype=dtype, aimed=aimed, progress=progress, hashes=hashes
+                    checkpoint,
+                    made,
+                    out,
+                    dtype=dtype,
+                    aimed=aimed,
+                    fold_bn=fold_bn,
+                    progress=progress,
+                    hashes=hashes,
                 )
     from porter.cli import port_report
 
