@@ -142,6 +142,7 @@ def _leaf_names(source: Section, faults: Faults) -> Mapping[str, str]:
 def _free(top: Section, faults: Faults) -> Mapping[str, FreeLength]:
     found = {}
     for name, section in top.section("free", optional=True).sections():
+        found[name] = FreeLength(name, "", 0)  # its name is known even where the rest is wrong
         with faults.catch():
             found[name] = FreeLength(name, section.take("argument", str), section.take("default", int))
             section.finish()
