@@ -44,8 +44,18 @@ _AVERAGES = ("average", "ExponentialMovingAverage")
 # tf.compat.v1.train optimizers store a slot as <variable>/<name>[_N].
 _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LARSOptimizer")
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
+_COPIES = "_all_variables/"  # in what Keras 3 exports
 _METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
-_COUNTERS = ("save_counter", "global_step", "step", "epoch", "iterations", "_CHECKPOINTABLE_OBJECT_GRAPH")
+_COUNTERS = (
+    "save_counter",
+    "global_step",
+    "step",
+    "epoch",
+    "iterations",
+    "beta1_power",
+    "beta2_power",
+    "_CHECKPOINTABLE_OBJECT_GRAPH",
+)
 
 
 def moving_averages(checkpoint: Checkpoint) -> dict[str, str]:
@@ -97,7 +107,7 @@ def write_ledger(
             bucket, reason = Bucket.OPTIMIZER, slot
         elif node in optimizer:
             bucket, reason = Bucket.OPTIMIZER, "state of the optimizer"
-        elif (purpose := _purpose(path)) is not None:
+        elif (purpose := _purpose(path, "" if node is None else graph.nodes[node].full_name)) is not None:
             bucket, reason = Bucket.BOOKKEEPING, purpose
         else:
             bucket, reason = Bucket.REFUSED, refusals.get(key, "no rule of the table takes it")
@@ -127,11 +137,13 @@ def _optimizer_nodes(graph: ObjectGraph) -> Iterator[int]:
         yield from (node for node in graph.reachable(root) if node not in outside)
 
 
-def _purpose(path: str) -> str | None:
+def _purpose(path: str, full_name: str) -> str | None:
     leaf = path.rpartition("/")[2]
     if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
-    if "seed_generator" in path.split("/"):
+    if path.startswith(_COPIES):
+        return "Keras's second copy of a variable"
+    if "seed_generator" in path.split("/") or full_name.endswith("seed_generator_state"):
         return "state of a random generator"
     if "keras_api/metrics" in path or path.startswith(_METRICS):
         return "a training metric"

@@ -10,6 +10,7 @@ from typing import Literal
 from porter.assignments import Assignment, Part
 from porter.choices import ChannelOrder, Choice, Classes, choose
 from porter.errors import PlanError
+from porter.foreign_head import backbone_alone, is_foreign_head, leave_head
 from porter.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.recognition import Match, recognise
 from porter.tables import Entry, Tables, Variant
@@ -17,6 +18,8 @@ from porter.tensors import Checkpoint
 
 Weights = Literal["auto", "raw", "ema"]
 _SHOWN = 5
+_REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
+_REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def plan(
     bn_eps: float | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
+    backbone_only: bool = False,
 ) -> Plan:
     """Join a checkpoint and the tables.
 
@@ -71,12 +75,15 @@ def plan(
         bn_eps: The batch normalisation epsilon of the training; the table's default where None.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
+        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
         TableError: `variant` is not known.
     """
     match = recognise(checkpoint, tables, variant)
+    if backbone_only:
+        match = backbone_alone(match)
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
     choice = choose(match, checkpoint, classes, channel_order)
@@ -90,6 +97,8 @@ def plan(
         _left_out(match),
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
+    if backbone_only:
+        ledger = leave_head(match, ledger)
     _refuse_leftovers(checkpoint, match, ledger)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
     counters = [
@@ -189,7 +198,7 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[Ledger
         "plan/left-over",
         f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
-        hint="Save the model without them, or write a table that takes them (--table FILE).",
+        hint=_REFUSED_HEAD if is_foreign_head(match, refused) else _REFUSED,
         details=lines + more,
     )
 

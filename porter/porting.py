@@ -61,6 +61,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     dtype: str | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
+    backbone_only: bool = False,
     target: str = "timm",
     fold_bn: bool = False,
     progress: Progress | None = None,
@@ -78,6 +79,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
+        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
             file under NetsPresso Trainer's names.
         fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
@@ -99,6 +101,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             bn_eps=bn_eps,
             classes=classes,
             channel_order=channel_order,
+            backbone_only=backbone_only,
         )
         aimed = aim_at(made, target)
         return carry_out(

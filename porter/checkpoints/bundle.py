@@ -13,6 +13,7 @@ from porter.checkpoints import slices
 from porter.checkpoints.blocks import Block, part_of, resolve_block
 from porter.checkpoints.bundle_index import BundleIndex, read_index
 from porter.checkpoints.files import RegularFile
+from porter.checkpoints.keras_objects import add_layer_edges
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.messages import BundleEntry
 from porter.checkpoints.neighbours import read_together
@@ -69,7 +70,9 @@ class Bundle(Checkpoint):
                 raise Malformed(
                     "graph/not-a-string", "the object graph is not one string", found=spec.dtype.name
                 )
-            return parse_graph(self.read(GRAPH_KEY).item(), self.specs)
+            graph = parse_graph(self.read(GRAPH_KEY).item(), self.specs)
+            add_layer_edges(graph.nodes, self.specs)
+            return graph
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`."""

@@ -140,18 +140,30 @@ def _below(name: str, weight: _Weight) -> _Weight:
 
 def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | None:
     """Return a nested model whose layers its config lists, or None where a variable is in none of them."""
-    inner = {layer.name: layer for layer in config.layers or () if layer.class_name != "InputLayer"}
+    owners = _owners(config)
     found: dict[str, list[_Weight]] = {}
     for weight in weights:
-        owner = next((part for part in weight.parts if part in inner), None)
-        if owner is None and len(weight.parts) > 1:
+        owner = next((owners[part] for part in weight.parts[:-1] if part in owners), set())
+        if len(owner) != 1 and len(weight.parts) > 1:
             return None
-        found.setdefault(owner or "", []).append(weight)
+        found.setdefault("".join(owner), []).append(weight)
     model = Layer(name, [_variable(None, weight) for weight in found.pop("", ())], order=Order.MODEL)
     for layer in config.layers or ():
         if layer.class_name != "InputLayer" or config.class_name != "Sequential":
             model.layers.append(_layer(layer.name, layer, found.get(layer.name, [])))
     return model
+
+
+def _owners(config: LayerConfig) -> dict[str, set[str]]:
+    """Return the layers of a model by the names of their own and of what is inside them.
+
+    Keras drops the names of models around a layer, so the name of a layer of a layer may be all there is.
+    """
+    owners: dict[str, set[str]] = {}
+    for layer in config.layers or ():
+        for inner in layer.all:
+            owners.setdefault(inner.name, set()).add(layer.name)
+    return owners | {layer.name: {layer.name} for layer in config.layers or ()}
 
 
 def _grouped(weights: Iterable[_Weight]) -> dict[str, list[_Weight]]:

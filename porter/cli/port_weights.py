@@ -56,6 +56,11 @@ _PROGRESS_BYTES = 200_000_000
     help="Turn the first convolution of a network that takes BGR pictures round.  [default: as stored]",
 )
 @click.option(
+    "--backbone-only",
+    is_flag=True,
+    help="Leave the classifier behind: a known one, or the head of a model built around the network.",
+)
+@click.option(
     "--target",
     type=click.Choice(["timm", "transformers"]),
     default="timm",
@@ -80,6 +85,7 @@ def port_weights(
     dtype: str | None,
     classes: Classes,
     channel_order: ChannelOrder | None,
+    backbone_only: bool,
     target: str,
     fold_bn: bool,
     dry_run: bool,
@@ -125,6 +131,7 @@ def port_weights(
             bn_eps=bn_eps,
             classes=classes,
             channel_order=channel_order,
+            backbone_only=backbone_only,
         )
         from porter.porting import aim_at, carry_out
 
