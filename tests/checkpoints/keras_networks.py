@@ -1,7 +1,7 @@
 """Child process: ``python keras_networks.py {tf_keras,keras} FOLDER`` saves a network in every way there is.
 
-MobileNetV1 of a quarter's width with seven classes and random weights, which `expected.npz` holds in order. The
-ways: a checkpoint, a SavedModel, ``.h5`` with and without config, ``.weights.h5``, ``.keras``; and a checkpoint,
+MobileNetV1 of a quarter's width with seven classes and random weights, which `expected.npz` holds in order.
+Ways: a checkpoint, a SavedModel, ``.h5`` with and without config, ``.weights.h5``, ``.keras``; a checkpoint,
 a SavedModel and an ``.h5`` of a Sequential around the network without its classifier, with a head of its own.
 """
 
