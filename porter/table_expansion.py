@@ -18,7 +18,8 @@ class Rule(NamedTuple):
     """One line of a template: a TensorFlow sub-layer and the PyTorch sub-module it becomes.
 
     Attributes:
-        source: Object path below the block's layer; "" for the layer itself. With numbered layers a label.
+        source: Object path below the block's layer; "" for the layer itself. With numbered layers a label,
+            which rules about one layer share, and behind a slash the path below that layer.
         target: Module or tensor name below the block's target.
         kind: Kind of layer.
         layout: Axis order, for kind ``"tensor"``.
@@ -119,10 +120,16 @@ def expand(
     Raises:
         TableError: a shape does not fit its kind or names an unknown parameter.
     """
+    numbered: dict[str, str] = {}
     for rule in block.template.rules:
         if rule.when is None or block.parameters[rule.when]:
             for layer in _layers(rule, block):
-                source = layer if numbering is None else numbering.take(part_path)
+                source = layer
+                if numbering is not None:
+                    label, _, inside = layer.partition("/")
+                    if label not in numbered:
+                        numbered[label] = numbering.take(part_path)
+                    source = f"{numbered[label]}/{inside}" if inside else numbered[label]
                 for leaf, is_main in _leaves(rule):
                     yield rule, _entry(block, rule, source, leaf, leaf_names, is_main=is_main)
 

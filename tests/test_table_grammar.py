@@ -146,6 +146,33 @@ def test_numbered_layers_count_the_rules_that_fire(tmp_path):
     ]
 
 
+def test_rules_with_one_label_are_about_one_numbered_layer(tmp_path):
+    """A layer that holds lists of kernels and norms takes one number, and the next rule the next one."""
+    text = """
+    [template.grouped.rules]
+    [template.grouped.rules."g/kernel/{}"]
+    target = "c.weight"
+    kind = "tensor"
+    layout = "h w i o -> o i h w"
+    shape = "3 3 2 3"
+    repeat = "n"
+    join = true
+    [template.grouped.rules]
+    "g/norms/{}" = { target = "b", kind = "batch_norm", shape = "3", repeat = "n", join = true }
+    project = { target = "p", kind = "conv2d", shape = "1 1 6 8" }
+    """
+    blocks = 'blocks = [{ target = "x", template = "grouped", n = 2, probe = "layer-5" }]'
+    variant = read(tmp_path, head('order = "layers"') + text + VARIANT + blocks)
+
+    assert [e.source for e in variant.entries if "moving" not in e.source and "beta" not in e.source] == [
+        "layer_with_weights-0/kernel/0",
+        "layer_with_weights-0/kernel/1",
+        "layer_with_weights-0/norms/0/gamma",
+        "layer_with_weights-0/norms/1/gamma",
+        "layer_with_weights-1/kernel",
+    ]
+
+
 def test_numbering_can_start_behind_a_layer_that_is_left_out(tmp_path):
     """A preprocessing layer with variables is set aside with its reason, and not lost silently."""
     text = head('order = "layers"').replace(

@@ -14,6 +14,7 @@ Keras = Any
 
 # A module of this package per source, and how to get what it imports.
 SOURCES = {
+    "edgetpu": "pip install 'porter[tensorflow]'",
     "keras": "pip install 'porter[tensorflow]'",
     "mlperf_tiny": "pip install 'porter[tensorflow]'",
     "model_garden": "pip install 'porter[tensorflow]'",
