@@ -149,7 +149,6 @@ def test_numbered_layers_count_the_rules_that_fire(tmp_path):
 def test_rules_with_one_label_are_about_one_numbered_layer(tmp_path):
     """A layer that holds lists of kernels and norms takes one number, and the next rule the next one."""
     text = """
-    [template.grouped.rules]
     [template.grouped.rules."g/kernel/{}"]
     target = "c.weight"
     kind = "tensor"
