@@ -33,7 +33,7 @@ LAYERS = [
     {"parity_report", "comparison", "tolerances", "parity", "witnesses"},
     {"golden_files", "measurements"},
     {"report", "diagnosis", "runners"},
-    {"picture_check"},
+    {"picture_check", "labels", "classification"},
     {"check", "goldens", "onnx_check", "table_check"},
     {"cli"},
 ]
@@ -42,11 +42,12 @@ FRAMEWORKS = {
     "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},
-    "timm": {"loading.py", "networks/", "bn_folding.py", "folded_port.py", "runners/torch.py"},
+    "timm": {"loading.py", "networks/", "bn_folding.py", "folded_port.py", "labels.py", "runners/torch.py"},
     "torch": {
         "loading.py",
         "capturing.py",
         "bn_folding.py",
+        "classification.py",
         "networks/",
         "onnx_export.py",
         "runners/torch.py",

@@ -15,6 +15,7 @@ _COMMANDS = {
     "port-weights": "porter.cli.port_weights:port_weights",
     "parity-check": "porter.cli.parity_check:parity_check",
     "export-onnx": "porter.cli.export_onnx:export_onnx",
+    "classify": "porter.cli.classify:classify",
     "inspect": "porter.cli.inspect:inspect",
     "variants": "porter.cli.variants:variants",
     "table": "porter.cli.table:table",

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from porter.cli.main import main
 
-COMMANDS = ["port-weights", "parity-check", "inspect", "variants", "table", "golden"]
+COMMANDS = ["port-weights", "parity-check", "classify", "inspect", "variants", "table", "golden"]
 README = Path(__file__).parent.parent.parent / "README.md"
 
 

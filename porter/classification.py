@@ -1,0 +1,96 @@
+"""What a ported network sees in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from porter.errors import OutputError
+from porter.labels import Labels
+from porter.loading import load_model
+from porter.pictures import decode, prepare
+from porter.ported_file import Ported, read_metadata
+from porter.tables import InputSpec
+from porter.tensors import Array
+
+
+class Guess(NamedTuple):
+    """One class of one picture.
+
+    Attributes:
+        number: Of the class, as the network counts.
+        label: Its name.
+        probability: Softmax over all classes.
+    """
+
+    number: int
+    label: str
+    probability: float
+
+
+class Classifier:
+    """A ported network with the preparation that its file describes.
+
+    Attributes:
+        ported: What the file says of itself.
+        classes: How many classes the network has.
+
+    Args:
+        path: A file written by ``port-weights``.
+
+    Raises:
+        OutputError: the file was not written by porter, or its network gives no classes or takes no
+            colour pictures.
+        MissingDependencyError: torch or timm is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.ported = read_metadata(path)
+        self._spec = _input_spec(self.ported, path)
+        self._model = load_model(path)
+        self.classes = int(getattr(self._model, "num_classes", 0))
+        if self.classes == 0:
+            raise OutputError("classify/no-classes", "the network has no classifier", file=path)
+
+    def see(self, picture: Path, labels: Labels, count: int = 5) -> tuple[Guess, ...]:
+        """Return the `count` likeliest classes of a picture file, likeliest first.
+
+        Raises:
+            ParityError: the file cannot be read as a picture.
+        """
+        probabilities = self.probabilities(prepare(decode(picture), self._spec, self._spec.size))
+        best = np.argsort(-probabilities, kind="stable")[:count]
+        return tuple(Guess(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
+
+    def probabilities(self, pixels: Array) -> Array:
+        """Return (classes,) float64 for one prepared picture, (size, size, 3) float32 RGB."""
+        if self._spec.channel_order == "bgr":
+            pixels = pixels[..., ::-1]
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        with torch.inference_mode():
+            result: Array = self._model(image)[0].double().softmax(0).numpy()
+        return result
+
+
+def _input_spec(ported: Ported, path: Path) -> InputSpec:
+    pictures = ported.input
+    channels = ported.arguments.get("in_chans", 3)
+    if channels != 3 or pictures["interpolation"] != "bilinear":
+        raise OutputError(
+            "classify/input",
+            "pictures can be prepared for networks that take three colours, resized bilinearly",
+            file=path,
+            found=f"{channels} channels, {pictures['interpolation']}",
+        )
+    return InputSpec(
+        size=int(pictures["size"]),
+        square=True,
+        mean=tuple(pictures["mean"]),
+        std=tuple(pictures["std"]),
+        crop_pct=float(pictures["crop_pct"]),
+        interpolation=pictures["interpolation"],
+        channel_order=pictures.get("channel_order", "rgb"),
+    )

@@ -1,0 +1,168 @@
+"""`porter classify`: the pictures, the labels, and a real macaw."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+from porter.cli.main import main
+from porter.errors import OutputError
+from porter.labels import imagenet_labels, read_labels
+from porter.metadata import describe
+from porter.planning import plan
+from porter.random_checkpoint import RandomCheckpoint
+from porter.table_file import load_tables
+from porter.transfer import transfer
+
+pytestmark = pytest.mark.torch
+pytest.importorskip("timm", reason="needs timm")
+REAL = os.environ.get("PORTER_REAL_CHECKPOINTS")
+
+
+def run(*arguments):
+    """Call ``porter classify``."""
+    return CliRunner().invoke(main, ["classify", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def ported(tmp_path_factory):
+    """Return a function from a number of classes to a ported conv_small with seeded weights."""
+    tables, folder = load_tables(), tmp_path_factory.mktemp("ported")
+    variant = tables.variant("conv_small")
+
+    checkpoint = RandomCheckpoint(variant, 0)
+    made = plan(checkpoint, tables, variant.name)
+    metadata = describe(made, checkpoint.format, None)
+    whole = folder / "1000.safetensors"
+    transfer(checkpoint, made.assignments, whole, metadata=metadata)
+
+    def file(classes):
+        path = folder / f"{classes}.safetensors"
+        if not path.exists():
+            tensors = load_file(whole)
+            for name in ("classifier.weight", "classifier.bias"):
+                tensors[name] = np.resize(tensors[name], (classes, *tensors[name].shape[1:]))
+            arguments = json.dumps({**json.loads(metadata["porter.arguments"]), "num_classes": classes})
+            save_file(tensors, path, {**metadata, "porter.arguments": arguments})
+        return path
+
+    return file
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    """Return a picture file of noise, wider than high."""
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("pictures") / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (230, 300, 3), np.uint8)).save(path)
+    return path
+
+
+def test_best_classes_are_those_of_the_loaded_network(ported, picture):
+    """Classes and probabilities are the softmax of the model on the picture as the source prepares it."""
+    import torch
+
+    import porter
+    from porter.pictures import decode, prepare
+
+    path = ported(1000)
+    best = json.loads(run(path, picture, "--json").stdout)["pictures"][0]["best"]
+    prepared = prepare(decode(picture), load_tables().variant("conv_small").input, 224)
+    with torch.no_grad():
+        logits = porter.load_model(path)(torch.from_numpy(prepared.transpose(2, 0, 1))[None])[0]
+    expected = logits.double().softmax(0).topk(5)
+
+    assert [guess["number"] for guess in best] == expected.indices.tolist()
+    np.testing.assert_allclose([guess["probability"] for guess in best], expected.values, rtol=1e-6)
+    assert best[0]["label"] == imagenet_labels(1000).names[best[0]["number"]]
+
+
+def test_every_picture_has_five_lines(ported, picture):
+    """The text names network, preparation and labels, then each picture and its classes."""
+    result = run(ported(1000), picture, picture)
+
+    assert result.exit_code == 0
+    assert "mobilenetv4_conv_small" in result.stdout
+    assert "224x224" in result.stdout
+    assert result.stdout.count(str(picture)) == 2
+    assert result.stdout.count("%") == 10
+
+
+def test_background_class_shifts_the_labels_and_is_shown():
+    """Class n of 1001 is ImageNet's n - 1; what was done is said."""
+    labels = imagenet_labels(1001)
+
+    assert (labels.name(0), labels.name(89)) == ("background", "macaw")
+    assert imagenet_labels(1000).name(88) == "macaw"
+    assert "n - 1" in labels.source
+
+
+def test_command_shows_the_shift(ported, picture):
+    """A network of 1001 classes says that its first is background."""
+    assert "class 0 is background" in run(ported(1001), picture).stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "classes", "name", "said"),
+    [
+        (["a", "b", "c"], 3, "a", "labels.txt"),
+        (["Background", "a", "b", "c"], 3, "a", "without its first name"),
+        (["a", "b"], 3, "background", "class 0 is background"),
+    ],
+)
+def test_labels_of_ones_own_are_lined_up(tmp_path, lines, classes, name, said):
+    """A file with or without a background class fits a network with or without one."""
+    (tmp_path / "labels.txt").write_text("\n".join(lines) + "\n")
+    labels = read_labels(tmp_path / "labels.txt", classes)
+
+    assert labels.name(0) == name
+    assert len(labels.names) == classes
+    assert said in labels.source
+
+
+@pytest.mark.parametrize(("text", "code"), [("a\nb\nc\nd\n", "labels/count"), (None, "labels/unreadable")])
+def test_labels_that_do_not_fit_are_refused(tmp_path, text, code):
+    """A file with another number of names, or none, is one clear error."""
+    if text is not None:
+        (tmp_path / "labels.txt").write_text(text)
+    with pytest.raises(OutputError) as caught:
+        read_labels(tmp_path / "labels.txt", 3)
+
+    assert caught.value.code == code
+
+
+def test_classes_that_are_not_imagenets_have_numbers(ported, picture):
+    """Ten classes get no names of ImageNet's, and the command says how to give some."""
+    result = run(ported(10), picture)
+
+    assert "give their names with --labels" in result.stdout
+    assert "class " in result.stdout
+
+
+def test_file_that_is_no_picture_is_refused(ported, tmp_path):
+    """One line, no traceback."""
+    (tmp_path / "x.jpg").write_bytes(b"no picture")
+    result = run(ported(10), tmp_path / "x.jpg")
+
+    assert result.exit_code == 1
+    assert "[picture/unreadable]" in result.stderr
+
+
+@pytest.mark.skipif(not REAL, reason="PORTER_REAL_CHECKPOINTS is not set")
+def test_macaw_is_a_macaw(tmp_path):
+    """Official ImageNet weights, ported, see what is in the picture."""
+    source = Path(REAL) / "keras-mnv1-025-128-imagenet/Content/H5Files/mobilenet_2_5_128_tf.h5"
+    out, labels = tmp_path / "o.safetensors", Path(REAL) / "images/imagenet_labels.txt"
+    assert CliRunner().invoke(main, ["port-weights", str(source), str(out)]).exit_code == 0
+
+    for options in ([], ["--labels", labels]):
+        result = run(out, Path(REAL) / "images/parrot.jpg", "--json", *options)
+        best = json.loads(result.stdout)["pictures"][0]["best"][0]
+        assert (best["number"], best["label"]) == (88, "macaw")
