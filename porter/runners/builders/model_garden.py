@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 from official.vision.dataloaders.classification_input import Parser
@@ -20,11 +21,48 @@ from porter.tensors import Array
 def _mobilenet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
     specs = _specs(channels)
     given = dict(arguments)
+    halve = given.pop("antialias", None)
     changes = {key: given.pop(key) for key in ("repeats", "append", "head") if key in given}
     if changes:
         given["model_id"] = _changed_spec(given["model_id"], given.get("filter_size_scale", 1.0), **changes)
     backbone = mobilenet.MobileNet(input_specs=specs, norm_epsilon=bn_eps, **given)
+    if halve is not None:
+        _antialias(backbone, _HALVES[halve])
     return _classifier(backbone, specs, classes)
+
+
+def _antialias(backbone: Keras, halve: Callable[[Keras], Keras]) -> None:
+    """Run strided blocks at stride 1 and halve the map behind the activation; the stem stays strided.
+
+    The Garden has no such networks: they are those that timm trained, as TensorFlow would compute them.
+    """
+    for layer in backbone.layers:
+        if getattr(layer, "_strides", 1) == 2 and hasattr(layer, "_in_filters"):
+            fused = hasattr(layer, "_conv0")
+            strided = layer._conv0 if fused else layer._middle_dw_conv  # noqa: SLF001 (no public names)
+            projection = layer._conv2 if fused else layer._proj_conv  # noqa: SLF001
+            strided.strides = (1, 1)
+            projection.call = _behind(halve, projection.call)
+
+
+def _behind(halve: Callable[[Keras], Keras], call: Callable[[Keras], Keras]) -> Callable[[Keras], Keras]:
+    return lambda x: call(halve(x))
+
+
+def _blur(x: Keras) -> Keras:
+    """Blur (N, H, W, C) with a 3x3 binomial kernel in float precision of `x`, zeros around it, stride 2."""
+    rows = np.array([1.0, 2.0, 1.0]) / 4.0
+    kernel = np.tile(np.outer(rows, rows)[:, :, None, None], (1, 1, x.shape[-1], 1))
+    padded = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return tf.nn.depthwise_conv2d(padded, tf.constant(kernel, x.dtype), (1, 2, 2, 1), "VALID")
+
+
+def _average(x: Keras) -> Keras:
+    """Average (N, H, W, C) over 2x2 pixels; an odd row or column at the end is dropped."""
+    return tf.nn.avg_pool2d(x, 2, 2, "VALID")
+
+
+_HALVES = {"blur": _blur, "average": _average}
 
 
 def _changed_spec(
