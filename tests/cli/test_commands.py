@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from pathlib import Path
 
@@ -140,3 +141,17 @@ def test_dry_run_needs_no_output(tmp_path):
     result = run("port-weights", tmp_path / "x.npy", "--dry-run")
 
     assert result.exit_code == 1
+
+
+@pytest.mark.skipif("PORTER_REAL_CHECKPOINTS" not in os.environ, reason="PORTER_REAL_CHECKPOINTS is not set")
+def test_network_of_porters_own_is_announced(tmp_path):
+    """Where plain timm has no such network, the person reads that porter must be imported first."""
+    folder = Path(os.environ["PORTER_REAL_CHECKPOINTS"]) / "keras-mnv1-025-128-imagenet"
+    source = next(folder.rglob("*.h5"))
+
+    lines = run("port-weights", source, tmp_path / "out.safetensors").stdout.splitlines()
+
+    assert (
+        lines[-2] == "model     porter_mobilenetv1_025 is porter's own: timm knows it once porter is imported"
+    )
+    assert lines[-1].startswith("timm.create_model('porter_mobilenetv1_025', ")
