@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from porter.errors import MissingDependencyError, OutputError
-from porter.ported_file import Ported, read_metadata
+from porter.ported_file import Ported, ported_files, read_metadata
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
     """Build the network that a ported file belongs to and load the weights into it.
 
     Args:
-        path: A file written by `port` or ``port-weights``.
+        path: A file written by `port` or ``port-weights``, or a folder of shards.
         device: Where the parameters go.
 
     Returns:
@@ -30,7 +30,8 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
             not fit the network.
         MissingDependencyError: torch or timm is not installed.
     """
-    ported = read_metadata(Path(path))
+    files = ported_files(Path(path))
+    ported = read_metadata(files[0])
     model = build_network(ported)
     if ported.folded:
         from porter.bn_folding import fold_batch_norm
@@ -39,7 +40,8 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
     from safetensors.torch import load_file
 
     try:
-        model.load_state_dict(load_file(path), strict=True)
+        state = {name: tensor for file in files for name, tensor in load_file(file).items()}
+        model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise OutputError(
             "load/does-not-fit", f"the weights do not fit {ported.model}: {error}", file=path

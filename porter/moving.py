@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,6 @@ from numpy.typing import NDArray
 from porter.assignments import Assignment, Part
 from porter.dtypes import BY_NAME, DType
 from porter.float_conversion import convert, converted_dtype
-from porter.safetensors_writer import SafetensorsWriter
 from porter.tensor_blocks import BlockReader, is_small
 from porter.tensors import Array, Checkpoint
 from porter.value_checks import Finding, ValueChecks
@@ -21,13 +22,37 @@ _CHUNK = 1 << 18
 Progress = Callable[[int, int], None]
 
 
+class Writer(Protocol):
+    """What tensors are written with; `porter.safetensors_writer.SafetensorsWriter` says what each does."""
+
+    names: tuple[str, ...]
+    nbytes: int
+
+    def write(self, name: str, block: Array) -> None:
+        """Append `block` to tensor `name`."""
+
+    def replace_metadata(self, metadata: Mapping[str, str]) -> None:
+        """Rewrite the header with other metadata of the same length."""
+
+    def commit(self) -> None:
+        """Give what was written its name."""
+
+    def __enter__(self) -> Self:
+        """Return self; leaving the block without `commit` drops what was written."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what was not committed."""
+
+
 class Mover:
     """Moves assignments from a checkpoint to a writer."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        writer: SafetensorsWriter,
+        writer: Writer,
         wanted: DType | None,
         progress: Progress | None,
     ) -> None:

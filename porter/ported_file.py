@@ -34,6 +34,33 @@ class Ported:
     folded: bool = False
 
 
+def ported_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a port: `path` itself, or what it holds where it is a folder of shards.
+
+    Raises:
+        OutputError: the folder has no such files, or not those that its index lists.
+    """
+    if not path.is_dir():
+        return (path,)
+    found = sorted(path.glob("model*.safetensors"))
+    index = path / "model.safetensors.index.json"
+    listed = [file.name for file in found]
+    if index.is_file():
+        try:
+            listed = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError("load/bad-index", f"the index cannot be read ({error})", file=index) from error
+    if not found or listed != [file.name for file in found]:
+        raise OutputError(
+            "load/missing-shards",
+            "the folder does not hold the files of a port",
+            file=path,
+            expected=", ".join(map(str, listed)) or "model.safetensors",
+            found=", ".join(file.name for file in found) or "none",
+        )
+    return tuple(found)
+
+
 def read_metadata(path: Path) -> Ported:
     """Read the metadata of a ported file.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from porter.checkpoints import open_checkpoint
 from porter.choices import ChannelOrder, Classes
+from porter.errors import OutputError
 from porter.metadata import describe
 from porter.planning import Plan, Weights, plan
 from porter.source_hashes import SourceHashes
@@ -32,6 +33,7 @@ class PortResult(NamedTuple):
         out: The file or folder that was written.
         aim: What was written for a library other than timm, or None.
         folding: Which norms are part of a convolution now; None where that was not asked for.
+        is_sharded: Whether `out` is a folder of several files for timm.
     """
 
     plan: Plan
@@ -39,10 +41,13 @@ class PortResult(NamedTuple):
     out: Path
     aim: Aim | None = None
     folding: Folding | None = None
+    is_sharded: bool = False
 
     @property
     def loading_line(self) -> str:
         """One line of Python that loads the output into the library it was written for, strictly."""
+        if self.is_sharded:
+            return f"porter.load_model({os.fspath(self.out)!r})"
         if self.aim is not None:
             return self.aim.table.load.format(path=os.fspath(self.out))
         if self.folding is not None:
@@ -64,6 +69,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     backbone_only: bool = False,
     target: str = "timm",
     fold_bn: bool = False,
+    max_shard_size: int | None = None,
     progress: Progress | None = None,
 ) -> PortResult:
     """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
@@ -83,6 +89,8 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
             file under NetsPresso Trainer's names.
         fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
+        max_shard_size: Write a folder of files with at most this many bytes of tensors each, and an index,
+            as Hugging Face does; only for timm, and not with `fold_bn`.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:
@@ -111,6 +119,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             dtype=dtype,
             aimed=aimed,
             fold_bn=fold_bn,
+            max_shard_size=max_shard_size,
             progress=progress,
             hashes=hashes,
         )
@@ -129,7 +138,7 @@ def aim_at(plan: Plan, target: str) -> Aim | None:
     return aim(plan, target)
 
 
-def carry_out(
+def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning)
     checkpoint: Checkpoint,
     plan: Plan,
     out: PathLike,
@@ -137,6 +146,7 @@ def carry_out(
     dtype: str | None = None,
     aimed: Aim | None = None,
     fold_bn: bool = False,
+    max_shard_size: int | None = None,
     progress: Progress | None = None,
     hashes: SourceHashes | None = None,
 ) -> PortResult:
@@ -149,6 +159,7 @@ def carry_out(
         dtype: As for `port`.
         aimed: The plan aimed at another library, or None.
         fold_bn: As for `port`; only for timm.
+        max_shard_size: As for `port`.
         progress: As for `port`.
         hashes: The digests of the checkpoint's files, where they were begun before.
 
@@ -156,6 +167,23 @@ def carry_out(
         CheckpointError: the source is damaged or changed meanwhile.
         OutputError: the output cannot be written.
     """
+    if max_shard_size is not None:
+        if aimed is not None or fold_bn:
+            raise OutputError(
+                "output/shards", "several files can be written for timm only, and with norms", file=out
+            )
+        from porter.sharded_port import write_shards  # noqa: PLC0415 - see above
+
+        report = write_shards(
+            checkpoint,
+            plan,
+            out,
+            max_shard_size=max_shard_size,
+            dtype=dtype,
+            progress=progress,
+            hashes=hashes,
+        )
+        return PortResult(plan, report, Path(out), is_sharded=True)
     if aimed is not None:
         from porter.targets.writing import write  # noqa: PLC0415 - see above
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +13,16 @@ from porter.assignments import Assignment
 from porter.dtypes import BY_NAME, DType
 from porter.errors import OutputError, PlanError
 from porter.float_conversion import converted_dtype, is_convertible, output_dtype
-from porter.moving import Mover, Progress
+from porter.moving import Mover, Progress, Writer
 from porter.safetensors_writer import SafetensorsWriter
 from porter.source_hashes import SourceFile, SourceHashes
 from porter.tensors import Checkpoint, TensorSpec
 from porter.value_checks import Finding
 
 __all__ = ["Progress", "TransferReport", "transfer"]
+
+
+OpenWriter = Callable[[str | os.PathLike[str], list[tuple[str, TensorSpec]], dict[str, str]], Writer]
 
 
 class TransferReport(NamedTuple):
@@ -51,6 +54,7 @@ def transfer(
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     hashes: SourceHashes | None = None,
+    open_writer: OpenWriter = SafetensorsWriter,
 ) -> TransferReport:
     """Write every assignment to `out`, which appears whole or not at all.
 
@@ -64,6 +68,7 @@ def transfer(
             size and sha256 of each source file.
         progress: Called with bytes written and bytes in all, as the work goes on.
         hashes: The digests of `checkpoint.files`, begun by the caller; begun here where None.
+        open_writer: Called with `out`, the specs and the metadata: what to write with.
 
     Returns:
         Sizes, digests, and the values that deserve a look (NaN, infinities, negative variances, overflow).
@@ -79,7 +84,7 @@ def transfer(
     specs = [(item.target, _output_spec(item, wanted, out)) for item in assignments]
     with (
         hashes or SourceHashes(checkpoint.files) as digests,
-        SafetensorsWriter(out, specs, _with_sources(metadata, digests.placeholder())) as writer,
+        open_writer(out, specs, _with_sources(metadata, digests.placeholder())) as writer,
     ):
         findings = Mover(checkpoint, writer, wanted, progress).move(assignments)
         sources = digests.result()

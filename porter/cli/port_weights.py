@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_file_option, verbosity_options
 
@@ -68,6 +69,11 @@ _PROGRESS_BYTES = 200_000_000
     help="Library to write for: transformers gives a folder for from_pretrained, netspresso a file.",
 )
 @click.option(
+    "--max-shard-size",
+    type=ByteSize(),
+    help="Write OUT as a folder of files with at most this much of tensors each (5GB, 200MB), and an index.",
+)
+@click.option(
     "--fold-bn",
     is_flag=True,
     help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
@@ -88,6 +94,7 @@ def port_weights(
     backbone_only: bool,
     target: str,
     fold_bn: bool,
+    max_shard_size: int | None,
     dry_run: bool,
     table: Path | None,
     as_json: bool,
@@ -111,6 +118,8 @@ def port_weights(
         raise click.UsageError(
             "--fold-bn goes with timm only: no other library has the network without norms."
         )
+    if max_shard_size is not None and (fold_bn or target != "timm"):
+        raise click.UsageError("--max-shard-size goes with timm only, and not with --fold-bn.")
     from porter.checkpoints import open_checkpoint
     from porter.source_hashes import SourceHashes
 
@@ -146,6 +155,7 @@ def port_weights(
                     dtype=dtype,
                     aimed=aimed,
                     fold_bn=fold_bn,
+                    max_shard_size=max_shard_size,
                     progress=progress,
                     hashes=hashes,
                 )
