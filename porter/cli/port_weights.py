@@ -13,6 +13,7 @@ import click
 from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_file_option, verbosity_options
+from porter.targets import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.choices import ChannelOrder, Classes
@@ -63,7 +64,7 @@ _PROGRESS_BYTES = 200_000_000
 )
 @click.option(
     "--target",
-    type=click.Choice(["timm", "transformers"]),
+    type=click.Choice(TARGETS),
     default="timm",
     show_default=True,
     help="Library to write for: transformers gives a folder for from_pretrained, netspresso a file.",

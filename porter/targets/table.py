@@ -16,7 +16,6 @@ from porter.table_file import mappings_folder
 from porter.targets.renaming import BlockLine, Names, Rename
 
 SCHEMA = 1
-TARGETS = ("timm", "transformers", "netspresso")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import pytest
 from porter.errors import PlanError, TableError
 from porter.layouts import parse_layout
 from porter.table_file import mappings_folder
+from porter.targets import TARGETS
 from porter.targets.renaming import BlockLine, Names, Rename, rename
-from porter.targets.table import TARGETS, read_target_table, target_table
+from porter.targets.table import read_target_table, target_table
 
 FILES = sorted((mappings_folder() / "targets").glob("*/*.toml"))
 MODELS = [(file, model) for file in FILES for model in read_target_table(file).models]
