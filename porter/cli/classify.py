@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # imports torch
 )
 @json_option
 def classify(source: Path, pictures: tuple[Path, ...], labels_file: Path | None, as_json: bool) -> None:
-    r"""Show the five likeliest classes of every IMAGE, by the ported network OUT.safetensors.
+    """Show the five likeliest classes of every IMAGE, by the ported network OUT.safetensors.
 
     Pictures are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
 

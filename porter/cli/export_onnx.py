@@ -31,7 +31,7 @@ from porter.tables import Tables
 def export_onnx(
     source: Path, target: Path, size: int | None, dynamic: bool, fold_bn: bool, tables: Tables
 ) -> None:
-    r"""Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
+    """Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
 
     The input is called image: float32, NCHW, RGB, normalised with the mean and std in the file's metadata.
     The output is called logits (features where the network has no classifier). MODEL.onnx appears whole or

@@ -26,7 +26,7 @@ _folder_option = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def golden() -> None:
-    r"""Keep a port proved in CI: record what TensorFlow computes once, check it with torch alone.
+    """Keep a port proved in CI: record what TensorFlow computes once, check it with torch alone.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def golden() -> None:
 @_folder_option
 @table_option
 def record(variants: tuple[str, ...], seed: int, folder: Path | None, tables: Tables) -> None:
-    r"""Run VARIANT in TensorFlow on random weights and write its golden, at most 300 KB.
+    """Run VARIANT in TensorFlow on random weights and write its golden, at most 300 KB.
 
     The weights are not stored: they follow from the seed and each variable's name.
 
@@ -62,7 +62,7 @@ def record(variants: tuple[str, ...], seed: int, folder: Path | None, tables: Ta
 def verify(
     ctx: click.Context, variants: tuple[str, ...], folder: Path | None, tables: Tables, as_json: bool
 ) -> None:
-    r"""Check the ports of VARIANT, or of every golden there is, with torch and without TensorFlow.
+    """Check the ports of VARIANT, or of every golden there is, with torch and without TensorFlow.
 
     Exit code 0 means that all are in parity; 1 that one is not, or is stale because its table changed.
 

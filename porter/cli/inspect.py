@@ -27,7 +27,7 @@ from porter.tensors import Checkpoint
 @json_option
 @verbosity_options
 def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None:
-    r"""Show what SOURCE holds: container, files, tensors, optimizer slots, moving averages, network.
+    """Show what SOURCE holds: container, files, tensors, optimizer slots, moving averages, network.
 
     Works for any checkpoint, whether a table knows its network or not. With -v every object path and the
     checkpoint key of each tensor is shown; with -q the summary alone.

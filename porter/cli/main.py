@@ -26,7 +26,7 @@ _COMMANDS = {
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="porter")
 def main() -> None:
-    r"""Port TensorFlow vision weights to PyTorch, and prove that the port is right.
+    """Port TensorFlow vision weights to PyTorch, and prove that the port is right.
 
     \b
     Example:

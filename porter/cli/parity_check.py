@@ -123,7 +123,7 @@ def parity_check(
     tables: Tables,
     as_json: bool,
 ) -> None:
-    r"""Run the network in TensorFlow and its port in PyTorch, and compare them stage by stage.
+    """Run the network in TensorFlow and its port in PyTorch, and compare them stage by stage.
 
     Each stage is compared twice: on each network's own activations, and with the PyTorch stage fed
     TensorFlow's input of that stage, which names the guilty one. Exit code 0 means parity, 1 that there is

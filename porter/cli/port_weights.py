@@ -101,7 +101,7 @@ def port_weights(
     as_json: bool,
     verbosity: int,
 ) -> None:
-    r"""Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm or another library.
+    """Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm or another library.
 
     SOURCE is a checkpoint prefix (ckpt-100), its .index file, a training directory (latest step) or a
     SavedModel. The network is recognised from names and shapes. OUT appears whole or not at all.

@@ -49,7 +49,7 @@ def table(
     against: Path | None,
     tables: Tables,
 ) -> None:
-    r"""Print the mapping table of VARIANT: source, shape, layout, target, shape.
+    """Print the mapping table of VARIANT: source, shape, layout, target, shape.
 
     Sources are object paths below a classification model. A name in a shape is a length that the
     checkpoint decides. VARIANT may be shortened to a unique ending.

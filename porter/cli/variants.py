@@ -21,7 +21,7 @@ from porter.tables import Tables, Variant
 @json_option
 @click.option("--markdown", is_flag=True, help="Print the support table, a row per family.")
 def variants(tables: Tables, as_json: bool, markdown: bool) -> None:
-    r"""List the networks that porter knows: both sides of each pair, and how far it is proved.
+    """List the networks that porter knows: both sides of each pair, and how far it is proved.
 
     float64 is the largest relative difference of any stage in a live check against TensorFlow; KB is the size
     of the golden. What no table can prove is not said to work.

@@ -52,7 +52,7 @@ def test_every_command_has_help_with_an_example(path, command):
     result = run(*path, "--help")
 
     assert result.exit_code == 0
-    assert "Example:" in result.output
+    assert re.search(r"\n  Examples?:\n    \S", result.output), "the example stands on lines of its own"
     assert all(p.help for p in command.params if isinstance(p, click.Option) and not p.hidden)
 
 
