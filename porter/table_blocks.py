@@ -112,7 +112,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
 def _place(line: Section, family: Family) -> tuple[str, str]:
     """Return the part and the path below it; where layers are numbered there is no path."""
     numbered = family.first is not None
-    default: Any = {"default": next(iter(family.parts))} if numbered else {}
+    default: Any = {"default": next(iter(family.parts), "")} if numbered else {}
     part, _, source = line.take("source", str, **default).partition("/")
     if part not in family.parts:
         raise line.error("table/part", f"unknown part {part!r}", expected=f"one of {[*family.parts]}")
@@ -143,6 +143,13 @@ def _parameters(
     for key, value in values.items():
         if isinstance(value, str) and value not in family.free:
             raise line.error("table/free-length", f"{key} = {value!r} is no [free] length")
+        if type(value) not in (int, bool, str) or (type(value) is int and value < 0):
+            raise line.error(
+                "table/type",
+                f"key {key!r}",
+                expected="a length, true, false or the name of a [free] length",
+                found=f"{type(value).__name__} {value!r}",
+            )
     return values
 
 

@@ -164,7 +164,7 @@ def check_rule(rule: Rule) -> None:
 def _names(rules: tuple[Rule, ...]) -> Iterator[str]:
     """Yield every name that a rule refers to."""
     for rule in rules:
-        if rule.when:
+        if rule.when is not None:
             yield rule.when
         tokens = (*rule.shape, rule.repeat) if rule.repeat else rule.shape
         for token in tokens:

@@ -124,6 +124,9 @@ def _parts(
                 first.setdefault(path, section.take("first", int, 0))
             parts[name] = Part(name, path, section.take("absent", dict, None))
             section.finish()
+    with faults.catch():
+        if not parts:
+            raise top.error("table/part", "[part] names no part of a network")
     return first if numbered else None, parts
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.torch
 WITHOUT_EFFECT = ("attn.key.norm.bias", "attn.key.norm.running_mean")
 
 
-@pytest.fixture(scope="module", params=["conv_small", "hybrid_medium"])
+@pytest.fixture(scope="module", params=["conv_small", "hybrid_medium", "garden_mobilenetv3_small_100"])
 def network(request, tables, tmp_path_factory):
     """A variant and its ported network in float64."""
     pytest.importorskip("timm", reason="needs timm")
