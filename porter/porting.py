@@ -34,6 +34,7 @@ class PortResult(NamedTuple):
         aim: What was written for a library other than timm, or None.
         folding: Which norms are part of a convolution now; None where that was not asked for.
         is_sharded: Whether `out` is a folder of several files for timm.
+        load: How to load `out`, where it is not one of these.
     """
 
     plan: Plan
@@ -42,10 +43,13 @@ class PortResult(NamedTuple):
     aim: Aim | None = None
     folding: Folding | None = None
     is_sharded: bool = False
+    load: str | None = None
 
     @property
     def loading_line(self) -> str:
         """One line of Python that loads the output into the library it was written for, strictly."""
+        if self.load is not None:
+            return self.load
         if self.is_sharded:
             return f"porter.load_model({os.fspath(self.out)!r})"
         if self.aim is not None:

@@ -31,7 +31,7 @@ LAYERS = [
     {"folded_port", "targets", "sharded_port", "porting"},
     {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
     {"parity_report", "comparison", "tolerances", "parity", "witnesses"},
-    {"golden_files", "measurements"},
+    {"golden_files", "measurements", "hub_folder"},
     {"report", "diagnosis", "runners"},
     {"picture_check", "labels", "classification"},
     {"check", "goldens", "onnx_check", "table_check"},

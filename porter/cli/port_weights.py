@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
@@ -17,6 +19,9 @@ from porter.targets import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.choices import ChannelOrder, Classes
+    from porter.planning import Plan
+    from porter.porting import PortResult
+    from porter.tensors import Checkpoint
     from porter.transfer import Progress
 
 # Below this a port is over before a person could read the bar.
@@ -79,6 +84,12 @@ _PROGRESS_BYTES = 200_000_000
     is_flag=True,
     help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
 )
+@click.option(
+    "--hub-folder",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Instead of OUT, write a folder that timm loads as local-dir:DIR, with a model card for a hub.",
+)
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_file_option
 @json_option
@@ -96,6 +107,7 @@ def port_weights(
     target: str,
     fold_bn: bool,
     max_shard_size: int | None,
+    hub_folder: Path | None,
     dry_run: bool,
     table: Path | None,
     as_json: bool,
@@ -112,19 +124,14 @@ def port_weights(
       port-weights training/ --dry-run -v
       port-weights saved_model/ model.safetensors --weights raw --dtype float16
       port-weights training/ model/ --target transformers
+      port-weights training/ --hub-folder my_mobilenet
     """
-    if out is None and not dry_run:
-        raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
-    if fold_bn and target != "timm":
-        raise click.UsageError(
-            "--fold-bn goes with timm only: no other library has the network without norms."
-        )
-    if max_shard_size is not None and (fold_bn or target != "timm"):
-        raise click.UsageError("--max-shard-size goes with timm only, and not with --fold-bn.")
+    _require_sense(out, hub_folder, target, max_shard_size, fold_bn=fold_bn, dry_run=dry_run)
     from porter.checkpoints import open_checkpoint
     from porter.source_hashes import SourceHashes
 
-    writing = out is not None and not dry_run
+    place = hub_folder or out
+    writing = place is not None and not dry_run
     # The digests are under way while the rest of the program is still being imported.
     with (
         open_checkpoint(source) as checkpoint,
@@ -147,19 +154,14 @@ def port_weights(
 
         aimed = aim_at(made, target)
         result = None
-        if out is not None and writing:
+        if place is not None and writing:
             with _progress(quiet=verbosity < 0) as progress:
-                result = carry_out(
-                    checkpoint,
-                    made,
-                    out,
-                    dtype=dtype,
-                    aimed=aimed,
-                    fold_bn=fold_bn,
-                    max_shard_size=max_shard_size,
-                    progress=progress,
-                    hashes=hashes,
-                )
+                options: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
+                if hub_folder is not None:
+                    result = _to_hub_folder(checkpoint, made, hub_folder, options)
+                else:
+                    options |= {"aimed": aimed, "fold_bn": fold_bn, "max_shard_size": max_shard_size}
+                    result = carry_out(checkpoint, made, place, **options)
     from porter.cli import port_report
 
     for warning in port_report.warnings(made, aimed, result):
@@ -171,6 +173,53 @@ def port_weights(
     elif verbosity >= 0:
         for line in port_report.lines(made, aimed, source, checkpoint.format, result, verbose=verbosity > 0):
             click.echo(line)
+
+
+def _require_sense(
+    out: Path | None,
+    hub_folder: Path | None,
+    target: str,
+    max_shard_size: int | None,
+    *,
+    fold_bn: bool,
+    dry_run: bool,
+) -> None:
+    """Refuse options that do not go together."""
+    if hub_folder is not None and out is not None:
+        raise click.UsageError("--hub-folder is written instead of OUT: give one of them.")
+    if out is None and hub_folder is None and not dry_run:
+        raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
+    if fold_bn and target != "timm":
+        raise click.UsageError(
+            "--fold-bn goes with timm only: no other library has the network without norms."
+        )
+    if max_shard_size is not None and (fold_bn or target != "timm"):
+        raise click.UsageError("--max-shard-size goes with timm only, and not with --fold-bn.")
+    if hub_folder is not None and (fold_bn or target != "timm" or max_shard_size is not None):
+        raise click.UsageError("--hub-folder goes with timm only, without --fold-bn and --max-shard-size.")
+
+
+def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: dict[str, Any]) -> PortResult:
+    from porter.hub_folder import loading_line, write_hub_folder
+    from porter.porting import PortResult
+
+    report = write_hub_folder(checkpoint, made, folder, command=_command_line(), **options)
+    return PortResult(made, report, folder, load=loading_line(made, folder))
+
+
+def _command_line() -> str:
+    """Return the command as it was given, ready for a shell."""
+    context = click.get_current_context()
+    words = ["port-weights"]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
+            continue
+        if isinstance(option, click.Argument):
+            words.append(str(value))
+        else:
+            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+    return shlex.join(words)
 
 
 @contextmanager
