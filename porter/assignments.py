@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from porter.layouts import Layout
 from porter.tensors import TensorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One stored variable on its way into a target tensor.
 
     Attributes:
@@ -51,8 +50,7 @@ def _target_shape(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...]:
     return layout.target_shape(shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Everything that goes into one target tensor: scale x part + offset - subtract.
 
     Attributes:

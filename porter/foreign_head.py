@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from porter.ledger import Bucket, LedgerLine
 from porter.recognition import Match
@@ -18,14 +17,14 @@ def backbone_alone(match: Match) -> Match:
     first = match.variant.parts[0].name
     entries = zip(match.variant.entries, match.keys, strict=True)
     keys = tuple(key if entry.part == first else None for entry, key in entries)
-    return replace(match, nodes={first: match.nodes[first]}, keys=keys)
+    return match._replace(nodes={first: match.nodes[first]}, keys=keys)
 
 
 def leave_head(match: Match, ledger: Iterable[LedgerLine]) -> tuple[LedgerLine, ...]:
     """Return the ledger with what is refused only for lying outside the backbone as left out."""
     inside = _inside(match)
     return tuple(
-        replace(line, bucket=Bucket.LEFT_OUT, reason=_REASON)
+        line._replace(bucket=Bucket.LEFT_OUT, reason=_REASON)
         if line.bucket is Bucket.REFUSED and line.key not in inside
         else line
         for line in ledger

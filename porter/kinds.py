@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from porter.errors import TableError
 from porter.layouts import parse_layout
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One variable of a layer.
 
     Attributes:
@@ -28,8 +27,7 @@ class Leaf:
     is_variance: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of layer.
 
     Attributes:

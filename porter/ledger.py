@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from porter.object_graph import ObjectGraph
 from porter.tensors import Checkpoint
@@ -22,8 +22,7 @@ class Bucket(Enum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerLine:
+class LedgerLine(NamedTuple):
     """One source variable.
 
     Attributes:

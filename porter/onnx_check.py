@@ -28,7 +28,7 @@ def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Ch
         ParityError: a framework failed, crashed or hung.
     """
     frameworks = ["torch", "onnx", *_third(check)]
-    check = replace(check, variant=replace(check.variant, input=replace(check.variant.input, square=False)))
+    check = replace(check, variant=replace(check.variant, input=check.variant.input._replace(square=False)))
     with tempfile.TemporaryDirectory(prefix="porter-") as name, ExitStack() as stack:
         folder = Path(name)
         inputs = write_inputs(check, folder / "inputs.safetensors")

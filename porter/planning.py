@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from porter.assignments import Assignment, Part
 from porter.choices import ChannelOrder, Choice, Classes, choose
@@ -22,8 +21,7 @@ _REFUSED = "Save the model without them, or write a table that takes them (--tab
 _REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What a port will do.
 
     Attributes:

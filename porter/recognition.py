@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from porter.arrangement import arranged
 from porter.errors import PlanError
@@ -16,8 +16,7 @@ from porter.tensors import Checkpoint
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A variant whose every rule found its variable.
 
     Attributes:
@@ -37,8 +36,7 @@ class Match:
     twins: tuple[Variant, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(NamedTuple):
     """Why a variant does not fit, at the place where it fits best.
 
     Attributes:
@@ -107,7 +105,7 @@ def _without_twins(matches: list[Match]) -> list[Match]:
             twins.setdefault(match.variant.twin.of, {})[match.variant.name] = match.variant
     passed_over = {name for found in twins.values() for name in found}
     return [
-        replace(match, twins=tuple(twins.get(match.variant.name, {}).values()))
+        match._replace(twins=tuple(twins.get(match.variant.name, {}).values()))
         for match in matches
         if match.variant.name not in passed_over
     ]

@@ -116,8 +116,7 @@ class BatchNormEpsilon(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class InputSpec:
+class InputSpec(NamedTuple):
     """The pictures that the network was trained on, as the source's own code prepares them.
 
     Attributes:
@@ -149,8 +148,7 @@ class Network(NamedTuple):
     arguments: Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Twin:
+class Twin(NamedTuple):
     """Why a network is not taken for granted: another one has the same variables with the same shapes.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from porter.assignments import Assignment, Part
 from porter.errors import PlanError
@@ -30,7 +29,7 @@ def retarget(
     shift = 0.0 if bn_eps is None or table.bn_eps is None else bn_eps - table.bn_eps
     result: list[Assignment] = []
     for item in assignments:
-        shifted = replace(item, offset=item.offset + shift) if item.is_variance else item
+        shifted = item._replace(offset=item.offset + shift) if item.is_variance else item
         result.extend(_renamed(shifted, renamed[item.target]))
     return tuple(result)
 
@@ -39,14 +38,14 @@ def _renamed(item: Assignment, rule: Rename) -> Iterator[Assignment]:
     if rule.layout is not None:
         item = _moved(item, rule.layout)
     if len(rule.names) == 1:
-        yield replace(item, target=rule.names[0])
+        yield item._replace(target=rule.names[0])
         return
     length, rest = divmod(item.shape[0], len(rule.names)) if item.shape else (0, 1)
     if rest or item.subtract:
         raise _cannot_split(item, len(rule.names))
     for number, name in enumerate(rule.names):
         parts = tuple(_between(item, number * length, (number + 1) * length))
-        yield replace(item, target=name, shape=(length, *item.shape[1:]), parts=parts)
+        yield item._replace(target=name, shape=(length, *item.shape[1:]), parts=parts)
 
 
 def _moved(item: Assignment, layout: Layout) -> Assignment:
@@ -54,11 +53,10 @@ def _moved(item: Assignment, layout: Layout) -> Assignment:
         raise PlanError(
             "target/joined", f"joined parts cannot be rearranged to {layout.pattern!r}", tensor=item.target
         )
-    return replace(
-        item,
+    return item._replace(
         shape=layout.target_shape(item.shape),
-        parts=tuple(replace(part, layout=part.layout.then(layout)) for part in item.parts),
-        subtract=tuple(replace(part, layout=part.layout.then(layout)) for part in item.subtract),
+        parts=tuple(part._replace(layout=part.layout.then(layout)) for part in item.parts),
+        subtract=tuple(part._replace(layout=part.layout.then(layout)) for part in item.subtract),
     )
 
 
@@ -80,7 +78,7 @@ def _rows(item: Assignment, part: Part, rows: slice) -> Part:
         raise _cannot_split(item, 1)
     whole = [slice(0, length) for length in part.spec.shape]
     whole[axes[0]] = rows
-    return replace(part, selection=tuple(whole))
+    return part._replace(selection=tuple(whole))
 
 
 def _cannot_split(item: Assignment, parts: int) -> PlanError:

@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import json
 import math
@@ -133,7 +132,7 @@ def test_scale_and_offset_are_rounded_once(sources, folder):
     values = words(3, "float32", (50,))
     values = np.where(np.isfinite(values), values, 1).astype(np.float32)
     source = FileCheckpoint(sources, {"v": values})
-    part = dataclasses.replace(source.part("v", "c -> c"), scale=1.00002)
+    part = source.part("v", "c -> c")._replace(scale=1.00002)
     transfer(source, [Assignment("t", (50,), (part,), offset=0.1)], folder / "o")
 
     expected = (values.astype(np.float64) * 1.00002 + 0.1).astype(np.float32)
@@ -177,7 +176,7 @@ def test_selection_is_taken_before_the_layout_changes(sources, folder, monkeypat
     monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
     monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 40)
     source = FileCheckpoint(sources, {"v": words(1, "float32", (7, 9))})
-    part = dataclasses.replace(source.part("v", "i o -> o i"), selection=selection)
+    part = source.part("v", "i o -> o i")._replace(selection=selection)
     transfer(source, [Assignment("t", part.target_shape, (part,))], folder / "o")
 
     assert raw(folder / "o", "t") == np.ascontiguousarray(source.arrays["v"][selection].T).tobytes()
