@@ -4,17 +4,18 @@ Usage: python benchmarks/measure.py [VARIANT...] [--missing]
 
 Without names every variant is measured; with ``--missing`` those only that have no measurement, or one of
 another state of their table. Sizes: those of the variant's table, and 96 where the network takes several.
-The file and the README's support table are written after each variant, so that an interrupted run keeps what
-it has.
+Four variants at a time share one process per framework. The file and the README's support table are written
+after each, so that an interrupted run keeps what it has.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from porter.check import Check, check_against_tensorflow
+from porter.check import Check, Checked, check_all_against_tensorflow
 from porter.errors import PorterError
 from porter.measurements import Measurement, Support, read_measurements, support, write_measurements
 from porter.report.support import support_table
@@ -24,6 +25,7 @@ from porter.tables import Tables, Variant
 _README = Path(__file__).parent.parent / "README.md"
 _START, _END = "<!-- support table: porter variants --markdown -->\n", "<!-- end of support table -->"
 _SMALL_EVEN = 96
+_AT_A_TIME = 4
 
 
 def main() -> None:
@@ -38,19 +40,36 @@ def main() -> None:
         known = read_measurements()
         done = {Support.WORKS, Support.NO_GOLDEN}
         wanted = [variant for variant in wanted if support(variant, known) not in done]
-    failed = [variant.name for variant in wanted if not _measured(variant, tables)]
+    failed = [name for group in _groups(wanted) for name in _failures(group, tables)]
     sys.exit(f"not in parity: {', '.join(failed)}" if failed else 0)
 
 
-def _measured(variant: Variant, tables: Tables) -> bool:
+def _groups(variants: list[Variant]) -> Iterator[list[Variant]]:
+    """Yield a few variants at a time: one import of each framework serves them; recordings are large."""
+    for start in range(0, len(variants), _AT_A_TIME):
+        yield variants[start : start + _AT_A_TIME]
+
+
+def _failures(variants: list[Variant], tables: Tables) -> Iterator[str]:
+    """Measure, write down what was found, and yield the names of those that are not in parity."""
+    try:
+        for variant, checked in zip(
+            variants, check_all_against_tensorflow([*map(_check, variants)]), strict=True
+        ):
+            if not _noted(variant, checked, tables):
+                yield variant.name
+    except PorterError as error:
+        print(f"{', '.join(variant.name for variant in variants)}: {error}", flush=True)
+        yield from (variant.name for variant in variants)
+
+
+def _check(variant: Variant) -> Check:
     usual = variant.input.check_sizes
     sizes = (*usual, _SMALL_EVEN) if len(usual) > 1 else usual
-    check = Check(variant, sizes=tuple((size, size) for size in dict.fromkeys(sizes)), dtypes=("float64",))
-    try:
-        checked = check_against_tensorflow(check)
-    except PorterError as error:
-        print(f"{variant.name}: {error}", flush=True)
-        return False
+    return Check(variant, sizes=tuple((size, size) for size in dict.fromkeys(sizes)), dtypes=("float64",))
+
+
+def _noted(variant: Variant, checked: Checked, tables: Tables) -> bool:
     report = checked.report
     found = Measurement(
         table_digest=variant.digest,

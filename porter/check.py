@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,24 +112,54 @@ def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None)
         MissingDependencyError: TensorFlow or torch is not installed.
         ParityError: a framework failed, crashed or hung.
     """
+    (checked,) = check_all_against_tensorflow([check], tolerances)
+    return checked
+
+
+def check_all_against_tensorflow(
+    checks: Sequence[Check], tolerances: Tolerances | None = None
+) -> Iterator[Checked]:
+    """Check several networks with one process per framework; each outcome is read when it is asked for.
+
+    Raises:
+        MissingDependencyError: TensorFlow or torch is not installed.
+        ParityError: a framework failed, crashed or hung.
+    """
+    timeout = sum(check.timeout for check in checks)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
-        folder = Path(name)
-        inputs = folder / "inputs.safetensors"
-        made = _plan(check, inputs)
-        write_inputs(check, inputs, channels=_channels(made))
-        reference, other = folder / "tensorflow.safetensors", folder / "torch.safetensors"
-        jobs = check.job(inputs, reference, local=False), check.job(inputs, other, local=True)
-        with Child("tensorflow", jobs[0]) as source, Child("torch", jobs[1]) as target:
-            wait_for(source, [target], check.timeout)
-            target.name_reference(reference)
-            expected = Recording.load(reference)
-            wait_for(target, [], check.timeout)
-        actual = Recording.load(other)
-        pictures = _pictures(check, inputs, expected, actual, jobs)
-    report = compare(
-        expected, actual, tolerances=tolerances, title=f"{check.variant.name}: torch against tensorflow"
-    )
-    return Checked(replace(report, ledger=_count(made), pictures=pictures), expected, actual)
+        prepared = [_Prepared(check, Path(name), number) for number, check in enumerate(checks)]
+        source_jobs, target_jobs = zip(*(each.jobs for each in prepared), strict=True)
+        with Child("tensorflow", *source_jobs) as source, Child("torch", *target_jobs) as target:
+            wait_for(source, [target], timeout)
+            for each in prepared:
+                target.name_reference(each.reference)
+            wait_for(target, [], timeout)
+        for each in prepared:
+            yield each.outcome(tolerances)
+
+
+class _Prepared:
+    """A check, its files in a folder, and what each framework has to do."""
+
+    def __init__(self, check: Check, folder: Path, number: int) -> None:
+        self._check = check
+        self._inputs = folder / f"{number}.inputs.safetensors"
+        self._made = _plan(check, self._inputs)
+        write_inputs(check, self._inputs, channels=_channels(self._made))
+        self.reference, self._other = (
+            folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
+        )
+        self.jobs = (
+            check.job(self._inputs, self.reference, local=False),
+            check.job(self._inputs, self._other, local=True),
+        )
+
+    def outcome(self, tolerances: Tolerances | None) -> Checked:
+        expected, actual = Recording.load(self.reference), Recording.load(self._other)
+        pictures = _pictures(self._check, self._inputs, expected, actual, self.jobs)
+        title = f"{self._check.variant.name}: torch against tensorflow"
+        report = compare(expected, actual, tolerances=tolerances, title=title)
+        return Checked(replace(report, ledger=_count(self._made), pictures=pictures), expected, actual)
 
 
 def write_inputs(check: Check, path: Path, *, channels: int = 3) -> Path:

@@ -23,11 +23,11 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
     variant = plan.variant
     weights = {"read": plan.weights, "from_average": plan.from_average}
     pictures: dict[str, object] = {
-        "size": variant.input.size,
-        "mean": variant.input.mean,
-        "std": variant.input.std,
-        "crop_pct": variant.input.crop_pct,
-        "interpolation": variant.input.interpolation,
+        "size": plan.pictures.size,
+        "mean": plan.pictures.mean,
+        "std": plan.pictures.std,
+        "crop_pct": plan.pictures.crop_pct,
+        "interpolation": plan.pictures.interpolation,
     }
     if plan.channel_order != "rgb":
         pictures["channel_order"] = plan.channel_order

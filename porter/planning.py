@@ -11,8 +11,9 @@ from porter.choices import ChannelOrder, Choice, Classes, choose
 from porter.errors import PlanError
 from porter.foreign_head import backbone_alone, is_foreign_head, leave_head
 from porter.ledger import Bucket, LedgerLine, moving_averages, write_ledger
+from porter.normalization import stored_pictures
 from porter.recognition import Match, recognise
-from porter.tables import Entry, Tables, Variant
+from porter.tables import Entry, InputSpec, Tables, Variant
 from porter.tensors import Checkpoint
 
 Weights = Literal["auto", "raw", "ema"]
@@ -36,6 +37,7 @@ class Plan(NamedTuple):
         notes: What the person should know before trusting the port.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
         classes: ``"drop-background"`` where the first class was left out.
+        pictures: What the network expects: mean and std are the checkpoint's where it stores them.
     """
 
     variant: Variant
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     bn_eps: float | None
     bn_eps_source: str
     notes: tuple[str, ...]
+    pictures: InputSpec
     channel_order: str = "rgb"
     classes: Classes = "all"
 
@@ -85,6 +88,7 @@ def plan(
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
     choice = choose(match, checkpoint, classes, channel_order)
+    pictures, picture_notes = stored_pictures(checkpoint, match)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     refusals = _unusable(checkpoint, found, averages)
     ledger = write_ledger(
@@ -112,7 +116,8 @@ def plan(
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*notes, *_twins(match), *choice.notes),
+        notes=(*notes, *_twins(match), *choice.notes, *picture_notes),
+        pictures=pictures,
         channel_order=choice.channel_order,
         classes=classes,
     )

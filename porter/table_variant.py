@@ -128,6 +128,7 @@ def _input(parent: Section, family: Family) -> InputSpec:
         interpolation=section.take("interpolation", str),
         check_sizes=tuple(section.take_list("check_sizes", int, [*_CHECK_SIZES])),
         channel_order=section.take("channel_order", str, "rgb"),
+        normalization=section.take("normalization", str, ""),
     )
     section.finish()
     if spec.channel_order not in ("rgb", "bgr"):

@@ -129,6 +129,8 @@ class InputSpec(NamedTuple):
         check_sizes: Sizes of the parity check: even, odd and mixed, because SAME padding is symmetric
             at odd sizes and a fault there is invisible.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of the input's channels.
+        normalization: Object path below the first part of a Keras Normalization layer, whose stored mean and
+            variance count where a checkpoint has them; "" where the network has none.
     """
 
     size: int
@@ -139,6 +141,7 @@ class InputSpec(NamedTuple):
     interpolation: str
     check_sizes: tuple[int, ...] = (224, 225, 200)
     channel_order: str = "rgb"
+    normalization: str = ""
 
 
 class Network(NamedTuple):

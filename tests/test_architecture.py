@@ -22,7 +22,7 @@ LAYERS = [
     {"checkpoints"},
     {"kinds", "strict_toml", "tables", "table_expansion", "table_faults", "table_family"},
     {"table_blocks", "table_variant", "table_reader", "table_index", "table_file"},
-    {"ledger", "arrangement", "recognition", "choices", "foreign_head", "planning"},
+    {"ledger", "arrangement", "recognition", "choices", "foreign_head", "normalization", "planning"},
     {"float_conversion", "source_hashes", "transposition", "value_checks", "write_behind", "direct_writer"},
     {"atomic_file"},
     {"safetensors_writer", "sharded_writer", "tensor_blocks", "moving", "transfer"},

@@ -46,7 +46,7 @@ def aim(plan: Plan, target: str) -> Aim:
     model = plan.variant.target.name
     table = target_table(target, model)
     known = table.models[model]
-    pictures = plan.variant.input
+    pictures = plan.pictures
     config = {
         "image_size": pictures.size,
         **table.config,
