@@ -1,4 +1,7 @@
-"""A folder that timm loads by itself (``local-dir:``), and that can be put on a hub as it is."""
+"""A folder that timm loads by itself (``local-dir:``), and that can be put on a hub as it is.
+
+A network that timm has no entry point for is loaded by `porter.load_model`, which takes the folder too.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from porter.transfer import Progress, TransferReport, transfer
 from porter.version import VERSION
 
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
-_OWN = "porter_"  # networks that timm knows once porter is imported
+_OWN = "porter_"
 
 
 def write_hub_folder(
@@ -86,14 +89,15 @@ def config(plan: Plan) -> dict[str, object]:
 
 
 def is_own(plan: Plan) -> bool:
-    """Whether timm knows the network only once porter is imported."""
+    """Whether the network is one of porter's own, which timm has no entry point for."""
     return plan.variant.target.name.startswith(_OWN)
 
 
 def loading_line(plan: Plan, folder: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder."""
-    first = "import porter; " if is_own(plan) else ""
-    return f"{first}timm.create_model('local-dir:{os.fspath(folder)}', pretrained=True)"
+    if is_own(plan):
+        return f"porter.load_model({os.fspath(folder)!r})"
+    return f"timm.create_model({'local-dir:' + os.fspath(folder)!r}, pretrained=True)"
 
 
 def model_card(
@@ -112,10 +116,10 @@ def model_card(
             f"`{plan.variant.target.name}` by porter {VERSION}. Nothing was trained or fine-tuned for this.",
             "",
             "```python",
-            *(["import porter  # makes this network known to timm"] if is_own(plan) else []),
             "import timm",
+            *(["import porter  # timm has no entry point for this network"] if is_own(plan) else []),
             "",
-            f'model = timm.create_model("local-dir:{name}", pretrained=True).eval()',
+            f"model = {loading_line(plan, name)}.eval()",
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
             "```",
             "",
