@@ -15,10 +15,12 @@ from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option, verbosity_options
 from porter.errors import PlanError, printable
-from porter.ledger import moving_averages
+from porter.ledger import Bucket, moving_averages, write_ledger
 from porter.recognition import recognise
 from porter.tables import Tables
 from porter.tensors import Checkpoint
+
+_OPTIMIZER = "optimizer state"
 
 
 @click.command("inspect", cls=Command)
@@ -58,7 +60,8 @@ def _summary(checkpoint: Checkpoint, tables: Tables) -> Iterator[str]:
     for file in checkpoint.files:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
-    yield f"slots     {roles['slot']:,} of an optimizer, {roles['moving']:,} moving averages"
+    slots = roles["slot"] + roles["optimizer"]
+    yield f"slots     {slots:,} of an optimizer, {roles['moving']:,} moving averages"
     yield f"graph     {checkpoint.graph.origin}"
     yield f"network   {_network(checkpoint, tables)}"
 
@@ -76,7 +79,9 @@ def _network(checkpoint: Checkpoint, tables: Tables) -> str:
 def _roles(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
     """Return (raw key, role) of each slot variable; variables with a life of their own are left out."""
     averages = {average: raw for raw, average in moving_averages(checkpoint).items()}
-    roles = {key: (raw, f"slot {name}") for key, (raw, name) in checkpoint.graph.slots.items()}
+    ledger = write_ledger(checkpoint, {}, {}, {}, {}, {})
+    roles = {line.key: (line.key, _OPTIMIZER) for line in ledger if line.bucket is Bucket.OPTIMIZER}
+    roles |= {key: (raw, f"slot {name}") for key, (raw, name) in checkpoint.graph.slots.items()}
     return roles | {average: (raw, "moving average") for average, raw in averages.items()}
 
 
@@ -114,7 +119,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
                 "full_name": "" if node is None else graph.nodes[node].full_name,
                 "object_paths": [] if node is None else graph.aliases(node),
                 "role": roles[key][1] if key in roles else "",
-                "belongs_to": roles[key][0] if key in roles else None,
+                "belongs_to": owner if (owner := roles.get(key, (key,))[0]) != key else None,
             }
         )
     return {
