@@ -280,10 +280,11 @@ def _no_match(checkpoint: Checkpoint, wanted: list[Variant]) -> PlanError:
     near = [candidate for candidate in tried if candidate.found]
     if not near:
         names = list(islice(checkpoint.specs, 3))
+        known = wanted[0].name if len(wanted) == 1 else f"any of the {len(wanted)} known networks"
         return PlanError(
             "plan/unknown-network",
             f"no table fits this checkpoint: none of its {len(checkpoint.specs)} variables "
-            f"({', '.join(names)}, ...) belongs to {', '.join(v.name for v in wanted)}",
+            f"({', '.join(names)}, ...) belongs to {known}",
             file=checkpoint.path,
             hint="porter inspect lists what is in it; --table FILE adds a table of your own.",
         )

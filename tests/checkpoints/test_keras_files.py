@@ -13,6 +13,7 @@ from porter.checkpoints import open_checkpoint
 from porter.ledger import Bucket, write_ledger
 
 HERE = Path(__file__).parent
+OLD = HERE / "written_by_keras_2_12"
 MODELS = ("flat", "nested", "sequential", "many")
 WAYS = ("full.h5", "only.h5", "weights.h5", "keras")
 GENERATIONS = ("keras", "tf_keras", "tf.keras")
@@ -120,6 +121,14 @@ def test_blocks_are_parts_of_the_whole(generation, way):
             block = tuple(slice(length // 3, length) for length in spec.shape)
             checkpoint.verify(key)
             np.testing.assert_array_equal(checkpoint.read(key)[block], checkpoint.read_block(key, block))
+
+
+@pytest.mark.parametrize("name", ["sequential.full.h5", "sequential.weights.h5", "nested.full.h5"])
+def test_files_of_an_old_keras_are_read_without_any_framework(name):
+    """What Keras 2.12 wrote has the object paths of TensorFlow's checkpoint; only h5py is needed to see it."""
+    expected = _expected(OLD, name.partition(".")[0])
+    with open_checkpoint(OLD / name) as checkpoint:
+        _assert_has(arranged(checkpoint, list(expected)), expected)
 
 
 def test_every_published_keras_file_is_read_as_h5py_reads_it(real_checkpoints):
