@@ -125,7 +125,7 @@ def test_blocks_are_parts_of_the_whole(generation, way):
 
 @pytest.mark.parametrize("name", ["sequential.full.h5", "sequential.weights.h5", "nested.full.h5"])
 def test_files_of_an_old_keras_are_read_without_any_framework(name):
-    """What Keras 2.12 wrote has the object paths of TensorFlow's checkpoint; only h5py is needed to see it."""
+    """What Keras 2.12 wrote has the object paths of TensorFlow's checkpoint; only h5py is needed."""
     expected = _expected(OLD, name.partition(".")[0])
     with open_checkpoint(OLD / name) as checkpoint:
         _assert_has(arranged(checkpoint, list(expected)), expected)
