@@ -27,7 +27,8 @@ def register() -> None:
 
 def _entry_point(listed: Listed) -> Callable[..., Any]:
     pictures = listed.input
-    overlay: dict[str, Any] = {key: pictures[key] for key in ("mean", "std", "crop_pct", "interpolation")}
+    overlay: dict[str, Any] = {key: pictures[key] for key in ("crop_pct", "interpolation")}
+    overlay |= {key: tuple(pictures[key]) for key in ("mean", "std")}
 
     def entry(pretrained: bool = False, **arguments: Any) -> Any:  # noqa: FBT001, FBT002 (timm's signature)
         from porter.networks.building import build
