@@ -90,15 +90,7 @@ def plan(
     choice = choose(match, checkpoint, classes, channel_order)
     pictures, picture_notes = stored_pictures(checkpoint, match)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
-    refusals = _unusable(checkpoint, found, averages)
-    ledger = write_ledger(
-        checkpoint,
-        {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
-        moving_averages(checkpoint),
-        refusals,
-        _left_out(match),
-        {key: entry.target for entry, key in found if entry.folded and key not in refusals},
-    )
+    ledger = _ledger(checkpoint, match, found, averages)
     if backbone_only:
         ledger = leave_head(match, ledger)
     _refuse_leftovers(checkpoint, match, ledger)
@@ -131,6 +123,20 @@ def _twins(match: Match) -> Iterator[str]:
             f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
             f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
         )
+
+
+def _ledger(
+    checkpoint: Checkpoint, match: Match, found: list[tuple[Entry, str]], averages: Mapping[str, str]
+) -> tuple[LedgerLine, ...]:
+    refusals = _unusable(checkpoint, found, averages)
+    return write_ledger(
+        checkpoint,
+        {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
+        moving_averages(checkpoint),
+        refusals,
+        _left_out(match),
+        {key: entry.target for entry, key in found if entry.folded and key not in refusals},
+    )
 
 
 def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
