@@ -10,7 +10,7 @@ the table is the k-th of that kind in the file, and shapes are checked afterward
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from porter.object_graph import Node, ObjectGraph
 from porter.tensors import Array, Checkpoint, TensorSpec
@@ -73,7 +73,19 @@ def arranged(checkpoint: Checkpoint, *path_lists: Sequence[str]) -> Checkpoint:
         Node({**node.children, **added.get(number, {})}, node.key, node.full_name, node.slots, node.anonymous)
         for number, node in enumerate(graph.nodes)
     ]
+    _give_lists_nodes(nodes)
     return Arranged(checkpoint, ObjectGraph(nodes, stored=graph.stored, origin=graph.origin))
+
+
+def _give_lists_nodes(nodes: list[Node]) -> None:
+    """Turn each edge ``layers/3`` into the two that TensorFlow has, to the list and on to its layer."""
+    for node in list(nodes):
+        for edge in [edge for edge in node.children if "/" in edge]:
+            name, _, position = edge.partition("/")
+            if name not in node.children:
+                node.children[name] = len(nodes)
+                nodes.append(Node())
+            nodes[node.children[name]].children[position] = node.children.pop(edge)
 
 
 class _Fitting:
@@ -92,7 +104,7 @@ class _Fitting:
             return {} if all(self._is_variable(path, number) for path in paths) else None
         found: Edges = {number: {}}
         free = list(node.anonymous)
-        groups = _grouped(paths)
+        groups = _grouped(paths, node.children)
         left_out = [edge for edge, below in groups.items() if below == [_ANYTHING]]
         for edge in (edge for edge in groups if edge not in left_out):
             below = groups[edge]
@@ -127,11 +139,18 @@ class _Fitting:
         return self._counts[number]
 
 
-def _grouped(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Return what comes below each first edge, layers of a model in the model's order."""
+def _grouped(paths: Iterable[str], known: Container[str]) -> dict[str, list[str]]:
+    """Return what comes below each first edge, layers of a model in the model's order.
+
+    A list of layers is an object of TensorFlow's and nothing that a Keras file knows: unless the edge is
+    `known`, each of its layers has an edge of its own, ``layers/3``.
+    """
     groups: dict[str, list[str]] = {}
     for path in paths:
         edge, _, rest = path.partition("/")
+        position, _, below = rest.partition("/")
+        if position.isdecimal() and below and edge not in known:
+            edge, rest = f"{edge}/{position}", below
         groups.setdefault(edge, []).append(rest)
     return dict(sorted(groups.items(), key=lambda group: _number(group[0])))
 

@@ -46,10 +46,11 @@ def legacy_model(description: Description) -> Layer:
     config = parse_config(text) if isinstance(text, str) else None
     _require_tensorflow_kernels(description, base, config)
     known = {layer.name: layer for layer in (config.layers if config else None) or ()}
-    root = Layer("", order=Order.MODEL)
+    # Without a config it may be a model of a class of its own, whose layers TensorFlow knows as attributes.
+    root = Layer("", order=Order.MODEL if config else Order.BUILT)
     for name in _names(description, base, "layer_names") or ():
         weights = _weights(description, _join(base, name))
-        root.layers.append(_layer(name, known.get(name), weights))
+        root.layers.append(_layer(name, known.get(name), [_below(name, weight) for weight in weights]))
     own = _join(base, "top_level_model_weights")
     if own in description.groups:
         root.variables = [_variable(None, weight) for weight in _weights(description, own)]
@@ -110,8 +111,7 @@ def _join(*parts: str) -> str:
 
 
 def _layer(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Layer:
-    """Return the layer or nested model called `name` with its variables where they belong."""
-    weights = [_below(name, weight) for weight in weights]
+    """Return the layer or nested model called `name`, whose variables are named from there on."""
     if config is not None and config.layers is not None and (model := _model(name, config, weights)):
         return model
     class_name = config.class_name if config else None
@@ -150,7 +150,8 @@ def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | No
     model = Layer(name, [_variable(None, weight) for weight in found.pop("", ())], order=Order.MODEL)
     for layer in config.layers or ():
         if layer.class_name != "InputLayer" or config.class_name != "Sequential":
-            model.layers.append(_layer(layer.name, layer, found.get(layer.name, [])))
+            below = [_below(layer.name, weight) for weight in found.get(layer.name, [])]
+            model.layers.append(_layer(layer.name, layer, below))
     return model
 
 

@@ -18,6 +18,7 @@ SOURCES = {
     "keras": "pip install 'porter[tensorflow]'",
     "mlperf_tiny": "pip install 'porter[tensorflow]'",
     "model_garden": "pip install 'porter[tensorflow]'",
+    "transformers": "pip install 'porter[tensorflow]' 'transformers<5'",
 }
 
 
