@@ -151,7 +151,9 @@ class Describer:
         self._count_attribute(attribute.get_storage_size(), path)
         if len(attribute.shape) > 1:
             return None
-        texts = self._texts(self._h5py.Group(owner).attrs, name)
+        is_dataset = isinstance(owner, self._h5py.h5d.DatasetID)
+        shown = self._h5py.Dataset(owner) if is_dataset else self._h5py.Group(owner)
+        texts = self._texts(shown.attrs, name)
         self._count_attribute(sum(map(len, texts)), path)
         return texts if attribute.shape else texts[0]
 
