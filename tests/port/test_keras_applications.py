@@ -107,6 +107,8 @@ def test_stored_weights_agree_with_keras(written):
 
 FAULTS = {
     "keras_mobilenetv2_100": ("mobilenet_v2.toml", 'pad_type = "same"', "drop_rate = 0.0"),
+    "keras_efficientnet_b0": ("efficientnet.toml", "default = 1e-3", "default = 1e-5"),
+    "keras_efficientnetv2_b0": ("efficientnet_v2.toml", "default = 1e-3", "default = 1e-5"),
     "keras_mobilenetv3_small_100": ("mobilenet_v3.toml", "default = 1e-3", "default = 1e-5"),
 }
 
