@@ -122,6 +122,19 @@ class AtomicFile:
         except OSError as error:
             raise output_error(error, self.path) from error
 
+    def rest(self) -> None:
+        """Write what `write_long` still holds, and give back its memory until it is called again.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        direct, self._direct = self._direct, None
+        try:
+            if direct is not None:
+                direct.finish()
+        except OSError as error:
+            raise output_error(error, self.path) from error
+
     def commit(self) -> None:
         """Bring the bytes to the disk and give the file its name, replacing an old file of that name.
 

@@ -96,6 +96,14 @@ class SafetensorsWriter:
             else:
                 self._file.write(data, position)
 
+    def rest(self) -> None:
+        """Hold no memory until the next `write`: another file's turn has come.
+
+        Raises:
+            OutputError: the disk refused.
+        """
+        self._file.rest()
+
     def replace_metadata(self, metadata: Mapping[str, str]) -> None:
         """Rewrite the header with other metadata of the same encoded length.
 

@@ -71,13 +71,18 @@ class ShardedWriter:
                 for file, group in zip(self.files, groups, strict=True)
             ]
             self._stack = stack.pop_all()
+        self._current = self._shards[0]
         self._owners = {name: shard for shard in self._shards for name in shard.names}
         self.names = tuple(chain.from_iterable(shard.names for shard in self._shards))
         self.nbytes = sum(shard.nbytes for shard in self._shards)
 
     def write(self, name: str, block: Array) -> None:
         """Append `block` to tensor `name`; see `SafetensorsWriter.write`."""
-        self._owners[name].write(name, block)
+        shard = self._owners[name]
+        if shard is not self._current:
+            self._current.rest()  # so that memory does not grow with the number of shards
+            self._current = shard
+        shard.write(name, block)
 
     def replace_metadata(self, metadata: Mapping[str, str]) -> None:
         """Rewrite every header; see `SafetensorsWriter.replace_metadata`."""

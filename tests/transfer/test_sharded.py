@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
+import porter.safetensors_writer
 from porter.cli.byte_size import ByteSize
 from porter.dtypes import BY_NAME
 from porter.errors import OutputError
@@ -155,3 +156,20 @@ def test_what_is_no_size_is_refused(text):
     """A size that cannot be meant is a usage error."""
     with pytest.raises(click.BadParameter):
         ByteSize().convert(text, None, None)
+
+
+def test_shard_that_rests_goes_on_where_it_was(tmp_path, monkeypatch):
+    """Long tensors that take turns arrive whole, and one shard at a time holds memory for them."""
+    monkeypatch.setattr(porter.safetensors_writer, "_LONG_BYTES", 1 << 10)
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal(5000).astype("f4") for name in "abc"}
+    tensors = [(name, TensorSpec(FLOAT, value.shape)) for name, value in values.items()]
+    with ShardedWriter(tmp_path, tensors, {}, limit=20_000) as writer:
+        for start in range(0, 5000, 1250):
+            for name, value in values.items():
+                writer.write(name, value[start : start + 1250])
+                assert sum(shard._file._direct is not None for shard in writer._shards) == 1
+        writer.commit()
+
+    for name, file in zip("abc", writer.files, strict=True):
+        np.testing.assert_array_equal(values[name], load_file(tmp_path / file)[name], strict=True)
