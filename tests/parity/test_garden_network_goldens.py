@@ -1,0 +1,80 @@
+"""A table that is wrong in one word fails the goldens of its network: EfficientNet, ResNet, ViT, EdgeTPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from porter.golden_files import golden_path
+from porter.goldens import verify_goldens
+from porter.parity_report import Verdict
+from porter.recording import Recording
+from porter.table_file import load_tables, mappings_folder
+
+pytestmark = pytest.mark.torch
+
+FAULTS = {
+    "inner activation": (
+        "model_garden/efficientnet",
+        "garden_efficientnet_b0",
+        'adjust = ["relu_in_squeeze_excite"]',
+        "adjust = []",
+        "blocks.0.0",
+    ),
+    "padding": ("model_garden/resnet", "garden_resnet50", '["same_padding"]', "[]", "stem"),
+    "shortcut": (
+        "model_garden/resnet",
+        "garden_resnet50d",
+        '["same_padding", "same_pool_in_first_shortcut"]',
+        '["same_padding"]',
+        "layer1.0",
+    ),
+    "activation": (
+        "model_garden/vit",
+        "garden_vit_tiny_patch16_224",
+        'act_layer = "gelu_tanh"',
+        'act_layer = "gelu"',
+        "blocks.0",
+    ),
+    "order of heads": (
+        "model_garden/vit",
+        "garden_vit_tiny_patch16_224",
+        "h k d -> d (h k)",
+        "h k d -> d (k h)",
+        "blocks.0",
+    ),
+    "linear block": (
+        "edgetpu/mobilenet_edgetpu_v2",
+        "edgetpu_mobilenet_v2_m",
+        'adjust = ["linear_first_block"]',
+        "adjust = []",
+        "blocks.0.0",
+    ),
+    "no blur": (
+        "model_garden/mobilenet_v4_antialiased",
+        "mobilenetv4_conv_blur_medium",
+        'model = "mobilenetv4_conv_blur_medium"',
+        'model = "mobilenetv4_conv_medium"',
+        "blocks.0.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wrong_word_is_found_at_its_stage(tmp_path, fault):
+    """The check fails, and the first stage that it names is the one that the word is about."""
+    pytest.importorskip("timm", reason="needs timm")
+    table, name, old, new, stage = FAULTS[fault]
+    text = (mappings_folder() / f"{table}.toml").read_text()
+    assert old in text
+    (tmp_path / "t.toml").write_text(text.replace(old, new))
+    tables = load_tables(tmp_path / "t.toml")
+    golden = Recording.load(golden_path(tables.variants[name]))
+    provenance = replace(golden.provenance, table_digest=tables.variants[name].digest)
+    Recording(provenance, golden.runs).save(tmp_path / "golden.safetensors")
+
+    report = verify_goldens([tmp_path / "golden.safetensors"], tables)[0].report
+
+    assert report.verdict is Verdict.NO_PARITY
+    assert report.first_bad_stage == stage
