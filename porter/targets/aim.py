@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from porter.assignments import Assignment
 from porter.errors import PlanError
@@ -74,9 +75,15 @@ def _channels(plan: Plan) -> dict[str, object]:
 
 
 def _arguments(plan: Plan, table: TargetTable) -> dict[str, object]:
-    """Leave out the epsilon where the target fixes its own: the difference goes into the variances."""
+    """Return timm's arguments, those that a network of porter's own states in its definition included.
+
+    The epsilon is left out where the target fixes its own: the difference goes into the variances.
+    """
+    definition: Mapping[str, Any] = plan.variant.network or {}
+    stated: Mapping[str, object] = definition.get("arguments", {})
+    given = {name: value for name, value in stated.items() if name in table.arguments} | dict(plan.arguments)
     epsilon = plan.variant.bn_eps.argument if plan.variant.bn_eps and table.bn_eps is not None else None
-    return {name: value for name, value in plan.arguments.items() if name != epsilon}
+    return {name: value for name, value in given.items() if name != epsilon}
 
 
 def _preprocessor(pictures: InputSpec) -> dict[str, object]:

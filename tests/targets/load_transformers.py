@@ -16,19 +16,24 @@ def main():
     from safetensors.torch import load_file
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+    import porter
+
     torch.set_num_threads(1)
     answers = []
     for case in json.load(sys.stdin):
         theirs, info = AutoModelForImageClassification.from_pretrained(
             case["folder"], output_loading_info=True
         )
-        mine = timm.create_model(case["model"], **case["arguments"])
-        mine.load_state_dict(load_file(case["state"]))
+        if "ported" in case:
+            mine = porter.load_model(case["ported"])
+        else:
+            mine = timm.create_model(case["model"], **case["arguments"])
+            mine.load_state_dict(load_file(case["state"]))
         mine, theirs = mine.double().eval(), theirs.double().eval()
         # from_pretrained holds statistics in float32, so the float64 ones are loaded over them.
         theirs.load_state_dict(load_file(f"{case['folder']}/model.safetensors"))
         for module in mine.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if "epsilon" in case and isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = case["epsilon"]
         errors = {}
         for size in case["sizes"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from timm_sources import planned, random_state
 
+import porter
 from porter.errors import OutputError, PlanError
+from porter.planning import plan
 from porter.ported_file import read_metadata
+from porter.porting import carry_out
+from porter.random_checkpoint import RandomCheckpoint
+from porter.table_file import load_tables
 from porter.targets.aim import aim
 from porter.targets.folder import new_folder
 from porter.targets.writing import write
@@ -34,6 +40,16 @@ CASES = [
     ("mobilevit_xxs", {}, 1e-5, 256, [256, 192]),
 ]
 
+VARIANTS = {
+    "garden_mobilenetv1_025": [224, 225],
+    "mlperf_tiny_vww": [96, 97],
+    "garden_mobilenetv2_100": [224, 225],
+    "keras_mobilenetv2_130": [224],
+    "garden_efficientnet_b0_swish_se": [224],
+    "garden_vit_tiny_patch16_224": [224],
+    "hf_mobilevit_xxs": [256, 200],
+}
+
 
 def ported(folder, name, arguments, epsilon, size, dtype=None):
     """Write the folder; return the plan's aim, the report and timm's arguments."""
@@ -52,8 +68,7 @@ def ported(folder, name, arguments, epsilon, size, dtype=None):
 
 def test_transformers_loads_every_family_and_computes_what_timm_does(tmp_path):
     """``from_pretrained`` misses nothing, finds nothing unexpected, and the logits agree in float64."""
-    if importlib.util.find_spec("transformers") is None:
-        pytest.skip("transformers is not installed: pip install 'porter[transformers]'")
+    require_transformers()
     cases = []
     for name, arguments, epsilon, size, sizes in CASES:
         folder = tmp_path / name
@@ -73,12 +88,7 @@ def test_transformers_loads_every_family_and_computes_what_timm_does(tmp_path):
             }
         )
 
-    run = subprocess.run(
-        [sys.executable, CHILD], input=json.dumps(cases), capture_output=True, text=True, check=False
-    )
-
-    assert run.returncode == 0, run.stderr[-3000:]
-    for case, answer in zip(cases, json.loads(run.stdout.splitlines()[-1]), strict=True):
+    for case, answer in zip(cases, answers(cases), strict=True):
         name = case["model"]
         print(name, answer["class"], answer["errors"], f"spread {answer['spread']:.2g}")
         assert set(answer["loading"]) >= {"missing_keys", "unexpected_keys", "mismatched_keys"}
@@ -86,10 +96,48 @@ def test_transformers_loads_every_family_and_computes_what_timm_does(tmp_path):
         # The same operations in another order: a few units in the last place of float64.
         assert max(answer["errors"].values()) <= 1e-12, name
         assert answer["spread"] > 1e-3, f"{name}: the logits hardly depend on the input"
-        assert (
-            answer["processor"]["crop_size"]["height"]
-            == json.loads((Path(case["folder"]) / "config.json").read_text())["image_size"]
-        )
+        config = json.loads((Path(case["folder"]) / "config.json").read_text())
+        assert answer["processor"]["crop_size"]["height"] == config["image_size"]
+
+
+def test_mapped_variants_reach_transformers(tmp_path):
+    """Rows of the mapping tables, networks of porter's own among them: both outputs of one source agree."""
+    require_transformers()
+    tables = load_tables()
+    cases = []
+    for name, sizes in VARIANTS.items():
+        source = RandomCheckpoint(tables.variant(name), 0)
+        made = plan(source, tables, name)
+        folder = tmp_path / name
+        folder.mkdir()
+        carry_out(source, made, folder / "timm")
+        carry_out(source, made, folder / "out", aimed=aim(made, "transformers"))
+        cases.append({"ported": str(folder / "timm"), "folder": str(folder / "out"), "sizes": sizes})
+
+    for (name, _), answer in zip(VARIANTS.items(), answers(cases), strict=True):
+        print(name, answer["class"], answer["errors"])
+        assert not any(answer["loading"].values()), name
+        assert max(answer["errors"].values()) <= 1e-12, name
+
+
+def require_transformers():
+    """Skip where the package is missing."""
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed: pip install 'porter[transformers]'")
+
+
+def answers(cases):
+    """Let the child, which never sees TensorFlow, load and compare."""
+    run = subprocess.run(
+        [sys.executable, CHILD],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(porter.__file__).parent.parent)},
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def test_folder_holds_config_preprocessor_and_weights(tmp_path):
