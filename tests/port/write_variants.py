@@ -48,12 +48,12 @@ def _values(rng, variable):
 
 
 def _variables(layer, path):
-    """Yield (object path, value) below a layer; of a model its layers with weights, by number."""
+    """Yield (object path, value) below a layer or list; of a model its layers with weights, by number."""
     for name, child in layer._trackable_children().items():
         inner = f"{path}/{name}" if path else name
         if isinstance(child, tf.Variable):
             yield inner, child.numpy()
-        elif isinstance(child, tf_keras.layers.Layer) and (
+        elif isinstance(child, tf_keras.layers.Layer | list) and (
             not isinstance(layer, tf_keras.Model) or name.startswith("layer_with_weights-")
         ):
             yield from _variables(child, inner)

@@ -1,0 +1,88 @@
+"""EfficientNet, ResNet, ViT, EdgeTPU and anti-aliased networks: TensorFlow's checkpoints, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import porter
+from porter.check import Check, check_against_tensorflow
+from porter.ledger import Bucket
+from porter.parity_report import Verdict
+from porter.table_file import load_tables
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+# One of each kind of block and each way of building the PyTorch side.
+NAMES = [
+    "garden_efficientnet_b0",
+    "garden_resnet50d",
+    "garden_resnetrs50",
+    "garden_vit_tiny_patch16_224",
+    "edgetpu_mobilenet_v1",
+    "edgetpu_mobilenet_v2_tiny",
+    "mobilenetv4_conv_blur_medium",
+]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Let TensorFlow write every network once."""
+    pytest.importorskip("official", reason="needs tf-models-official")
+    folder = tmp_path_factory.mktemp("written")
+    command = [sys.executable, Path(__file__).parent / "write_variants.py", folder, *NAMES]
+    environment = {**os.environ, "PYTHONPATH": str(Path(porter.__file__).parents[1])}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_port_is_bit_exact_and_loads_strictly(written, tmp_path, name):
+    """Every target tensor is TensorFlow's variables, one behind the other, each in another layout."""
+    variant = load_tables().variants[name]
+    expected = np.load(written / name / "expected.npz")
+    asked = name if variant.twin else None
+
+    result = porter.port(written / name / "ckpt-1", tmp_path / "out.safetensors", variant=asked)
+
+    assert result.plan.variant.name == name
+    assert {line.bucket for line in result.plan.ledger} == {Bucket.MAPPED, Bucket.BOOKKEEPING}
+    # A variable in a list has a second path; that none is left behind, the ledger says.
+    assert {variant.full_source(entry) for entry in variant.entries} <= set(expected.files)
+    found = load_file(result.out)
+    wanted = {}
+    for entry in variant.entries:
+        value = entry.layout.apply(expected[variant.full_source(entry)])
+        wanted.setdefault(entry.target, []).append(value)
+    for target, values in wanted.items():
+        value = np.concatenate(values)
+        np.testing.assert_array_equal(value.view(np.uint32), found[target].view(np.uint32), target)
+    state = porter.load_model(result.out).state_dict()
+    assert set(state) == set(found)
+    assert all(np.array_equal(state[key].numpy(), value) for key, value in found.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("garden_resnet50d", ((64, 64), (65, 65))),
+        ("garden_vit_tiny_patch16_224", ()),
+        ("edgetpu_mobilenet_v2_tiny", ((64, 64), (65, 97))),
+        ("mobilenetv4_conv_blur_medium", ((64, 64), (65, 65))),
+    ],
+)
+def test_every_stage_agrees_in_float64(name, sizes):
+    """Adjusted networks, tokens, grouped and anti-aliased convolutions compute what TensorFlow does."""
+    check = Check(load_tables().variants[name], sizes=sizes, dtypes=("float64",))
+    report = check_against_tensorflow(check).report
+
+    assert report.verdict is Verdict.PARITY
+    assert max(case.worst for case in report.cases) < 1e-11
+    assert all(stage.local is not None for case in report.cases for stage in case.stages[1:])
