@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
 from porter.measurements import Measurement, support, worst_of
 from porter.tables import Variant
+
+# More names than this are written as what they begin with.
+_SPELLED_OUT = 3
 
 _HEADER = ("Source", "Networks (variant names)", "PyTorch", "Worst float64 error", "Status")
 
@@ -36,14 +40,27 @@ def _family(
         by_status.setdefault(support(variant, measured, folder).value, []).append(variant)
     for status, members in by_status.items():
         worst = worst_of(members, measured)
-        targets = dict.fromkeys(f"`{variant.target.name}`" for variant in members)
+        targets = list(dict.fromkeys(variant.target.name for variant in members))
         yield (
             members[0].title,
             ", ".join(f"`{variant.name}`" for variant in members),
-            ", ".join(targets),
+            _shortened(targets),
             "" if worst is None else f"{worst:.1e}",
             status,
         )
+
+
+def _shortened(names: list[str]) -> str:
+    """Name a few models in full; of many say what their names begin with, porter's own apart from timm's."""
+    kinds = [[n for n in names if n.startswith("porter_")], [n for n in names if not n.startswith("porter_")]]
+    return ", ".join(name for kind in kinds if kind for name in _common(kind))
+
+
+def _common(names: list[str]) -> list[str]:
+    prefix = os.path.commonprefix(names)  # noqa: RUF071 (names, not paths)
+    if len(names) > _SPELLED_OUT and prefix:
+        return [f"`{prefix}*`"]
+    return [f"`{name}`" for name in names]
 
 
 def _row(cells: Iterable[str]) -> str:
