@@ -43,11 +43,21 @@ def _same_pool_in_first_shortcut(model: Network) -> None:
     shortcut[0] = AvgPool2dSame(2, 1)
 
 
+def _stride_in_first_convolution(model: Network) -> None:
+    """Halve a ResNet's resolution in the first 1x1 convolution of a bottleneck, as the first ResNets did."""
+    for stage in (model.layer2, model.layer3, model.layer4):
+        block = stage[0]
+        if block.conv1.stride != (1, 1) or block.conv2.stride == (1, 1):
+            raise OutputError("network/adjustment", "the stride is not in the second convolution")
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+
+
 ADJUSTMENTS: Mapping[str, Callable[[Network], None]] = MappingProxyType(
     {
         "linear_first_block": _linear_first_block,
         "relu_in_squeeze_excite": _relu_in_squeeze_excite,
         "same_padding": _same_padding,
         "same_pool_in_first_shortcut": _same_pool_in_first_shortcut,
+        "stride_in_first_convolution": _stride_in_first_convolution,
     }
 )

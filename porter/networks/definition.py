@@ -38,6 +38,7 @@ ADJUSTMENTS = (
     "relu_in_squeeze_excite",
     "same_padding",
     "same_pool_in_first_shortcut",
+    "stride_in_first_convolution",
 )
 
 _ENTRY_POINT = re.compile(r"[a-z][a-z0-9_]*")

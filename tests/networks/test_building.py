@@ -53,6 +53,18 @@ def test_class_takes_channels_as_they_are_given(building):
     assert model.pretrained_cfg["architecture"] == "porter_tiny"
 
 
+def test_stride_moves_into_the_first_convolution_of_a_bottleneck_only(building):
+    """A ResNet of bottlenecks strides where the first ResNets did; one of basic blocks is refused."""
+    adjust = ["stride_in_first_convolution"]
+
+    model = building.build("porter_a", parse({"base": "resnet50", "adjust": adjust}))
+
+    assert (model.layer3[0].conv1.stride, model.layer3[0].conv2.stride) == ((2, 2), (1, 1))
+    with pytest.raises(OutputError) as refused:
+        building.build("porter_b", parse({"base": "resnet18", "adjust": adjust}))
+    assert refused.value.code == "network/adjustment"
+
+
 def test_entry_point_is_adjusted(building):
     """A model of timm's own, with SAME padding that it has no argument for."""
     definition = parse({"base": "resnet18d", "adjust": ["same_padding", "same_pool_in_first_shortcut"]})
