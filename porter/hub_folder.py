@@ -10,19 +10,17 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from porter.atomic_file import output_error
 from porter.measurements import Support, read_measurements, support
 from porter.metadata import describe
 from porter.planning import Plan
 from porter.source_hashes import SourceHashes
 from porter.tables import Variant
-from porter.targets.folder import new_folder, write_json
+from porter.targets.folder import new_folder, write_json, write_text
 from porter.tensors import Checkpoint
 from porter.transfer import Progress, TransferReport, transfer
 from porter.version import VERSION
 
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
-_OWN = "porter_"
 
 
 def write_hub_folder(
@@ -62,7 +60,7 @@ def write_hub_folder(
             progress=progress,
             hashes=hashes,
         )
-        _write_text(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command))
+        write_text(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command))
     return report._replace(path=Path(folder) / _WEIGHTS)
 
 
@@ -90,7 +88,7 @@ def config(plan: Plan) -> dict[str, object]:
 
 def is_own(plan: Plan) -> bool:
     """Whether the network is one of porter's own, which timm has no entry point for."""
-    return plan.variant.target.name.startswith(_OWN)
+    return plan.variant.network is not None
 
 
 def loading_line(plan: Plan, folder: str | os.PathLike[str]) -> str:
@@ -201,13 +199,3 @@ def _free_modules(variant: Variant) -> dict[str, str]:
             if key is not None:
                 found.setdefault(key, module)
     return found
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise output_error(error, path) from error

@@ -50,11 +50,9 @@ class PortResult(NamedTuple):
         """One line of Python that loads the output into the library it was written for, strictly."""
         if self.load is not None:
             return self.load
-        if self.is_sharded:
-            return f"porter.load_model({os.fspath(self.out)!r})"
         if self.aim is not None:
             return self.aim.table.load.format(path=os.fspath(self.out))
-        if self.folding is not None:
+        if self.is_sharded or self.folding is not None or self.plan.variant.network is not None:
             return f"porter.load_model({os.fspath(self.out)!r})"
         return create_model_call(self.plan, self.out)
 

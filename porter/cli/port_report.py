@@ -53,8 +53,6 @@ def lines(
     if result.folding is not None:
         yield from _folding(result.folding, verbose=verbose)
     yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
-    if made.variant.network is not None and aimed is None:
-        yield f"model     {made.variant.target.name} is porter's own: timm knows it once porter is imported"
     yield result.loading_line
     if result.folding is not None:
         from porter.folded_port import plain_recipe

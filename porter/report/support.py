@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from porter.measurements import Measurement, support, worst_of
+from porter.networks.catalogue import PREFIX
 from porter.tables import Variant
 
 # More names than this are written as what they begin with.
@@ -52,7 +53,8 @@ def _family(
 
 def _shortened(names: list[str]) -> str:
     """Name a few models in full; of many say what their names begin with, porter's own apart from timm's."""
-    kinds = [[n for n in names if n.startswith("porter_")], [n for n in names if not n.startswith("porter_")]]
+    own = [name for name in names if name.startswith(PREFIX)]
+    kinds = [own, [name for name in names if name not in own]]
     return ", ".join(name for kind in kinds if kind for name in _common(kind))
 
 

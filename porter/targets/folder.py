@@ -42,14 +42,19 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write one JSON document and bring it to the disk.
+    """Write one JSON document as `write_text` does."""
+    write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text and bring it to the disk.
 
     Raises:
         OutputError: the disk refused.
     """
     try:
         with path.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -144,14 +144,11 @@ def test_dry_run_needs_no_output(tmp_path):
 
 
 @pytest.mark.skipif("PORTER_REAL_CHECKPOINTS" not in os.environ, reason="PORTER_REAL_CHECKPOINTS is not set")
-def test_network_of_porters_own_is_announced(tmp_path):
-    """Where plain timm has no such network, the person reads that porter must be imported first."""
+def test_network_of_porters_own_is_loaded_by_porter(tmp_path):
+    """Where plain timm has no such network, the printed line does not send the person there."""
     folder = Path(os.environ["PORTER_REAL_CHECKPOINTS"]) / "keras-mnv1-025-128-imagenet"
     source = next(folder.rglob("*.h5"))
 
     lines = run("port-weights", source, tmp_path / "out.safetensors").stdout.splitlines()
 
-    assert (
-        lines[-2] == "model     porter_mobilenetv1_025 is porter's own: timm knows it once porter is imported"
-    )
-    assert lines[-1].startswith("timm.create_model('porter_mobilenetv1_025', ")
+    assert lines[-1] == f"porter.load_model({str(tmp_path / 'out.safetensors')!r})"
