@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from porter.object_graph import ObjectGraph
+from porter.object_graph import TF1_AVERAGE, ObjectGraph
 from porter.tensors import Checkpoint
 
 
@@ -39,7 +39,7 @@ class LedgerLine(NamedTuple):
 
 
 # Slot names of the moving average of the variable itself: Model Garden's optimizer wrapper, TF1's tf.train.
-_AVERAGES = ("average", "ExponentialMovingAverage")
+_AVERAGES = ("average", TF1_AVERAGE)
 # tf.compat.v1.train optimizers store a slot as <variable>/<name>[_N].
 _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LARSOptimizer")
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
@@ -58,11 +58,14 @@ _COUNTERS = (
 
 
 def moving_averages(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the key of each variable's exponential moving average, by the variable's own key."""
+    """Return the key of each variable's exponential moving average, by the variable's own key.
+
+    Where the average alone is stored, that is the variable's own key too.
+    """
     graph = checkpoint.graph
     found = {original: key for key, (original, slot) in graph.slots.items() if slot in _AVERAGES}
     for node in graph.nodes:
-        child = node.children.get(_AVERAGES[1])
+        child = node.children.get(TF1_AVERAGE)
         if node.key is not None and child is not None and (key := graph.nodes[child].key) is not None:
             found[node.key] = key
     return found

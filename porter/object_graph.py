@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+# What tf.train.ExponentialMovingAverage of TensorFlow 1 adds to the name of a variable.
+TF1_AVERAGE = "ExponentialMovingAverage"
+
 
 class Slot(NamedTuple):
     """An optimizer's per-variable state, e.g. momentum, or the moving average of the variable itself."""
@@ -62,7 +65,11 @@ class ObjectGraph:
 
     @classmethod
     def from_names(cls, names: Iterable[str]) -> ObjectGraph:
-        """Build a tree from slash-separated variable names (TF1 and name-based checkpoints)."""
+        """Build a tree from slash-separated variable names (TF1 and name-based checkpoints).
+
+        A variable that is not stored itself, but its moving average is, has the average's key: some
+        checkpoints were published with the averages alone.
+        """
         nodes = [Node()]
         for name in names:
             index = 0
@@ -75,6 +82,10 @@ class ObjectGraph:
                 index = child
             nodes[index].key = name
             nodes[index].full_name = name
+        for node in nodes:
+            average = node.children.get(TF1_AVERAGE)
+            if node.key is None and average is not None:
+                node.key = nodes[average].key
         return cls(nodes, stored=False)
 
     def resolve(self, path: str, start: int = 0) -> int | None:

@@ -108,7 +108,7 @@ def plan(
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*notes, *_twins(match), *choice.notes, *picture_notes),
+        notes=(*filter(None, [match.variant.note]), *notes, *_twins(match), *choice.notes, *picture_notes),
         pictures=pictures,
         channel_order=choice.channel_order,
         classes=classes,
@@ -140,10 +140,11 @@ def _ledger(
 
 
 def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
-    if weights == "raw":
-        return {}
     mapped = set(match.keys)
     found = {raw: average for raw, average in moving_averages(checkpoint).items() if raw in mapped}
+    if weights == "raw":
+        _refuse_averages_alone(checkpoint, match, found)
+        return {}
     if weights == "ema" and not found:
         raise PlanError(
             "plan/no-average",
@@ -152,6 +153,17 @@ def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping
             hint="Use --weights raw (or auto).",
         )
     return found
+
+
+def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mapping[str, str]) -> None:
+    alone = sum(raw == average for raw, average in averages.items())
+    if alone:
+        raise PlanError(
+            "plan/averages-alone",
+            f"{alone} variables of {match.variant.name} are stored as moving averages alone",
+            file=checkpoint.path,
+            hint="Use --weights ema (or auto).",
+        )
 
 
 def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str, tuple[str, ...]]:

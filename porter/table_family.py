@@ -28,6 +28,7 @@ class Family(NamedTuple):
         first: Number of the first layer by object path of a part; None where layers have paths of their own.
         leaf_names: What the source calls a variable, by what Keras calls it.
         free: Lengths that the checkpoint decides.
+        note: What a person should know of the proof, or "".
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         target_arguments: Arguments of every variant's PyTorch network.
         network: How to build the PyTorch network, where its library has no entry point for it.
@@ -45,6 +46,7 @@ class Family(NamedTuple):
     first: Mapping[str, int] | None
     leaf_names: Mapping[str, str]
     free: Mapping[str, FreeLength]
+    note: str
     left_out: tuple[tuple[str, str], ...]
     target_arguments: Mapping[str, object]
     network: Mapping[str, object]
@@ -60,13 +62,15 @@ def read_family(top: Section, faults: Faults) -> Family:
     Raises:
         TableError: something is wrong, unless `faults` collects.
     """
-    title = version = builder = None
+    title = version = builder = note = None
     with faults.catch():
         top.take("family", str)
     with faults.catch():
         title = top.take("title", str)
     with faults.catch():
         version = top.take("version", int)
+    with faults.catch():
+        note = top.take("note", str, "")
     source, target = top.section("source"), top.section("target")
     with faults.catch():
         builder = source.take("builder", str)
@@ -81,6 +85,7 @@ def read_family(top: Section, faults: Faults) -> Family:
         first=first,
         leaf_names=_leaf_names(source, faults),
         free=_free(top, faults),
+        note=note or "",
         left_out=_left_out(top, faults),
         target_arguments=_target(target, faults),
         network=top.section("network", optional=True).rest(),

@@ -79,9 +79,10 @@ def read_variant(
         float64_activation=activation,
         entries=tuple(entry for each in expanded for entry in each.entries),
         counters=tuple(dict.fromkeys(counter for each in expanded for counter in each.counters)),
-        stages=tuple(_stage(each, family) for each in expanded),
+        stages=tuple(_stage(each, family) for each in expanded if each.block.stage),
         network=network or None,
         left_out=family.left_out,
+        note=family.note,
         twin=twin,
     )
 
@@ -154,7 +155,7 @@ def _expand(blocks: tuple[Block, ...], section: Section, family: Family, faults:
             (f"{e.part}/{e.source}" for each in expanded for e in each.entries), "source", section
         )
     with faults.catch():
-        _refuse_repeats((block.stage for block in blocks), "stage", section)
+        _refuse_repeats((block.stage for block in blocks if block.stage), "stage", section)
     return expanded
 
 

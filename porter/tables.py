@@ -183,6 +183,7 @@ class Variant:
         counters: Targets that are int64 scalars without a counterpart in TensorFlow; written as 0.
         stages: Points of comparison in forward order.
         network: How to build the PyTorch network, or None where its library has an entry point for it.
+        note: What a person should know of the proof, or "".
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
     """
@@ -203,6 +204,7 @@ class Variant:
     stages: tuple[Stage, ...]
     network: Mapping[str, object] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
+    note: str = ""
     twin: Twin | None = None
 
     def full_source(self, entry: Entry) -> str:

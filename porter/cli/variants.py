@@ -51,7 +51,7 @@ def _row(variant: Variant, measured: Mapping[str, Measurement]) -> tuple[str, ..
         variant.target.name,
         "-" if worst is None else f"{worst:.1e}",
         "-" if size is None else f"{size / 1000:.0f}",
-        support(variant, measured).value,
+        "; ".join(filter(None, (support(variant, measured).value, variant.note))),
     )
 
 
@@ -65,6 +65,7 @@ def _document(variant: Variant, measured: Mapping[str, Measurement]) -> dict[str
         "status": support(variant, measured).value,
         "float64": measured[variant.name].worst if variant.name in measured else None,
         "golden_bytes": _golden_bytes(variant),
+        "note": variant.note,
         "variant": variant.name,
         "source": {"builder": variant.source.name, "arguments": dict(variant.source.arguments)},
         "target": {"model": variant.target.name, "arguments": dict(variant.target.arguments)},

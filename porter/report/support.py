@@ -47,7 +47,7 @@ def _family(
             ", ".join(f"`{variant.name}`" for variant in members),
             _shortened(targets),
             "" if worst is None else f"{worst:.1e}",
-            status,
+            "; ".join(filter(None, (status, members[0].note))),
         )
 
 

@@ -21,6 +21,7 @@ from porter.recognition import recognise
 from porter.recording import Activation, Provenance, Recording, Run
 from porter.runners.builders import Keras, build, source_of
 from porter.runners.job import Job, planned_stages, serve
+from porter.runners.stand_in import carry, network_of, stages_of
 from porter.table_file import load_tables
 from porter.tables import Stage
 from porter.tensors import Array, Checkpoint
@@ -42,7 +43,7 @@ def _record(job: Job) -> None:
 
 
 def _prepare_pictures(job: Job, made: Plan, size: int) -> None:
-    prepare = source_of(made.variant.source.name).prepare
+    prepare = source_of(network_of(made.variant).source.name).prepare
     if prepare is None:
         raise ParityError(
             "runner/no-picture-code", f"the source of {made.variant.name} has no code that prepares pictures"
@@ -66,6 +67,9 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
 
 def _stored(job: Job, made: Plan, checkpoint: Checkpoint, picture: Array) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
+    if network_of(made.variant) is not made.variant:
+        reader = tf.train.load_checkpoint(str(_index(checkpoint).with_suffix("")))
+        return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", picture)
     variables = _objects(network, [part.path for part in _parts(made)])
     if checkpoint.files[0].suffix in _KERAS:
@@ -117,21 +121,31 @@ def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> st
 
 def _prefix(checkpoint: Checkpoint) -> str:
     """Return what TensorFlow calls the checkpoint, whatever the person called it."""
+    if not checkpoint.graph.stored:
+        raise _by_name_only(checkpoint)
+    return str(_index(checkpoint).with_suffix(""))
+
+
+def _index(checkpoint: Checkpoint) -> Path:
     index = next((file for file in checkpoint.files if file.suffix == ".index"), None)
-    if index is None or not checkpoint.graph.stored:
-        raise ParityError(
-            "runner/not-object-based",
-            "TensorFlow can restore these weights by name only",
-            file=checkpoint.path,
-            found=checkpoint.format,
-            hint="Without --checkpoint the network is checked on random weights.",
-        )
-    return str(index.with_suffix(""))
+    if index is None:
+        raise _by_name_only(checkpoint)
+    return index
+
+
+def _by_name_only(checkpoint: Checkpoint) -> ParityError:
+    return ParityError(
+        "runner/not-object-based",
+        "TensorFlow can restore these weights by name only",
+        file=checkpoint.path,
+        found=checkpoint.format,
+        hint="Without --checkpoint the network is checked on random weights.",
+    )
 
 
 def _build(made: Plan, dtype: str, picture: Array) -> Keras:
     """Build the classification model of the variant, computing in `dtype`, for inputs like `picture`."""
-    variant = made.variant
+    variant = network_of(made.variant)
     lengths: dict[str, object] = {
         name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()
     }
@@ -175,8 +189,9 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
 
 def _left_out(network: Keras, made: Plan) -> set[int]:
     """Return the identity of every variable below an object that the table leaves out."""
-    first = made.variant.parts[0].path
-    paths = ["/".join(filter(None, (first, path))) for path, _ in made.variant.left_out]
+    variant = network_of(made.variant)
+    first = variant.parts[0].path
+    paths = ["/".join(filter(None, (first, path))) for path, _ in variant.left_out]
     return {id(variable) for layer in _objects(network, paths).values() for variable in layer.variables}
 
 
@@ -200,13 +215,14 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = N
 
 
 def _runs(made: Plan, values: Weights, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
-    assigned = None
+    assigned, other = None, network_of(made.variant)
+    values, stages = carry(values, made.variant, other), stages_of(planned_stages(made), other)
     for picture in inputs:
         network = _build(made, dtype, picture)
         if network is not assigned:
             _assign(network, made, values)
             assigned = network
-        yield _run(network, planned_stages(made), picture.astype(dtype))
+        yield _run(network, stages, picture.astype(dtype))
 
 
 def _run(network: Keras, stages: tuple[Stage, ...], x: Array) -> Run:
@@ -245,7 +261,7 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
 def _provenance(job: Job, made: Plan) -> Provenance:
     variant = made.variant
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
-    source = source_of(variant.source.name)
+    source = source_of(network_of(variant).source.name)
     note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
     return Provenance(
         framework="tensorflow",

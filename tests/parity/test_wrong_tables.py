@@ -79,6 +79,27 @@ FAULTS = {
         "adjust = []",
         "blocks.0.0",
     ),
+    "epsilon of slim": (
+        "slim/mobilenet_v1",
+        "slim_mobilenetv1_025",
+        "default = 1e-3",
+        "default = 1e-5",
+        "stem",
+    ),
+    "activation of slim's first block": (
+        "slim/mobilenet_v2",
+        "slim_mobilenetv2_130",
+        '"ds_r1_k3_s1_c24"',
+        '"ds_r1_k3_s1_c24_nre"',
+        "blocks.0.0",
+    ),
+    "gate constant of slim": (
+        "slim/mobilenet_v3",
+        "slim_mobilenetv3_small_100",
+        "scale = 1.00002, ",
+        "",
+        "blocks.0.0",
+    ),
     "no blur": (
         "model_garden/mobilenet_v4_antialiased",
         "mobilenetv4_conv_blur_medium",
