@@ -25,7 +25,7 @@ from timm.layers.attention2d import MultiQueryAttention2d
 from timm.models._efficientnet_blocks import MobileAttention, SqueezeExcite, UniversalInvertedResidual
 from torch import nn
 
-from porter.tables import Variant
+from porter.tables.variants import Variant
 
 CONTROL = "control: one ulp"
 # The softmax over the keys is the same when all of them are moved by one vector, so what a key's

@@ -27,8 +27,8 @@ from faulty_network import FaultyNetwork
 from faulty_pictures import PREPROCESSING, picture, prepared
 
 from porter.diagnosis import diagnose
-from porter.parity import compare
-from porter.table_file import load_tables
+from porter.parity.compare import compare
+from porter.tables.shipped import load_tables
 
 VARIANTS = ("conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large")
 

@@ -19,10 +19,10 @@ import timm
 import torch
 from torch import nn
 
-from porter.capturing import capture
 from porter.diagnosis import diagnose
-from porter.parity import compare
-from porter.recording import Activation, Provenance, Recording, Run
+from porter.parity.compare import compare
+from porter.recordings.capturing import capture
+from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.tensors import Array
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from porter.diagnosis.weights import SeededWeights
-from porter.random_weights import image_input
-from porter.recording import Activation, Provenance, Recording, Run
-from porter.sampling import SampleRule
-from porter.tables import Stage, Variant
+from porter.recordings.random_weights import image_input
+from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.sampling import SampleRule
+from porter.tables.variants import Stage, Variant
 
 GOLDEN_ELEMENTS = 1024
 

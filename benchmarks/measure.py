@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from porter.check import Check, Checked, check_all_against_tensorflow
+from porter.checks.check import Check, Checked, check_all_against_tensorflow
 from porter.errors import PorterError
-from porter.measurements import Measurement, Support, read_measurements, support, write_measurements
+from porter.parity.measurements import Measurement, Support, read_measurements, support, write_measurements
 from porter.report.support import support_table
-from porter.table_file import load_tables
-from porter.tables import Tables, Variant
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Tables, Variant
 
 _README = Path(__file__).parent.parent / "README.md"
 _START, _END = "<!-- support table: porter variants --markdown -->\n", "<!-- end of support table -->"

@@ -20,20 +20,20 @@ import onnx
 import torch
 
 import porter
-from porter.capturing import capture
-from porter.metadata import describe
-from porter.onnx_export import export_onnx
-from porter.parity import compare
-from porter.parity_report import CaseResult
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.random_weights import image_input
-from porter.recording import Provenance, Recording
+from porter.onnx.export import export_onnx
+from porter.parity.compare import compare
+from porter.parity.outcome import CaseResult
+from porter.planning.plan import plan
+from porter.porting.metadata import describe
+from porter.recordings.capturing import capture
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.recordings.random_weights import image_input
+from porter.recordings.recording import Provenance, Recording
 from porter.runners.onnx import record_model
-from porter.table_file import load_tables
-from porter.tables import Variant
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Variant
 from porter.tensors import Array
-from porter.transfer import transfer
+from porter.transfer.transfer import transfer
 
 DTYPES = ("float64", "float32")
 

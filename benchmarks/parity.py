@@ -26,15 +26,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from porter.check import Check, write_inputs
-from porter.parity import compare
-from porter.parity_report import ParityReport
-from porter.recording import Recording
+from porter.checks.check import Check, write_inputs
+from porter.parity.compare import compare
+from porter.parity.outcome import ParityReport
+from porter.parity.tolerances import NOISE_FACTOR
+from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, wait_for
-from porter.table_file import load_tables
-from porter.tables import Variant
-from porter.tolerances import NOISE_FACTOR
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Variant
 
 ROOT = Path(__file__).parent.parent
 VARIANTS = "conv_small,conv_medium,conv_large,hybrid_medium,hybrid_large"

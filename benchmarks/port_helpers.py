@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 import porter
-from porter.tensor_blocks import target_axes
+from porter.transfer.tensor_blocks import target_axes
 
 _ROWS = 20_000
 

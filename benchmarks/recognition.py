@@ -16,10 +16,10 @@ import sys
 from collections import Counter
 
 from porter.errors import PlanError
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.tables import Tables, Variant
+from porter.planning.plan import plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Tables, Variant
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ import torch
 
 from porter.errors import OutputError
 from porter.labels import Labels
-from porter.loading import load_model
-from porter.pictures import decode, prepare
-from porter.ported_file import Ported, read_metadata
-from porter.tables import InputSpec
+from porter.porting.loading import load_model
+from porter.porting.ported_file import Ported, read_metadata
+from porter.recordings.pictures import decode, prepare
+from porter.tables.variants import InputSpec
 from porter.tensors import Array
 
 

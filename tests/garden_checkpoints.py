@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from porter.table_file import load_tables
+from porter.tables.shipped import load_tables
 
 TABLES = load_tables()
 WAYS = ["model", "backbone", "both", "save_weights", "saved_model", "module", "optimizer"]

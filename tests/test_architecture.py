@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,29 +13,26 @@ from pathlib import Path
 
 import pytest
 
+import porter
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "porter"
 
 # From the bottom up; a module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "dtypes", "object_graph", "version", "fixed_point"},
+    {"errors", "dtypes", "object_graph", "version", "shipped_data"},
     {"tensors", "layouts", "assignments"},
     {"checkpoints"},
-    {"kinds", "strict_toml", "tables", "table_expansion", "table_faults", "table_family"},
-    {"table_blocks", "table_variant", "table_reader", "table_index", "table_file"},
-    {"ledger", "arrangement", "recognition", "choices", "foreign_head", "normalization", "planning"},
-    {"float_conversion", "source_hashes", "transposition", "value_checks", "write_behind", "direct_writer"},
-    {"atomic_file"},
-    {"safetensors_writer", "sharded_writer", "tensor_blocks", "moving", "transfer"},
-    {"metadata", "ported_file"},
-    {"same_padding", "networks", "loading", "bn_folding", "onnx_graph", "onnx_export"},
-    {"folded_port", "targets", "sharded_port", "porting"},
-    {"pictures", "random_weights", "random_checkpoint", "sampling", "recording", "capturing"},
-    {"parity_report", "comparison", "tolerances", "parity", "witnesses"},
-    {"golden_files", "measurements", "hub_folder"},
-    {"report", "diagnosis", "runners"},
-    {"picture_check", "labels", "classification"},
-    {"check", "goldens", "onnx_check", "table_check"},
+    {"tables"},
+    {"planning"},
+    {"transfer"},
+    {"recordings"},
+    {"parity"},
+    {"same_padding", "networks"},
+    {"porting", "targets"},
+    {"onnx", "report", "diagnosis", "runners"},
+    {"labels", "classification"},
+    {"checks"},
     {"cli"},
 ]
 
@@ -42,22 +40,21 @@ FRAMEWORKS = {
     "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},
-    "timm": {"loading.py", "networks/", "bn_folding.py", "folded_port.py", "labels.py", "runners/torch.py"},
+    "timm": {"porting/", "networks/", "labels.py", "runners/torch.py"},
     "torch": {
-        "loading.py",
-        "capturing.py",
-        "bn_folding.py",
+        "porting/",
+        "recordings/capturing.py",
         "classification.py",
         "networks/",
-        "onnx_export.py",
+        "onnx/export.py",
         "runners/torch.py",
         "same_padding/",
     },
-    "onnx": {"onnx_graph.py", "onnx_export.py", "runners/onnx.py"},
+    "onnx": {"onnx/", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
-    "onnx_ir": {"onnx_export.py"},
+    "onnx_ir": {"onnx/export.py"},
     "h5py": {"checkpoints/hdf5_child.py"},
-    "onnxscript": {"onnx_export.py"},
+    "onnxscript": {"onnx/export.py"},
 }
 
 
@@ -129,7 +126,7 @@ def test_port_path_loads_no_framework():
     """Importing everything that a port runs brings in neither TensorFlow nor torch nor the progress bar."""
     program = """
         import sys
-        import porter, porter.cli.port_weights, porter.porting, porter.cli.inspect, porter.cli.table
+        import porter, porter.cli.port_weights, porter.porting.port, porter.cli.inspect, porter.cli.table
         print(sorted({name.split('.')[0] for name in sys.modules}
                      & {'tensorflow', 'torch', 'timm', 'ml_dtypes', 'rich', 'google.protobuf', 'h5py'}))
     """
@@ -139,6 +136,15 @@ def test_port_path_loads_no_framework():
     )  # fmt: skip
 
     assert run.stdout.strip() == "[]"
+
+
+def test_documents_name_what_there_is():
+    """Every ``porter.name`` that a document calls or takes something from exists."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.py")]
+    used = {n for d in documents for n in re.findall(r"\bporter\.([A-Za-z_]+)(?=[.(])", d.read_text())}
+
+    assert {"compare", "capture", "port"} <= used
+    assert used - set(porter.__all__) - {path.stem for path in PACKAGE.iterdir()} == set()
 
 
 def test_public_page_is_true():

@@ -9,9 +9,9 @@ import click
 from porter.cli.command import Command
 from porter.cli.options import table_option
 from porter.errors import MissingDependencyError
-from porter.ported_file import read_metadata
+from porter.porting.ported_file import read_metadata
 from porter.runners.process import missing_packages
-from porter.tables import Tables
+from porter.tables.variants import Tables
 
 
 @click.command("export-onnx", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,7 +53,7 @@ def export_onnx(
             f"{', '.join(missing)} is not installed",
             hint="pip install 'porter[torch,onnx]'",
         )
-    from porter.onnx_export import export_onnx as export
+    from porter.onnx.export import export_onnx as export
 
     side = size or int(ported.input["size"])
     stages = tables.variant(ported.variant).stages

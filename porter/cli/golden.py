@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from porter.check import Checked
+from porter.checks.check import Checked
+from porter.checks.goldens import record_goldens, verify_goldens
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.cli.outcome import explained
-from porter.golden_files import golden_folder, golden_path
-from porter.goldens import record_goldens, verify_goldens
+from porter.parity.golden_files import golden_folder, golden_path
 from porter.report.text import text
-from porter.tables import Tables
+from porter.tables.variants import Tables
 
 _folder_option = click.option(
     "--folder",

@@ -15,9 +15,9 @@ from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option, verbosity_options
 from porter.errors import PlanError, printable
-from porter.ledger import Bucket, moving_averages, write_ledger
-from porter.recognition import recognise
-from porter.tables import Tables
+from porter.planning.ledger import Bucket, moving_averages, write_ledger
+from porter.planning.recognition import recognise
+from porter.tables.variants import Tables
 from porter.tensors import Checkpoint
 
 _OPTIMIZER = "optimizer state"

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from porter.tables import Tables
+    from porter.tables.variants import Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _load(_: click.Context, __: click.Parameter, value: Path | None) -> Tables:
-    from porter.table_file import load_tables
+    from porter.tables.shipped import load_tables
 
     return load_tables(value) if value else load_tables()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from porter.atomic_file import output_error
-from porter.check import Check, Checked
-from porter.parity_report import ParityReport
-from porter.tables import Tables
+from porter.checks.check import Check, Checked
+from porter.parity.outcome import ParityReport
+from porter.tables.variants import Tables
+from porter.transfer.atomic_file import output_error
 
 
 def explained(checked: Checked, tables: Tables, check: Check | None = None) -> ParityReport:

@@ -12,17 +12,17 @@ from typing import Literal
 
 import click
 
-from porter.check import DTYPES, Check, Checked, Size, check_against_tensorflow
 from porter.checkpoints import open_checkpoint
+from porter.checks.check import DTYPES, Check, Checked, Size, check_against_tensorflow
+from porter.checks.goldens import verify_goldens
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.cli.outcome import explained, write_reports
-from porter.golden_files import golden_path
-from porter.goldens import verify_goldens
-from porter.recognition import recognise
+from porter.parity.golden_files import golden_path
+from porter.planning.recognition import recognise
 from porter.report.text import text
 from porter.runners.process import missing_packages, require
-from porter.tables import Tables, Variant
+from porter.tables.variants import Tables, Variant
 
 # A golden holds one input, the weights' seed and TensorFlow's float64 answer.
 _BEYOND_A_GOLDEN = ("checkpoint", "dtypes", "sizes", "batch", "seed", "weights", "bn_eps", "images")
@@ -175,7 +175,7 @@ def _variant(tables: Tables, name: str | None, checkpoint: Path | None) -> Varia
 
 def _checked(check: Check, tables: Tables, beyond: list[str], against: str | None) -> Checked:
     if against == "onnx":
-        from porter.onnx_check import check_against_onnx
+        from porter.checks.onnx_check import check_against_onnx
 
         return check_against_onnx(check)
     return _golden(check, tables, beyond, against) or check_against_tensorflow(check)

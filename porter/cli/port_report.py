@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from porter.ledger import Bucket
-from porter.planning import Plan
-from porter.porting import PortResult
+from porter.planning.ledger import Bucket
+from porter.planning.plan import Plan
+from porter.porting.port import PortResult
 
 if TYPE_CHECKING:  # see `porter.porting`
-    from porter.bn_folding import Folding
+    from porter.porting.bn_folding import Folding
     from porter.targets.aim import Aim
 
 # Where most networks have nothing, a count of nothing is not worth its place.
@@ -55,13 +55,13 @@ def lines(
     yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
     yield result.loading_line
     if result.folding is not None:
-        from porter.folded_port import plain_recipe
+        from porter.porting.folded_port import plain_recipe
 
         yield f"or, without porter:\n\n{plain_recipe(made, result.out)}"
 
 
 def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:
-    from porter.folded_port import REASON
+    from porter.porting.folded_port import REASON
 
     yield f"folded    {len(folding.folded)} norms and layer scales into the convolutions in front of them"
     if verbose:

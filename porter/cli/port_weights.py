@@ -18,11 +18,11 @@ from porter.cli.options import json_option, table_file_option, verbosity_options
 from porter.targets import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
-    from porter.choices import ChannelOrder, Classes
-    from porter.planning import Plan
-    from porter.porting import PortResult
+    from porter.planning.choices import ChannelOrder, Classes
+    from porter.planning.plan import Plan
+    from porter.porting.port import PortResult
     from porter.tensors import Checkpoint
-    from porter.transfer import Progress
+    from porter.transfer.transfer import Progress
 
 # Below this a port is over before a person could read the bar.
 _PROGRESS_BYTES = 200_000_000
@@ -128,7 +128,7 @@ def port_weights(
     """
     _require_sense(out, hub_folder, target, max_shard_size, fold_bn=fold_bn, dry_run=dry_run)
     from porter.checkpoints import open_checkpoint
-    from porter.source_hashes import SourceHashes
+    from porter.transfer.source_hashes import SourceHashes
 
     place = hub_folder or out
     writing = place is not None and not dry_run
@@ -137,8 +137,8 @@ def port_weights(
         open_checkpoint(source) as checkpoint,
         SourceHashes(checkpoint.files) if writing else nullcontext() as hashes,
     ):
-        from porter.planning import plan
-        from porter.table_file import load_tables
+        from porter.planning.plan import plan
+        from porter.tables.shipped import load_tables
 
         made = plan(
             checkpoint,
@@ -150,7 +150,7 @@ def port_weights(
             channel_order=channel_order,
             backbone_only=backbone_only,
         )
-        from porter.porting import aim_at, carry_out
+        from porter.porting.port import aim_at, carry_out
 
         aimed = aim_at(made, target)
         result = None
@@ -200,8 +200,8 @@ def _require_sense(
 
 
 def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: dict[str, Any]) -> PortResult:
-    from porter.hub_folder import loading_line, write_hub_folder
-    from porter.porting import PortResult
+    from porter.porting.hub_folder import loading_line, write_hub_folder
+    from porter.porting.port import PortResult
 
     report = write_hub_folder(checkpoint, made, folder, command=_command_line(), **options)
     return PortResult(made, report, folder, load=loading_line(made, folder))

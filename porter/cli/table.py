@@ -13,7 +13,7 @@ import click
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import table_option
-from porter.tables import Dim, Entry, Tables, Variant
+from porter.tables.variants import Dim, Entry, Tables, Variant
 
 _HEADER = ("source", "source shape", "layout", "target", "target shape")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from porter.checkpoints import open_checkpoint
+from porter.checks.table_check import Fit, fits, state_dict_faults, table_faults
 from porter.errors import PorterError
-from porter.table_check import Fit, fits, state_dict_faults, table_faults
-from porter.tables import Variant
+from porter.tables.variants import Variant
 
 # Of a checkpoint that is something else every rule is a fault; these are enough to see it.
 _SHOWN = 20

@@ -10,10 +10,10 @@ import click
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
-from porter.golden_files import golden_path
-from porter.measurements import Measurement, read_measurements, support, worst_of
+from porter.parity.golden_files import golden_path
+from porter.parity.measurements import Measurement, read_measurements, support, worst_of
 from porter.report.support import support_table
-from porter.tables import Tables, Variant
+from porter.tables.variants import Tables, Variant
 
 
 @click.command("variants", cls=Command)

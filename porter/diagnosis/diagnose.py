@@ -14,9 +14,9 @@ from porter.diagnosis.recipes import Block
 from porter.diagnosis.refitting import Match, refit
 from porter.diagnosis.symptoms import Symptom, symptoms, worst_case
 from porter.diagnosis.weights import SeededWeights
-from porter.parity_report import CaseResult, Finding, ParityReport
-from porter.recording import Recording
-from porter.tables import Variant
+from porter.parity.outcome import CaseResult, Finding, ParityReport
+from porter.recordings.recording import Recording
+from porter.tables.variants import Variant
 from porter.tensors import Array
 
 _LONGEST = 3

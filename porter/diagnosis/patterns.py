@@ -10,7 +10,7 @@ from porter.diagnosis.arithmetic import ACTIVATIONS, Values
 from porter.diagnosis.channels import channel_clues
 from porter.diagnosis.clue import Clue
 from porter.diagnosis.symptoms import Symptom
-from porter.parity_report import Status
+from porter.parity.outcome import Status
 
 # What is left of an exact relation between two float64 activations, in units of their scale.
 _EXACT = 1e-9

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from porter.tables import Variant
+from porter.tables.variants import Variant
 
 _ADVICE = {
     "padding": 'the padding argument (timm: pad_type="same")',

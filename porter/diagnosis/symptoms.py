@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from porter.diagnosis.arithmetic import Values
-from porter.parity_report import CaseResult, ParityReport, StageResult
-from porter.recording import Activation, Recording, Run
+from porter.parity.outcome import CaseResult, ParityReport, StageResult
+from porter.recordings.recording import Activation, Recording, Run
 from porter.tensors import Array
 
 

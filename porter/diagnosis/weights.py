@@ -8,11 +8,11 @@ import numpy as np
 
 from porter.assignments import Assignment, Part
 from porter.dtypes import BY_NAME
-from porter.float_conversion import convert
-from porter.planning import Plan, plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.tables import Tables, Variant
+from porter.planning.plan import Plan, plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.variants import Tables, Variant
 from porter.tensors import Array, Checkpoint
+from porter.transfer.float_conversion import convert
 
 
 class PlannedWeights(Mapping[str, Array]):

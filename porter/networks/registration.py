@@ -9,7 +9,7 @@ from typing import Any
 from timm.models import is_model, register_model
 
 from porter.networks.catalogue import Listed, list_networks
-from porter.table_index import mappings_folder
+from porter.tables.index import mappings_folder
 
 
 def register() -> None:

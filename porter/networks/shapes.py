@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from porter.networks.definition import parse
-from porter.tables import Variant
+from porter.tables.variants import Variant
 
 
 def state_dict_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:

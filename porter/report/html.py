@@ -7,8 +7,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from porter.parity_report import CaseResult, Deviation, ParityReport, StageResult, Verdict
-from porter.recording import Provenance
+from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Verdict
+from porter.recordings.recording import Provenance
 from porter.report.notation import bound, error, guilty, relative, sentence, share, size, verdict
 from porter.report.plot import plots
 

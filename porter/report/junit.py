@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from porter.parity_report import CaseResult, ParityReport, StageResult, Verdict
+from porter.parity.outcome import CaseResult, ParityReport, StageResult, Verdict
 from porter.report.notation import guilty, sentence, verdict
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from porter.parity_report import CaseResult, Deviation, ParityReport, StageResult, Status, Verdict
-from porter.recording import Provenance
+from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Status, Verdict
+from porter.recordings.recording import Provenance
 
 _SHORT = {
     Status.MISSING: "missing",

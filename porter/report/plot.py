@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from porter.parity_report import CaseResult, Deviation, StageResult
+from porter.parity.outcome import CaseResult, Deviation, StageResult
 from porter.report.notation import bound, relative, size
 
 # Two drawings of the same data: rows of stages stay legible at phone width, columns use a desktop's.

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from porter.measurements import Measurement, support, worst_of
 from porter.networks.catalogue import PREFIX
-from porter.tables import Variant
+from porter.parity.measurements import Measurement, support, worst_of
+from porter.tables.variants import Variant
 
 # More names than this are written as what they begin with.
 _SPELLED_OUT = 3

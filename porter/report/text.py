@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from porter.parity_report import CaseResult, ParityReport, PictureResult, StageResult, Verdict
+from porter.parity.outcome import CaseResult, ParityReport, PictureResult, StageResult, Verdict
 from porter.report.notation import bound, error, guilty, relative, sentence, side, size, verdict
 
 _WIDTH = 80

@@ -13,10 +13,10 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from porter.errors import PorterError
-from porter.planning import Plan, Weights, plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.tables import Stage, Variant
+from porter.planning.plan import Plan, Weights, plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Stage, Variant
 from porter.tensors import Array, Checkpoint
 
 REFUSED = 3  # exit code of a child that answered with a PorterError

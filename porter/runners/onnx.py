@@ -15,13 +15,13 @@ import onnxruntime
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from porter.metadata import describe
-from porter.onnx_export import INPUT, export_onnx
-from porter.onnx_graph import stage_names, widen, with_stage_outputs
-from porter.recording import Activation, Provenance, Recording, Run
+from porter.onnx.export import INPUT, export_onnx
+from porter.onnx.graph import stage_names, widen, with_stage_outputs
+from porter.porting.metadata import describe
+from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, serve
 from porter.tensors import Array
-from porter.transfer import transfer
+from porter.transfer.transfer import transfer
 
 Evaluate = Callable[[Array], Sequence[Array]]
 
@@ -55,7 +55,7 @@ def record_model(
     dtypes: Sequence[str],
     provenance: Provenance,
 ) -> tuple[Recording, Recording]:
-    """Run a model that `porter.onnx_export` wrote and record every stage, as written and optimised.
+    """Run a model that `porter.onnx.export` wrote and record every stage, as written and optimised.
 
     float32 is computed by onnxruntime on the CPU. It has no float64 convolution there, so float64 is computed
     by the reference evaluator of the onnx package, from the same graph with every number widened.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from porter.errors import TableError
-from porter.table_file import load_tables
-from porter.tables import Entry, Stage, Variant
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Entry, Stage, Variant
 from porter.tensors import Array
 
 BUILDER = "stand_in.variant"

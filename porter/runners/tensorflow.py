@@ -15,15 +15,15 @@ import tf_keras
 from safetensors.numpy import save_file
 
 from porter.errors import ParityError
-from porter.ledger import moving_averages
-from porter.planning import Plan
-from porter.recognition import recognise
-from porter.recording import Activation, Provenance, Recording, Run
+from porter.planning.ledger import moving_averages
+from porter.planning.plan import Plan
+from porter.planning.recognition import recognise
+from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.builders import Keras, build, source_of
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of
-from porter.table_file import load_tables
-from porter.tables import Stage
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Stage
 from porter.tensors import Array, Checkpoint
 
 Weights = Mapping[str, Array]  # by object path

@@ -21,17 +21,17 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
 from porter.assignments import Assignment
-from porter.capturing import capture, to_array
 from porter.errors import TableError
-from porter.loading import load_model
-from porter.metadata import describe
-from porter.pictures import decode
-from porter.planning import Plan
-from porter.recording import Activation, Provenance, Recording, Run
+from porter.planning.plan import Plan
+from porter.porting.loading import load_model
+from porter.porting.metadata import describe
+from porter.recordings.capturing import capture, to_array
+from porter.recordings.pictures import decode
+from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, await_reference, planned_stages, serve
-from porter.tables import Stage
+from porter.tables.variants import Stage
 from porter.tensors import Array, Checkpoint
-from porter.transfer import transfer
+from porter.transfer.transfer import transfer
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

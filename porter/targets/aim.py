@@ -9,8 +9,8 @@ from typing import Any
 
 from porter.assignments import Assignment
 from porter.errors import PlanError
-from porter.planning import Plan
-from porter.tables import InputSpec
+from porter.planning.plan import Plan
+from porter.tables.variants import InputSpec
 from porter.targets.retargeting import config_of, retarget
 from porter.targets.table import TargetTable, target_table
 

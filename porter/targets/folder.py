@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from porter.atomic_file import output_error
 from porter.errors import OutputError
+from porter.transfer.atomic_file import output_error
 
 
 @contextmanager

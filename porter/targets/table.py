@@ -11,8 +11,8 @@ from typing import Any
 
 from porter.errors import PlanError
 from porter.layouts import parse_layout
-from porter.strict_toml import Section, parse_toml, read_text
-from porter.table_file import mappings_folder
+from porter.tables.shipped import mappings_folder
+from porter.tables.strict_toml import Section, parse_toml, read_text
 from porter.targets.renaming import BlockLine, Names, Rename
 
 SCHEMA = 1

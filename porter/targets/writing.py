@@ -7,13 +7,13 @@ import os
 from functools import partial
 from pathlib import Path
 
-from porter.metadata import describe
-from porter.planning import Plan
-from porter.source_hashes import SourceHashes
+from porter.planning.plan import Plan
+from porter.porting.metadata import describe
 from porter.targets.aim import Aim
 from porter.targets.folder import new_folder, write_json
 from porter.tensors import Checkpoint
-from porter.transfer import Progress, TransferReport, transfer
+from porter.transfer.source_hashes import SourceHashes
+from porter.transfer.transfer import Progress, TransferReport, transfer
 
 # What transformers looks for in a folder.
 _CONFIG, _PREPROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"

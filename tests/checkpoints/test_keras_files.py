@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("h5py")
-from porter.arrangement import arranged
 from porter.checkpoints import open_checkpoint
-from porter.ledger import Bucket, write_ledger
+from porter.planning.arrangement import arranged
+from porter.planning.ledger import Bucket, write_ledger
 
 HERE = Path(__file__).parent
 OLD = HERE / "written_by_keras_2_12"

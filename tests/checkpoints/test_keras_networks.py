@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("h5py")
 from porter.checkpoints import open_checkpoint
 from porter.errors import PlanError
-from porter.ledger import Bucket
-from porter.planning import plan
-from porter.table_file import load_tables
+from porter.planning.ledger import Bucket
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
 
 pytestmark = pytest.mark.tensorflow
 

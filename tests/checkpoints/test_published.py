@@ -73,8 +73,8 @@ def test_what_lies_in_the_place_of_a_file_is_named(tmp_path, name, stand_in, cod
 def test_imagenet_weights_of_keras_are_ported(real_checkpoints):
     """The official MobileNet 0.25 of Keras 2.0.4 is recognised and closes, variable for variable."""
     pytest.importorskip("h5py")
-    from porter.planning import plan
-    from porter.table_file import load_tables
+    from porter.planning.plan import plan
+    from porter.tables.shipped import load_tables
 
     (path,) = (p for p in _files(real_checkpoints) if p.name == "mobilenet_2_5_128_tf.h5")
     with open_checkpoint(path) as checkpoint:

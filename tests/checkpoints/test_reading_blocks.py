@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-import porter.tensor_blocks
+import porter.transfer.tensor_blocks
 from porter.assignments import Assignment, Part
 from porter.checkpoints import open_checkpoint
 from porter.checkpoints.region import PIECE
 from porter.errors import CheckpointError
 from porter.layouts import parse_layout
-from porter.transfer import transfer
+from porter.transfer.transfer import transfer
 
 SHAPES = {
     "vector": (23,),
@@ -173,7 +173,7 @@ def test_damage_is_found_however_a_tensor_is_read(tmp_path, key):
 @pytest.mark.parametrize("threshold", [0, 1 << 30])
 def test_no_file_appears_where_a_tensor_is_damaged(tmp_path, monkeypatch, threshold):
     """Whether a tensor is read whole or in ranges, a wrong checksum leaves nothing behind."""
-    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
+    monkeypatch.setattr(porter.transfer.tensor_blocks, "WHOLE_BYTES", threshold)
     bundle, out = w.Bundle(), tmp_path / "out"
     bundle.put("t", np.ones((300, 400), np.float32))
     prefix = bundle.store(tmp_path / "ckpt")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from porter.checkpoints import open_checkpoint
-from porter.ledger import Bucket, moving_averages, write_ledger
+from porter.planning.ledger import Bucket, moving_averages, write_ledger
 
 pytestmark = pytest.mark.tensorflow
 

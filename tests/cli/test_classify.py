@@ -14,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 from porter.cli.main import main
 from porter.errors import OutputError
 from porter.labels import imagenet_labels, read_labels
-from porter.metadata import describe
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.transfer import transfer
+from porter.planning.plan import plan
+from porter.porting.metadata import describe
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.transfer.transfer import transfer
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("timm", reason="needs timm")
@@ -70,7 +70,7 @@ def test_best_classes_are_those_of_the_loaded_network(ported, picture):
     import torch
 
     import porter
-    from porter.pictures import decode, prepare
+    from porter.recordings.pictures import decode, prepare
 
     path = ported(1000)
     best = json.loads(run(path, picture, "--json").stdout)["pictures"][0]["best"]

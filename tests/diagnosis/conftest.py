@@ -14,8 +14,8 @@ SIZE = 64
 
 def tensorflow_recording(variant, folder):
     """What TensorFlow computes on the random weights of seed 0, recorded by a process of its own."""
-    from porter.check import Check, write_inputs
-    from porter.recording import Recording
+    from porter.checks.check import Check, write_inputs
+    from porter.recordings.recording import Recording
     from porter.runners.process import Child, wait_for
 
     check = Check(variant, sizes=((SIZE, SIZE),), dtypes=("float64",))
@@ -33,7 +33,7 @@ def network(tmp_path_factory):
     from faulty_network import FaultyNetwork
 
     from porter.runners.process import missing_packages
-    from porter.table_file import load_tables
+    from porter.tables.shipped import load_tables
 
     torch.set_num_threads(1)
     made = {}

@@ -7,9 +7,9 @@ import pytest
 
 from porter.diagnosis import diagnose
 from porter.diagnosis.arithmetic import ACTIVATIONS
-from porter.parity import compare
-from porter.parity_report import Status
-from porter.recording import Recording
+from porter.parity.compare import compare
+from porter.parity.outcome import Status
+from porter.recordings.recording import Recording
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(size=(2, 3, 16, 16))

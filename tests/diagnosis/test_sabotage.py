@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from porter.diagnosis import diagnose
-from porter.parity import compare
+from porter.parity.compare import compare
 
 SIZE = 64
 pytestmark = [pytest.mark.torch, pytest.mark.tensorflow]

@@ -15,11 +15,11 @@ from safetensors.numpy import load_file
 import porter
 from porter.errors import OutputError, TableError
 from porter.networks.catalogue import PREFIX, list_networks
-from porter.planning import plan
-from porter.porting import carry_out
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.table_index import mappings_folder
+from porter.planning.plan import plan
+from porter.porting.port import carry_out
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.index import mappings_folder
+from porter.tables.shipped import load_tables
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "garden_mobilenetv4_conv_small_050"

@@ -82,16 +82,16 @@ def against_golden(name, model, folder, *, strict=True):
     from safetensors.numpy import load_file
     from timm.layers import GELU
 
-    from porter.capturing import capture
-    from porter.check import write_inputs
-    from porter.golden_files import golden_path
-    from porter.goldens import _Golden
-    from porter.parity import compare
-    from porter.planning import plan
-    from porter.random_checkpoint import RandomCheckpoint
+    from porter.checks.check import write_inputs
+    from porter.checks.goldens import _Golden
+    from porter.parity.compare import compare
+    from porter.parity.golden_files import golden_path
+    from porter.planning.plan import plan
+    from porter.recordings.capturing import capture
+    from porter.recordings.random_checkpoint import RandomCheckpoint
     from porter.runners.torch import TensorFlowGelu
-    from porter.table_file import load_tables
-    from porter.transfer import transfer
+    from porter.tables.shipped import load_tables
+    from porter.transfer.transfer import transfer
 
     tables = load_tables()
     variant = tables.variant(name)

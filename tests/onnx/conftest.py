@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from porter.metadata import describe
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.transfer import transfer
+from porter.planning.plan import plan
+from porter.porting.metadata import describe
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.transfer.transfer import transfer
 
 
 def pytest_collection_modifyitems(items):
@@ -51,7 +51,7 @@ def exported(ported, variant, tmp_path_factory):
     """Return a function from network, size (None: every size) and folding to the loaded export, made once."""
     import onnx
 
-    from porter.onnx_export import export_onnx
+    from porter.onnx.export import export_onnx
 
     done = {}
 
@@ -72,8 +72,8 @@ def recorded(ported, variant):
     import torch
 
     import porter
-    from porter.capturing import capture
-    from porter.recording import Provenance, Recording
+    from porter.recordings.capturing import capture
+    from porter.recordings.recording import Provenance, Recording
 
     def record(name, inputs, dtypes):
         model = porter.load_model(ported(name))

@@ -46,7 +46,7 @@ def test_folding_is_exact_and_complete(name):
     """The output is the same in float64, and the parameters are as many as the arithmetic says."""
     import torch
 
-    from porter.bn_folding import fold_batch_norm
+    from porter.porting.bn_folding import fold_batch_norm
 
     model = build(name)
     image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_folding_is_exact_and_complete(name):
 
 def test_norm_in_front_of_attention_is_listed():
     """Its shift would be added where SAME pads zeros: it stays, and its name is given."""
-    from porter.bn_folding import fold_batch_norm
+    from porter.porting.bn_folding import fold_batch_norm
 
     folding = fold_batch_norm(build("hybrid_medium"))
 
@@ -76,7 +76,7 @@ def test_convolution_that_others_use_is_not_folded():
     import torch
     from torch import nn
 
-    from porter.bn_folding import fold_batch_norm
+    from porter.porting.bn_folding import fold_batch_norm
 
     class Forked(nn.Module):
         def __init__(self):
@@ -95,7 +95,7 @@ def test_training_mode_is_refused():
     """A norm that uses the batch's own statistics has no fixed scale."""
     from torch import nn
 
-    from porter.bn_folding import fold_batch_norm
+    from porter.porting.bn_folding import fold_batch_norm
 
     with pytest.raises(OutputError, match="training mode"):
         fold_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))

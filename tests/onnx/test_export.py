@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from porter.cli.export_onnx import export_onnx
 from porter.errors import OutputError
-from porter.ported_file import read_metadata
-from porter.random_weights import image_input
-from porter.recording import Provenance
+from porter.porting.ported_file import read_metadata
+from porter.recordings.random_weights import image_input
+from porter.recordings.recording import Provenance
 
 pytestmark = [pytest.mark.onnx, pytest.mark.torch]
 
@@ -22,7 +22,7 @@ DYNAMIC = ((64, 64), (65, 65), (40, 40), (48, 33), (31, 2))
 
 def assert_parity(model, record, name, sizes, batch=1):
     """Every stage of the export agrees with PyTorch: in float64, and in float32 within the measured noise."""
-    from porter.parity import compare
+    from porter.parity.compare import compare
     from porter.runners.onnx import record_model
 
     inputs = [image_input(0, size, batch) for size in sizes]
@@ -59,7 +59,7 @@ def test_hybrid_is_right(exported, recorded, size):
 
 def test_folded_export_is_right(exported, recorded):
     """With every norm folded the stages agree too, up to the rounding of the folded kernels to float32."""
-    from porter.parity import compare
+    from porter.parity.compare import compare
     from porter.runners.onnx import record_model
 
     model, report = exported("conv_small", (65, 65), fold_bn=True)
@@ -91,7 +91,7 @@ def test_dynamic_graph_has_no_control_flow(exported):
 @pytest.mark.parametrize("kind", ["Shape", "Pad"])
 def test_graph_that_computes_padding_is_refused_as_static(exported, kind):
     """The check that guards a static export sees run-time padding."""
-    from porter.onnx_graph import require_static
+    from porter.onnx.graph import require_static
 
     model, _ = exported("conv_small")
 

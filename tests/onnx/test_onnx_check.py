@@ -5,12 +5,12 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from porter.check import Check
-from porter.onnx_check import check_against_onnx, with_third_witness
-from porter.parity import compare
-from porter.parity_report import Verdict
-from porter.random_weights import image_input
-from porter.recording import Provenance
+from porter.checks.check import Check
+from porter.checks.onnx_check import check_against_onnx, with_third_witness
+from porter.parity.compare import compare
+from porter.parity.outcome import Verdict
+from porter.recordings.random_weights import image_input
+from porter.recordings.recording import Provenance
 
 SIZE = (64, 64)
 
@@ -53,7 +53,7 @@ def move_pad(model, stage):
 def test_three_witnesses_agree():
     """TensorFlow, PyTorch and ONNX, each in its own process, compute one thing at every stage."""
     from porter.runners.process import missing_packages
-    from porter.table_file import load_tables
+    from porter.tables.shipped import load_tables
 
     missing = missing_packages("tensorflow") + missing_packages("onnx")
     if missing:

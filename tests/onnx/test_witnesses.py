@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.recording import Provenance, Recording
-from porter.witnesses import cross_examine, findings, verdicts
+from porter.parity.witnesses import cross_examine, findings, verdicts
+from porter.recordings.recording import Provenance, Recording
 
 
 def recording(framework, **stages):

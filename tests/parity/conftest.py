@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from porter.check import Check, check_against_tensorflow, write_inputs
-from porter.parity import compare
-from porter.recording import Recording
+from porter.checks.check import Check, check_against_tensorflow, write_inputs
+from porter.parity.compare import compare
+from porter.recordings.recording import Recording
 from porter.runners.process import Child, missing_packages, wait_for
-from porter.table_file import load_tables
+from porter.tables.shipped import load_tables
 
 # Small, and of every kind: even, odd, and oblong with one even and one odd side.
 SIZES = ((64, 64), (65, 65), (64, 97))

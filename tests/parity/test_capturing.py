@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.capturing import capture
 from porter.errors import ParityError
-from porter.parity import compare
-from porter.recording import Recording
+from porter.parity.compare import compare
+from porter.recordings.capturing import capture
+from porter.recordings.recording import Recording
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from porter.parity import compare
-from porter.parity_report import SCHEMA, SCHEMA_VERSION, Status, Verdict
-from porter.recording import Activation, Provenance, Recording, Run
-from porter.tolerances import NOISE_FACTOR, NOISE_FLOOR, StageTolerance, Tolerances
+from porter.parity.compare import compare
+from porter.parity.outcome import SCHEMA, SCHEMA_VERSION, Status, Verdict
+from porter.parity.tolerances import NOISE_FACTOR, NOISE_FLOOR, StageTolerance, Tolerances
+from porter.recordings.recording import Activation, Provenance, Recording, Run
 
 RNG = np.random.default_rng(2)
 INPUT = RNG.standard_normal((2, 8, 8, 3))

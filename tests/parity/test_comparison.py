@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.comparison import deviation
-from porter.parity_report import Status
-from porter.recording import Activation
-from porter.sampling import SampleRule
+from porter.parity.comparison import deviation
+from porter.parity.outcome import Status
+from porter.recordings.recording import Activation
+from porter.recordings.sampling import SampleRule
 
 RNG = np.random.default_rng(1)
 VALUES = RNG.standard_normal((1, 4, 5, 6))

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from porter.checks.goldens import golden_sizes, record_goldens, verify_goldens
 from porter.errors import ParityError
-from porter.golden_files import golden_path
-from porter.goldens import golden_sizes, record_goldens, verify_goldens
-from porter.parity import compare
-from porter.parity_report import Status, Verdict
-from porter.recording import Provenance, Recording, Run
-from porter.table_file import load_tables
+from porter.parity.compare import compare
+from porter.parity.golden_files import golden_path
+from porter.parity.outcome import Status, Verdict
+from porter.recordings.recording import Provenance, Recording, Run
+from porter.tables.shipped import load_tables
 
 VARIANTS = list(load_tables().variants)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from porter.check import Check, check_against_tensorflow
+from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import ParityError
-from porter.parity_report import Status, Verdict
-from porter.tolerances import NOISE_FLOOR
+from porter.parity.outcome import Status, Verdict
+from porter.parity.tolerances import NOISE_FLOOR
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

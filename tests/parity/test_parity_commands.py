@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from porter.cli.golden import golden
 from porter.cli.parity_check import parity_check
-from porter.golden_files import golden_path
+from porter.parity.golden_files import golden_path
 from porter.runners import process
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from porter.cli.main import main
 from porter.errors import ParityError
-from porter.pictures import decode, prepare
-from porter.table_file import load_tables
+from porter.recordings.pictures import decode, prepare
+from porter.tables.shipped import load_tables
 
 SPEC = load_tables().variant("conv_small").input
 GARDEN = """

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from porter.check import Check, write_inputs
+from porter.checks.check import Check, write_inputs
 from porter.errors import MissingDependencyError, ParityError
 from porter.runners import process
 from porter.runners.process import Child, require, wait_for

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.random_checkpoint import RandomCheckpoint
-from porter.random_weights import bits, entry_value, image_input, uniform, variable
-from porter.table_file import load_tables
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.recordings.random_weights import bits, entry_value, image_input, uniform, variable
+from porter.tables.shipped import load_tables
 
 TABLES = load_tables()
 CONV_SMALL = TABLES.variant("conv_small")

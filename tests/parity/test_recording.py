@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from porter.errors import OutputError, ParityError
-from porter.recording import Activation, Provenance, Recording, Run, Statistics
-from porter.sampling import SampleRule
+from porter.recordings.recording import Activation, Provenance, Recording, Run, Statistics
+from porter.recordings.sampling import SampleRule
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from porter.fixed_point import decode, encode
-from porter.sampling import SampleRule
+from porter.recordings.fixed_point import decode, encode
+from porter.recordings.sampling import SampleRule
 
 SHAPE = (1, 32, 48, 48)
 

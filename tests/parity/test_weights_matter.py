@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.random_weights import image_input
-from porter.tables import Tables
-from porter.transfer import transfer
+from porter.planning.plan import plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.recordings.random_weights import image_input
+from porter.tables.variants import Tables
+from porter.transfer.transfer import transfer
 
 pytestmark = pytest.mark.torch
 
@@ -26,8 +26,8 @@ def network(request, tables, tmp_path_factory):
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # hundreds of passes through small layers: handing them to threads costs more
-    from porter.loading import load_model
-    from porter.metadata import describe
+    from porter.porting.loading import load_model
+    from porter.porting.metadata import describe
 
     variant = tables.variant(request.param)
     checkpoint = RandomCheckpoint(variant, 0)

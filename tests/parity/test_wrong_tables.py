@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from porter.golden_files import golden_path
-from porter.goldens import verify_goldens
-from porter.parity_report import Verdict
-from porter.recording import Recording
-from porter.table_file import load_tables, mappings_folder
+from porter.checks.goldens import verify_goldens
+from porter.parity.golden_files import golden_path
+from porter.parity.outcome import Verdict
+from porter.recordings.recording import Recording
+from porter.tables.shipped import load_tables, mappings_folder
 
 pytestmark = pytest.mark.torch
 

@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter
-from porter.metadata import describe
-from porter.planning import plan
-from porter.porting import carry_out
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
-from porter.transfer import transfer
+from porter.planning.plan import plan
+from porter.porting.metadata import describe
+from porter.porting.port import carry_out
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.transfer.transfer import transfer
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("timm", reason="needs timm")
@@ -79,7 +79,7 @@ def test_folded_weights_are_those_of_float64_rounded_once(ported, name):
     """Each stored float32 is the nearest to what float64 gives; the network computes the same to 1e-12."""
     import torch
 
-    from porter.bn_folding import fold_batch_norm
+    from porter.porting.bn_folding import fold_batch_norm
 
     plain, folded, _ = ported(name)
     model = porter.load_model(plain).double()
@@ -114,7 +114,7 @@ def test_printed_program_loads_it_without_porter(ported, tmp_path):
     """The program that the command prints builds timm's network and loads the file, strictly."""
     import torch
 
-    from porter.folded_port import plain_recipe
+    from porter.porting.folded_port import plain_recipe
 
     for name in ("conv_small", "hybrid_medium"):
         _, folded, result = ported(name)

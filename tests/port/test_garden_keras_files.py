@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
-from porter.check import Check, check_against_tensorflow
-from porter.table_file import load_tables
+from porter.checks.check import Check, check_against_tensorflow
+from porter.tables.shipped import load_tables
 
 pytest.importorskip("h5py")
 pytestmark = pytest.mark.tensorflow

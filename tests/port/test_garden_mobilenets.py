@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
-from porter.check import Check, check_against_tensorflow
-from porter.ledger import Bucket
-from porter.parity_report import Verdict
-from porter.table_file import load_tables
+from porter.checks.check import Check, check_against_tensorflow
+from porter.parity.outcome import Verdict
+from porter.planning.ledger import Bucket
+from porter.tables.shipped import load_tables
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from porter.cli.main import main
-from porter.planning import plan
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
+from porter.planning.plan import plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
 
 ROOT = Path(__file__).parents[2]
 TABLES = load_tables()
@@ -157,7 +157,7 @@ def test_options_that_do_not_go_together_are_usage_errors(tmp_path, options):
 
 def test_headless_network_has_no_classes(source):
     """A backbone's configuration asks for no classifier."""
-    from porter.hub_folder import config
+    from porter.porting.hub_folder import config
 
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
     made = plan(checkpoint, TABLES, "mobilenetv4_conv_small", backbone_only=True)

@@ -15,13 +15,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter
-from porter.check import Check, check_against_tensorflow
-from porter.golden_files import golden_path
-from porter.goldens import verify_goldens
-from porter.ledger import Bucket
-from porter.parity_report import Verdict
-from porter.recording import Recording
-from porter.table_file import load_tables, mappings_folder
+from porter.checks.check import Check, check_against_tensorflow
+from porter.checks.goldens import verify_goldens
+from porter.parity.golden_files import golden_path
+from porter.parity.outcome import Verdict
+from porter.planning.ledger import Bucket
+from porter.recordings.recording import Recording
+from porter.tables.shipped import load_tables, mappings_folder
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

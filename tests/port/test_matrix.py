@@ -8,7 +8,7 @@ from garden_checkpoints import TABLES, ways
 from safetensors.numpy import load_file
 
 import porter
-from porter.ledger import Bucket
+from porter.planning.ledger import Bucket
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
-from porter.check import Check, check_against_tensorflow
+from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import PlanError, TableError
-from porter.ledger import Bucket
-from porter.parity_report import Verdict
+from porter.parity.outcome import Verdict
+from porter.planning.ledger import Bucket
 from porter.runners.stand_in import BUILDER, network_of
-from porter.table_file import load_tables, mappings_folder
+from porter.tables.shipped import load_tables, mappings_folder
 
 TABLES = load_tables()
 WRITER = Path(__file__).parent / "write_tensorflow1.py"

@@ -20,7 +20,7 @@ import tensorflow as tf
 import tf_keras
 
 from porter.runners.builders import build
-from porter.table_file import load_tables
+from porter.tables.shipped import load_tables
 
 CLASSES = 11
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from porter.parity_report import (
+from porter.parity.outcome import (
     CaseResult,
     Deviation,
     Finding,
@@ -17,7 +17,7 @@ from porter.parity_report import (
     Status,
     Worst,
 )
-from porter.recording import Provenance
+from porter.recordings.recording import Provenance
 
 STAGES = ("input", "stem", *(f"blocks.{i}.{j}" for i in range(4) for j in range(9)), "head", "logits")
 BAD = "blocks.1.2"

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from porter.parity_report import Guess, PictureResult
+from porter.parity.outcome import Guess, PictureResult
 from porter.report.html import html
 
 VOID = {"meta", "br"}

@@ -31,7 +31,7 @@ def record(tables):
 
 
 if __name__ == "__main__":
-    from porter.table_file import mappings_folder
+    from porter.tables.shipped import mappings_folder
     from porter.targets.table import read_target_table
 
     files = sorted((mappings_folder() / "targets" / "transformers").glob("*.toml"))

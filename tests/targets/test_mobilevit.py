@@ -15,10 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
-from porter.planning import plan
-from porter.porting import carry_out
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
+from porter.planning.plan import plan
+from porter.porting.port import carry_out
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
 from porter.targets.aim import aim
 
 ROOT = Path(porter.__file__).parent.parent
@@ -83,7 +83,7 @@ def test_rgb_turns_the_stem_round_and_says_so(written, tmp_path):
 @pytest.mark.torch
 def test_every_stage_is_tensorflows(written):
     """XXS agrees with transformers' TensorFlow network in float64, its maps resized (200) and not (192)."""
-    from porter.check import Check, check_against_tensorflow
+    from porter.checks.check import Check, check_against_tensorflow
 
     check = Check(TABLES.variant("hf_mobilevit_xxs"), sizes=((192, 192), (200, 200)), dtypes=("float64",))
 

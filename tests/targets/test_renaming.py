@@ -12,7 +12,7 @@ import pytest
 
 from porter.errors import PlanError, TableError
 from porter.layouts import parse_layout
-from porter.table_file import mappings_folder
+from porter.tables.shipped import mappings_folder
 from porter.targets import TARGETS
 from porter.targets.renaming import BlockLine, Names, Rename, rename
 from porter.targets.table import read_target_table, target_table

@@ -16,11 +16,11 @@ from timm_sources import planned, random_state
 
 import porter
 from porter.errors import OutputError, PlanError
-from porter.planning import plan
-from porter.ported_file import read_metadata
-from porter.porting import carry_out
-from porter.random_checkpoint import RandomCheckpoint
-from porter.table_file import load_tables
+from porter.planning.plan import plan
+from porter.porting.port import carry_out
+from porter.porting.ported_file import read_metadata
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
 from porter.targets.aim import aim
 from porter.targets.folder import new_folder
 from porter.targets.writing import write

@@ -7,8 +7,8 @@ import json
 import numpy as np
 from memory_checkpoint import MemoryCheckpoint
 
-from porter.planning import plan
-from porter.table_file import load_tables
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
 
 _BATCH_NORM = {
     "weight": "gamma",

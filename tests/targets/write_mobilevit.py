@@ -15,7 +15,7 @@ from transformers import MobileViTConfig, TFMobileViTForImageClassification
 
 def main(folder, variant):
     """Write ``ckpt``, ``tf_model.h5`` and ``expected.npz`` of a variant of the table, with 7 classes."""
-    from porter.table_file import load_tables
+    from porter.tables.shipped import load_tables
 
     arguments = load_tables().variant(variant).source.arguments
     network = TFMobileViTForImageClassification(MobileViTConfig(num_labels=7, **arguments))

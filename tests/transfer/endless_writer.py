@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from porter.dtypes import BY_NAME
-from porter.safetensors_writer import SafetensorsWriter
 from porter.tensors import TensorSpec
+from porter.transfer.safetensors_writer import SafetensorsWriter
 
 ROWS, COLUMNS = 64, 4096
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import porter.direct_writer
-from porter.atomic_file import AtomicFile
-from porter.direct_writer import DirectWriter
+import porter.transfer.direct_writer
 from porter.errors import OutputError
+from porter.transfer.atomic_file import AtomicFile
+from porter.transfer.direct_writer import DirectWriter
 
 
 def filled(folder, runs, **patches):
@@ -24,7 +24,7 @@ def filled(folder, runs, **patches):
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in patches.items():
-                patch.setattr(porter.direct_writer, name, value)
+                patch.setattr(porter.transfer.direct_writer, name, value)
             writer = DirectWriter(descriptor)
             for position, pieces in runs:
                 for count in pieces:
@@ -63,7 +63,7 @@ def test_every_byte_arrives_whatever_the_alignment(folder, runs, room):
 def test_file_systems_without_direct_writes_get_ordinary_ones(folder, monkeypatch, refused):
     """Where O_DIRECT is refused, at once or when writing, the bytes go through the page cache."""
     if refused == "open":
-        monkeypatch.setattr(porter.direct_writer, "_reopened", lambda _: None)
+        monkeypatch.setattr(porter.transfer.direct_writer, "_reopened", lambda _: None)
     else:
         write = os.pwrite
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from porter.dtypes import BY_NAME
-from porter.float_conversion import OUTPUT_DTYPES, convert, output_dtype
+from porter.transfer.float_conversion import OUTPUT_DTYPES, convert, output_dtype
 
 TYPES = {name: BY_NAME[name] for name in ("float64", "float32", "float16", "bfloat16")}
 

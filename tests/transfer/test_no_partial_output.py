@@ -17,9 +17,9 @@ import pytest
 from file_checkpoint import CHILD_ENVIRONMENT, FileCheckpoint, words
 from safetensors.numpy import load_file
 
-from porter.atomic_file import AtomicFile
 from porter.errors import OutputError
-from porter.transfer import transfer
+from porter.transfer.atomic_file import AtomicFile
+from porter.transfer.transfer import transfer
 
 # The full run of 200 is `PORTER_KILLS=200 pytest tests/transfer/test_no_partial_output.py`.
 KILLS = int(os.environ.get("PORTER_KILLS", "25"))

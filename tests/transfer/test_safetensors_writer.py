@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-import porter.safetensors_writer
+import porter.transfer.safetensors_writer
 from porter.dtypes import BY_NAME
 from porter.errors import OutputError
-from porter.safetensors_writer import SafetensorsWriter
 from porter.tensors import TensorSpec
+from porter.transfer.safetensors_writer import SafetensorsWriter
 
 F32 = BY_NAME["float32"]
 
@@ -128,8 +128,8 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path, tensors, code):
 
 def test_header_over_the_limit_is_refused(tmp_path, monkeypatch):
     """A header that the reader would refuse is refused by the writer."""
-    assert porter.safetensors_writer.HEADER_LIMIT == 100_000_000
-    monkeypatch.setattr(porter.safetensors_writer, "HEADER_LIMIT", 1000)
+    assert porter.transfer.safetensors_writer.HEADER_LIMIT == 100_000_000
+    monkeypatch.setattr(porter.transfer.safetensors_writer, "HEADER_LIMIT", 1000)
     SafetensorsWriter(tmp_path / "o", [], {"a": "x" * 900}).__exit__(None, None, None)
     with pytest.raises(OutputError) as caught:
         SafetensorsWriter(tmp_path / "o", [], {"a": "x" * 1000})

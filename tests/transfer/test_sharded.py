@@ -6,16 +6,16 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
-import porter.safetensors_writer
+import porter.transfer.safetensors_writer
 from porter.cli.byte_size import ByteSize
 from porter.dtypes import BY_NAME
 from porter.errors import OutputError
-from porter.planning import plan
-from porter.porting import carry_out
-from porter.random_checkpoint import RandomCheckpoint
-from porter.sharded_writer import INDEX, ShardedWriter
-from porter.table_file import load_tables
+from porter.planning.plan import plan
+from porter.porting.port import carry_out
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
 from porter.tensors import TensorSpec
+from porter.transfer.sharded_writer import INDEX, ShardedWriter
 
 TABLES = load_tables()
 SMALL = "mobilenetv4_conv_small"
@@ -160,7 +160,7 @@ def test_what_is_no_size_is_refused(text):
 
 def test_shard_that_rests_goes_on_where_it_was(tmp_path, monkeypatch):
     """Long tensors that take turns arrive whole, and one shard at a time holds memory for them."""
-    monkeypatch.setattr(porter.safetensors_writer, "_LONG_BYTES", 1 << 10)
+    monkeypatch.setattr(porter.transfer.safetensors_writer, "_LONG_BYTES", 1 << 10)
     rng = np.random.default_rng(0)
     values = {name: rng.standard_normal(5000).astype("f4") for name in "abc"}
     tensors = [(name, TensorSpec(FLOAT, value.shape)) for name, value in values.items()]

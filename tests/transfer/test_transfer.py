@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-import porter.moving
-import porter.safetensors_writer
-import porter.tensor_blocks
+import porter.transfer.moving
+import porter.transfer.safetensors_writer
+import porter.transfer.tensor_blocks
 from porter.assignments import Assignment, Part
 from porter.errors import CheckpointError, OutputError, PlanError
 from porter.layouts import parse_layout
-from porter.transfer import transfer
+from porter.transfer.transfer import transfer
 
 PATTERNS = {
     "h w i o -> o i h w": 4,
@@ -65,9 +65,9 @@ def test_bits_survive_every_layout_and_block_size(tmp_path, case, threshold, siz
     source = FileCheckpoint(tmp_path, {"v": array})
     out = tmp_path / "o.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
-        patch.setattr(porter.tensor_blocks, "BLOCK_BYTES", sizes[0])
-        patch.setattr(porter.tensor_blocks, "PIECE_BYTES", sizes[1])
+        patch.setattr(porter.transfer.tensor_blocks, "WHOLE_BYTES", threshold)
+        patch.setattr(porter.transfer.tensor_blocks, "BLOCK_BYTES", sizes[0])
+        patch.setattr(porter.transfer.tensor_blocks, "PIECE_BYTES", sizes[1])
         transfer(source, [source.assign("t", ("v", pattern))], out)
 
     expected = np.ascontiguousarray(parse_layout(pattern).apply(array))
@@ -84,9 +84,11 @@ def test_blocks_give_the_same_file_as_whole_reads(sources, folder, monkeypatch, 
     shape = {2: (700, 3000), 3: (70, 30, 1000), 4: (3, 3, 400, 600)}[PATTERNS[pattern]]
     source = FileCheckpoint(sources, {"v": words(1, "float32", shape)})
     for name, threshold, block in (("whole", 1 << 30, 1 << 30), ("blocks", 0, 1 << 20), ("tiny", 0, 4096)):
-        monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
-        monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", block)
-        monkeypatch.setattr(porter.safetensors_writer, "_LONG_BYTES", 1 if name == "blocks" else 1 << 30)
+        monkeypatch.setattr(porter.transfer.tensor_blocks, "WHOLE_BYTES", threshold)
+        monkeypatch.setattr(porter.transfer.tensor_blocks, "BLOCK_BYTES", block)
+        monkeypatch.setattr(
+            porter.transfer.safetensors_writer, "_LONG_BYTES", 1 if name == "blocks" else 1 << 30
+        )
         transfer(source, [source.assign("t", ("v", pattern))], folder / name)
 
     assert (
@@ -142,7 +144,7 @@ def test_scale_and_offset_are_rounded_once(sources, folder):
 @pytest.mark.parametrize("chunk", [1 << 18, 3])
 def test_subtracted_variables_line_up_with_their_parts(sources, folder, monkeypatch, chunk):
     """The biases of two convolutions go into two joined moving means, each to its own channel, in float64."""
-    monkeypatch.setattr(porter.moving, "_CHUNK", chunk)
+    monkeypatch.setattr(porter.transfer.moving, "_CHUNK", chunk)
     arrays = {
         name: np.linspace(0.1, 0.7, n).astype(np.float32)
         for name, n in zip("abcd", (5, 8, 4, 9), strict=True)
@@ -173,8 +175,8 @@ def test_subtracted_variables_must_have_the_targets_shape(sources, folder):
 @pytest.mark.parametrize("threshold", [1 << 30, 0])
 def test_selection_is_taken_before_the_layout_changes(sources, folder, monkeypatch, selection, threshold):
     """A row is left out and an axis turned round, whether the variable is read whole or in blocks."""
-    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", threshold)
-    monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 40)
+    monkeypatch.setattr(porter.transfer.tensor_blocks, "WHOLE_BYTES", threshold)
+    monkeypatch.setattr(porter.transfer.tensor_blocks, "BLOCK_BYTES", 40)
     source = FileCheckpoint(sources, {"v": words(1, "float32", (7, 9))})
     part = source.part("v", "i o -> o i")._replace(selection=selection)
     transfer(source, [Assignment("t", part.target_shape, (part,))], folder / "o")
@@ -256,8 +258,8 @@ def test_bad_values_are_found_in_bfloat16_words(sources, folder):
 
 def test_index_of_a_finding_counts_all_parts_and_blocks(sources, folder, monkeypatch):
     """The first index is that in the whole target, in whatever part and block the value lies."""
-    monkeypatch.setattr(porter.tensor_blocks, "WHOLE_BYTES", 16)
-    monkeypatch.setattr(porter.tensor_blocks, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(porter.transfer.tensor_blocks, "WHOLE_BYTES", 16)
+    monkeypatch.setattr(porter.transfer.tensor_blocks, "BLOCK_BYTES", 4096)
     arrays = {"a": np.zeros((300, 20), np.float32), "b": np.zeros((300, 10), np.float32)}
     arrays["b"][299, 8] = arrays["b"][4, 9] = np.nan
     source = FileCheckpoint(sources, arrays)
@@ -433,6 +435,9 @@ def test_transfer_imports_only_numpy():
 def test_multi_gigabyte_shapes_are_cut_into_bounded_blocks():
     """Blocks cover any shape once, in order, within the limit even where one leading row exceeds it."""
     for shape in ((400_000, 1280), (2, 300_000_000), (1, 1, 7, 1_000_001), (5,), (0, 4)):
-        sizes = [math.prod(s.stop - s.start for s in b) for b in porter.tensor_blocks._blocks(shape, 1 << 20)]
+        sizes = [
+            math.prod(s.stop - s.start for s in b)
+            for b in porter.transfer.tensor_blocks._blocks(shape, 1 << 20)
+        ]
         assert sum(sizes) == math.prod(shape)
         assert max(sizes, default=0) <= 1 << 20

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import porter.transposition
-from porter.transposition import copy_rearranged
+import porter.transfer.transposition
+from porter.transfer.transposition import copy_rearranged
 
 
 @settings(max_examples=300, deadline=None)
@@ -17,8 +17,8 @@ def test_any_rearrangement_is_copied_exactly(shape, data, tile):
     view = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape).transpose(order)
     target = np.full(view.shape, -1, np.int32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(porter.transposition, "_TILE", tile)
-        patch.setattr(porter.transposition, "_SMALL_BYTES", 0)
+        patch.setattr(porter.transfer.transposition, "_TILE", tile)
+        patch.setattr(porter.transfer.transposition, "_SMALL_BYTES", 0)
         copy_rearranged(view, target)
 
     np.testing.assert_array_equal(target, view)

@@ -1,0 +1,210 @@
+"""A parity check of one variant: both frameworks run in parallel, then the recordings are compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from porter.checks.picture_check import picture_results, prepared_batch
+from porter.errors import ParityError
+from porter.parity.compare import compare
+from porter.parity.outcome import ParityReport, PictureResult
+from porter.parity.tolerances import Tolerances
+from porter.planning.plan import Plan, Weights
+from porter.recordings.random_weights import image_input
+from porter.recordings.recording import Recording
+from porter.runners.job import Job
+from porter.runners.process import Child, default_threads, wait_for
+from porter.tables.variants import Variant
+
+Size = tuple[int, int]
+DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What to check.
+
+    Attributes:
+        variant: The network.
+        sizes: Input sizes (H, W); the table's where empty.
+        dtypes: Element types to compute in. float64 decides and must be among them.
+        batch: Pictures per input.
+        seed: Seed of the inputs, and of the weights where there is no checkpoint.
+        checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
+        weights: Which of the stored weights to read.
+        bn_eps: The batch normalisation epsilon; the table's where None.
+        threads: Threads per framework; as many as there are cores, at most four, where None.
+        timeout: Seconds after which a framework that has not answered is ended.
+        pictures: Real pictures to use as the input, prepared as the source's evaluation prepares them.
+    """
+
+    variant: Variant
+    sizes: tuple[Size, ...] = ()
+    dtypes: tuple[str, ...] = DTYPES
+    batch: int = 1
+    seed: int = 0
+    checkpoint: Path | None = None
+    weights: Weights = "auto"
+    bn_eps: float | None = None
+    threads: int | None = None
+    timeout: float = 1800.0
+    pictures: tuple[Path, ...] = ()
+
+    @property
+    def effective_sizes(self) -> tuple[Size, ...]:
+        """The sizes that are run.
+
+        Raises:
+            ParityError: TensorFlow's network takes square inputs only and one is not.
+        """
+        usual = (self.variant.input.size,) if self.pictures else self.variant.input.check_sizes
+        sizes = self.sizes or tuple((size, size) for size in usual)
+        if self.pictures and (len(sizes) > 1 or sizes[0][0] != sizes[0][1]):
+            raise ParityError("check/picture-size", "pictures are checked at one square size at a time")
+        oblong = [size for size in sizes if size[0] != size[1]]
+        if oblong and self.variant.input.square:
+            height, width = oblong[0]
+            raise ParityError(
+                "check/not-square",
+                f"TensorFlow's {self.variant.name} takes square inputs only",
+                found=f"{height}x{width}",
+            )
+        return sizes
+
+    def job(self, inputs: Path, out: Path, *, local: bool) -> Job:
+        """Return what one framework has to do."""
+        return Job(
+            table=str(self.variant.table),
+            variant=self.variant.name,
+            inputs=str(inputs),
+            names=tuple(_input_name(size) for size in self.effective_sizes),
+            dtypes=self.dtypes,
+            out=str(out),
+            threads=self.threads or default_threads(),
+            seed=self.seed,
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint.absolute()),
+            weights=self.weights,
+            bn_eps=self.bn_eps,
+            local=local,
+            pictures=tuple(str(path.absolute()) for path in self.pictures),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome, with the recordings that it rests on."""
+
+    report: ParityReport
+    expected: Recording
+    actual: Recording
+
+
+def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None) -> Checked:
+    """Run TensorFlow and PyTorch in parallel and compare every stage, propagated and local.
+
+    Raises:
+        MissingDependencyError: TensorFlow or torch is not installed.
+        ParityError: a framework failed, crashed or hung.
+    """
+    (checked,) = check_all_against_tensorflow([check], tolerances)
+    return checked
+
+
+def check_all_against_tensorflow(
+    checks: Sequence[Check], tolerances: Tolerances | None = None
+) -> Iterator[Checked]:
+    """Check several networks with one process per framework; each outcome is read when it is asked for.
+
+    Raises:
+        MissingDependencyError: TensorFlow or torch is not installed.
+        ParityError: a framework failed, crashed or hung.
+    """
+    timeout = sum(check.timeout for check in checks)
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        prepared = [_Prepared(check, Path(name), number) for number, check in enumerate(checks)]
+        source_jobs, target_jobs = zip(*(each.jobs for each in prepared), strict=True)
+        with Child("tensorflow", *source_jobs) as source, Child("torch", *target_jobs) as target:
+            wait_for(source, [target], timeout)
+            for each in prepared:
+                target.name_reference(each.reference)
+            wait_for(target, [], timeout)
+        for each in prepared:
+            yield each.outcome(tolerances)
+
+
+class _Prepared:
+    """A check, its files in a folder, and what each framework has to do."""
+
+    def __init__(self, check: Check, folder: Path, number: int) -> None:
+        self._check = check
+        self._inputs = folder / f"{number}.inputs.safetensors"
+        self._made = _plan(check, self._inputs)
+        write_inputs(check, self._inputs, channels=_channels(self._made))
+        self.reference, self._other = (
+            folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
+        )
+        self.jobs = (
+            check.job(self._inputs, self.reference, local=False),
+            check.job(self._inputs, self._other, local=True),
+        )
+
+    def outcome(self, tolerances: Tolerances | None) -> Checked:
+        expected, actual = Recording.load(self.reference), Recording.load(self._other)
+        pictures = _pictures(self._check, self._inputs, expected, actual, self.jobs)
+        title = f"{self._check.variant.name}: torch against tensorflow"
+        report = compare(expected, actual, tolerances=tolerances, title=title)
+        return Checked(replace(report, ledger=_count(self._made), pictures=pictures), expected, actual)
+
+
+def write_inputs(check: Check, path: Path, *, channels: int = 3) -> Path:
+    """Write the pictures of every size, (N, H, W, C) float32; return the path."""
+    spec = check.variant.input
+    pictures = {
+        _input_name(size): prepared_batch(check.pictures, spec, size[0])
+        if check.pictures
+        else image_input(check.seed, size, check.batch, channels)
+        for size in check.effective_sizes
+    }
+    save_file(pictures, path)
+    return path
+
+
+def _pictures(
+    check: Check, inputs: Path, expected: Recording, actual: Recording, jobs: tuple[Job, Job]
+) -> tuple[PictureResult, ...]:
+    if not check.pictures:
+        return ()
+    (given,) = load_file(inputs).values()
+    return picture_results(check.pictures, given, expected, actual, jobs)
+
+
+def _input_name(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def count_ledger(check: Check, inputs: Path) -> Mapping[str, int]:
+    """Return how many source variables ended up in which bucket, and how many target tensors were made."""
+    return _count(_plan(check, inputs))
+
+
+def _plan(check: Check, inputs: Path) -> Plan:
+    job = check.job(inputs, inputs, local=False)
+    with job.open_weights() as checkpoint:
+        return job.plan(checkpoint)
+
+
+def _count(made: Plan) -> Mapping[str, int]:
+    buckets = Counter(line.bucket.value for line in made.ledger)
+    return {"target tensors": len(made.assignments), **buckets}
+
+
+def _channels(made: Plan) -> int:
+    """Return how many channels the network's pictures have; a checkpoint may decide that."""
+    free = made.variant.free.get("channels")
+    return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))

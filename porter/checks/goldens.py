@@ -1,0 +1,168 @@
+"""Goldens: committed recordings of TensorFlow, small enough to keep and to check in seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from porter.checks.check import Check, Checked, write_inputs
+from porter.errors import ParityError
+from porter.parity.compare import compare
+from porter.parity.golden_files import golden_path
+from porter.parity.outcome import ParityReport
+from porter.parity.tolerances import Tolerances
+from porter.recordings.recording import Recording, Run
+from porter.recordings.sampling import SampleRule
+from porter.runners.process import Child, wait_for
+from porter.tables.variants import Tables, Variant
+
+# Every stride-2 layer sees an even input at 96 (96, 48, 24, 12, 6), where SAME padding is lopsided, and an
+# odd one at 97 (97, 49, 25, 13, 7), where it is symmetric: a fault that shows at the first only is padding.
+# The network runs in a quarter of a second there, and most stages are small enough to be sampled densely.
+SIZES = ((96, 96), (97, 97))
+
+# Elements kept of each stage. The second size is there to tell padding from other faults, which its exact
+# statistics do, so most room goes to the first. Deep networks keep fewer of each stage: about 80 KB for each
+# of a hundred and fifty networks.
+_KEPT_AT_FIRST = 8192
+_KEPT_AT_MOST = 1024
+_KEPT_AT_SECOND = 64
+_KEPT_OF_INPUT = 256
+
+
+def record_goldens(
+    variants: Sequence[Variant], folder: Path | None = None, *, seed: int = 0, threads: int | None = None
+) -> list[Path]:
+    """Run TensorFlow on random weights and inputs and write what later checks need, one file per variant.
+
+    Args:
+        variants: The networks.
+        folder: Where to write; the goldens that come with porter are replaced where None.
+        seed: Seed of weights, inputs and samples.
+        threads: As for `Check`.
+
+    Returns:
+        The files, at most 300 KB each.
+
+    Raises:
+        MissingDependencyError: TensorFlow is not installed.
+        ParityError: TensorFlow failed, or a stage is not finite.
+    """
+    paths = [golden_path(variant, folder) for variant in variants]
+    checks = [
+        Check(v, sizes=golden_sizes(v), dtypes=("float64",), seed=seed, threads=threads) for v in variants
+    ]
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        recorded = [Path(name) / path.name for path in paths]
+        jobs = [
+            check.job(write_inputs(check, out.with_suffix(".inputs")), out, local=False)
+            for check, out in zip(checks, recorded, strict=True)
+        ]
+        with Child("tensorflow", *jobs) as child:
+            wait_for(child, [], sum(check.timeout for check in checks))
+        for variant, path, out in zip(variants, paths, recorded, strict=True):
+            recording = Recording.load(out)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            counts = _kept(variant), _KEPT_AT_SECOND
+            runs = (_sampled(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
+            Recording(recording.provenance, tuple(runs)).save(path)
+    return paths
+
+
+def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:
+    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two where it takes no odd ones."""
+    own = variant.input.check_sizes
+    if any(size % 2 for size in own):
+        return SIZES
+    return tuple((size, size) for size in sorted(own)[:2])
+
+
+def _kept(variant: Variant) -> int:
+    """Return how many elements of each stage to keep: as many as the golden that is replaced has."""
+    path = golden_path(variant)
+    if path.is_file():
+        rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
+        return max(rule.count for rule in rules if rule is not None)
+    return min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages))
+
+
+def verify_goldens(
+    paths: Sequence[Path], tables: Tables, *, tolerances: Tolerances | None = None, timeout: float = 1800.0
+) -> list[Checked]:
+    """Check the ported networks against goldens, with torch alone; one process serves them all.
+
+    A golden that was recorded from another state of its table is not run: its report says that it is stale.
+
+    Args:
+        paths: Golden files.
+        tables: Known networks.
+        tolerances: The defaults where None.
+        timeout: Seconds for all of them.
+
+    Returns:
+        One outcome per path, in order.
+
+    Raises:
+        MissingDependencyError: torch or timm is not installed.
+        ParityError: a file is no golden, or torch failed.
+        TableError: a golden's variant is in no table.
+    """
+    goldens = [_Golden(path, tables) for path in paths]
+    fresh = [golden for golden in goldens if not golden.stale]
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        folder = Path(name)
+        jobs = []
+        for number, golden in enumerate(fresh):
+            inputs = write_inputs(golden.check, folder / f"{number}.inputs")
+            golden.out = folder / f"{number}.recording"
+            jobs.append(golden.check.job(inputs, golden.out, local=False))
+        if jobs:
+            with Child("torch", *jobs) as child:
+                wait_for(child, [], timeout)
+        return [golden.outcome(tolerances) for golden in goldens]
+
+
+class _Golden:
+    """A golden file and the check it asks for."""
+
+    def __init__(self, path: Path, tables: Tables) -> None:
+        self.recording = Recording.load(path)
+        provenance = self.recording.provenance
+        if provenance.variant is None or provenance.seed is None or not self.recording.runs:
+            raise ParityError("golden/not-a-golden", "the recording names no variant or seed", file=path)
+        self.variant = tables.variant(provenance.variant)
+        self.stale = provenance.table_digest != self.variant.digest
+        self.out = path
+        shapes = [run.input.canonical_shape for run in self.recording.runs]
+        self.check = Check(
+            self.variant,
+            sizes=tuple((shape[2], shape[3]) for shape in shapes),
+            dtypes=("float64",),
+            batch=shapes[0][0],
+            seed=provenance.seed,
+        )
+
+    def outcome(self, tolerances: Tolerances | None) -> Checked:
+        title = f"{self.variant.name}: torch against the golden"
+        if self.stale:
+            reason = (
+                f"the table {self.variant.table.name} has changed since the golden was recorded "
+                f"({self.recording.provenance.created}); "
+                f"record it again: porter golden record {self.variant.name}"
+            )
+            provenance = self.recording.provenance
+            report = ParityReport(title, provenance, provenance, (), stale=reason)
+            return Checked(report, self.recording, self.recording)
+        actual = Recording.load(self.out)
+        report = compare(self.recording, actual, tolerances=tolerances, title=title)
+        return Checked(report, self.recording, actual)
+
+
+def _sampled(run: Run, seed: int, kept: int) -> Run:
+    stages = {
+        name: activation.sampled(SampleRule(seed, f"{run.name}/{name}", kept))
+        for name, activation in run.stages.items()
+    }
+    source = run.input.sampled(SampleRule(seed, f"{run.name}/input", _KEPT_OF_INPUT))
+    return Run(run.dtype, source, stages)

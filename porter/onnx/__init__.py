@@ -1,0 +1,1 @@
+"""A ported file as ONNX, static or dynamic."""

@@ -1,0 +1,238 @@
+"""A ported file to an ONNX file that pads as TensorFlow does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer, rewriter
+from onnxscript.rewriter.rules import common as rules
+from safetensors import safe_open
+from torch import nn
+
+from porter.errors import OutputError
+from porter.onnx.graph import keep_output, require_static, set_metadata, strip
+from porter.porting.bn_folding import Folding, fold_batch_norm
+from porter.porting.loading import load_model
+from porter.porting.ported_file import Ported, read_metadata
+from porter.same_padding import emulate_same_padding, fold_same_padding
+from porter.tables.variants import Stage
+from porter.transfer.atomic_file import AtomicFile
+
+INPUT = "image"
+
+# The newest that torch.onnx writes without converting between versions.
+_OPSET = 18
+
+# Two different lengths, neither a power of two, so that no coincidence is taken for a rule.
+_EXAMPLE = (2, 160, 224)
+_SMALLEST = 33
+
+# Everything exact that makes a graph smaller; folding norms is not among it, that is the person's choice.
+_REWRITES = (
+    rules.materialize_reshape_shape_rule,
+    rules.normalize_pad_format_conv_rule,
+    rules.fuse_pad_into_conv_rule,
+    rules.no_op_cast_rule,
+    rules.no_op_expand_rule,
+    rules.no_op_transpose_rule,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An ONNX file that was written.
+
+    Attributes:
+        path: Where it is.
+        nbytes: Its size.
+        size: (height, width) of the images it takes, in pixels; None where it takes every size.
+        output: Name of its output: ``"logits"``, or ``"features"`` where the network has no classifier.
+        nodes: Number of nodes in its graph.
+        folding: Which norms are part of a convolution now; None where that was not asked for.
+    """
+
+    path: Path
+    nbytes: int
+    size: tuple[int, int] | None
+    output: str
+    nodes: int
+    folding: Folding | None
+
+
+def export_onnx(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    fold_bn: bool = False,
+    stages: Sequence[Stage] = (),
+) -> Exported:
+    """Write a ported file as ONNX.
+
+    The input ``image`` is float32 (batch, channels, height, width), RGB, normalised as the metadata state:
+    (pixel / 255 - mean) / std. The output is ``logits``, or ``features`` where the network has no classifier,
+    (batch, length). The metadata of the ported file are carried over.
+
+    Args:
+        source: A file written by `port` or ``port-weights``.
+        out: ONNX file to write; it appears whole or not at all.
+        size: (height, width) in pixels: the padding is constant, the batch is 1, and the graph computes
+            nothing from sizes. None: batch, height and width are free, and the padding follows them.
+        fold_bn: Fold norms and layer scales into the convolutions in front of them.
+        stages: Stages whose activations keep their names in the graph, so that it can be checked.
+
+    Returns:
+        What was written.
+
+    Raises:
+        OutputError: the source was not written by porter, the export failed, or the graph is not what it
+            must be; nothing is written then.
+        MissingDependencyError: torch or timm is not installed.
+    """
+    path = Path(source)
+    ported = read_metadata(path)
+    model = load_model(path)
+    emulate_same_padding(model)
+    folding = fold_batch_norm(model) if fold_bn else None
+    if size is not None:
+        fold_same_padding(model, size)
+    graph = _graph(_Staged(model, ported, stages), size, path)
+    set_metadata(graph, _metadata(path, ported, size, folding), _stage_names(graph))
+    output = graph.graph.output[0].name
+    keep_output(graph, output)
+    _examine(graph, size, path)
+    content = graph.SerializeToString(deterministic=True)
+    with AtomicFile(out) as file:
+        with os.fdopen(file.fd, "wb", closefd=False) as stream:
+            stream.write(content)
+        file.commit()
+    return Exported(Path(out), len(content), size, output, len(graph.graph.node), folding)
+
+
+class _Staged(nn.Module):
+    """A model that gives its output and then the activation of every stage but the last, if that is it."""
+
+    def __init__(self, model: nn.Module, ported: Ported, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.model = model
+        self.channels = int(ported.arguments.get("in_chans", 3))
+        output = "features" if ported.arguments.get("num_classes") == 0 else "logits"
+        inner = {
+            stage.name: model.get_submodule(stage.target[-1])
+            for stage in stages
+            if stage.name != output and _holds_weights(model, stage)
+        }
+        self.names = (output, *inner)
+        self._kept: dict[str, torch.Tensor] = {}
+        for name, module in inner.items():
+
+            def keep(_module: nn.Module, _args: object, kept: torch.Tensor, name: str = name) -> None:
+                self._kept[name] = kept
+
+            module.register_forward_hook(keep)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the model on (N, C, H, W)."""
+        output = self.model(image)
+        return (output, *(self._kept[name] for name in self.names[1:]))
+
+
+def _holds_weights(model: nn.Module, stage: Stage) -> bool:
+    """Whether the model has the stage; without classes the classifier is an empty module."""
+    return any(True for name in stage.target for _ in model.get_submodule(name).parameters())
+
+
+def _graph(staged: _Staged, size: tuple[int, int] | None, path: Path) -> onnx.ModelProto:
+    batch, height, width = (1, *size) if size else _EXAMPLE
+    free = {0: torch.export.Dim("batch")}
+    free |= {axis: torch.export.Dim(name, min=_SMALLEST) for axis, name in ((2, "height"), (3, "width"))}
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                staged.eval(),
+                (torch.zeros(batch, staged.channels, height, width),),
+                input_names=[INPUT],
+                output_names=list(staged.names),
+                opset_version=_OPSET,
+                dynamo=True,
+                dynamic_shapes=None if size else (free,),
+                external_data=False,
+                optimize=False,
+                verbose=False,
+            )
+            assert program is not None  # noqa: S101 (it is None for the old exporter only)
+            optimizer.inline(program.model)
+            optimizer.fold_constants(program.model)
+            rewriter.rewrite(program.model, _REWRITES)
+            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
+            passes.CommonSubexpressionEliminationPass()(program.model)
+            graph: onnx.ModelProto = program.model_proto
+    except Exception as error:  # the exporter may fail in any way
+        raise OutputError(
+            "onnx/export-failed", f"torch.onnx cannot export it ({type(error).__name__}: {error})", file=path
+        ) from error
+    strip(graph, "model.")
+    return graph
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's chatter about its own workings from people who cannot act on it."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _stage_names(graph: onnx.ModelProto) -> list[str]:
+    """Return the stages in forward order, the output last."""
+    output, *inner = (value.name for value in graph.graph.output)
+    return [*inner, output]
+
+
+def _metadata(
+    path: Path, ported: Ported, size: tuple[int, int] | None, folding: Folding | None
+) -> dict[str, str]:
+    with safe_open(path, framework="numpy") as file:
+        carried = {key: value for key, value in sorted(file.metadata().items()) if key.startswith("porter.")}
+    stated = {
+        "layout": "NCHW",
+        "channels": "RGB",
+        "element_type": "float32",
+        "normalisation": "(pixel / 255 - mean) / std",
+        "mean": ported.input["mean"],
+        "std": ported.input["std"],
+        "size": size or "any",
+    }
+    folded = {"folded": list(folding.folded), "unfolded": list(folding.unfolded)} if folding else None
+    return {
+        **carried,
+        "porter.onnx_input": json.dumps(stated, sort_keys=True),
+        "porter.onnx_bn_folding": json.dumps(folded, sort_keys=True),
+    }
+
+
+def _examine(graph: onnx.ModelProto, size: tuple[int, int] | None, path: Path) -> None:
+    try:
+        onnx.checker.check_model(graph, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise OutputError(
+            "onnx/invalid", f"the ONNX checker refuses the graph ({error})", file=path
+        ) from error
+    if size is not None:
+        require_static(graph)

@@ -1,0 +1,1 @@
+"""Recordings compared stage by stage, and the measurements that stand on record."""

@@ -1,0 +1,127 @@
+"""Comparing two recordings, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from porter.parity.comparison import deviation, relative_difference
+from porter.parity.outcome import CaseResult, Deviation, Noise, ParityReport, StageResult, Status
+from porter.parity.tolerances import Tolerances
+from porter.recordings.recording import Activation, Recording, Run
+
+INPUT = "input"
+_NARROW = ("float16", "float32", "float64")
+
+
+def compare(
+    expected: Recording,
+    actual: Recording,
+    *,
+    tolerances: Tolerances | None = None,
+    stages: Sequence[str] | None = None,
+    title: str | None = None,
+) -> ParityReport:
+    """Compare two recordings of what should be the same network.
+
+    Runs are paired by element type and size (``"float64@224x224"``); where each side has one run only, these
+    two are paired. Where there is a float64 run, float64 decides and other types inform.
+
+    Args:
+        expected: The reference. May be a golden, whose stages are samples.
+        actual: The other side. Where it has local activations, both columns are compared.
+        tolerances: The defaults where None.
+        stages: Compare these only; all that either side has where None.
+        title: What is compared, in words.
+
+    Returns:
+        Every stage of every run; what is missing, extra, misshapen, not finite or constant is in it too.
+    """
+    pairs = list(_pairs(expected, actual))
+    wide = any(run.dtype == "float64" for run, _ in pairs)
+    comparer = _Comparer(expected, actual, tolerances or Tolerances(), stages)
+    return ParityReport(
+        title=title or f"{actual.provenance.source} against {expected.provenance.source}",
+        expected=expected.provenance,
+        actual=actual.provenance,
+        cases=tuple(
+            comparer.case(run, other, decides=run.dtype == "float64" or not wide) for run, other in pairs
+        ),
+        notes=(*expected.provenance.notes, *actual.provenance.notes),
+    )
+
+
+def _pairs(expected: Recording, actual: Recording) -> Iterator[tuple[Run, Run]]:
+    """Pair runs by name; a run that only one side has is paired with an empty one."""
+    if len(expected.runs) == len(actual.runs) == 1:
+        yield expected.runs[0], actual.runs[0]
+        return
+    for run in expected.runs:
+        yield run, actual.run(run.name) or Run(run.dtype, run.input, {})
+    for run in actual.runs:
+        if expected.run(run.name) is None:
+            yield Run(run.dtype, run.input, {}), run
+
+
+class _Comparer:
+    """Compares the runs of two recordings."""
+
+    def __init__(
+        self, expected: Recording, actual: Recording, tolerances: Tolerances, stages: Sequence[str] | None
+    ) -> None:
+        self._expected = expected
+        self._actual = actual
+        self._tolerances = tolerances
+        self._only = stages
+
+    def case(self, expected: Run, actual: Run, *, decides: bool) -> CaseResult:
+        dtype = min(expected.dtype, actual.dtype, key=_width)
+        twins = self._twins(expected, actual)
+        names = self._only or list(dict.fromkeys([*expected.stages, *actual.stages]))
+        results = [
+            StageResult(
+                INPUT, deviation(expected.input, actual.input, self._tolerances.of(INPUT, dtype, None))
+            )
+        ]
+        for name in names:
+            noise = _noise(expected, actual, twins, name)
+            tolerance = self._tolerances.of(name, dtype, noise)
+            wanted = expected.stages.get(name)
+            propagated = _column(wanted, actual.stages.get(name), tolerance)
+            local = _column(wanted, actual.local.get(name), tolerance) if actual.local else None
+            results.append(StageResult(name, propagated, local, noise))
+        return CaseResult(
+            expected.name, dtype, expected.size, expected.input.shape[0], decides, tuple(results)
+        )
+
+    def _twins(self, expected: Run, actual: Run) -> tuple[Run, Run] | None:
+        """Return the float64 runs on the same input, or None."""
+        if expected.dtype == "float64" or expected.dtype != actual.dtype:
+            return None
+        name = expected.name.replace(expected.dtype, "float64", 1)
+        twins = self._expected.run(name), self._actual.run(name)
+        return (twins[0], twins[1]) if twins[0] and twins[1] else None
+
+
+def _width(dtype: str) -> int:
+    return _NARROW.index(dtype) if dtype in _NARROW else 0
+
+
+def _column(expected: Activation | None, actual: Activation | None, tolerance: float) -> Deviation:
+    if expected is None:
+        return Deviation(Status.EXTRA, tolerance, detail="the expected recording has no such stage")
+    if actual is None:
+        return Deviation(Status.MISSING, tolerance, detail="the actual recording has no such stage")
+    return deviation(expected, actual, tolerance)
+
+
+def _noise(expected: Run, actual: Run, twins: tuple[Run, Run] | None, stage: str) -> Noise | None:
+    """Measure |narrow - float64| / max|float64| on each side."""
+    if twins is None:
+        return None
+    sides = []
+    for narrow, wide in ((expected, twins[0]), (actual, twins[1])):
+        if stage not in narrow.stages or stage not in wide.stages or wide.stages[stage].is_sample:
+            return None
+        sides.append(relative_difference(wide.stages[stage], narrow.stages[stage]))
+    first, second = sides
+    return None if first is None or second is None else Noise(first, second)

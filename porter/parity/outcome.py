@@ -1,0 +1,327 @@
+"""The outcome of a parity check, as data. Formatting lives in `porter.report`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from porter.recordings.recording import Provenance
+
+SCHEMA = "porter-parity-report"
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """What became of one comparison. Only `PASSED` is good."""
+
+    PASSED = "passed"
+    OVER = "over tolerance"
+    MISSING = "missing"
+    EXTRA = "extra"
+    SHAPE = "different shape"
+    NONFINITE = "not finite"
+    CONSTANT = "constant"
+
+
+class Verdict(StrEnum):
+    """The answer of a whole check. Only `PARITY` is good."""
+
+    PARITY = "parity"
+    NO_PARITY = "no parity"
+    STALE = "stale"
+    NOTHING = "nothing compared"
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The element, or the statistic, with the largest absolute difference.
+
+    Attributes:
+        index: Position in channels-first order, e.g. (n, c, h, w); None where a statistic is the worst.
+        statistic: Name of the statistic, e.g. ``"std"``; None where an element is the worst.
+        expected: The reference's value.
+        actual: The other side's value.
+    """
+
+    index: tuple[int, ...] | None
+    statistic: str | None
+    expected: float
+    actual: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """How far one activation is from its reference.
+
+    Attributes:
+        status: The outcome.
+        tolerance: Largest `relative` that passes.
+        compared: Number of elements compared (0 where nothing could be).
+        max_abs: max|actual - expected|, in the activation's units; NaN where nothing could be compared.
+        scale: max|expected|, the stage's own scale.
+        share_over: Share of the compared elements whose difference exceeds tolerance x scale, 0..1.
+        worst: Where `max_abs` is; None where nothing could be compared.
+        detail: One sentence for every status but `PASSED` and `OVER`; else "".
+    """
+
+    status: Status
+    tolerance: float
+    compared: int = 0
+    max_abs: float = math.nan
+    scale: float = math.nan
+    share_over: float = math.nan
+    worst: Worst | None = None
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the comparison was made and is within tolerance."""
+        return self.status is Status.PASSED
+
+    @property
+    def relative(self) -> float:
+        """max_abs / scale: also the smallest tolerance that would have passed. NaN where not compared."""
+        return self.max_abs / self.scale if self.scale > 0 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Measured rounding noise of a stage, max|float32 run - float64 run| / max|float64 run| per framework."""
+
+    expected: float
+    actual: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage at one size and element type.
+
+    Attributes:
+        name: The stage; ``"input"`` is what the networks were given.
+        propagated: Each network ran on its own activations: what a user will see.
+        local: The stage was fed the reference's input of that stage: which stage is guilty. None where
+            that was not run (the input itself, goldens, recordings without it).
+        noise: Where the float32 tolerance comes from; None in float64.
+    """
+
+    name: str
+    propagated: Deviation
+    local: Deviation | None = None
+    noise: Noise | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every column that was run passed."""
+        return self.propagated.passed and (self.local is None or self.local.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """All stages at one size and element type.
+
+    Attributes:
+        name: The run's name, e.g. ``"float64@224x224"``.
+        dtype: Element type computed in.
+        size: Spatial size of the input.
+        batch: Number of images.
+        decides: Whether the verdict rests on it; otherwise it informs.
+        stages: In execution order, the input first.
+    """
+
+    name: str
+    dtype: str
+    size: tuple[int, ...]
+    batch: int
+    decides: bool
+    stages: tuple[StageResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every stage passed and there was at least one stage besides the input."""
+        return len(self.stages) > 1 and all(stage.passed for stage in self.stages)
+
+    @property
+    def first_bad_stage(self) -> StageResult | None:
+        """The guilty stage, or None.
+
+        That is the first stage that deviates although it was given the reference's own input; where no
+        stage does, or that column was not run, the first one that deviates at all.
+        """
+        local = (stage for stage in self.stages if stage.local is not None and not stage.local.passed)
+        return next(local, None) or next((stage for stage in self.stages if not stage.passed), None)
+
+    @property
+    def worst(self) -> float:
+        """Largest relative deviation of any stage and column; NaN where one could not be compared."""
+        values = [d.relative for stage in self.stages for d in (stage.propagated, stage.local) if d]
+        return math.nan if not values or any(map(math.isnan, values)) else max(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A likely cause of a failure.
+
+    Attributes:
+        cause: Stable code, e.g. ``"padding"``.
+        stage: The stage it explains.
+        evidence: One sentence with the numbers that speak for it.
+        look_at: Where to look: table file, block, rule or argument.
+    """
+
+    cause: str
+    stage: str
+    evidence: str
+    look_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One class and the probability that a network gives it."""
+
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    """One real picture. It informs; the verdict rests on the stages.
+
+    Attributes:
+        file: Name of the picture file.
+        source_difference: max|difference| between porter's preparation of the picture, which both networks
+            were given, and the source's own; in normalised units. It is the difference of JPEG decoders.
+        target_difference: The same between timm's own transform and the source's.
+        expected: Five best classes of the reference.
+        actual: Five best classes of the ported network on the same pixels.
+        target: Five best classes of the ported network after timm's own transform.
+    """
+
+    file: str
+    source_difference: float
+    target_difference: float
+    expected: tuple[Guess, ...]
+    actual: tuple[Guess, ...]
+    target: tuple[Guess, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The whole check.
+
+    Attributes:
+        title: What was checked, in words.
+        expected: Provenance of the reference.
+        actual: Provenance of the other side.
+        cases: One per element type and size.
+        notes: Sentences the reader must know (fallbacks, replaced constants, staleness).
+        stale: Why the reference no longer belongs to the table, or None.
+        ledger: Where every source variable and target tensor went, counted; empty where nothing was ported.
+        findings: Likely causes, most likely first; filled by the diagnosis.
+        pictures: One per real picture that was asked for.
+    """
+
+    title: str
+    expected: Provenance
+    actual: Provenance
+    cases: tuple[CaseResult, ...]
+    notes: tuple[str, ...] = ()
+    stale: str | None = None
+    ledger: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    pictures: tuple[PictureResult, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer; rests on the deciding cases alone."""
+        if self.stale is not None:
+            return Verdict.STALE
+        deciding = [case for case in self.cases if case.decides]
+        if not deciding:
+            return Verdict.NOTHING
+        return Verdict.PARITY if all(case.passed for case in deciding) else Verdict.NO_PARITY
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is parity."""
+        return self.verdict is Verdict.PARITY
+
+    @property
+    def first_bad_stage(self) -> str | None:
+        """Name of the guilty stage of the first failing deciding case, or None."""
+        for case in self.cases:
+            bad = case.first_bad_stage if case.decides else None
+            if bad is not None:
+                return bad.name
+        return None
+
+    def deviations(self) -> Iterator[tuple[CaseResult, StageResult, str, Deviation]]:
+        """Yield every (case, stage, column, deviation); columns are ``"propagated"`` and ``"local"``."""
+        for case in self.cases:
+            for stage in case.stages:
+                yield case, stage, "propagated", stage.propagated
+                if stage.local is not None:
+                    yield case, stage, "local", stage.local
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data; the schema is described in docs/parity-report.md.
+
+        Numbers that do not exist (nothing was compared) are null, as are NaN and infinities.
+        """
+        document = {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "title": self.title,
+            "verdict": self.verdict.value,
+            "first_bad_stage": self.first_bad_stage,
+            "stale": self.stale,
+            "notes": list(self.notes),
+            "expected": asdict(self.expected),
+            "actual": asdict(self.actual),
+            "ledger": dict(self.ledger),
+            "findings": [asdict(finding) for finding in self.findings],
+            "pictures": [asdict(picture) for picture in self.pictures],
+            "cases": [_case_json(case) for case in self.cases],
+        }
+        return {key: _jsonable(value) for key, value in document.items()}
+
+
+def _case_json(case: CaseResult) -> dict[str, Any]:
+    bad = case.first_bad_stage
+    return {
+        "name": case.name,
+        "dtype": case.dtype,
+        "size": list(case.size),
+        "batch": case.batch,
+        "decides": case.decides,
+        "passed": case.passed,
+        "worst_relative": case.worst,
+        "first_bad_stage": None if bad is None else bad.name,
+        "stages": [_stage_json(stage) for stage in case.stages],
+    }
+
+
+def _stage_json(stage: StageResult) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "passed": stage.passed,
+        "propagated": _deviation_json(stage.propagated),
+        "local": None if stage.local is None else _deviation_json(stage.local),
+        "noise": None if stage.noise is None else asdict(stage.noise),
+    }
+
+
+def _deviation_json(deviation: Deviation) -> dict[str, Any]:
+    return {**asdict(deviation), "status": deviation.status.value, "relative": deviation.relative}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

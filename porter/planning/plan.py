@@ -1,0 +1,280 @@
+"""A plan: every assignment of one checkpoint, closed or refused before a byte is moved."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from porter.assignments import Assignment, Part
+from porter.errors import PlanError
+from porter.planning.choices import ChannelOrder, Choice, Classes, choose
+from porter.planning.foreign_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
+from porter.planning.normalization import stored_pictures
+from porter.planning.recognition import Match, recognise
+from porter.tables.variants import Entry, InputSpec, Tables, Variant
+from porter.tensors import Checkpoint
+
+Weights = Literal["auto", "raw", "ema"]
+_SHOWN = 5
+_REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
+_REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
+
+
+class Plan(NamedTuple):
+    """What a port will do.
+
+    Attributes:
+        variant: The network.
+        assignments: One per target tensor, in the table's order.
+        ledger: One line per source variable.
+        arguments: Every argument that timm's `create_model` needs for these weights.
+        weights: ``"raw"``, or ``"ema"`` where at least one moving average is read.
+        from_average: How many target tensors are read from a moving average.
+        bn_eps: The batch normalisation epsilon, or None where the network has none.
+        bn_eps_source: Where that value comes from.
+        notes: What the person should know before trusting the port.
+        channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
+        classes: ``"drop-background"`` where the first class was left out.
+        pictures: What the network expects: mean and std are the checkpoint's where it stores them.
+    """
+
+    variant: Variant
+    assignments: tuple[Assignment, ...]
+    ledger: tuple[LedgerLine, ...]
+    arguments: Mapping[str, object]
+    weights: Literal["raw", "ema"]
+    from_average: int
+    bn_eps: float | None
+    bn_eps_source: str
+    notes: tuple[str, ...]
+    pictures: InputSpec
+    channel_order: str = "rgb"
+    classes: Classes = "all"
+
+
+def plan(
+    checkpoint: Checkpoint,
+    tables: Tables,
+    variant: str | None = None,
+    *,
+    weights: Weights = "auto",
+    bn_eps: float | None = None,
+    classes: Classes = "all",
+    channel_order: ChannelOrder | None = None,
+    backbone_only: bool = False,
+) -> Plan:
+    """Join a checkpoint and the tables.
+
+    Args:
+        checkpoint: The source.
+        tables: Known networks.
+        variant: The network, where names and shapes alone do not decide.
+        weights: ``"auto"`` reads the moving average of every variable that has one, ``"ema"`` insists that
+            there is one, ``"raw"`` ignores them.
+        bn_eps: The batch normalisation epsilon of the training; the table's default where None.
+        classes: ``"drop-background"`` leaves out class 0 of 1001.
+        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
+        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
+
+    Raises:
+        PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
+        TableError: `variant` is not known.
+    """
+    match = recognise(checkpoint, tables, variant)
+    if backbone_only:
+        match = backbone_alone(match)
+    averages = _averages(checkpoint, match, weights)
+    epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
+    choice = choose(match, checkpoint, classes, channel_order)
+    pictures, picture_notes = stored_pictures(checkpoint, match)
+    found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
+    ledger = _ledger(checkpoint, match, found, averages)
+    if backbone_only:
+        ledger = leave_head(match, ledger)
+    _refuse_leftovers(checkpoint, match, ledger)
+    assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    counters = [
+        Assignment(target, (), constant=0) for part, target in match.variant.counters if part in match.nodes
+    ]
+    from_average = sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
+    return Plan(
+        variant=match.variant,
+        assignments=(*assignments, *counters),
+        ledger=ledger,
+        arguments=_arguments(match, epsilon, choice),
+        weights="ema" if from_average else "raw",
+        from_average=from_average,
+        bn_eps=epsilon,
+        bn_eps_source=epsilon_source,
+        notes=(*filter(None, [match.variant.note]), *notes, *_twins(match), *choice.notes, *picture_notes),
+        pictures=pictures,
+        channel_order=choice.channel_order,
+        classes=classes,
+    )
+
+
+def _twins(match: Match) -> Iterator[str]:
+    """Name the networks that nothing in a checkpoint tells from this one."""
+    for variant in match.twins:
+        assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
+        yield (
+            f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
+            f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
+        )
+
+
+def _ledger(
+    checkpoint: Checkpoint, match: Match, found: list[tuple[Entry, str]], averages: Mapping[str, str]
+) -> tuple[LedgerLine, ...]:
+    refusals = _unusable(checkpoint, found, averages)
+    return write_ledger(
+        checkpoint,
+        {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
+        moving_averages(checkpoint),
+        refusals,
+        _left_out(match),
+        {key: entry.target for entry, key in found if entry.folded and key not in refusals},
+    )
+
+
+def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
+    mapped = set(match.keys)
+    found = {raw: average for raw, average in moving_averages(checkpoint).items() if raw in mapped}
+    if weights == "raw":
+        _refuse_averages_alone(checkpoint, match, found)
+        return {}
+    if weights == "ema" and not found:
+        raise PlanError(
+            "plan/no-average",
+            "the checkpoint holds no exponential moving average of this network",
+            file=checkpoint.path,
+            hint="Use --weights raw (or auto).",
+        )
+    return found
+
+
+def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mapping[str, str]) -> None:
+    alone = sum(raw == average for raw, average in averages.items())
+    if alone:
+        raise PlanError(
+            "plan/averages-alone",
+            f"{alone} variables of {match.variant.name} are stored as moving averages alone",
+            file=checkpoint.path,
+            hint="Use --weights ema (or auto).",
+        )
+
+
+def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str, tuple[str, ...]]:
+    known = variant.bn_eps
+    if known is None:
+        if chosen is not None:
+            raise PlanError(
+                "plan/no-batch-norm", f"{variant.name} has no batch normalisation to set --bn-eps for"
+            )
+        return None, "", ()
+    if chosen is not None:
+        return chosen, "chosen with --bn-eps", ()
+    return known.default, known.source, (known.note,) if known.note else ()
+
+
+def _unusable(
+    checkpoint: Checkpoint, found: list[tuple[Entry, str]], averages: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the reason, by raw key, for each variable whose stored form cannot become a weight."""
+    reasons = {}
+    for entry, raw in found:
+        spec = checkpoint.specs[averages.get(raw, raw)]
+        if not spec.dtype.is_float:
+            reasons[raw] = f"its dtype is {spec.dtype.name}, and {entry.target} holds floating-point numbers"
+        elif spec.shape != checkpoint.specs[raw].shape:
+            reasons[raw] = f"its moving average has shape {spec.shape}, not {checkpoint.specs[raw].shape}"
+    return reasons
+
+
+def _left_out(match: Match) -> dict[str, str]:
+    """Return the table's reason, by key, for every variable below an object that it leaves out."""
+    graph, variant = match.graph, match.variant
+    found = {}
+    for path, reason in variant.left_out:
+        node = graph.resolve(path, match.nodes[variant.parts[0].name])
+        for inner in () if node is None else graph.reachable(node):
+            if (key := graph.nodes[inner].key) is not None:
+                found[key] = reason
+    return found
+
+
+def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[LedgerLine, ...]) -> None:
+    refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
+    if not refused:
+        return
+    unmatched = [e.source for e in match.variant.entries if e.part not in match.nodes]
+    lines = [
+        f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
+        for line in refused[:_SHOWN]
+    ]
+    more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+    raise PlanError(
+        "plan/left-over",
+        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
+        file=checkpoint.path,
+        hint=_REFUSED_HEAD if is_foreign_head(match, refused) else _REFUSED,
+        details=lines + more,
+    )
+
+
+def _did_you_mean(path: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(path, names, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _assignments(
+    checkpoint: Checkpoint,
+    found: list[tuple[Entry, str]],
+    match: Match,
+    averages: Mapping[str, str],
+    epsilon: float | None,
+    choice: Choice,
+) -> list[Assignment]:
+    """Return one assignment per target, in the order in which the table first makes them."""
+    groups: dict[str, list[tuple[Entry, Part]]] = {e.target: [] for e, _ in found if not e.folded}
+    for entry, raw in found:
+        key = averages.get(raw, raw)
+        path, selection = match.variant.full_source(entry), choice.selection(entry)
+        part = Part(key, path, checkpoint.specs[key], entry.layout, entry.scale, selection)
+        groups[entry.target].append((entry, part))
+    return [_assignment(target, group, epsilon, choice) for target, group in groups.items()]
+
+
+def _assignment(
+    target: str, group: list[tuple[Entry, Part]], epsilon: float | None, choice: Choice
+) -> Assignment:
+    entries = [entry for entry, _ in group if not entry.folded]
+    first = entries[0]
+    fixed = first.bn_eps if first.is_variance else None
+    shapes = [tuple(choice.length(dim) for dim in entry.target_shape) for entry in entries]
+    joined = shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
+    return Assignment(
+        target=target,
+        shape=joined,
+        parts=tuple(part for entry, part in group if not entry.folded),
+        # The target has one epsilon for all: var + fixed == (var + offset) + epsilon.
+        offset=0.0 if fixed is None or epsilon is None else fixed - epsilon,
+        is_variance=first.is_variance,
+        subtract=tuple(part for entry, part in group if entry.folded),
+    )
+
+
+def _arguments(match: Match, epsilon: float | None, choice: Choice) -> dict[str, object]:
+    arguments = dict(match.variant.target.arguments)
+    if epsilon is not None and match.variant.bn_eps is not None:
+        arguments[match.variant.bn_eps.argument] = epsilon
+    for name in match.lengths:
+        free, length = match.variant.free[name], choice.length(name)
+        if length != free.default:
+            arguments[free.argument] = length
+    for part in match.variant.parts:
+        if part.name not in match.nodes:
+            arguments.update(part.absent or {})
+    return arguments

@@ -1,0 +1,1 @@
+"""One call for a port, one for loading what it wrote."""

@@ -1,0 +1,83 @@
+"""A ported file to a PyTorch model, in one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from porter.errors import MissingDependencyError, OutputError
+from porter.porting.ported_file import Ported, ported_files, read_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn.Module:
+    """Build the network that a ported file belongs to and load the weights into it.
+
+    Args:
+        path: A file written by `port` or ``port-weights``, or a folder of shards.
+        device: Where the parameters go.
+
+    Returns:
+        The model in eval mode; input (batch, channels, height, width), normalised as the file's metadata
+        say. Its `pretrained_cfg` holds the source's preprocessing, so that
+        `timm.data.resolve_model_data_config` gives the right transform.
+
+    Raises:
+        OutputError: the file was not written by porter, its definition of a network is malformed, or it does
+            not fit the network.
+        MissingDependencyError: torch or timm is not installed.
+    """
+    files = ported_files(Path(path))
+    ported = read_metadata(files[0])
+    model = build_network(ported)
+    if ported.folded:
+        from porter.porting.bn_folding import fold_batch_norm
+
+        fold_batch_norm(model.eval())  # the norms' own values do not matter: the file holds none
+    from safetensors.torch import load_file
+
+    try:
+        state = {name: tensor for file in files for name, tensor in load_file(file).items()}
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise OutputError(
+            "load/does-not-fit", f"the weights do not fit {ported.model}: {error}", file=path
+        ) from None
+    return model.eval().to(device)
+
+
+def build_network(ported: Ported) -> torch.nn.Module:
+    """Return the network that a ported file belongs to, as timm or `porter.networks` initialises it.
+
+    Raises:
+        OutputError: its definition of a network is malformed.
+        MissingDependencyError: torch or timm is not installed.
+    """
+    try:
+        from timm import create_model
+    except ImportError as error:
+        raise MissingDependencyError(
+            "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
+        ) from None
+    pictures = ported.input
+    channels = ported.arguments.get("in_chans", 3)
+    overlay = {
+        "input_size": (channels, pictures["size"], pictures["size"]),
+        "mean": tuple(pictures["mean"]),
+        "std": tuple(pictures["std"]),
+        "crop_pct": pictures["crop_pct"],
+        "interpolation": pictures["interpolation"],
+    }
+    model: torch.nn.Module
+    if ported.network is None:
+        model = create_model(ported.model, **ported.arguments, pretrained_cfg_overlay=overlay)
+    else:
+        from porter.networks.building import build
+        from porter.networks.definition import parse
+
+        definition = parse(ported.network)
+        model = build(ported.model, definition, **ported.arguments, pretrained_cfg_overlay=overlay)
+    return model

@@ -1,0 +1,215 @@
+"""The port itself: open, plan, move the bytes, say how to load the result."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from porter.checkpoints import open_checkpoint
+from porter.errors import OutputError
+from porter.planning.choices import ChannelOrder, Classes
+from porter.planning.plan import Plan, Weights, plan
+from porter.porting.metadata import describe
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Tables
+from porter.tensors import Checkpoint
+from porter.transfer.source_hashes import SourceHashes
+from porter.transfer.transfer import Progress, TransferReport, transfer
+
+if TYPE_CHECKING:  # a port to timm needs none of it, and importing it takes longer than planning
+    from porter.porting.bn_folding import Folding
+    from porter.targets.aim import Aim
+
+PathLike = str | os.PathLike[str]
+
+
+class PortResult(NamedTuple):
+    """What a port did.
+
+    Attributes:
+        plan: Every assignment and the ledger.
+        report: Bytes, time, source digests and findings about the values.
+        out: The file or folder that was written.
+        aim: What was written for a library other than timm, or None.
+        folding: Which norms are part of a convolution now; None where that was not asked for.
+        is_sharded: Whether `out` is a folder of several files for timm.
+        load: How to load `out`, where it is not one of these.
+    """
+
+    plan: Plan
+    report: TransferReport
+    out: Path
+    aim: Aim | None = None
+    folding: Folding | None = None
+    is_sharded: bool = False
+    load: str | None = None
+
+    @property
+    def loading_line(self) -> str:
+        """One line of Python that loads the output into the library it was written for, strictly."""
+        if self.load is not None:
+            return self.load
+        if self.aim is not None:
+            return self.aim.table.load.format(path=os.fspath(self.out))
+        if self.is_sharded or self.folding is not None or self.plan.variant.network is not None:
+            return f"porter.load_model({os.fspath(self.out)!r})"
+        return create_model_call(self.plan, self.out)
+
+
+def port(  # noqa: PLR0913 (one for each choice that the command offers)
+    source: PathLike,
+    out: PathLike,
+    *,
+    tables: Tables | None = None,
+    variant: str | None = None,
+    weights: Weights = "auto",
+    bn_eps: float | None = None,
+    dtype: str | None = None,
+    classes: Classes = "all",
+    channel_order: ChannelOrder | None = None,
+    backbone_only: bool = False,
+    target: str = "timm",
+    fold_bn: bool = False,
+    max_shard_size: int | None = None,
+    progress: Progress | None = None,
+) -> PortResult:
+    """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
+
+    Args:
+        source: A checkpoint prefix, its ``.index`` file, a training directory or a SavedModel.
+        out: The file (or folder, see `target`) to write; it appears whole or not at all.
+        tables: Known networks; those that come with porter where None.
+        variant: The network, where names and shapes alone do not decide.
+        weights: ``"auto"`` reads the exponential moving average of every variable that has one, ``"ema"``
+            insists that there is one, ``"raw"`` ignores them.
+        bn_eps: The batch normalisation epsilon of the training; the table's default where None.
+        dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
+        classes: ``"drop-background"`` leaves out class 0 of 1001.
+        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
+        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
+        target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
+            file under NetsPresso Trainer's names.
+        fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
+        max_shard_size: Write a folder of files with at most this many bytes of tensors each, and an index,
+            as Hugging Face does; only for timm, and not with `fold_bn`.
+        progress: Called with bytes written and bytes in all, as the work goes on.
+
+    Raises:
+        CheckpointError: the source cannot be read.
+        PlanError: the source and the tables do not close, or the target cannot hold this network.
+        OutputError: the output cannot be written.
+        MissingDependencyError: torch or timm is needed and not installed.
+    """
+    # The digests are under way while the plan is being made.
+    with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
+        made = plan(
+            checkpoint,
+            tables or load_tables(),
+            variant,
+            weights=weights,
+            bn_eps=bn_eps,
+            classes=classes,
+            channel_order=channel_order,
+            backbone_only=backbone_only,
+        )
+        aimed = aim_at(made, target)
+        return carry_out(
+            checkpoint,
+            made,
+            out,
+            dtype=dtype,
+            aimed=aimed,
+            fold_bn=fold_bn,
+            max_shard_size=max_shard_size,
+            progress=progress,
+            hashes=hashes,
+        )
+
+
+def aim_at(plan: Plan, target: str) -> Aim | None:
+    """Return the plan aimed at the library `target`, or None for timm, whose names a plan has anyway.
+
+    Raises:
+        PlanError: the library cannot hold this network.
+    """
+    if target == "timm":
+        return None
+    from porter.targets.aim import aim  # noqa: PLC0415 - see above
+
+    return aim(plan, target)
+
+
+def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning)
+    checkpoint: Checkpoint,
+    plan: Plan,
+    out: PathLike,
+    *,
+    dtype: str | None = None,
+    aimed: Aim | None = None,
+    fold_bn: bool = False,
+    max_shard_size: int | None = None,
+    progress: Progress | None = None,
+    hashes: SourceHashes | None = None,
+) -> PortResult:
+    """Move the bytes of a plan that was made from `checkpoint`; the other arguments are those of `port`.
+
+    Args:
+        checkpoint: The open source.
+        plan: The port to timm.
+        out: The file or folder to write.
+        dtype: As for `port`.
+        aimed: The plan aimed at another library, or None.
+        fold_bn: As for `port`; only for timm.
+        max_shard_size: As for `port`.
+        progress: As for `port`.
+        hashes: The digests of the checkpoint's files, where they were begun before.
+
+    Raises:
+        CheckpointError: the source is damaged or changed meanwhile.
+        OutputError: the output cannot be written.
+    """
+    if max_shard_size is not None:
+        if aimed is not None or fold_bn:
+            raise OutputError(
+                "output/shards", "several files can be written for timm only, and with norms", file=out
+            )
+        from porter.porting.sharded_port import write_shards  # noqa: PLC0415 - see above
+
+        report = write_shards(
+            checkpoint,
+            plan,
+            out,
+            max_shard_size=max_shard_size,
+            dtype=dtype,
+            progress=progress,
+            hashes=hashes,
+        )
+        return PortResult(plan, report, Path(out), is_sharded=True)
+    if aimed is not None:
+        from porter.targets.writing import write  # noqa: PLC0415 - see above
+
+        written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress, hashes=hashes)
+        return PortResult(plan, written, Path(out), aimed)
+    if fold_bn:
+        from porter.porting.folded_port import write_folded  # noqa: PLC0415 - see above
+
+        report, folding = write_folded(checkpoint, plan, out, dtype=dtype, progress=progress, hashes=hashes)
+        return PortResult(plan, report, Path(out), folding=folding)
+    metadata = describe(plan, checkpoint.format, dtype)
+    report = transfer(
+        checkpoint,
+        plan.assignments,
+        out,
+        dtype=dtype,
+        metadata=metadata,
+        progress=progress,
+        hashes=hashes,
+    )
+    return PortResult(plan, report, Path(out))
+
+
+def create_model_call(plan: Plan, out: PathLike) -> str:
+    """Return the `timm.create_model` call that builds the network and loads `out` into it."""
+    arguments = "".join(f", {name}={value!r}" for name, value in plan.arguments.items())
+    return f"timm.create_model({plan.variant.target.name!r}, checkpoint_path={os.fspath(out)!r}{arguments})"

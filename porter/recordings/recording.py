@@ -1,0 +1,321 @@
+"""What one framework computed: an input and the activation of every stage, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from porter.errors import ParityError
+from porter.recordings.fixed_point import decode, encode
+from porter.recordings.sampling import SampleRule
+from porter.tensors import Array
+from porter.transfer.atomic_file import AtomicFile
+
+ImageLayout = Literal["NCHW", "NHWC"]
+
+FORMAT = "porter-recording"
+VERSION = 1
+_METADATA_KEY = "porter.recording"
+_COLUMNS = ("stages", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Summary of all elements of an activation, accumulated in float64, in the activation's own units.
+
+    Every one of them moves by at most max|a - b| when the activation moves from b to a, so the
+    tolerance of an element is also a tolerance for them.
+    """
+
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    absolute_mean: float
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute value of any element."""
+        return max(abs(self.minimum), abs(self.maximum))
+
+    @classmethod
+    def of(cls, values: Array) -> Statistics:
+        """Compute them for `values` (any shape, at least one element, finite)."""
+        flat = np.asarray(values, dtype=np.float64).ravel()
+        return cls(
+            float(flat.mean()),
+            float(flat.std()),
+            float(flat.min()),
+            float(flat.max()),
+            float(np.abs(flat).mean()),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The values at one stage: all of them, or a sample with exact statistics of the rest.
+
+    Attributes:
+        values: The full array with shape `shape`; for a sample the sampled elements, 1-D.
+        shape: Full shape in `layout`, e.g. (N, H, W, C).
+        layout: What the axes of a 4-D activation are. Fewer axes mean the same in every framework.
+        rule: None for a full activation; else how the sampled elements were chosen.
+        statistics: None for a full activation; else the statistics of all elements.
+    """
+
+    values: Array
+    shape: tuple[int, ...]
+    layout: ImageLayout
+    rule: SampleRule | None = None
+    statistics: Statistics | None = None
+
+    @classmethod
+    def full(cls, values: Array, layout: ImageLayout) -> Activation:
+        """Wrap a complete array."""
+        return cls(values, tuple(values.shape), layout)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether only some elements are known."""
+        return self.rule is not None
+
+    def positions(self) -> Array:
+        """Flat positions of a sample's `values` in channels-first order of the full array, ascending."""
+        if self.rule is None:
+            raise ParityError("recording/full", "a full activation has no sample positions")
+        return self.rule.positions(self.canonical_shape)
+
+    def sampled(self, rule: SampleRule) -> Activation:
+        """Return a sample of a full activation, its values as a file can hold them.
+
+        Raises:
+            ParityError: it is a sample already, or holds a NaN or an infinity.
+        """
+        everything = self.channels_first().reshape(-1)
+        if not np.isfinite(everything).all():
+            raise ParityError("recording/not-finite", "an activation that is not finite cannot be sampled")
+        statistics = Statistics.of(everything)
+        values = everything[rule.positions(self.canonical_shape)]
+        largest = statistics.largest
+        kept = decode(encode(values.astype(np.float64), largest), largest)
+        return Activation(kept, self.shape, self.layout, rule, statistics)
+
+    @property
+    def canonical_shape(self) -> tuple[int, ...]:
+        """The full shape in channels-first order."""
+        if len(self.shape) != 4 or self.layout == "NCHW":
+            return self.shape
+        n, h, w, c = self.shape
+        return (n, c, h, w)
+
+    def channels_first(self) -> Array:
+        """The full array as NCHW where it has four axes (a view); unchanged otherwise.
+
+        Raises:
+            ParityError: only a sample is known.
+        """
+        if self.is_sample:
+            raise ParityError("recording/sample", "a sampled activation has no full array")
+        if self.values.ndim == 4 and self.layout == "NHWC":
+            return self.values.transpose(0, 3, 1, 2)
+        return self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One forward pass.
+
+    Attributes:
+        dtype: Element type the network computed in, e.g. ``"float64"``.
+        input: What the network was given.
+        stages: Stage name to activation, in execution order; each stage ran on the output of the one before.
+        local: Stage name to activation where the stage was fed with *the reference's* input of that
+            stage instead. Empty in recordings of the reference itself.
+    """
+
+    dtype: str
+    input: Activation
+    stages: Mapping[str, Activation]
+    local: Mapping[str, Activation] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Spatial size of the input (H, W); all axes but the first where the input is not an image."""
+        shape = self.input.canonical_shape
+        return shape[2:] if len(shape) == 4 else shape[1:]
+
+    @property
+    def name(self) -> str:
+        """Identity of the run within a recording, e.g. ``"float64@224x225"``."""
+        return f"{self.dtype}@{'x'.join(map(str, self.size))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a recording comes from: enough to make it again.
+
+    Attributes:
+        framework: ``"tensorflow"``, ``"torch"``, ``"onnx"`` or a user's own word.
+        source: What was run, in words: builder and arguments, and the weights.
+        versions: Package name to version.
+        variant: Name of the table's variant, or None for a network in no table.
+        table_digest: Digest of the expanded table the run was made from, or None.
+        seed: Seed of weights and input, or None where both were given.
+        threads: Threads the framework was held to, or None where it was left alone.
+        created: ISO date, or None.
+        notes: Departures from the plain network, one sentence each (e.g. a replaced constant).
+    """
+
+    framework: str
+    source: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    variant: str | None = None
+    table_digest: str | None = None
+    seed: int | None = None
+    threads: int | None = None
+    created: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Everything one framework computed for a check: a run per element type and input size."""
+
+    provenance: Provenance
+    runs: tuple[Run, ...]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        inputs: Array,
+        stages: Mapping[str, Array],
+        *,
+        layout: ImageLayout,
+        framework: str,
+        source: str = "arrays",
+    ) -> Recording:
+        """Make a recording of one run from arrays that the caller already has.
+
+        Args:
+            inputs: What the network was given; (N, C, H, W) or (N, H, W, C) as `layout` says.
+            stages: Stage name to activation, in execution order.
+            layout: Layout of every 4-D array.
+            framework: Name of the framework, for the report.
+            source: What was run, in words.
+        """
+        dtype = str(next(iter(stages.values())).dtype) if stages else str(inputs.dtype)
+        wrapped = {name: Activation.full(values, layout) for name, values in stages.items()}
+        run = Run(dtype, Activation.full(inputs, layout), wrapped)
+        return cls(Provenance(framework, source), (run,))
+
+    def run(self, name: str) -> Run | None:
+        """The run called `name`, or None."""
+        return next((run for run in self.runs if run.name == name), None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one safetensors file; it appears whole or not at all.
+
+        Raises:
+            ParityError: two runs have the same element type and size.
+            OutputError: the file cannot be written.
+        """
+        tensors: dict[str, Array] = {}
+        runs = [_describe_run(run, tensors) for run in self.runs]
+        if len({run["name"] for run in runs}) != len(runs):
+            raise ParityError("recording/duplicate-run", "two runs have the same dtype and size", file=path)
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "provenance": asdict(self.provenance),
+            "runs": runs,
+        }
+        with AtomicFile(path) as file:
+            with os.fdopen(file.fd, "wb", closefd=False) as stream:
+                stream.write(save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
+            file.commit()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Recording:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ParityError: the file is missing, damaged, no recording, or of a newer version.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                document = _document(path, file.metadata() or {})
+                runs = tuple(_read_run(run, file) for run in document["runs"])
+                stated = document["provenance"]
+                return cls(Provenance(**{**stated, "notes": tuple(stated["notes"])}), runs)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ParityError(
+                "recording/unreadable",
+                f"not a readable recording ({type(error).__name__}: {error})",
+                file=path,
+            ) from error
+
+
+def _describe_run(run: Run, tensors: dict[str, Array]) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": run.name, "dtype": run.dtype}
+    described["input"] = _describe(run.input, f"{run.name}/input", tensors)
+    for column in _COLUMNS:
+        activations: Mapping[str, Activation] = getattr(run, column)
+        described[column] = {
+            stage: _describe(activation, f"{run.name}/{column}/{stage}", tensors)
+            for stage, activation in activations.items()
+        }
+    return described
+
+
+def _describe(activation: Activation, key: str, tensors: dict[str, Array]) -> dict[str, Any]:
+    described: dict[str, Any] = {"tensor": key, "shape": activation.shape, "layout": activation.layout}
+    if activation.rule is None or activation.statistics is None:
+        # safetensors.numpy writes the wrong bytes for arrays that are not C-contiguous.
+        tensors[key] = np.ascontiguousarray(activation.values)
+    else:
+        tensors[key] = encode(activation.values, activation.statistics.largest)
+        described["rule"] = astuple(activation.rule)
+        described["statistics"] = astuple(activation.statistics)
+    return described
+
+
+def _document(path: str | os.PathLike[str], metadata: Mapping[str, str]) -> dict[str, Any]:
+    document = json.loads(metadata.get(_METADATA_KEY, "{}"))
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ParityError("recording/not-a-recording", "the file holds no recording", file=path)
+    if document["version"] != VERSION:
+        raise ParityError(
+            "recording/version",
+            "the recording has another format version",
+            file=path,
+            expected=VERSION,
+            found=document["version"],
+        )
+    return document
+
+
+def _read_run(described: Mapping[str, Any], file: Any) -> Run:
+    columns = {
+        column: {stage: _read(entry, file) for stage, entry in described[column].items()}
+        for column in _COLUMNS
+    }
+    return Run(described["dtype"], _read(described["input"], file), **columns)
+
+
+def _read(described: Mapping[str, Any], file: Any) -> Activation:
+    values = file.get_tensor(described["tensor"])
+    shape = tuple(int(length) for length in described["shape"])
+    if "rule" in described:
+        statistics = Statistics(*described["statistics"])
+        values = decode(values, statistics.largest)
+        return Activation(values, shape, described["layout"], SampleRule(*described["rule"]), statistics)
+    if values.shape != shape:
+        raise ValueError(f"{described['tensor']} has shape {values.shape}, its description says {shape}")
+    return Activation(values, shape, described["layout"])

@@ -1,0 +1,1 @@
+"""Mapping tables: strict TOML in, variants with entries, stages and arguments out."""

@@ -1,0 +1,247 @@
+"""Templates and blocks to entries: every rule of every block becomes one line per variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from porter.errors import TableError
+from porter.layouts import parse_layout
+from porter.tables.kinds import Kind, Leaf, kind_named
+from porter.tables.variants import Dim, Entry
+
+_MEAN = "running_mean"
+
+
+class Rule(NamedTuple):
+    """One line of a template: a TensorFlow sub-layer and the PyTorch sub-module it becomes.
+
+    Attributes:
+        source: Object path below the block's layer; "" for the layer itself. With numbered layers a label,
+            which rules about one layer share, and behind a slash the path below that layer.
+        target: Module or tensor name below the block's target.
+        kind: Kind of layer.
+        layout: Axis order, for kind ``"tensor"``.
+        shape: TensorFlow's shape of the main variable: numbers, names, products of names.
+        when: Name of a block parameter; the rule applies where it is neither 0 nor false.
+        bias: True where the layer has a bias, ``"fold"`` where a batch normalisation takes it up.
+        bias_into: That batch normalisation, below the block's target.
+        bn_eps: An epsilon that TensorFlow fixes here, or None.
+        join: True where the variable is one of several that make up the target, along its first axis.
+        repeat: Name of a block parameter, or a number: how many layers the rule stands for, ``{}`` in
+            `source` being their number from 0; None for one layer.
+        scale: The values of the main variable are multiplied by it.
+        gain: Gain of the main variable when its values are random, or None for the usual.
+    """
+
+    source: str
+    target: str
+    kind: str
+    layout: str | None
+    shape: tuple[str, ...]
+    when: str | None
+    bias: Literal["fold"] | bool
+    bias_into: str
+    bn_eps: float | None
+    join: bool
+    repeat: str | None
+    scale: float
+    gain: float | None
+
+
+class Template:
+    """A kind of block: its rules, the defaults of its parameters, and the modules that make its stage."""
+
+    __slots__ = ("defaults", "modules", "name", "parameters", "rules")
+
+    def __init__(
+        self, name: str, rules: tuple[Rule, ...], defaults: Mapping[str, Any], modules: tuple[str, ...]
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.defaults = defaults
+        self.modules = modules
+        self.parameters = frozenset(_names(rules))
+
+
+class Block(NamedTuple):
+    """One block of a variant.
+
+    Attributes:
+        stage: Name of the stage that it is.
+        part: Name of the part it belongs to.
+        source: Object path of its layer below the part; "" where layers are numbered.
+        target: PyTorch module.
+        template: Its kind.
+        parameters: Value of every name that a rule of the template refers to.
+        probe: Object path below the model of the layer whose output is the stage, or None.
+        modules: PyTorch modules of the stage, or None for the template's.
+    """
+
+    stage: str
+    part: str
+    source: str
+    target: str
+    template: Template
+    parameters: Mapping[str, Dim]
+    probe: str | None
+    modules: tuple[str, ...] | None
+
+
+class Numbering:
+    """Hands out ``layer_with_weights-N``, the edges by which Keras tracks the layers of a flat model.
+
+    Args:
+        first: The first number by object path of a part; parts with the same path share their numbers.
+    """
+
+    def __init__(self, first: Mapping[str, int]) -> None:
+        self._next = dict(first)
+
+    def take(self, path: str) -> str:
+        """Return the edge of the next layer of the part at `path`."""
+        number = self._next[path]
+        self._next[path] = number + 1
+        return f"layer_with_weights-{number}"
+
+
+def expand(
+    block: Block, leaf_names: Mapping[str, str], part_path: str, numbering: Numbering | None
+) -> Iterator[tuple[Rule, Entry]]:
+    """Yield (rule, entry) for every variable of `block`.
+
+    Args:
+        block: The block.
+        leaf_names: What the source calls a variable that is called otherwise here.
+        part_path: Object path of the block's part below the model.
+        numbering: Where the layers are told apart by their number alone.
+
+    Raises:
+        TableError: a shape does not fit its kind or names an unknown parameter.
+    """
+    numbered: dict[str, str] = {}
+    for rule in block.template.rules:
+        if rule.when is None or block.parameters[rule.when]:
+            for layer in _layers(rule, block):
+                source = layer
+                if numbering is not None:
+                    label, _, inside = layer.partition("/")
+                    if label not in numbered:
+                        numbered[label] = numbering.take(part_path)
+                    source = f"{numbered[label]}/{inside}" if inside else numbered[label]
+                for leaf, is_main in _leaves(rule):
+                    yield rule, _entry(block, rule, source, leaf, leaf_names, is_main=is_main)
+
+
+def has_counter(rule: Rule) -> bool:
+    """Whether PyTorch keeps a batch counter for the rule's layer."""
+    return kind_named(rule.kind, rule.layout).counter
+
+
+def check_rule(rule: Rule) -> None:
+    """Check what can be checked of a rule without a block.
+
+    Raises:
+        TableError: kind, layout, rank and bias do not fit each other.
+    """
+    kind = kind_named(rule.kind, rule.layout)
+    if len(rule.shape) != kind.rank:
+        raise TableError(
+            "table/rank",
+            f"shape {' '.join(rule.shape)!r}",
+            expected=f"{kind.rank} lengths for kind {kind.name!r}",
+            found=len(rule.shape),
+        )
+    if rule.bias and kind.bias is None:
+        raise TableError("table/bias", f"kind {kind.name!r} has no bias")
+    if (rule.bias == "fold") != bool(rule.bias_into):
+        raise TableError("table/fold", "bias = 'fold' and bias_into belong together")
+    if (rule.repeat is not None) != ("{}" in rule.source):
+        raise TableError("table/repeat", "a rule with repeat, and no other, has {} in its key")
+
+
+def _names(rules: tuple[Rule, ...]) -> Iterator[str]:
+    """Yield every name that a rule refers to."""
+    for rule in rules:
+        if rule.when is not None:
+            yield rule.when
+        tokens = (*rule.shape, rule.repeat) if rule.repeat else rule.shape
+        for token in tokens:
+            yield from (name for name in token.split("*") if not name.isdigit())
+
+
+def _layers(rule: Rule, block: Block) -> Iterator[str]:
+    """Yield the path of every layer that the rule stands for, below the part."""
+    path = f"{block.source}/{rule.source}" if block.source and rule.source else block.source or rule.source
+    if rule.repeat is None:
+        yield path
+        return
+    count = _length(rule.repeat, block.parameters)
+    if not isinstance(count, int):
+        raise TableError("table/repeat", f"{rule.repeat!r} is a free length")
+    yield from (path.replace("{}", str(number)) for number in range(count))
+
+
+def _leaves(rule: Rule) -> Iterator[tuple[Leaf, bool]]:
+    """Yield (variable, whether it is the main one)."""
+    kind: Kind = kind_named(rule.kind, rule.layout)
+    for number, leaf in enumerate(kind.leaves):
+        yield leaf, number == 0
+    if rule.bias and kind.bias is not None:
+        yield kind.bias, False
+
+
+def _entry(
+    block: Block, rule: Rule, layer: str, leaf: Leaf, leaf_names: Mapping[str, str], *, is_main: bool
+) -> Entry:
+    parameters = block.parameters
+    dims = [parameters[t] if t in parameters else _length(t, parameters) for t in rule.shape]
+    shape = tuple(dims if leaf.axes is None else [dims[axis] for axis in leaf.axes])
+    folded = rule.bias == "fold" and leaf.source == "bias"
+    inner = (rule.bias_into, _MEAN) if folded else (rule.target, leaf.target)
+    name = leaf_names.get(leaf.source, leaf.source)
+    return Entry(
+        part=block.part,
+        source="/".join(filter(None, (layer, name))),
+        source_shape=shape,
+        layout=parse_layout(leaf.layout),
+        target=".".join(filter(None, (block.target, *inner))),
+        target_shape=_target_shape(shape, leaf.layout),
+        kind=rule.kind,
+        bn_eps=rule.bn_eps,
+        is_variance=leaf.is_variance,
+        block=f"{block.stage}: {block.template.name}.{rule.source or leaf.source}",
+        role=leaf.source,
+        join=rule.join,
+        folded=folded,
+        scale=rule.scale if is_main else 1.0,
+        gain=rule.gain if is_main else None,
+    )
+
+
+def _length(token: str, parameters: Mapping[str, Dim]) -> Dim:
+    factors = [int(name) if name.isdigit() else parameters[name] for name in token.split("*")]
+    if len(factors) == 1:
+        return factors[0]
+    product = 1
+    for factor in factors:
+        if isinstance(factor, str):
+            raise TableError("table/shape", f"{token!r}: a free length cannot be multiplied")
+        product *= factor
+    return product
+
+
+@lru_cache(maxsize=4096)
+def _target_shape(shape: tuple[Dim, ...], pattern: str) -> tuple[Dim, ...]:
+    """Apply a layout to a shape whose lengths may be names; a merged axis must be known."""
+    layout = parse_layout(pattern)
+    names = dict(zip((group[0] if group else "1" for group in layout.source), shape, strict=True))
+    result: list[Dim] = []
+    for group in layout.target:
+        known = [names[axis] for axis in group if names[axis] != 1]
+        if len(known) <= 1:
+            result.append(known[0] if known else 1)
+        else:
+            result.append(_length("*".join(map(str, known)), {}))
+    return tuple(result)

@@ -1,0 +1,35 @@
+"""Which mapping tables there are: those that come with porter, and those that a person gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from porter.errors import TableError
+from porter.tables.index import indexed_tables, mappings_folder
+from porter.tables.reader import read_table
+from porter.tables.variants import Tables, Variant
+
+__all__ = ["load_tables", "mappings_folder"]
+
+
+def load_tables(*files: Path) -> Tables:
+    """Read mapping tables.
+
+    Args:
+        *files: Table files, read in full; the tables that come with porter where none is given, of which a
+            variant is read when it is asked for.
+
+    Raises:
+        TableError: a table is malformed or contradicts itself.
+    """
+    if not files and (tables := indexed_tables(mappings_folder())) is not None:
+        return tables
+    variants: dict[str, Variant] = {}
+    for file in files or sorted(mappings_folder().glob("*/*.toml")):
+        for name, variant in read_table(Path(file)).items():
+            if name in variants:
+                raise TableError(
+                    "table/duplicate", f"variant {name!r} is also in {variants[name].table}", file=file
+                )
+            variants[name] = variant
+    return Tables(variants)
