@@ -66,9 +66,7 @@ class Classifier:
         return tuple(Guess(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
 
     def probabilities(self, pixels: Array) -> Array:
-        """Return (classes,) float64 for one prepared picture, (size, size, 3) float32 RGB."""
-        if self._spec.channel_order == "bgr":
-            pixels = pixels[..., ::-1]
+        """Return (classes,) float64 for one prepared picture, (size, size, 3) float32."""
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
             result: Array = self._model(image)[0].double().softmax(0).numpy()
@@ -78,12 +76,12 @@ class Classifier:
 def _input_spec(ported: Ported, path: Path) -> InputSpec:
     pictures = ported.input
     channels = ported.arguments.get("in_chans", 3)
-    if channels != 3 or pictures["interpolation"] != "bilinear":
+    if channels != 3:
         raise OutputError(
             "classify/input",
-            "pictures can be prepared for networks that take three colours, resized bilinearly",
+            "pictures can be prepared for networks that take three colours",
             file=path,
-            found=f"{channels} channels, {pictures['interpolation']}",
+            found=f"{channels} channels",
         )
     return InputSpec(
         size=int(pictures["size"]),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from porter.dtypes import DType
 from porter.object_graph import ObjectGraph
+from porter.stored_input import NOTHING_STORED, StoredInput
 
 Array = NDArray[Any]
 
@@ -44,6 +45,7 @@ class Checkpoint(ABC):
         files: Every file whose bytes belong to the checkpoint.
         specs: Checkpoint key to spec, in key order.
         graph: The stored object graph, or one made from the names where none is stored.
+        stored_input: What the source says of the pictures that its network takes.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Checkpoint(ABC):
     files: tuple[Path, ...]
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
+    stored_input: StoredInput = NOTHING_STORED
 
     @abstractmethod
     def read(self, key: str) -> Array:

@@ -20,18 +20,18 @@ PACKAGE = ROOT / "porter"
 
 # From the bottom up; a module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "dtypes", "object_graph", "version", "shipped_data"},
+    {"errors", "dtypes", "object_graph", "version", "shipped_data", "stored_input"},
     {"tensors", "layouts", "assignments"},
     {"checkpoints"},
     {"tables"},
     {"planning"},
     {"transfer"},
     {"recordings"},
-    {"parity"},
+    {"parity", "labels"},
     {"same_padding", "networks"},
     {"porting", "targets"},
     {"onnx", "report", "diagnosis", "runners"},
-    {"labels", "classification"},
+    {"classification"},
     {"checks"},
     {"cli"},
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from porter.checkpoints.malformed import Malformed
@@ -24,6 +24,7 @@ class LayerConfig:
         scale: Whether a normalisation has a gamma, or None.
         center: Whether it has a beta, or None.
         dim_ordering: Keras 1's ``"th"`` or ``"tf"``, or None.
+        values: Everything that its own config says, but for `layers`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LayerConfig:
     scale: bool | None = None
     center: bool | None = None
     dim_ordering: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def all(self) -> Iterator[LayerConfig]:
@@ -76,6 +78,7 @@ def _layer(document: Any, depth: int) -> LayerConfig:
         _flag(values.get("scale")),
         _flag(values.get("center")),
         values.get("dim_ordering") if isinstance(values.get("dim_ordering"), str) else None,
+        {key: value for key, value in values.items() if key != "layers"},
     )
 
 

@@ -12,8 +12,9 @@ from porter.checkpoints.files import RegularFile
 from porter.checkpoints.hdf5_data import Hdf5Data
 from porter.checkpoints.hdf5_description import Description, describe
 from porter.checkpoints.keras_config import LayerConfig, parse_config
+from porter.checkpoints.keras_input import stored_input
 from porter.checkpoints.keras_layers import Layer, graph_of
-from porter.checkpoints.keras_legacy import is_legacy, legacy_model, versions
+from porter.checkpoints.keras_legacy import is_legacy, legacy_config, legacy_model, versions
 from porter.checkpoints.keras_saved_state import is_saved_state, saved_model_state
 from porter.checkpoints.malformed import Malformed, naming
 from porter.object_graph import ObjectGraph
@@ -66,7 +67,10 @@ class KerasFile(Checkpoint):
         description = describe(source, base, size)
         self._data = Hdf5Data(source, base, size, description.datasets)
         self.specs = {key: stored.spec for key, stored in sorted(description.datasets.items())}
+        config = legacy_config(description) if config is None else config
         model, self.format = _model(description, config, kind)
+        if config is not None:
+            self.stored_input = stored_input(config, model)
         nodes = graph_of(model)
         by_class = any(node.anonymous for node in nodes)
         self.graph = ObjectGraph(nodes, stored=True, origin=_BY_CLASS if by_class else _IN_MODEL_ORDER)
@@ -98,7 +102,7 @@ def _model(description: Description, config: LayerConfig | None, kind: str) -> t
     if kind:
         return saved_model_state(description, config), kind
     if is_legacy(description):
-        return legacy_model(description), f"Keras HDF5 ({versions(description)})"
+        return legacy_model(description, config), f"Keras HDF5 ({versions(description)})"
     if is_saved_state(description):
         return saved_model_state(description, None), "Keras .weights.h5 (no config)"
     raise Malformed(

@@ -35,15 +35,23 @@ def is_legacy(description: Description) -> bool:
     return any(_names(description, base, "layer_names") is not None for base in ("", "model_weights"))
 
 
-def legacy_model(description: Description) -> Layer:
-    """Return the model that the file holds.
+def legacy_config(description: Description) -> LayerConfig | None:
+    """Return the model's config, or None in a file of weights alone.
+
+    Raises:
+        Malformed: it is not the config of a model.
+    """
+    text = description.groups[""].get("model_config")
+    return parse_config(text) if isinstance(text, str) else None
+
+
+def legacy_model(description: Description, config: LayerConfig | None) -> Layer:
+    """Return the model that the file holds, whose config is `config`.
 
     Raises:
         Malformed: a name that an attribute lists is not there, or the kernels are laid out for Theano.
     """
     base = "" if _names(description, "", "layer_names") is not None else "model_weights"
-    text = description.groups[""].get("model_config")
-    config = parse_config(text) if isinstance(text, str) else None
     _require_tensorflow_kernels(description, base, config)
     known = {layer.name: layer for layer in (config.layers if config else None) or ()}
     # Without a config it may be a model of a class of its own, whose layers TensorFlow knows as attributes.

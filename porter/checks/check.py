@@ -10,17 +10,18 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from porter.checks.picture_check import picture_results, prepared_batch
+from porter.checks.picture_check import label_source, picture_results, prepared_batch
 from porter.errors import ParityError
 from porter.parity.compare import compare
 from porter.parity.outcome import ParityReport, PictureResult
 from porter.parity.tolerances import Tolerances
+from porter.planning.ledger import Bucket
 from porter.planning.plan import Plan, Weights
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, wait_for
-from porter.tables.variants import Variant
+from porter.tables.variants import InputSpec, Variant
 
 Size = tuple[int, int]
 DTYPES = ("float64", "float32")
@@ -32,7 +33,7 @@ class Check:
 
     Attributes:
         variant: The network.
-        sizes: Input sizes (H, W); the table's where empty.
+        sizes: Input sizes (H, W); where empty the table's, or with pictures the source's.
         dtypes: Element types to compute in. float64 decides and must be among them.
         batch: Pictures per input.
         seed: Seed of the inputs, and of the weights where there is no checkpoint.
@@ -142,10 +143,13 @@ class _Prepared:
     """A check, its files in a folder, and what each framework has to do."""
 
     def __init__(self, check: Check, folder: Path, number: int) -> None:
-        self._check = check
         self._inputs = folder / f"{number}.inputs.safetensors"
         self._made = _plan(check, self._inputs)
-        write_inputs(check, self._inputs, channels=_channels(self._made))
+        if check.pictures and not check.sizes:
+            size = self._made.pictures.size
+            check = replace(check, sizes=((size, size),))
+        self._check = check
+        write_inputs(check, self._inputs, pictures=self._made.pictures, channels=_channels(self._made))
         self.reference, self._other = (
             folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
         )
@@ -159,20 +163,39 @@ class _Prepared:
         pictures = _pictures(self._check, self._inputs, expected, actual, self.jobs)
         title = f"{self._check.variant.name}: torch against tensorflow"
         report = compare(expected, actual, tolerances=tolerances, title=title)
-        return Checked(replace(report, ledger=_count(self._made), pictures=pictures), expected, actual)
+        notes = (*report.notes, *_notes(self._check, self._made, pictures, self.jobs))
+        report = replace(report, ledger=_count(self._made), pictures=pictures, notes=notes)
+        return Checked(report, expected, actual)
 
 
-def write_inputs(check: Check, path: Path, *, channels: int = 3) -> Path:
-    """Write the pictures of every size, (N, H, W, C) float32; return the path."""
-    spec = check.variant.input
-    pictures = {
+def write_inputs(check: Check, path: Path, *, pictures: InputSpec | None = None, channels: int = 3) -> Path:
+    """Write what the networks are given at every size, (N, H, W, C) float32; return the path.
+
+    Args:
+        check: Pictures, or seed and batch.
+        path: The file to write.
+        pictures: How pictures are prepared; as the table says where None.
+        channels: Channels of random inputs.
+    """
+    spec = pictures or check.variant.input
+    inputs = {
         _input_name(size): prepared_batch(check.pictures, spec, size[0])
         if check.pictures
         else image_input(check.seed, size, check.batch, channels)
         for size in check.effective_sizes
     }
-    save_file(pictures, path)
+    save_file(inputs, path)
     return path
+
+
+def _notes(check: Check, made: Plan, pictures: Sequence[PictureResult], jobs: tuple[Job, Job]) -> list[str]:
+    """Return what a reader should know: what of the checkpoint was not compared, whose names are shown."""
+    outside = sum(line.bucket is Bucket.LEFT_OUT for line in made.ledger)
+    notes = [
+        f"{outside} variables of the checkpoint lie outside the compared network, see porter inspect"
+    ] * bool(outside and check.checkpoint)
+    named = any(picture.expected for picture in pictures)
+    return [*notes, f"names of classes: {label_source(jobs[1])}"] if named else notes
 
 
 def _pictures(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from porter.parity.outcome import Guess, PictureResult
@@ -35,20 +37,36 @@ def picture_results(
         actual: The ported network's recording.
         jobs: Their jobs, the reference's first; their `pictures_out` hold each side's own preparation.
     """
-    source, target = (load_file(job.pictures_out) for job in jobs)
-    best = [_logits(recording, len(paths)) for recording in (expected, actual)]
-    best.append(target["logits"] if best[0].size else best[0])
+    reference, port = jobs
+    target = load_file(port.pictures_out)
+    source = load_file(reference.pictures_out) if Path(reference.pictures_out).exists() else None
+    own = given if source is None else source["prepared"]
+    sides = [_probabilities(_logits(recording, len(paths))) for recording in (expected, actual)]
+    sides.append(_probabilities(target["logits"]) if sides[0].size else sides[0])
+    names = json.loads(_metadata(port)["labels"])
     return tuple(
         PictureResult(
             file=path.name,
-            source_difference=_largest(given[number] - source["prepared"][number]),
-            target_difference=_largest(target["prepared"][number] - source["prepared"][number]),
-            expected=_guesses(best[0][number]),
-            actual=_guesses(best[1][number]),
-            target=_guesses(best[2][number]),
+            source_difference=None if source is None else _largest(given[number] - own[number]),
+            target_difference=_largest(target["prepared"][number] - own[number]),
+            expected=_guesses(sides[0][number], names),
+            actual=_guesses(sides[1][number], names),
+            target=_guesses(sides[2][number], names),
+            probability_difference=_largest(sides[0][number] - sides[1][number]),
         )
         for number, path in enumerate(paths)
     )
+
+
+def label_source(port: Job) -> str:
+    """Return in words where the ported network's names of classes come from."""
+    return _metadata(port)["label_source"]
+
+
+def _metadata(port: Job) -> dict[str, str]:
+    with safe_open(port.pictures_out, framework="numpy") as file:
+        found: dict[str, str] = file.metadata()
+    return found
 
 
 def _logits(recording: Recording, pictures: int) -> Array:
@@ -58,11 +76,16 @@ def _logits(recording: Recording, pictures: int) -> Array:
 
 
 def _largest(difference: Array) -> float:
-    return float(np.abs(difference).max())
+    return float(np.abs(difference).max(initial=0.0))
 
 
-def _guesses(logits: Array) -> tuple[Guess, ...]:
-    exponents = np.exp(logits.astype(np.float64) - logits.max(initial=-np.inf))
-    probabilities = exponents / exponents.sum()
-    best = np.argsort(probabilities)[::-1][:_BEST]
-    return tuple(Guess(int(index), float(probabilities[index])) for index in best)
+def _probabilities(logits: Array) -> Array:
+    """Return the softmax over the last axis, float64."""
+    exponents = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True, initial=-np.inf))
+    result: Array = exponents / exponents.sum(-1, keepdims=True)
+    return result
+
+
+def _guesses(probabilities: Array, names: Sequence[str]) -> tuple[Guess, ...]:
+    best = np.argsort(-probabilities, kind="stable")[:_BEST]
+    return tuple(Guess(int(i), float(probabilities[i]), names[i] if names else "") for i in best)

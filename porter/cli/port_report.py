@@ -38,6 +38,7 @@ def lines(
     yield f"weights   {_weights(made)}"
     if made.bn_eps is not None:
         yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
+    yield f"pictures  {made.pictures.size}x{made.pictures.size} pixels ({made.size_source})"
     counts = Counter(line.bucket for line in made.ledger)
     yield "ledger    " + ", ".join(
         f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
@@ -90,6 +91,7 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
         "source_format": container,
         "weights": {"read": made.weights, "from_average": made.from_average},
         "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
+        "input_size": {"value": made.pictures.size, "source": made.size_source},
         "target": aimed.table.target if aimed else "timm",
         "notes": [*made.notes, *(aimed.notes if aimed else ())],
         "ledger": [

@@ -68,6 +68,12 @@ _PROGRESS_BYTES = 200_000_000
     help="Leave the classifier behind: a known one, or the head of a model built around the network.",
 )
 @click.option(
+    "--input-size",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Height and width of pictures, for the metadata.  [default: the source's, or else the table's]",
+)
+@click.option(
     "--target",
     type=click.Choice(TARGETS),
     default="timm",
@@ -104,6 +110,7 @@ def port_weights(
     classes: Classes,
     channel_order: ChannelOrder | None,
     backbone_only: bool,
+    input_size: int | None,
     target: str,
     fold_bn: bool,
     max_shard_size: int | None,
@@ -149,6 +156,7 @@ def port_weights(
             classes=classes,
             channel_order=channel_order,
             backbone_only=backbone_only,
+            input_size=input_size,
         )
         from porter.porting.port import aim_at, carry_out
 

@@ -179,10 +179,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """One class and the probability that a network gives it."""
+    """One class, the probability that a network gives it, and its name where that is known."""
 
     index: int
     probability: float
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +194,22 @@ class PictureResult:
         file: Name of the picture file.
         source_difference: max|difference| between porter's preparation of the picture, which both networks
             were given, and the source's own; in normalised units. It is the difference of JPEG decoders.
-        target_difference: The same between timm's own transform and the source's.
+            None where the source has no code that prepares pictures.
+        target_difference: The same between timm's own transform and the source's, or else porter's.
         expected: Five best classes of the reference.
         actual: Five best classes of the ported network on the same pixels.
         target: Five best classes of the ported network after timm's own transform.
+        probability_difference: The largest difference of any class between reference and port, on the same
+            pixels; 0 where the network has no classes.
     """
 
     file: str
-    source_difference: float
+    source_difference: float | None
     target_difference: float
     expected: tuple[Guess, ...]
     actual: tuple[Guess, ...]
     target: tuple[Guess, ...]
+    probability_difference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Arranged(Checkpoint):
 
     def __init__(self, inner: Checkpoint, graph: ObjectGraph) -> None:
         self.path, self.format, self.files, self.specs = inner.path, inner.format, inner.files, inner.specs
-        self.graph = graph
+        self.graph, self.stored_input = graph, inner.stored_input
         self._inner = inner
 
     def read(self, key: str) -> Array:

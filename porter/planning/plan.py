@@ -11,8 +11,9 @@ from porter.errors import PlanError
 from porter.planning.choices import ChannelOrder, Choice, Classes, choose
 from porter.planning.foreign_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.normalization import stored_pictures
+from porter.planning.normalization import expected_pictures
 from porter.planning.recognition import Match, recognise
+from porter.stored_input import Normalization
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 from porter.tensors import Checkpoint
 
@@ -37,7 +38,8 @@ class Plan(NamedTuple):
         notes: What the person should know before trusting the port.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
         classes: ``"drop-background"`` where the first class was left out.
-        pictures: What the network expects: mean and std are the checkpoint's where it stores them.
+        pictures: What the network expects: size, mean and std are the source's where it stores them.
+        size_source: Where the size of the pictures comes from.
     """
 
     variant: Variant
@@ -50,11 +52,12 @@ class Plan(NamedTuple):
     bn_eps_source: str
     notes: tuple[str, ...]
     pictures: InputSpec
+    size_source: str
     channel_order: str = "rgb"
     classes: Classes = "all"
 
 
-def plan(
+def plan(  # noqa: PLR0913 (one for each choice that a person has)
     checkpoint: Checkpoint,
     tables: Tables,
     variant: str | None = None,
@@ -64,6 +67,7 @@ def plan(
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
     backbone_only: bool = False,
+    input_size: int | None = None,
 ) -> Plan:
     """Join a checkpoint and the tables.
 
@@ -77,6 +81,7 @@ def plan(
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
         backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
+        input_size: Height and width of pictures, for the metadata; the source's or the table's where None.
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
@@ -88,7 +93,7 @@ def plan(
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
     choice = choose(match, checkpoint, classes, channel_order)
-    pictures, picture_notes = stored_pictures(checkpoint, match)
+    pictures, size_source, picture_notes = expected_pictures(checkpoint, match, input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _ledger(checkpoint, match, found, averages)
     if backbone_only:
@@ -110,6 +115,7 @@ def plan(
         bn_eps_source=epsilon_source,
         notes=(*filter(None, [match.variant.note]), *notes, *_twins(match), *choice.notes, *picture_notes),
         pictures=pictures,
+        size_source=size_source,
         channel_order=choice.channel_order,
         classes=classes,
     )
@@ -134,7 +140,7 @@ def _ledger(
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        _left_out(match),
+        {**_preparing(checkpoint), **_left_out(match)},
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
 
@@ -191,6 +197,13 @@ def _unusable(
         elif spec.shape != checkpoint.specs[raw].shape:
             reasons[raw] = f"its moving average has shape {spec.shape}, not {checkpoint.specs[raw].shape}"
     return reasons
+
+
+def _preparing(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return, by key, why the variables of layers that prepare pictures are no part of the network."""
+    reason = "prepares pictures; the output's metadata carries it as mean and std"
+    steps = checkpoint.stored_input.steps
+    return {key: reason for step in steps if isinstance(step, Normalization) for key in step.keys}
 
 
 def _left_out(match: Match) -> dict[str, str]:

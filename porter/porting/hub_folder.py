@@ -66,7 +66,7 @@ def write_hub_folder(
 
 def config(plan: Plan) -> dict[str, object]:
     """Return config.json: timm's name and arguments of the network, and how its pictures are prepared."""
-    pictures = plan.variant.input
+    pictures = plan.pictures
     channels, classes = (_length(plan, argument) for argument in ("in_chans", "num_classes"))
     side = [channels, pictures.size, pictures.size]
     prepared = {
@@ -141,7 +141,7 @@ def model_card(
 
 def _provenance(plan: Plan, metadata: Mapping[str, str], report: TransferReport) -> Iterator[str]:
     table = json.loads(metadata["porter.table"])
-    pictures = plan.variant.input
+    pictures = plan.pictures
     yield "| | |"
     yield "|---|---|"
     yield f"| Source | {metadata['porter.source_format']} |"

@@ -69,6 +69,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
     backbone_only: bool = False,
+    input_size: int | None = None,
     target: str = "timm",
     fold_bn: bool = False,
     max_shard_size: int | None = None,
@@ -88,6 +89,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
         backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
+        input_size: Height and width of pictures, for the metadata; the source's or the table's where None.
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
             file under NetsPresso Trainer's names.
         fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
@@ -112,6 +114,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             classes=classes,
             channel_order=channel_order,
             backbone_only=backbone_only,
+            input_size=input_size,
         )
         aimed = aim_at(made, target)
         return carry_out(

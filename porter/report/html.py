@@ -9,7 +9,7 @@ from string import Template
 
 from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Verdict
 from porter.recordings.recording import Provenance
-from porter.report.notation import bound, error, guilty, relative, sentence, share, size, verdict
+from porter.report.notation import bound, error, guilty, preparation, relative, sentence, share, size, verdict
 from porter.report.plot import plots
 
 _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expected", "actual")
@@ -110,14 +110,14 @@ def _pictures(report: ParityReport) -> Iterator[str]:
     if report.pictures:
         yield "<h2>Pictures</h2>"
     for picture in report.pictures:
-        yield (
-            f"<h3>{escape(picture.file)}</h3><p>Prepared values differ from the source's own by at most "
-            f"{error(picture.source_difference)} as both networks got them, and by "
-            f"{error(picture.target_difference)} after timm's own transform.</p>"
-        )
+        yield f"<h3>{escape(picture.file)}</h3><p>{escape(preparation(picture), quote=False)}"
+        if picture.expected:
+            most = error(picture.probability_difference)
+            yield f" Largest difference of any class's probability between the first two: {most}."
+        yield "</p>"
         rows = []
         for rank, guesses in enumerate(zip(picture.expected, picture.actual, picture.target, strict=True), 1):
-            cells = [f"class {guess.index}: {guess.probability:.4f}" for guess in guesses]
+            cells = [f"class {g.index}: {g.probability:.4f} {g.label}".rstrip() for g in guesses]
             rows.append(_row(str(rank), cells, bad=False))
         if rows:
             yield _table(("rank", "expected", "actual", "actual after timm's transform"), rows)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import math
 
-from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Status, Verdict
+from porter.parity.outcome import (
+    CaseResult,
+    Deviation,
+    ParityReport,
+    PictureResult,
+    StageResult,
+    Status,
+    Verdict,
+)
 from porter.recordings.recording import Provenance
 
 _SHORT = {
@@ -85,3 +93,17 @@ def side(provenance: Provenance) -> str:
     """Return what was run, with versions, in one line."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     return f"{provenance.framework}: {provenance.source}" + (f" ({versions})" if versions else "")
+
+
+def preparation(picture: PictureResult) -> str:
+    """Return how far preparations of a picture are apart, as one sentence."""
+    timm = f"{error(picture.target_difference)} after timm's own transform"
+    if picture.source_difference is None:
+        return (
+            "The source has no code that prepares pictures: both networks got what the ported file's "
+            f"metadata say. Values differ from that by at most {timm}."
+        )
+    return (
+        "Prepared values differ from the source's own by at most "
+        f"{error(picture.source_difference)} as both networks got them, and by {timm}."
+    )

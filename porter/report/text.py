@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from porter.parity.outcome import CaseResult, ParityReport, PictureResult, StageResult, Verdict
-from porter.report.notation import bound, error, guilty, relative, sentence, side, size, verdict
+from porter.parity.outcome import CaseResult, Guess, ParityReport, PictureResult, StageResult, Verdict
+from porter.report.notation import bound, error, guilty, preparation, relative, sentence, side, size, verdict
 
 _WIDTH = 80
 _CELL = 8
+_GUESS = 39
 _CASES_PER_TABLE = 3
 _COLOURS = {Verdict.PARITY: "green", Verdict.STALE: "yellow"}
 
@@ -100,15 +101,18 @@ def _findings(report: ParityReport) -> Iterator[str]:
 
 def _picture(picture: PictureResult) -> Iterator[str]:
     yield f"Picture {picture.file}"
-    yield from textwrap.wrap(
-        f"Prepared values differ from the source's own by at most {picture.source_difference:.1e} as both "
-        f"networks got them, and by {picture.target_difference:.1e} after timm's own transform.",
-        _WIDTH,
-    )
-    if picture.expected:
-        yield f"  {'expected':<19}{'actual':<19}actual, timm's transform"
-    for row in zip(picture.expected, picture.actual, picture.target, strict=True):
-        yield ("  " + "".join(f"{f'{g.index} ({g.probability:.2%})':<19}" for g in row)).rstrip()
+    yield from textwrap.wrap(preparation(picture), _WIDTH)
+    if not picture.expected:
+        return
+    yield f"  {'expected':<{_GUESS}}actual"
+    for row in zip(picture.expected, picture.actual, strict=True):
+        yield ("  " + "".join(f"{_clip(_guess(guess), _GUESS - 2):<{_GUESS}}" for guess in row)).rstrip()
+    yield f"  largest difference of any class's probability: {error(picture.probability_difference)}"
+    yield _clip(f"  after timm's own transform: {_guess(picture.target[0])}", _WIDTH)
+
+
+def _guess(guess: Guess) -> str:
+    return f"{guess.probability:7.2%} {guess.index:>4} {guess.label}".rstrip()
 
 
 def _tables(report: ParityReport, paint: Paint) -> Iterator[str]:

@@ -19,7 +19,7 @@ from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.planning.recognition import recognise
 from porter.recordings.recording import Activation, Provenance, Recording, Run
-from porter.runners.builders import Keras, build, source_of
+from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of
 from porter.tables.shipped import load_tables
@@ -37,18 +37,26 @@ def _record(job: Job) -> None:
         made = job.plan(checkpoint)
         values = _stored(job, made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
         runs = [run for dtype in job.dtypes for run in _runs(made, values, dtype, inputs)]
-    if job.pictures:
-        _prepare_pictures(job, made, inputs[0].shape[1])
+        if job.pictures:
+            _prepare_pictures(job, made, checkpoint, inputs[0])
     Recording(_provenance(job, made), tuple(runs)).save(job.out)
 
 
-def _prepare_pictures(job: Job, made: Plan, size: int) -> None:
-    prepare = source_of(network_of(made.variant).source.name).prepare
+def _prepare_pictures(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:
+    """Prepare the pictures with the source's own code where it has any; write nothing where it has none."""
+    if network_of(made.variant) is not made.variant:
+        return  # another network stands in, and its source may prepare pictures in another way
+    prepare = source_of(made.variant.source.name).prepare
     if prepare is None:
-        raise ParityError(
-            "runner/no-picture-code", f"the source of {made.variant.name} has no code that prepares pictures"
-        )
-    prepared = [prepare(path, size) for path in job.pictures]
+        return
+    preparation = Preparation(
+        size=given.shape[1],
+        arguments=made.variant.source.arguments,
+        network=_build(made, "float32", given),
+        pictures=made.pictures,
+        checkpoint=checkpoint,
+    )
+    prepared = [prepare(path, preparation) for path in job.pictures]
     save_file({"prepared": np.stack(prepared)}, job.pictures_out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from timm.data.transforms_factory import create_transform
 
 from porter.assignments import Assignment
 from porter.errors import TableError
+from porter.labels import imagenet_labels
 from porter.planning.plan import Plan
 from porter.porting.loading import load_model
 from porter.porting.metadata import describe
@@ -81,7 +83,10 @@ def _record(job: Job) -> None:
         inputs = job.load_inputs()
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
         if job.pictures:
-            save_file(network.own_pictures(job.pictures, inputs[0].shape[1]), job.pictures_out)
+            own = network.own_pictures(job.pictures, inputs[0].shape[1])
+            labels = imagenet_labels(own["logits"].shape[-1])
+            said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
+            save_file(own, job.pictures_out, said)
         if job.local:
             reference = await_reference()
             if reference is not None:
@@ -122,6 +127,7 @@ class _Network:
 
     def __init__(self, files: Mapping[str, Path], made: Plan) -> None:
         self._files = files
+        self._channel_order = made.channel_order
         self._model = load_model(next(iter(files.values())))
         self._stages: tuple[Stage, ...] = planned_stages(made)
         self._activation = made.variant.float64_activation
@@ -144,6 +150,7 @@ class _Network:
         transform = create_transform(**config)
         pictures = [transform(Image.fromarray(decode(Path(path)))) for path in paths]
         batch = torch.stack(pictures)
+        batch = batch.flip(1) if self._channel_order == "bgr" else batch
         with self._computing_in("float32"):
             logits = self._model(batch)
         prepared = np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,6 +18,34 @@ from porter.recordings.pictures import decode, prepare
 from porter.tables.shipped import load_tables
 
 SPEC = load_tables().variant("conv_small").input
+KERAS = """
+import sys
+import numpy as np
+from porter.planning.plan import plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.runners.builders import Preparation, build
+from porter.runners.builders.keras import SOURCE
+from porter.tables.shipped import load_tables
+picture, out, *names = sys.argv[1:]
+tables, found = load_tables(), {}
+for name in names:
+    checkpoint = RandomCheckpoint(tables.variant(name), 0)
+    made = plan(checkpoint, tables, name)
+    source = made.variant.source
+    network = build(source.name, source.arguments, bn_eps=1e-3, classes=5, channels=3, size=(64, 64))
+    preparation = Preparation(64, source.arguments, network, made.pictures, checkpoint)
+    found[name] = SOURCE.prepare(picture, preparation)
+np.savez(out, **found)
+"""
+# Of each kind of preprocessing one: scaled outside, BGR, scaled inside, a layer with values, constants.
+KERAS_NETWORKS = (
+    "keras_mobilenetv1_025",
+    "keras_resnet50",
+    "keras_mobilenetv3_small_100",
+    "keras_efficientnet_b0",
+    "keras_efficientnetv2_b0",
+)
+MOBILENET = "keras-mnv1-025-128-imagenet/Content/H5Files/mobilenet_2_5_128_tf.h5"
 GARDEN = """
 import sys
 import numpy as np, tensorflow as tf
@@ -58,6 +87,63 @@ def test_preparation_equals_the_gardens(tmp_path):
         )
 
 
+@pytest.mark.tensorflow
+def test_preparation_equals_that_of_keras(tmp_path, picture):
+    """What goes into porter's network is what Keras's preprocess_input and first layers make of a picture."""
+    if find_spec("tf_keras") is None:  # importing it here would bring TensorFlow into timm's process
+        pytest.skip("needs tensorflow and tf-keras")
+    command = [sys.executable, "-c", KERAS, picture, tmp_path / "out.npz", *KERAS_NETWORKS]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-2000:]
+
+    expected = np.load(tmp_path / "out.npz")
+
+    for name in KERAS_NETWORKS:
+        spec = load_tables().variant(name).input
+        scale = np.abs(expected[name]).max()  # ResNet's pixels reach 150
+        assert scale > 0.9
+        np.testing.assert_allclose(
+            prepare(decode(picture), spec, 64) / scale,
+            expected[name] / scale,
+            rtol=0,
+            atol=1e-6,
+            err_msg=name,
+        )
+
+
+def test_other_interpolation_is_refused(picture):
+    """Nearest neighbours would be another picture, so that nothing is prepared."""
+    with pytest.raises(ParityError, match=r"expected bilinear or bicubic, found nearest"):
+        prepare(decode(picture), SPEC._replace(interpolation="nearest"), 96)
+
+
+@pytest.mark.torch
+@pytest.mark.tensorflow
+def test_official_network_sees_a_macaw_on_both_sides(real_checkpoints):
+    """ImageNet's weights of Keras: the same five names from TensorFlow and PyTorch, for every picture."""
+    pytest.importorskip("h5py")
+    folder = real_checkpoints / "images"
+    pictures = [p for p in sorted(folder.iterdir()) if p.suffix in (".jpg", ".bmp")]
+    arguments = ["parity-check", "--checkpoint", real_checkpoints / MOBILENET, "--size", "128"]
+    arguments += [word for path in pictures for word in ("--image", path)]
+
+    result = CliRunner().invoke(main, [str(a) for a in [*arguments, "--json"]])
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["verdict"] == "parity"
+    assert "names of classes: ImageNet's 1000 classes" in document["notes"]
+    found = {picture["file"]: picture for picture in document["pictures"]}
+    assert len(found) == len(pictures) >= 10
+    for file, seen in found.items():
+        assert [g["label"] for g in seen["expected"]] == [g["label"] for g in seen["actual"]], file
+        assert seen["probability_difference"] <= 1e-5
+        # a BMP has one decoding; decoders of JPEG differ, by up to 28 of 255 at the edges of these pictures
+        assert seen["source_difference"] < (1e-6 if file.endswith("bmp") else 0.25), file
+    best = found["parrot.jpg"]["expected"][0]
+    assert (best["index"], best["label"]) == (88, "macaw")
+
+
 @pytest.mark.torch
 @pytest.mark.tensorflow
 def test_pictures_are_reported_apart_with_best_classes(picture):
@@ -75,6 +161,7 @@ def test_pictures_are_reported_apart_with_best_classes(picture):
     assert [g["index"] for g in found["expected"]] == [g["index"] for g in found["actual"]]
     probabilities = [[g["probability"] for g in found[side]] for side in ("expected", "actual")]
     np.testing.assert_allclose(*probabilities, atol=1e-5)
+    assert 0 < found["probability_difference"] <= 1e-5
 
 
 @pytest.mark.torch

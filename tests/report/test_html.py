@@ -121,15 +121,16 @@ def test_environment_ledger_and_findings_are_on_the_page(failing):
 
 def test_pictures_are_shown_with_what_all_three_see(passing):
     """A real picture has its preparation's difference and the classes of both networks."""
-    guesses = tuple(Guess(index, 0.5 / (index + 1)) for index in range(5))
-    picture = PictureResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1])
+    guesses = tuple(Guess(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
+    picture = PictureResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1], 2e-7)
 
     page = html(replace(passing, pictures=(picture,)))
 
     outline(page)
     assert "cat &amp; dog.jpg" in page
     assert "3.1e-01 after timm" in page
-    assert page.count("class 4: 0.1000") == 3
+    assert page.count("class 4: 0.1000 &lt;4&gt;") == 3
+    assert "2.0e-07" in page
 
 
 def test_nothing_compared_is_still_a_page(passing):

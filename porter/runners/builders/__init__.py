@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.errors import MissingDependencyError, TableError
-from porter.tensors import Array
+from porter.tables.variants import InputSpec
+from porter.tensors import Array, Checkpoint
 
 Keras = Any
 
@@ -22,6 +23,24 @@ SOURCES = {
 }
 
 
+class Preparation(NamedTuple):
+    """What a source's own code needs to know to prepare pictures.
+
+    Attributes:
+        size: Height and width of the result.
+        arguments: The table's arguments of the network.
+        network: The network, with the weights that TensorFlow restored; seeded where there are none.
+        pictures: Crop, interpolation, mean and std as the ported file states them.
+        checkpoint: The source, which may say something of its pictures.
+    """
+
+    size: int
+    arguments: Mapping[str, Any]
+    network: Keras
+    pictures: InputSpec
+    checkpoint: Checkpoint
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What a module of this package offers, as its ``SOURCE``.
@@ -33,14 +52,14 @@ class Source:
             of `tf_keras.backend.floatx`.
         fixed_size: True where a network is built for one size: its builder takes ``size`` (H, W) too.
         packages: Distributions whose versions a recording states.
-        prepare: Decodes and prepares one picture file with the source's own evaluation code: path and size
-            to (size, size, 3) float32. None where the source has no such code.
+        prepare: Decodes and prepares one picture file with the source's own code, to (size, size, 3) float32.
+            None where the source has no such code.
         notes: Departures of float64 networks from the source's own, a sentence by the name of the builder.
     """
 
     builders: Mapping[str, Callable[..., Keras]]
     packages: tuple[str, ...]
-    prepare: Callable[[str, int], Array] | None = None
+    prepare: Callable[[str, Preparation], Array] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     fixed_size: bool = False
 

@@ -1,13 +1,21 @@
-"""Networks of tf_keras.applications, without what prepares their pictures."""
+"""Networks of tf_keras.applications, and apart from them what prepares their pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import Keras, Preparation, Source
+from porter.stored_input import Normalization, Rescaling
+from porter.tensors import Array, Checkpoint
+
+_IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applications/efficientnet.py
 
 
 def _application(
@@ -32,8 +40,81 @@ def _as_it_is(x: Any) -> Any:
     return x
 
 
+def _picture(path: str, preparation: Preparation) -> Array:
+    """Prepare a picture as Keras does: its preprocess_input, then the layers in front of the network.
+
+    Keras has no evaluation code, so crop and interpolation are those that the ported file states.
+    """
+    spec, size = preparation.pictures, preparation.size
+    decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
+    height, width = decoded.shape[:2]
+    side = np.float32(spec.crop_pct) * np.float32(min(height, width))
+    top, left = (int((np.float32(length) - side) / np.float32(2)) for length in (height, width))
+    cropped = tf.image.crop_to_bounding_box(decoded, top, left, int(side), int(side))
+    pixels = tf.image.resize(cropped[None], (size, size), method=spec.interpolation)
+    for layer in _scalers(preparation):
+        pixels = layer(pixels)
+    prepared: Array = pixels[0].numpy()
+    return prepared
+
+
+def _scalers(preparation: Preparation) -> Iterator[Callable[[Any], Any]]:
+    """Yield what a picture goes through: the layers that a config lists, or else Keras's own."""
+    steps = preparation.checkpoint.stored_input.steps
+    if steps:
+        yield from (_of_step(step, preparation.checkpoint) for step in steps)
+        return
+    yield _preprocess_input(preparation.arguments["model"])
+    for layer in preparation.network.layers:
+        if isinstance(layer, tf_keras.layers.Rescaling):
+            yield partial(type(layer).call, layer)
+        elif isinstance(layer, tf_keras.layers.Normalization):
+            yield from _normalization(layer, preparation)
+
+
+def _of_step(step: Rescaling | Normalization, checkpoint: Checkpoint) -> Keras:
+    if isinstance(step, Rescaling):
+        return tf_keras.layers.Rescaling(_plain(step.scale), _plain(step.offset), dtype="float32")
+    mean, variance = (
+        checkpoint.read(values).ravel() if isinstance(values, str) else values
+        for values in (step.mean, step.variance)
+    )
+    return tf_keras.layers.Normalization(mean=_plain(mean), variance=_plain(variance), dtype="float32")
+
+
+def _plain(values: Sequence[float] | Array) -> float | list[float]:
+    return float(values[0]) if len(values) == 1 else [float(value) for value in values]
+
+
+def _preprocess_input(model: str) -> Callable[[Any], Any]:
+    """Return preprocess_input of the module that has the model; MobileNetV3's does nothing."""
+    for module in vars(tf_keras.applications).values():
+        if hasattr(module, "preprocess_input") and hasattr(module, model):
+            found: Callable[[Any], Any] = module.preprocess_input
+            return found
+    return _as_it_is
+
+
+def _normalization(layer: Keras, preparation: Preparation) -> Iterator[Callable[[Any], Any]]:
+    """Yield a Normalization layer with what was restored, and the one that Keras puts behind it.
+
+    keras.applications.efficientnet divides by the root of ImageNet's std where it loads its own weights.
+    """
+    if preparation.checkpoint.files and layer.weights:
+        layer.finalize_state()
+    elif layer.weights:  # seeded weights have no pictures of their own
+        spec = preparation.pictures
+        layer.mean, layer.variance = (
+            tf.constant(values, "float32") for values in (spec.mean, np.square(spec.std))
+        )
+    yield partial(type(layer).call, layer)
+    if layer.weights and np.allclose(np.ravel(layer.variance), _IMAGENET_STD, rtol=0, atol=1e-6):
+        yield tf_keras.layers.Rescaling((1 / np.sqrt(_IMAGENET_STD)).tolist(), dtype="float32")
+
+
 SOURCE = Source(
     builders={"application": _application},
     packages=("tensorflow", "tf-keras", "numpy"),
     fixed_size=True,
+    prepare=_picture,
 )

@@ -14,7 +14,7 @@ from official.vision.dataloaders.classification_input import Parser
 from official.vision.modeling.backbones import efficientnet, mobilenet, resnet, vit
 from official.vision.modeling.classification_model import ClassificationModel
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import Keras, Preparation, Source
 from porter.tensors import Array
 
 
@@ -153,9 +153,9 @@ def _classifier(backbone: Keras, specs: Keras, classes: int) -> Keras:
     )
 
 
-def _picture(path: str, size: int) -> Array:
+def _picture(path: str, preparation: Preparation) -> Array:
     decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
-    prepared: Array = Parser.inference_fn(decoded, [size, size]).numpy()
+    prepared: Array = Parser.inference_fn(decoded, [preparation.size] * 2).numpy()
     return prepared
 
 

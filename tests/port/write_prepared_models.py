@@ -1,0 +1,77 @@
+"""Write models that prepare their own pictures; a process of its own, run by the tests.
+
+Usage: python write_prepared_models.py {tf_keras,keras} FOLDER
+
+Each model is MobileNetV1 of a quarter's width, without its head, at 96 pixels behind other layers. Written
+are FOLDER/<model>.h5 and .keras, and FOLDER/prepared.npz with what those layers make of the pixels
+0, 1, ..., 255 of every channel.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+warnings.simplefilter("ignore")
+
+import numpy as np  # noqa: E402  (after the settings above)
+
+WRITER, FOLDER = sys.argv[1], Path(sys.argv[2])
+if WRITER == "tf_keras":
+    import tf_keras as keras
+else:
+    import keras
+
+layers = keras.layers
+MEAN, VARIANCE = [120.0, 110.0, 100.0], [3600.0, 3025.0, 2500.0]
+
+
+def adapted():
+    """Return a Normalization that has seen pictures, so that its values are variables."""
+    layer = layers.Normalization(name="seen")
+    layer.adapt(np.random.default_rng(3).uniform(0, 255, (4, 96, 96, 3)).astype(np.float32))
+    return layer
+
+
+MODELS = {
+    "rescaled": lambda: [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1.0, name="scaled")],
+    "zero_to_one": lambda: [layers.Rescaling(1 / 255, name="scaled")],
+    "two_steps": lambda: [
+        layers.Rescaling(1 / 255, name="scaled"),
+        layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.06, 0.07], name="given"),
+    ],
+    "per_channel": lambda: [layers.Normalization(mean=MEAN, variance=VARIANCE, name="given")],
+    "adapted": lambda: [adapted()],
+    "resized": lambda: [layers.Resizing(96, 96), layers.Rescaling(1 / 255, name="scaled")],
+    "lambda": lambda: [layers.Lambda(lambda x: x / 127.5 - 1.0, name="own_code")],
+    "arithmetic": lambda: [lambda x: x / 127.5 - 1.0],
+}
+
+
+def main() -> None:
+    """Write everything below FOLDER."""
+    ramp = np.repeat(np.arange(256, dtype=np.float32), 3).reshape(1, 1, 256, 3)
+    prepared = {}
+    for name, make in MODELS.items():
+        front = make()
+        sides = (None, None) if name == "resized" else (96, 96)
+        inputs = x = keras.Input((*sides, 3))
+        values = ramp
+        for layer in front:
+            x = layer(x)
+            if type(layer).__name__ in ("Rescaling", "Normalization"):
+                values = np.asarray(layer(values))
+        shape = (None, None, 3) if name in ("zero_to_one", "resized") else (96, 96, 3)
+        network = keras.applications.MobileNet(input_shape=shape, alpha=0.25, weights=None, include_top=False)
+        model = keras.Model(inputs, network(x))
+        model.save(FOLDER / f"{name}.h5")
+        model.save(FOLDER / f"{name}.keras")
+        prepared[name] = values[0, 0]
+    np.savez(FOLDER / "prepared.npz", **prepared)
+
+
+if __name__ == "__main__":
+    main()
