@@ -10,7 +10,7 @@ from typing import NamedTuple
 from porter.errors import PlanError
 from porter.object_graph import ObjectGraph
 from porter.planning.arrangement import arranged
-from porter.tables.variants import Dim, Entry, Signature, Tables, Variant
+from porter.tables.variants import Dim, Entry, Signature, Tables, Variant, stem
 from porter.tensors import Checkpoint
 
 _SHOWN = 5
@@ -75,7 +75,8 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     matches = _most_complete([match for candidate in wanted for match in _matches(checkpoint, candidate)])
     if not matches:
-        raise _no_match(checkpoint, wanted if variant else list(tables.variants.values()))
+        tried = wanted if variant else list(_near(checkpoint, tables))
+        raise _no_match(checkpoint, tried, known=tried[0].name if variant else _any_of(tables))
     matches = _without_twins(matches)
     if len({match.variant.name for match in matches}) > 1:
         names = ", ".join(sorted({match.variant.name for match in matches}))
@@ -143,6 +144,15 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     for name in tables.variants:
         signature = tables.signatures.get(name)
         if signature is None or may_hold(signature):
+            yield tables.variants[name]
+
+
+def _near(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
+    """Yield the variants of which some variable may be there: to expand all of them takes a second."""
+    stems = set(map(stem, checkpoint.graph.owners))
+    for name in tables.variants:
+        signature = tables.signatures.get(name)
+        if signature is None or _tells_only_an_order(checkpoint) or not stems.isdisjoint(signature.stems):
             yield tables.variants[name]
 
 
@@ -275,12 +285,16 @@ def _place(match: Match) -> str:
     return repr(match.graph.paths[node] or "the root")
 
 
-def _no_match(checkpoint: Checkpoint, wanted: list[Variant]) -> PlanError:
+def _any_of(tables: Tables) -> str:
+    names = list(tables.variants)
+    return names[0] if len(names) == 1 else f"any of the {len(names)} known networks"
+
+
+def _no_match(checkpoint: Checkpoint, wanted: list[Variant], known: str) -> PlanError:
     tried = sorted((mismatch(checkpoint, v) for v in wanted), key=lambda m: m.found / m.total, reverse=True)
     near = [candidate for candidate in tried if candidate.found]
     if not near:
         names = list(islice(checkpoint.specs, 3))
-        known = wanted[0].name if len(wanted) == 1 else f"any of the {len(wanted)} known networks"
         return PlanError(
             "plan/unknown-network",
             f"no table fits this checkpoint: none of its {len(checkpoint.specs)} variables "

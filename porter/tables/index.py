@@ -15,10 +15,10 @@ from typing import Any
 
 from porter.shipped_data import shipped_folder
 from porter.tables.reader import TableFile, excerpt, read_table
-from porter.tables.variants import Dim, Signature, Tables, Variant
+from porter.tables.variants import Dim, Signature, Tables, Variant, stem
 
 NAME = "index.json"
-_SCHEMA = 1
+_SCHEMA = 2
 # Variables per variant. The first ones rule out most of the other variants, so more would hardly help.
 _PAIRS = 4
 
@@ -68,9 +68,10 @@ def indexed_tables(folder: Path) -> Tables | None:
     places, signatures = {}, {}
     for relative, variants in found["variants"].items():
         text = texts[relative].decode()
-        for name, pairs in variants.items():
+        for name, row in variants.items():
             places[name] = (folder / relative, text)
-            signatures[name] = Signature(tuple((path, tuple(shape)) for path, shape in pairs))
+            pairs = tuple((path, tuple(shape)) for path, shape in row["pairs"])
+            signatures[name] = Signature(pairs, frozenset(row["stems"]))
     return Tables(_Variants(places), signatures)
 
 
@@ -86,7 +87,7 @@ def make_index(folder: Path) -> str:
     lines = [f'"files": {json.dumps(_digests({n: (folder / n).read_bytes() for n in tables}), indent=1)}']
     listed = []
     for relative, table in tables.items():
-        rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(_signature(name, pairs))}" for name in table)
+        rows = ",\n".join(f"  {json.dumps(name)}: {json.dumps(_row(name, pairs))}" for name in table)
         listed.append(f" {json.dumps(relative)}: {{\n{rows}\n }}")
     lines.append('"variants": {\n' + ",\n".join(listed) + "\n}")
     return f'{{\n"schema": {_SCHEMA},\n' + ",\n".join(lines) + "\n}\n"
@@ -108,6 +109,10 @@ def _required(variant: Variant) -> dict[str, tuple[Dim, ...]]:
     """Return the shape of every variable that a checkpoint must have, by object path below the first part."""
     part = variant.parts[0].name
     return {entry.source: entry.source_shape for entry in variant.entries if entry.part == part}
+
+
+def _row(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> dict[str, object]:
+    return {"stems": sorted(set(map(stem, variants[name]))), "pairs": _signature(name, variants)}
 
 
 def _signature(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> list[_Pair]:

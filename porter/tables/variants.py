@@ -242,9 +242,17 @@ class Signature(NamedTuple):
 
     Attributes:
         pairs: Object path below the first part, and shape, of a few of its variables.
+        stems: What the object paths of its variables begin with, see `stem`.
     """
 
     pairs: tuple[tuple[str, tuple[Dim, ...]], ...]
+    stems: frozenset[str]
+
+
+def stem(path: str) -> str:
+    """Return an object path's first name up to its number: ``"block_"`` of ``"block_12/conv/kernel"``."""
+    edge = path.partition("/")[0]
+    return next((edge[:place] for place, character in enumerate(edge) if character.isdigit()), edge)
 
 
 class Tables:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
+from memory_checkpoint import MemoryCheckpoint
 
-from porter.planning.recognition import _candidates
+from porter.errors import PlanError
+from porter.planning.recognition import _candidates, recognise
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.index import NAME, indexed_tables, make_index
 from porter.tables.reader import read_table
 from porter.tables.shipped import load_tables, mappings_folder
+from porter.tables.variants import Tables
 
 FOLDER = mappings_folder()
 FILES = sorted(FOLDER.glob("*/*.toml"))
@@ -40,6 +44,33 @@ def test_a_variant_is_among_the_candidates_for_its_own_weights(file):
         found = {v.name for v in _candidates(RandomCheckpoint(tables.variants[name], 0), tables)}
         assert name in found
         assert len(found) <= 5
+
+
+def test_foreign_checkpoint_makes_no_variant_expand():
+    """A checkpoint without a single familiar name is refused without reading the tables in full."""
+    tables = load_tables()
+    foreign = MemoryCheckpoint({"dense/kernel": np.zeros((3, 4)), "dense/bias": np.zeros(4)})
+
+    with pytest.raises(PlanError, match=f"any of the {len(tables.variants)} known networks"):
+        recognise(foreign, tables)
+
+    assert tables.variants._known == {}
+
+
+def test_nearest_networks_are_those_of_the_tables_in_full():
+    """A checkpoint with a part of a network gets the same advice with the index as without it."""
+    tables = load_tables()
+    whole = RandomCheckpoint(tables.variants["mobilenetv4_conv_small"], 0)
+    part = MemoryCheckpoint({key: whole.read(key) for key in list(whole.specs)[:40]})
+
+    advice = []
+    for known in (tables, Tables(dict(tables.variants))):
+        with pytest.raises(PlanError, match="no network fits") as refusal:
+            recognise(part, known)
+        advice.append(str(refusal.value).splitlines()[1:])
+
+    assert advice[0] == advice[1]
+    assert any("mobilenetv4_conv_small" in line for line in advice[0])
 
 
 @pytest.fixture
@@ -73,7 +104,7 @@ def test_index_without_a_new_table_is_ignored(copied):
     assert indexed_tables(copied) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "{", json.dumps({"schema": 2})])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{", json.dumps({"schema": 3})])
 def test_damaged_index_is_ignored(copied, text):
     """Whatever is in the index, the tables themselves decide."""
     (copied / NAME).write_text(text)
