@@ -15,12 +15,14 @@ from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import json_option, table_option, verbosity_options
 from porter.errors import PlanError, printable
-from porter.planning.ledger import Bucket, moving_averages, write_ledger
+from porter.planning.ledger import moving_averages, optimizer_state
 from porter.planning.recognition import recognise
 from porter.tables.variants import Tables
 from porter.tensors import Checkpoint
 
 _OPTIMIZER = "optimizer state"
+
+_Roles = dict[str, tuple[str, str]]  # raw key and role, by key
 
 
 @click.command("inspect", cls=Command)
@@ -44,24 +46,25 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
         if as_json:
             click.echo(json.dumps(_document(checkpoint, tables), indent=2))
             return
-        click.echo("\n".join(_summary(checkpoint, tables)))
+        roles = _roles(checkpoint)
+        click.echo("\n".join(_summary(checkpoint, tables, roles)))
         if verbosity >= 0:
             click.echo("")
-            click.echo("\n".join(columns(("tensor", "dtype", "shape", "role"), _rows(checkpoint))))
+            click.echo("\n".join(columns(("tensor", "dtype", "shape", "role"), _rows(checkpoint, roles))))
         if verbosity > 0:
             click.echo("")
             click.echo("\n".join(_paths(checkpoint)))
 
 
-def _summary(checkpoint: Checkpoint, tables: Tables) -> Iterator[str]:
+def _summary(checkpoint: Checkpoint, tables: Tables, roles: _Roles) -> Iterator[str]:
     specs = checkpoint.specs.values()
-    roles = Counter(role.partition(" ")[0] for _, role in _roles(checkpoint).values())
+    kinds = Counter(role.partition(" ")[0] for _, role in roles.values())
     yield f"format    {checkpoint.format}"
     for file in checkpoint.files:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
-    slots = roles["slot"] + roles["optimizer"]
-    yield f"slots     {slots:,} of an optimizer, {roles['moving']:,} moving averages"
+    slots = kinds["slot"] + kinds["optimizer"]
+    yield f"slots     {slots:,} of an optimizer, {kinds['moving']:,} moving averages"
     yield f"graph     {checkpoint.graph.origin}"
     yield f"network   {_network(checkpoint, tables)}"
 
@@ -76,17 +79,15 @@ def _network(checkpoint: Checkpoint, tables: Tables) -> str:
     return f"{match.variant.name} ({parts}{lengths})"
 
 
-def _roles(checkpoint: Checkpoint) -> dict[str, tuple[str, str]]:
+def _roles(checkpoint: Checkpoint) -> _Roles:
     """Return (raw key, role) of each slot variable; variables with a life of their own are left out."""
     averages = {average: raw for raw, average in moving_averages(checkpoint).items()}
-    ledger = write_ledger(checkpoint, {}, {}, {}, {}, {})
-    roles = {line.key: (line.key, _OPTIMIZER) for line in ledger if line.bucket is Bucket.OPTIMIZER}
+    roles = {key: (key, _OPTIMIZER) for key in optimizer_state(checkpoint)}
     roles |= {key: (raw, f"slot {name}") for key, (raw, name) in checkpoint.graph.slots.items()}
     return roles | {average: (raw, "moving average") for average, raw in averages.items()}
 
 
-def _rows(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str, str]]:
-    roles = _roles(checkpoint)
+def _rows(checkpoint: Checkpoint, roles: _Roles) -> Iterator[tuple[str, str, str, str]]:
     for key, spec in checkpoint.specs.items():
         raw, role = roles.get(key, (key, ""))
         shape = "x".join(map(str, spec.shape)) or "scalar"

@@ -92,7 +92,7 @@ def write_ledger(
     graph = checkpoint.graph
     used = {**folded, **mapped}
     twins = {average: raw for raw, average in averages.items() if raw in used}
-    optimizer = frozenset(_optimizer_nodes(graph))
+    optimizer = optimizer_state(checkpoint)
     lines = []
     for key in checkpoint.specs:
         node = graph.node_of_key.get(key)
@@ -105,16 +105,23 @@ def write_ledger(
             bucket, reason = Bucket.EMA_TWIN, f"moving average of {used[twins[key]]}"
         elif key in left_out:
             bucket, reason = Bucket.LEFT_OUT, left_out[key]
-        elif (slot := _slot(graph, key, node)) is not None:
-            bucket, reason = Bucket.OPTIMIZER, slot
-        elif node in optimizer:
-            bucket, reason = Bucket.OPTIMIZER, "state of the optimizer"
+        elif key in optimizer:
+            bucket, reason = Bucket.OPTIMIZER, optimizer[key]
         elif (purpose := _purpose(path, "" if node is None else graph.nodes[node].full_name)) is not None:
             bucket, reason = Bucket.BOOKKEEPING, purpose
         else:
             bucket, reason = Bucket.REFUSED, refusals.get(key, "no rule of the table takes it")
         lines.append(LedgerLine(key, path, bucket, reason))
     return tuple(lines)
+
+
+def optimizer_state(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what each variable that belongs to an optimizer is, by key."""
+    graph = checkpoint.graph
+    nodes = frozenset(_optimizer_nodes(graph))
+    found = {key: "state of the optimizer" for key in checkpoint.specs if graph.node_of_key.get(key) in nodes}
+    slots = {key: _slot(graph, key, graph.node_of_key.get(key)) for key in checkpoint.specs}
+    return found | {key: slot for key, slot in slots.items() if slot is not None}
 
 
 def _slot(graph: ObjectGraph, key: str, node: int | None) -> str | None:

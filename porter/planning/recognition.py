@@ -149,10 +149,11 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
 
 def _near(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     """Yield the variants of which some variable may be there: to expand all of them takes a second."""
+    unnamed = _tells_only_an_order(checkpoint)
     stems = set(map(stem, checkpoint.graph.owners))
     for name in tables.variants:
         signature = tables.signatures.get(name)
-        if signature is None or _tells_only_an_order(checkpoint) or not stems.isdisjoint(signature.stems):
+        if unnamed or signature is None or not stems.isdisjoint(signature.stems):
             yield tables.variants[name]
 
 
