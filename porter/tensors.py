@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -46,6 +46,9 @@ class Checkpoint(ABC):
         specs: Checkpoint key to spec, in key order.
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the pictures that its network takes.
+        frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
+            first, and whether it certainly does.
+        assumed_order: Those of which nothing tells, although a wrong order would fit.
     """
 
     path: Path
@@ -54,6 +57,8 @@ class Checkpoint(ABC):
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
+    frozen_in_part: Mapping[str, bool] = MappingProxyType({})
+    assumed_order: tuple[str, ...] = ()
 
     @abstractmethod
     def read(self, key: str) -> Array:

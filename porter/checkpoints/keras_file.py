@@ -13,7 +13,7 @@ from porter.checkpoints.hdf5_data import Hdf5Data
 from porter.checkpoints.hdf5_description import Description, describe
 from porter.checkpoints.keras_config import LayerConfig, parse_config
 from porter.checkpoints.keras_input import stored_input
-from porter.checkpoints.keras_layers import Layer, graph_of
+from porter.checkpoints.keras_layers import Layer, Order, graph_of
 from porter.checkpoints.keras_legacy import is_legacy, legacy_config, legacy_model, versions
 from porter.checkpoints.keras_saved_state import is_saved_state, saved_model_state
 from porter.checkpoints.malformed import Malformed, naming
@@ -71,6 +71,10 @@ class KerasFile(Checkpoint):
         model, self.format = _model(description, config, kind)
         if config is not None:
             self.stored_input = stored_input(config, model)
+        doubtful = [layer for layer in model.all if layer.is_frozen_in_part]
+        doubtful += [layer for layer in model.layers if layer.order is Order.BUILT and len(layer.layers) > 1]
+        self.frozen_in_part = {layer.name: layer.is_frozen_in_part for layer in doubtful}
+        self.assumed_order = tuple(layer.name for layer in model.layers if layer.is_assumed)
         nodes = graph_of(model)
         by_class = any(node.anonymous for node in nodes)
         self.graph = ObjectGraph(nodes, stored=True, origin=_BY_CLASS if by_class else _IN_MODEL_ORDER)

@@ -26,7 +26,7 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
         model: The same model with its variables.
     """
     found = StoredInput()
-    weighted = {layer.name: layer for layer in _all(model) if layer.variables}
+    weighted = {layer.name: layer for layer in model.all if layer.variables}
     for layer in _leaves(config):
         found = _with_size(found, layer)
         if layer.class_name == "Rescaling":
@@ -50,12 +50,6 @@ def _leaves(config: LayerConfig) -> Iterator[LayerConfig]:
             yield layer
         else:
             yield from _leaves(layer)
-
-
-def _all(model: Layer) -> Iterator[Layer]:
-    for layer in model.layers:
-        yield layer
-        yield from _all(layer)
 
 
 def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:

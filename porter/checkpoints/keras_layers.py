@@ -57,6 +57,8 @@ class Layer:
         order: What is known of the order of `layers`.
         attributes: Further parts, each under the name of a Python attribute.
         is_state: True for optimizers, metrics and random generators, which are no layers with weights.
+        is_frozen_in_part: Whether layers below are listed out of the model's order, trainable ones first.
+        is_assumed: Whether that they are not is assumed, for nothing in the file tells.
     """
 
     name: str
@@ -65,6 +67,15 @@ class Layer:
     order: Order = Order.UNKNOWN
     attributes: list[Layer] = field(default_factory=list)
     is_state: bool = False
+    is_frozen_in_part: bool = False
+    is_assumed: bool = False
+
+    @property
+    def all(self) -> Iterator[Layer]:
+        """Every layer below this one, at any depth."""
+        for layer in self.layers:
+            yield layer
+            yield from layer.all
 
     @property
     def has_weights(self) -> bool:

@@ -133,7 +133,11 @@ def _layer(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Lay
         # A name scope that TensorFlow 1 made unique, not a layer inside the layer.
         return _layer(name, config, next(iter(deeper.values())))
     layer.layers = [_layer(inner, None, group) for inner, group in deeper.items()]
-    layer.order = Order.UNKNOWN if _is_shuffled(weights) else Order.BUILT
+    has_statistics = any(_leaf(weight) in _STATISTICS for weight in weights)
+    is_rising = True if has_statistics else _is_rising(deeper)
+    layer.is_frozen_in_part = is_rising is False or _is_shuffled(weights)
+    layer.is_assumed = is_rising is None
+    layer.order = Order.UNKNOWN if layer.is_frozen_in_part else Order.BUILT
     return layer
 
 
@@ -190,9 +194,32 @@ def _is_shuffled(weights: list[_Weight]) -> bool:
     """
     owners = [weight.parts[0] for weight in weights]
     is_contiguous = sum(a != b for a, b in pairwise(owners)) < len(set(owners))
-    statistics = [weight.parts[-1].split(":")[0] in _STATISTICS for weight in weights]
+    statistics = [_leaf(weight) in _STATISTICS for weight in weights]
     first = statistics.index(True) if True in statistics else len(statistics)
     return not is_contiguous and not all(statistics[first:])
+
+
+def _is_rising(groups: Mapping[str, list[_Weight]]) -> bool | None:
+    """Whether the numbers that Keras gives to equal layers rise, as they do in a model of which all trains.
+
+    Without statistics, which never train, nothing else shows that a layer was frozen and so listed behind the
+    others. None where equal layers have names that no number orders; layers of which there is one are told
+    apart by their variables.
+    """
+    equal: dict[tuple[str, ...], list[tuple[str, int]]] = {}
+    for name, weights in groups.items():
+        variables = tuple(sorted(re.sub(r"\d+", "", "/".join(weight.parts)) for weight in weights))
+        number = re.search(r"[_.](\d{1,9})$", name)
+        stem = name[: number.start()] if number else name
+        equal.setdefault(variables, []).append((stem, int(number[1]) if number else 0))
+    several = [names for names in equal.values() if len(names) > 1]
+    if any(len({stem for stem, _ in names}) > 1 for names in several):
+        return None
+    return all(a < b for names in several for (_, a), (_, b) in pairwise(names))
+
+
+def _leaf(weight: _Weight) -> str:
+    return weight.parts[-1].split(":")[0]
 
 
 def _variable(class_name: str | None, weight: _Weight, layer: str = "") -> Variable:

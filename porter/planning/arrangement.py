@@ -30,6 +30,7 @@ class Arranged(Checkpoint):
     def __init__(self, inner: Checkpoint, graph: ObjectGraph) -> None:
         self.path, self.format, self.files, self.specs = inner.path, inner.format, inner.files, inner.specs
         self.graph, self.stored_input = graph, inner.stored_input
+        self.frozen_in_part, self.assumed_order = inner.frozen_in_part, inner.assumed_order
         self._inner = inner
 
     def read(self, key: str) -> Array:

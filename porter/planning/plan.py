@@ -113,12 +113,24 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*filter(None, [match.variant.note]), *notes, *_twins(match), *choice.notes, *picture_notes),
+        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *picture_notes),
         pictures=pictures,
         size_source=size_source,
         channel_order=choice.channel_order,
         classes=classes,
     )
+
+
+def _remarks(checkpoint: Checkpoint, match: Match) -> Iterator[str]:
+    """Yield what a person should know of the network that was recognised."""
+    if match.variant.note:
+        yield match.variant.note
+    yield from _twins(match)
+    for name in checkpoint.assumed_order:
+        yield (
+            f"the layers inside {name} are taken in the file's order, which is the model's only if none or "
+            "all of them were frozen; nothing in the file tells"
+        )
 
 
 def _twins(match: Match) -> Iterator[str]:

@@ -302,11 +302,21 @@ def _no_match(checkpoint: Checkpoint, wanted: list[Variant], known: str) -> Plan
             f"({', '.join(names)}, ...) belongs to {known}",
             file=checkpoint.path,
             hint="porter inspect lists what is in it; --table FILE adds a table of your own.",
+            details=_lost_order(checkpoint),
         )
     return PlanError(
         "plan/no-match",
         "no network fits; the nearest are listed below",
         file=checkpoint.path,
         hint="porter inspect lists what is in it; porter table VARIANT lists what is expected.",
-        details=[str(candidate) for candidate in near[:_SHOWN]],
+        details=[str(candidate) for candidate in near[:_SHOWN]] + _lost_order(checkpoint),
     )
+
+
+def _lost_order(checkpoint: Checkpoint) -> list[str]:
+    """Return a line for each model inside the model whose layers may be listed out of order."""
+    return [
+        f"{name} {'was' if certain else 'may have been'} frozen in part: the file lists first what trains "
+        "and does not tell the order of the layers; the full model (.h5, .keras) or a checkpoint does"
+        for name, certain in checkpoint.frozen_in_part.items()
+    ]
