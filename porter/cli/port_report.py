@@ -58,7 +58,7 @@ def lines(
     if result.folding is not None:
         from porter.porting.folded_port import plain_recipe
 
-        yield f"or, without porter:\n\n{plain_recipe(made, result.out)}"
+        yield f"or, without porter:\n\n{plain_recipe(made, result.out, is_sharded=result.is_sharded)}"
 
 
 def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:

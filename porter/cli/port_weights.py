@@ -201,10 +201,18 @@ def _require_sense(
         raise click.UsageError(
             "--fold-bn goes with timm only: no other library has the network without norms."
         )
-    if max_shard_size is not None and (fold_bn or target != "timm"):
-        raise click.UsageError("--max-shard-size goes with timm only, and not with --fold-bn.")
-    if hub_folder is not None and (fold_bn or target != "timm" or max_shard_size is not None):
-        raise click.UsageError("--hub-folder goes with timm only, without --fold-bn and --max-shard-size.")
+    if max_shard_size is not None and target == "netspresso":
+        raise click.UsageError(
+            "--max-shard-size goes with timm and transformers: NetsPresso's networks load one file."
+        )
+    if hub_folder is not None and max_shard_size is not None:
+        raise click.UsageError(
+            "--hub-folder goes without --max-shard-size: of several files, timm would load the first alone."
+        )
+    if hub_folder is not None and (fold_bn or target != "timm"):
+        raise click.UsageError(
+            "--hub-folder goes without --fold-bn and --target: timm builds the network with its norms."
+        )
 
 
 def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: dict[str, Any]) -> PortResult:

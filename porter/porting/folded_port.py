@@ -16,9 +16,11 @@ from porter.dtypes import BY_NAME, DType
 from porter.errors import MissingDependencyError
 from porter.planning.plan import Plan
 from porter.porting.metadata import describe
+from porter.targets.folder import new_folder
 from porter.tensors import Array, Checkpoint, TensorSpec
 from porter.transfer.float_conversion import convert, output_dtype
 from porter.transfer.safetensors_writer import SafetensorsWriter
+from porter.transfer.sharded_writer import ShardedWriter
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import Progress, TransferReport, transfer
 from porter.transfer.value_checks import Finding, ValueChecks
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
 
 REASON = "no convolution of its own stands in front of it, and behind it SAME pads with zeros"
 
+_LOAD = "state = load_file({out!r})"
+_LOAD_SHARDS = (
+    'state = {{name: tensor for file in glob.glob({out!r} + "/*.safetensors") '
+    "for name, tensor in load_file(file).items()}}"
+)
 # Building the network for a file of folded weights, without porter.
 _RECIPE = """\
-import timm, torch
+import {modules}timm, torch
 from safetensors.torch import load_file
 
-state = load_file({out!r})
+{load}
 model = timm.create_model({model!r}{arguments}).eval()
 for name, module in list(model.named_modules()):
     if isinstance(module, torch.nn.Conv2d) and module.bias is None and f"{{name}}.bias" in state:
@@ -51,6 +58,7 @@ def write_folded(
     out: str | os.PathLike[str],
     *,
     dtype: str | None = None,
+    max_shard_size: int | None = None,
     progress: Progress | None = None,
     hashes: SourceHashes | None = None,
 ) -> tuple[TransferReport, Folding]:
@@ -61,8 +69,9 @@ def write_folded(
     Args:
         checkpoint: The open source that `plan` was made from.
         plan: The port to timm.
-        out: The safetensors file to write; it appears whole or not at all.
+        out: The safetensors file, or the folder of shards, to write; it appears whole or not at all.
         dtype: As for `porter.transfer.transfer`; None rounds to the type that is stored.
+        max_shard_size: Bytes of tensors that a shard may hold; one file where None.
         progress: Called with bytes and bytes in all while the source is being read.
         hashes: The digests of the checkpoint's files, where they were begun before.
 
@@ -92,15 +101,19 @@ def write_folded(
     metadata["porter.folding"] = json.dumps(described)
     metadata["porter.source_files"] = json.dumps([file._asdict() for file in report.sources])
     rounded, findings = _rounded(tensors, _types(plan, dtype))
-    nbytes = _write(out, rounded, metadata)
+    nbytes = _write(out, rounded, metadata, max_shard_size)
     found = (*report.findings, *findings)
     return report._replace(path=Path(out), nbytes=nbytes, tensors=len(rounded), findings=found), folding
 
 
-def plain_recipe(plan: Plan, out: str | os.PathLike[str]) -> str:
+def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = False) -> str:
     """Return the program that loads folded weights into timm's network without porter."""
-    arguments = "".join(f", {name}={value!r}" for name, value in plan.arguments.items())
-    return _RECIPE.format(out=os.fspath(out), model=plan.variant.target.name, arguments=arguments)
+    return _RECIPE.format(
+        modules="glob, " if is_sharded else "",
+        load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
+        model=plan.variant.target.name,
+        arguments="".join(f", {name}={value!r}" for name, value in plan.arguments.items()),
+    )
 
 
 def _require_torch() -> None:
@@ -156,10 +169,20 @@ def _rounded(
 
 
 def _write(
-    out: str | os.PathLike[str], tensors: Mapping[str, tuple[DType, Array]], metadata: Mapping[str, str]
+    out: str | os.PathLike[str],
+    tensors: Mapping[str, tuple[DType, Array]],
+    metadata: Mapping[str, str],
+    max_shard_size: int | None,
 ) -> int:
     specs = [(name, TensorSpec(dtype, words.shape)) for name, (dtype, words) in tensors.items()]
-    with SafetensorsWriter(out, specs, metadata) as writer:
+    if max_shard_size is None:
+        return _fill(SafetensorsWriter(out, specs, metadata), tensors)
+    with new_folder(Path(out)) as folder:
+        return _fill(ShardedWriter(folder, specs, metadata, limit=max_shard_size), tensors)
+
+
+def _fill(opened: SafetensorsWriter | ShardedWriter, tensors: Mapping[str, tuple[DType, Array]]) -> int:
+    with opened as writer:
         for name in writer.names:
             writer.write(name, np.ascontiguousarray(tensors[name][1]))
         writer.commit()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from porter.checkpoints import open_checkpoint
-from porter.errors import OutputError
 from porter.planning.choices import ChannelOrder, Classes
 from porter.planning.plan import Plan, Weights, plan
 from porter.porting.metadata import describe
@@ -94,7 +93,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             file under NetsPresso Trainer's names.
         fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
         max_shard_size: Write a folder of files with at most this many bytes of tensors each, and an index,
-            as Hugging Face does; only for timm, and not with `fold_bn`.
+            as Hugging Face does; for timm, folded or not, and for transformers.
         progress: Called with bytes written and bytes in all, as the work goes on.
 
     Raises:
@@ -172,43 +171,25 @@ def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning
         CheckpointError: the source is damaged or changed meanwhile.
         OutputError: the output cannot be written.
     """
-    if max_shard_size is not None:
-        if aimed is not None or fold_bn:
-            raise OutputError(
-                "output/shards", "several files can be written for timm only, and with norms", file=out
-            )
-        from porter.porting.sharded_port import write_shards  # noqa: PLC0415 - see above
-
-        report = write_shards(
-            checkpoint,
-            plan,
-            out,
-            max_shard_size=max_shard_size,
-            dtype=dtype,
-            progress=progress,
-            hashes=hashes,
-        )
-        return PortResult(plan, report, Path(out), is_sharded=True)
+    shared: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
+    is_sharded = max_shard_size is not None
     if aimed is not None:
         from porter.targets.writing import write  # noqa: PLC0415 - see above
 
-        written = write(checkpoint, plan, aimed, out, dtype=dtype, progress=progress, hashes=hashes)
-        return PortResult(plan, written, Path(out), aimed)
+        report = write(checkpoint, plan, aimed, out, max_shard_size=max_shard_size, **shared)
+        return PortResult(plan, report, Path(out), aimed, is_sharded=is_sharded)
     if fold_bn:
         from porter.porting.folded_port import write_folded  # noqa: PLC0415 - see above
 
-        report, folding = write_folded(checkpoint, plan, out, dtype=dtype, progress=progress, hashes=hashes)
-        return PortResult(plan, report, Path(out), folding=folding)
+        report, folding = write_folded(checkpoint, plan, out, max_shard_size=max_shard_size, **shared)
+        return PortResult(plan, report, Path(out), folding=folding, is_sharded=is_sharded)
+    if max_shard_size is not None:
+        from porter.porting.sharded_port import write_shards  # noqa: PLC0415 - see above
+
+        report = write_shards(checkpoint, plan, out, max_shard_size=max_shard_size, **shared)
+        return PortResult(plan, report, Path(out), is_sharded=True)
     metadata = describe(plan, checkpoint.format, dtype)
-    report = transfer(
-        checkpoint,
-        plan.assignments,
-        out,
-        dtype=dtype,
-        metadata=metadata,
-        progress=progress,
-        hashes=hashes,
-    )
+    report = transfer(checkpoint, plan.assignments, out, metadata=metadata, **shared)
     return PortResult(plan, report, Path(out))
 
 
