@@ -1,4 +1,4 @@
-"""EfficientNet, ResNet, ViT, EdgeTPU and anti-aliased networks: TensorFlow's checkpoints, bit by bit."""
+"""One network of each kind: what TensorFlow wrote is ported bit by bit, loads, and computes the same."""
 
 from __future__ import annotations
 
@@ -19,8 +19,15 @@ from porter.tables.shipped import load_tables
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
-# One of each kind of block and each way of building the PyTorch side.
+# One of each kind of block, each way of building the PyTorch side, and a width that is not 1.
 NAMES = [
+    "garden_mobilenetv1_025",
+    "garden_mobilenetv1_100h",
+    "garden_mobilenetv2_035",
+    "garden_mobilenetv3_small_100",
+    "garden_mobilenetv3_edgetpu",
+    "garden_mobilenet_multi_max_seg",
+    "garden_mobilenetv4_conv_small_050",
     "garden_efficientnet_b0",
     "garden_resnet50d",
     "garden_resnetrs50",
@@ -45,7 +52,7 @@ def written(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_port_is_bit_exact_and_loads_strictly(written, tmp_path, name):
-    """Every target tensor is TensorFlow's variables, one behind the other, each in another layout."""
+    """Every target tensor is TensorFlow's variables in its layout, scaled and joined as the table says."""
     variant = load_tables().variants[name]
     expected = np.load(written / name / "expected.npz")
     asked = name if variant.twin else None
@@ -60,7 +67,8 @@ def test_port_is_bit_exact_and_loads_strictly(written, tmp_path, name):
     wanted = {}
     for entry in variant.entries:
         value = entry.layout.apply(expected[variant.full_source(entry)])
-        wanted.setdefault(entry.target, []).append(value)
+        scaled = (value.astype(np.float64) * entry.scale).astype(np.float32)
+        wanted.setdefault(entry.target, []).append(scaled)
     for target, values in wanted.items():
         value = np.concatenate(values)
         np.testing.assert_array_equal(value.view(np.uint32), found[target].view(np.uint32), target)
@@ -69,9 +77,20 @@ def test_port_is_bit_exact_and_loads_strictly(written, tmp_path, name):
     assert all(np.array_equal(state[key].numpy(), value) for key, value in found.items())
 
 
+def test_gate_constant_is_in_the_projection_alone():
+    """6 x 0.16667 is not 1: the convolutions behind squeeze-and-excitation, and no others, are scaled."""
+    variant = load_tables().variants["garden_mobilenetv3_large_100"]
+
+    scaled = {entry.block.rpartition(".")[2]: entry.scale for entry in variant.entries if entry.scale != 1}
+    assert scaled == {"_conv2": 1.00002}
+    assert sum(entry.scale != 1 for entry in variant.entries) == 8
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
+        ("garden_mobilenetv1_025", ((32, 32), (33, 33))),
+        ("garden_mobilenetv3_small_100", ((32, 32), (33, 33))),
         ("garden_resnet50d", ((64, 64), (65, 65))),
         ("garden_vit_tiny_patch16_224", ()),
         ("edgetpu_mobilenet_v2_tiny", ((64, 64), (65, 97))),
@@ -79,7 +98,7 @@ def test_port_is_bit_exact_and_loads_strictly(written, tmp_path, name):
     ],
 )
 def test_every_stage_agrees_in_float64(name, sizes):
-    """Adjusted networks, tokens, grouped and anti-aliased convolutions compute what TensorFlow does."""
+    """Networks of every kind, own, adjusted or timm's, compute what TensorFlow does."""
     check = Check(load_tables().variants[name], sizes=sizes, dtypes=("float64",))
     report = check_against_tensorflow(check).report
 

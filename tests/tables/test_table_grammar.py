@@ -5,75 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from memory_checkpoint import MemoryCheckpoint
-from safetensors.numpy import load_file
+from small_tables import VARIANT, head, ported, read
 
-from porter.errors import PlanError, TableError
+from porter.errors import TableError
 from porter.planning.ledger import Bucket
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
-from porter.transfer.transfer import transfer
-
-HEAD = """
-schema = 1
-family = "f"
-title = "Tiny"
-version = 1
-[source]
-builder = "b"
-{source}
-[target]
-library = "timm"
-[part.backbone]
-path = "{path}"
-[part.head]
-path = "{path}"
-absent = {{ num_classes = 0 }}
-[free.classes]
-argument = "num_classes"
-default = 1000
-[free.channels]
-argument = "in_chans"
-default = 3
-[input]
-mean = [0.5]
-std = [0.5]
-crop_pct = 0.9
-interpolation = "bilinear"
-{input}
-"""
-VARIANT = """
-[variant.tiny]
-source = {}
-target = { model = "tiny" }
-input = { size = 32 }
-"""
-
-
-def head(source="", path="", pictures=""):
-    """Return the sections that every table has."""
-    return HEAD.format(source=source, path=path, input=pictures)
-
-
-def read(tmp_path, text):
-    """Load the one variant of a table from text."""
-    (tmp_path / "t.toml").write_text(text)
-    return load_tables(tmp_path / "t.toml").variants["tiny"]
-
-
-def made(tmp_path, text, arrays=None, **choices):
-    """Plan a port of `arrays` (by default random weights) with a table of one variant."""
-    variant = read(tmp_path, text)
-    checkpoint = RandomCheckpoint(variant, 0) if arrays is None else MemoryCheckpoint(arrays)
-    return checkpoint, plan(checkpoint, load_tables(tmp_path / "t.toml"), **choices)
-
-
-def ported(tmp_path, text, arrays=None, dtype=None, **choices):
-    """Return the ported arrays and the plan."""
-    checkpoint, planned = made(tmp_path, text, arrays, **choices)
-    transfer(checkpoint, planned.assignments, tmp_path / "o", dtype=dtype)
-    return load_file(tmp_path / "o"), planned
-
 
 CONV = """
 [template.conv]
@@ -298,68 +236,6 @@ def test_layers_that_are_another_layer_on_the_other_side(tmp_path):
         "x.ln.weight": (6,), "x.ln.bias": (6,), "x.dw.weight": (6, 1, 3, 3),
     }  # fmt: skip
     assert not planned.variant.counters
-
-
-CLASSIFIER = """
-[template.stem.rules]
-conv = { target = "conv", kind = "conv2d", shape = "3 3 in out" }
-[template.logits.rules]
-"" = { target = "fc", kind = "dense", shape = "in out", bias = true }
-"""
-CLASSIFIER_BLOCKS = """
-blocks = [
-    { source = "backbone/stem", target = "stem", template = "stem", in = "channels", out = 4 },
-    { source = "head/dense", target = "", stage = "logits", template = "logits", out = "classes" },
-]
-"""
-BGR = 'channel_order = "bgr"'
-
-
-def classifier(classes):
-    """Random arrays of a stem and a classifier."""
-    rng = np.random.default_rng(1)
-    shapes = {"stem/conv/kernel": (3, 3, 3, 4), "dense/kernel": (4, classes), "dense/bias": (classes,)}
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def test_background_class_is_kept_with_a_note_or_left_out(tmp_path):
-    """1001 classes stay 1001 unless the person drops the first row of weight and bias."""
-    text, arrays = head() + CLASSIFIER + VARIANT + CLASSIFIER_BLOCKS, classifier(1001)
-
-    kept, whole = ported(tmp_path, text, arrays)
-    dropped, fewer = ported(tmp_path, text, arrays, classes="drop-background")
-
-    assert kept["fc.weight"].shape == (1001, 4)
-    assert any("--classes drop-background" in note for note in whole.notes)
-    assert whole.arguments["num_classes"] == 1001
-    np.testing.assert_array_equal(dropped["fc.weight"], arrays["dense/kernel"][:, 1:].T)
-    np.testing.assert_array_equal(dropped["fc.bias"], arrays["dense/bias"][1:])
-    assert "num_classes" not in fewer.arguments
-    assert not fewer.notes
-
-
-def test_background_class_that_is_not_there_is_not_dropped(tmp_path):
-    """Of 1000 classes none is background."""
-    text = head() + CLASSIFIER + VARIANT + CLASSIFIER_BLOCKS
-    with pytest.raises(PlanError, match="expected 1001 classes, found 1000") as caught:
-        made(tmp_path, text, classifier(1000), classes="drop-background")
-
-    assert caught.value.code == "plan/no-background"
-
-
-def test_channels_of_bgr_networks_are_told_or_turned_round(tmp_path):
-    """The order is stated, and turned on request; an RGB network is not turned."""
-    text, arrays = head(pictures=BGR) + CLASSIFIER + VARIANT + CLASSIFIER_BLOCKS, classifier(5)
-
-    kept, stored = ported(tmp_path, text, arrays)
-    turned, rgb = ported(tmp_path, text, arrays, channel_order="rgb")
-
-    assert (stored.channel_order, rgb.channel_order) == ("bgr", "rgb")
-    assert any("BGR" in note for note in stored.notes)
-    np.testing.assert_array_equal(kept["stem.conv.weight"], arrays["stem/conv/kernel"].transpose(3, 2, 0, 1))
-    np.testing.assert_array_equal(turned["stem.conv.weight"], kept["stem.conv.weight"][:, ::-1])
-    with pytest.raises(PlanError, match="does not take BGR"):
-        made(tmp_path, text.replace(BGR, ""), arrays, channel_order="rgb")
 
 
 def test_network_of_a_family_and_of_a_variant_are_one(tmp_path):
