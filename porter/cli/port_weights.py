@@ -63,6 +63,11 @@ _PROGRESS_BYTES = 200_000_000
     help="Turn the first convolution of a network that takes BGR pictures round.  [default: as stored]",
 )
 @click.option(
+    "--pictures",
+    metavar="NAME",
+    help="How the weights take pictures, where no checkpoint tells: advprop (mean and std 0.5).",
+)
+@click.option(
     "--backbone-only",
     is_flag=True,
     help="Leave the classifier behind: a known one, or the head of a model built around the network.",
@@ -109,6 +114,7 @@ def port_weights(
     dtype: str | None,
     classes: Classes,
     channel_order: ChannelOrder | None,
+    pictures: str | None,
     backbone_only: bool,
     input_size: int | None,
     target: str,
@@ -155,6 +161,7 @@ def port_weights(
             bn_eps=bn_eps,
             classes=classes,
             channel_order=channel_order,
+            pictures=pictures,
             backbone_only=backbone_only,
             input_size=input_size,
         )

@@ -1,8 +1,9 @@
-"""What a person may choose of a network that is there: its classes and the order of its input's channels."""
+"""What a person may choose of a network that is there: classes, the order of channels, kinds of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from porter.errors import PlanError
@@ -78,6 +79,39 @@ def choose(
         notes.append("1001 classes: the first is background; --classes drop-background leaves it out")
     order, flipped, more = _order(match, checkpoint, channel_order)
     return Choice(lengths, {**selections, **flipped}, order, (*notes, *more))
+
+
+def choose_pictures(
+    match: Match, checkpoint: Checkpoint, chosen: str | None
+) -> tuple[Match, tuple[str, ...]]:
+    """Return the match with the mean and std of the way of taking pictures that was chosen, and notes.
+
+    Args:
+        match: The network in the checkpoint.
+        checkpoint: The source, for messages.
+        chosen: One of the ways that the table offers beside its usual one, which None means.
+
+    Raises:
+        PlanError: the table offers no such way.
+    """
+    variant = match.variant
+    if chosen is None:
+        return match, tuple(
+            f"nothing in a checkpoint says whether its weights {way.when}: "
+            f"--pictures {name} writes mean {way.mean} and std {way.std} for them"
+            for name, way in variant.pictures.items()
+        )
+    if chosen not in variant.pictures:
+        raise PlanError(
+            "plan/pictures",
+            f"{variant.name} does not take pictures called {chosen!r}",
+            file=checkpoint.path,
+            expected=" or ".join(map(repr, variant.pictures)) or None,
+            hint="Leave --pictures out.",
+        )
+    way = variant.pictures[chosen]
+    pictures = variant.input._replace(mean=way.mean, std=way.std)
+    return match._replace(variant=replace(variant, input=pictures)), ()
 
 
 def _order(

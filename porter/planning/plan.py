@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from porter.assignments import Assignment, Part
 from porter.errors import PlanError
-from porter.planning.choices import ChannelOrder, Choice, Classes, choose
+from porter.planning.choices import ChannelOrder, Choice, Classes, choose, choose_pictures
 from porter.planning.foreign_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.normalization import expected_pictures
@@ -66,6 +66,7 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
     bn_eps: float | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
+    pictures: str | None = None,
     backbone_only: bool = False,
     input_size: int | None = None,
 ) -> Plan:
@@ -80,6 +81,7 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         bn_eps: The batch normalisation epsilon of the training; the table's default where None.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
+        pictures: How the weights take pictures, where the table knows more than one way: ``"advprop"``.
         backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
         input_size: Height and width of pictures, for the metadata; the source's or the table's where None.
 
@@ -93,7 +95,8 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
     choice = choose(match, checkpoint, classes, channel_order)
-    pictures, size_source, picture_notes = expected_pictures(checkpoint, match, input_size)
+    match, offers = choose_pictures(match, checkpoint, pictures)
+    expected, size_source, picture_notes = expected_pictures(checkpoint, match, input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _ledger(checkpoint, match, found, averages)
     if backbone_only:
@@ -113,8 +116,8 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *picture_notes),
-        pictures=pictures,
+        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *picture_notes, *offers),
+        pictures=expected,
         size_source=size_source,
         channel_order=choice.channel_order,
         classes=classes,

@@ -67,6 +67,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
     dtype: str | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
+    pictures: str | None = None,
     backbone_only: bool = False,
     input_size: int | None = None,
     target: str = "timm",
@@ -87,6 +88,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR pictures round.
+        pictures: How the weights take pictures, where nothing in a checkpoint tells: ``"advprop"``.
         backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
         input_size: Height and width of pictures, for the metadata; the source's or the table's where None.
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
@@ -112,6 +114,7 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
             bn_eps=bn_eps,
             classes=classes,
             channel_order=channel_order,
+            pictures=pictures,
             backbone_only=backbone_only,
             input_size=input_size,
         )

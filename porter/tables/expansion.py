@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -12,6 +14,7 @@ from porter.tables.kinds import Kind, Leaf, kind_named
 from porter.tables.variants import Dim, Entry
 
 _MEAN = "running_mean"
+_COUNTED = re.compile(r"(\w+)\{\+\w*\}")
 
 
 class Rule(NamedTuple):
@@ -20,6 +23,7 @@ class Rule(NamedTuple):
     Attributes:
         source: Object path below the block's layer; "" for the layer itself. With numbered layers a label,
             which rules about one layer share, and behind a slash the path below that layer.
+            ``conv2d{+label}`` is the next layer of that kind, as Keras counts them.
         target: Module or tensor name below the block's target.
         kind: Kind of layer.
         layout: Axis order, for kind ``"tensor"``.
@@ -106,8 +110,29 @@ class Numbering:
         return f"layer_with_weights-{number}"
 
 
+class LayerNames:
+    """Names layers as Keras does over a whole network where the code gives no names: conv2d, conv2d_1, ..."""
+
+    def __init__(self) -> None:
+        self._next: Counter[str] = Counter()
+
+    def named(self, path: str) -> str:
+        """Return a path with each ``conv2d{+label}`` replaced by the next name of that kind."""
+        return _COUNTED.sub(self._name, path)
+
+    def _name(self, match: re.Match[str]) -> str:
+        kind = match[1]
+        number = self._next[kind]
+        self._next[kind] += 1
+        return f"{kind}_{number}" if number else kind
+
+
 def expand(
-    block: Block, leaf_names: Mapping[str, str], part_path: str, numbering: Numbering | None
+    block: Block,
+    leaf_names: Mapping[str, str],
+    part_path: str,
+    numbering: Numbering | None,
+    layer_names: LayerNames,
 ) -> Iterator[tuple[Rule, Entry]]:
     """Yield (rule, entry) for every variable of `block`.
 
@@ -116,6 +141,7 @@ def expand(
         leaf_names: What the source calls a variable that is called otherwise here.
         part_path: Object path of the block's part below the model.
         numbering: Where the layers are told apart by their number alone.
+        layer_names: What was counted in the blocks before.
 
     Raises:
         TableError: a shape does not fit its kind or names an unknown parameter.
@@ -124,7 +150,7 @@ def expand(
     for rule in block.template.rules:
         if rule.when is None or block.parameters[rule.when]:
             for layer in _layers(rule, block):
-                source = layer
+                source = layer_names.named(layer)
                 if numbering is not None:
                     label, _, inside = layer.partition("/")
                     if label not in numbered:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from porter.errors import TableError
 from porter.tables.block_lists import read_blocks
-from porter.tables.expansion import Block, Numbering, expand, has_counter
+from porter.tables.expansion import Block, LayerNames, Numbering, expand, has_counter
 from porter.tables.family_section import Family
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
@@ -46,7 +46,7 @@ def read_variant(
     before = faults.count
     target = source = pictures = bn_eps = activation = twin = None
     with faults.catch():
-        source = Network(family.builder, section.section("source").rest())
+        source = Network(section.take("builder", str, family.builder), section.section("source").rest())
         target = _target(section, family)
     network = {**family.network, **section.section("network", optional=True).rest()}
     with faults.catch():
@@ -83,6 +83,7 @@ def read_variant(
         network=network or None,
         left_out=family.left_out,
         note=family.note,
+        pictures=family.pictures,
         twin=twin,
     )
 
@@ -141,10 +142,11 @@ def _input(parent: Section, family: Family) -> InputSpec:
 
 def _expand(blocks: tuple[Block, ...], section: Section, family: Family, faults: Faults) -> list[_Expanded]:
     numbering = None if family.first is None else Numbering(family.first)
+    layer_names = LayerNames()
     expanded = []
     for block in blocks:
         try:
-            expanded.append(_expand_block(block, family, numbering))
+            expanded.append(_expand_block(block, family, numbering, layer_names))
         except TableError as error:
             with faults.catch():
                 raise section.error(error.code, f"block {block.stage!r}: {error}") from None
@@ -159,10 +161,12 @@ def _expand(blocks: tuple[Block, ...], section: Section, family: Family, faults:
     return expanded
 
 
-def _expand_block(block: Block, family: Family, numbering: Numbering | None) -> _Expanded:
+def _expand_block(
+    block: Block, family: Family, numbering: Numbering | None, layer_names: LayerNames
+) -> _Expanded:
     path = family.parts[block.part].path
     entries, counters, used = [], [], set()
-    for rule, entry in expand(block, family.leaf_names, path, numbering):
+    for rule, entry in expand(block, family.leaf_names, path, numbering, layer_names):
         used.add((block.template.name, rule.source))
         entries.append(entry)
         if entry.is_variance and has_counter(rule):

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -144,6 +144,20 @@ class InputSpec(NamedTuple):
     normalization: str = ""
 
 
+class Pictures(NamedTuple):
+    """How some weights of a network take their pictures, where nothing in a checkpoint tells which.
+
+    Attributes:
+        mean: Per-channel mean of pixels in 0..1, RGB.
+        std: Per-channel standard deviation, likewise.
+        when: Which weights those are, in words: ``"were trained with AdvProp"``.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    when: str
+
+
 class Network(NamedTuple):
     """One side of a pair: a builder or library by name, never code, and its arguments."""
 
@@ -184,6 +198,7 @@ class Variant:
         stages: Points of comparison in forward order.
         network: How to build the PyTorch network, or None where its library has an entry point for it.
         note: What a person should know of the proof, or "".
+        pictures: Other ways in which the network's weights take pictures, by the name that a person gives.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
     """
@@ -205,6 +220,7 @@ class Variant:
     network: Mapping[str, object] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    pictures: Mapping[str, Pictures] = field(default_factory=dict)
     twin: Twin | None = None
 
     def full_source(self, entry: Entry) -> str:

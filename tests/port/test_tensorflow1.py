@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter
@@ -21,7 +23,16 @@ from porter.tables.shipped import load_tables, mappings_folder
 
 TABLES = load_tables()
 WRITER = Path(__file__).parent / "write_tensorflow1.py"
-NETWORKS = ["slim_mobilenetv1_025", "slim_mobilenetv2_035", "slim_mobilenetv3_small_100"]
+NETWORKS = [
+    "slim_mobilenetv1_025",
+    "slim_mobilenetv2_035",
+    "slim_mobilenetv3_small_100",
+    "tpu_efficientnet_b0",
+    "tpu_efficientnet_lite0",
+    "tpu_efficientnet_es",
+    "automl_efficientnetv2_b0",
+    "tpu_mnasnet_a1",
+]
 STOOD_IN = [name for name, variant in TABLES.variants.items() if variant.source.name == BUILDER]
 
 
@@ -104,6 +115,31 @@ def test_background_is_left_out_on_request(written, tmp_path):
 
     found = load_file(tmp_path / "out.safetensors")["classifier.bias"]
     np.testing.assert_array_equal(found, expected[1:])
+
+
+@pytest.mark.tensorflow
+def test_pictures_of_advprop_are_asked_for(written, tmp_path):
+    """No checkpoint tells AdvProp: the port says so, and what a person chooses goes into the metadata."""
+    source = written / "tpu_efficientnet_b0" / "model.ckpt-100"
+
+    usual = porter.port(source, tmp_path / "usual.safetensors")
+    chosen = porter.port(source, tmp_path / "chosen.safetensors", pictures="advprop")
+
+    assert any("--pictures advprop" in note for note in usual.plan.notes)
+    assert not any("advprop" in note for note in chosen.plan.notes)
+    assert (usual.plan.pictures.mean, usual.plan.pictures.std) != ((0.5,) * 3, (0.5,) * 3)
+    assert (chosen.plan.pictures.mean, chosen.plan.pictures.std) == ((0.5,) * 3, (0.5,) * 3)
+    with safe_open(chosen.out, "np") as file:
+        assert json.loads(file.metadata()["porter.input"])["mean"] == [0.5, 0.5, 0.5]
+
+
+@pytest.mark.tensorflow
+def test_pictures_that_a_table_does_not_know_are_refused(written, tmp_path):
+    """A network that takes pictures in one way only does not pretend to know another."""
+    with pytest.raises(PlanError, match="does not take pictures called 'advprop'") as refused:
+        porter.port(written / "slim_mobilenetv2_035" / "model.ckpt-100", tmp_path / "out", pictures="advprop")
+
+    assert refused.value.code == "plan/pictures"
 
 
 @pytest.mark.tensorflow

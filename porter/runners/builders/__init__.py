@@ -18,6 +18,8 @@ SOURCES = {
     "edgetpu": "pip install 'porter[tensorflow]'",
     "keras": "pip install 'porter[tensorflow]'",
     "mlperf_tiny": "pip install 'porter[tensorflow]'",
+    "mnasnet": "pip install 'porter[tensorflow]'",
+    "tpu": "pip install 'porter[tensorflow]'",
     "model_garden": "pip install 'porter[tensorflow]'",
     "transformers": "pip install 'porter[tensorflow]' 'transformers<5'",
 }
