@@ -16,7 +16,7 @@ import porter.transfer.moving
 import porter.transfer.safetensors_writer
 import porter.transfer.tensor_blocks
 from porter.assignments import Assignment
-from porter.errors import PlanError
+from porter.errors import OutputError, PlanError
 from porter.layouts import parse_layout
 from porter.transfer.transfer import transfer
 
