@@ -10,6 +10,7 @@ from porter.checkpoints.bundle import Bundle
 from porter.checkpoints.files import RegularFile, require_regular
 from porter.checkpoints.frozen_graph import FrozenGraph, is_graph
 from porter.checkpoints.malformed import naming
+from porter.checkpoints.saved_model_input import saved_model_input
 from porter.checkpoints.table import LARGEST_BLOCK, LARGEST_V1_BLOCK, Table
 from porter.checkpoints.tensor_slices_v1 import TensorSlices
 from porter.errors import CheckpointError
@@ -219,6 +220,7 @@ def _open_saved_model(path: Path, description: Path) -> Checkpoint:
     if found is None:
         raise saved_model.refuse_without_variables(description)
     found.files = (description, *found.files)
+    found.stored_input = saved_model_input(description, found)
     return found
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from porter.checkpoints.blocks import part_of, resolve_block
 from porter.checkpoints.files import RegularFile
+from porter.checkpoints.frozen_layers import with_layers
 from porter.checkpoints.malformed import Malformed, naming
 from porter.checkpoints.message_fields import Place, places
 from porter.checkpoints.messages import parse_shape
+from porter.checkpoints.picture_shapes import axis_lengths, picture_size
 from porter.checkpoints.region import Region
 from porter.checkpoints.tensor_protos import parse_values, value_field
 from porter.checkpoints.trackable_graph import graph_from_names, text
@@ -24,9 +26,10 @@ from porter.checkpoints.wire import signed
 from porter.dtypes import BY_NUMBER
 from porter.errors import printable
 from porter.object_graph import ObjectGraph
+from porter.stored_input import StoredInput
 from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
 
-_NODE, _TENSOR = 0x0A, 0x42
+_NODE, _SHAPE, _TENSOR = 0x0A, 0x3A, 0x42
 _KNOWN = {_NODE, 0x12, 0x18, 0x22, 0x2A}
 _CONTENT = 4 << 3 | 2
 _MOST_NODES = 1_000_000
@@ -40,6 +43,7 @@ class _Node:
     op: str = ""
     inputs: list[str] = field(default_factory=list)
     tensor: Place | None = None
+    shape: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +75,21 @@ class FrozenGraph(Checkpoint):
         self._file = RegularFile(file)
         try:
             with naming(file):
-                nodes = _read_nodes(self._file)
-                self._constants = _variables(self._file, nodes)
+                self._nodes = _read_nodes(self._file)
+                self._constants = _variables(self._file, self._nodes)
+                shapes = [axis_lengths(self._file, node.shape) for node in self._nodes if node.shape]
         except BaseException:
             self.close()
             raise
+        self.stored_input = StoredInput(picture_size(shapes), "the shape of the source's placeholder")
         self.specs = {name: constant.spec for name, constant in sorted(self._constants.items())}
-        self.format = f"frozen GraphDef ({len(nodes)} nodes)"
+        self.format = f"frozen GraphDef ({len(self._nodes)} nodes)"
 
     @cached_property
     def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy, as in Bundle
-        """A tree of the names; a GraphDef knows no objects."""
+        """A tree of the names; a GraphDef knows no objects. Layers of Keras are found by what reads them."""
         with naming(self.files[0]):
-            return graph_from_names(self.specs)
+            return with_layers(graph_from_names(self.specs), self._nodes)
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""
@@ -146,7 +152,9 @@ def _node(file: RegularFile, message: Place) -> _Node:
         elif tag == 0x1A:
             node.inputs.append(_text(file, place))
         elif tag == 0x2A and node.op in ("Const", ""):
-            node.tensor = _value(file, place) or node.tensor
+            node.tensor = _attribute(file, place, "value", _TENSOR) or node.tensor
+        elif tag == 0x2A and node.op == "Placeholder":
+            node.shape = _attribute(file, place, "shape", _SHAPE) or node.shape
     return node
 
 
@@ -156,17 +164,17 @@ def _text(file: RegularFile, place: Place) -> str:
     return text(file.read(place.start, place.size))
 
 
-def _value(file: RegularFile, entry: Place) -> Place | None:
-    """Return the tensor of a Const's attribute ``value``; None for its other attributes."""
+def _attribute(file: RegularFile, entry: Place, wanted: str, kind: int) -> Place | None:
+    """Return the value of a node's attribute, if it is the one that is wanted, and of that kind."""
     key, value = "", None
     for tag, place, _ in places(file, entry):
         if tag == 0x0A:
             key = _text(file, place)
         elif tag == 0x12:
             value = place
-    if key != "value" or value is None:
+    if key != wanted or value is None:
         return None
-    return next((place for tag, place, _ in places(file, value) if tag == _TENSOR), None)
+    return next((place for tag, place, _ in places(file, value) if tag == kind), None)
 
 
 def _variables(file: RegularFile, nodes: list[_Node]) -> dict[str, _Constant]:

@@ -54,7 +54,7 @@ def _leaves(config: LayerConfig) -> Iterator[LayerConfig]:
 
 def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:
     """Take the size from an input shape (N, H, W, C); a nested network's own comes last and counts."""
-    shape = next((shape for key in _SHAPES if (shape := layer.values.get(key))), None)
+    shape = next((shape for key in _SHAPES if (shape := _listed(layer.values.get(key)))), None)
     if not isinstance(shape, list) or len(shape) != 4 or layer.values.get("data_format") == _CHANNELS_FIRST:
         return found
     return _sized(found, (shape[1], shape[2]), "the input shape in the source's config")
@@ -94,11 +94,19 @@ def _normalization(layer: LayerConfig, stored: Layer | None) -> Normalization | 
     return None
 
 
+def _listed(value: Any) -> Any:
+    """Return the list that an object of Keras's JSON stands for; anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    if "items" in value:  # a tuple in a SavedModel
+        return value["items"]
+    inner = value.get("config")  # an array of Keras 3
+    return inner.get("value") if isinstance(inner, Mapping) else None
+
+
 def _numbers(value: Any) -> tuple[float, ...]:
     """Return a number or (nested) list of numbers as a flat tuple; () for anything else."""
-    if isinstance(value, Mapping):  # Keras 3 writes an array as {"class_name": ..., "config": {"value": ...}}
-        inner = value.get("config")
-        value = inner.get("value") if isinstance(inner, Mapping) else None
+    value = _listed(value)
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]
     listed = value if isinstance(value, list) else [value]

@@ -3,8 +3,8 @@
 Usage: python write_prepared_models.py {tf_keras,keras} FOLDER
 
 Each model is MobileNetV1 of a quarter's width, without its head, at 96 pixels behind other layers. Written
-are FOLDER/<model>.h5 and .keras, and FOLDER/prepared.npz with what those layers make of the pixels
-0, 1, ..., 255 of every channel.
+are FOLDER/<model>.h5, .keras and some .saved_model, and FOLDER/prepared.npz with what those layers make of
+the pixels 0, 1, ..., 255 of every channel.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def main() -> None:
         model = keras.Model(inputs, network(x))
         model.save(FOLDER / f"{name}.h5")
         model.save(FOLDER / f"{name}.keras")
+        if WRITER == "tf_keras" and name in ("two_steps", "adapted", "lambda"):
+            model.save(FOLDER / f"{name}.saved_model", save_format="tf", save_traces=False)
         prepared[name] = values[0, 0]
     np.savez(FOLDER / "prepared.npz", **prepared)
 

@@ -1,0 +1,105 @@
+"""Frozen graphs, TF1 Hub modules and Teachable Machine's models, as TensorFlow writes them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter.checkpoints import open_checkpoint
+from porter.errors import PlanError
+from porter.planning.ledger import Bucket
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
+
+pytestmark = pytest.mark.tensorflow
+
+TABLES = load_tables()
+WRITER = Path(__file__).parent / "write_graphs.py"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return the folder where TensorFlow wrote its graphs and modules."""
+    if find_spec("tf_keras") is None:
+        pytest.skip("needs tensorflow and tf-keras")
+    folder = tmp_path_factory.mktemp("graphs")
+    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def read(path, **options):
+    """Return the plan of a source, and the value of every part that it moves, by key."""
+    with open_checkpoint(path) as checkpoint:
+        made = plan(checkpoint, TABLES, **options)
+        parts = [part for assignment in made.assignments for part in assignment.parts]
+        return made, {part.key: checkpoint.read(part.key) for part in parts}
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "size"), [("frozen.pb", "", 64), ("hub", "", 64), ("hub_named", "module/", 64)]
+)
+def test_network_of_tensorflow_1_is_ported_by_its_names(written, name, prefix, size):
+    """Constants of a frozen graph and variables of a Hub module are slim's, each in its place."""
+    expected = np.load(written / "expected.npz")
+
+    made, found = read(written / name)
+
+    assert made.variant.name == "slim_mobilenetv1_025"
+    assert {line.bucket for line in made.ledger} == {Bucket.MAPPED}
+    assert sorted(found) == sorted(f"{prefix}{key}" for key in expected)
+    for key, value in found.items():
+        np.testing.assert_array_equal(value, expected[key.removeprefix(prefix)], strict=True)
+    assert made.arguments["num_classes"] == 11
+    assert made.pictures.size == size  # the placeholder tells it, or the signature
+
+
+@pytest.mark.parametrize(
+    ("model", "variant"),
+    [("MobileNet", "keras_mobilenetv1_025"), ("MobileNetV3Small", "keras_mobilenetv3_small_075")],
+)
+def test_keras_network_frozen_by_tensorflow_2_is_ported_by_what_reads_its_constants(written, model, variant):
+    """A constant that is called after its operation is a variable of that layer; the order is the model's."""
+    with np.load(written / f"{model}.npz") as arrays:
+        expected = [arrays[name] for name in arrays.files]
+
+    made, found = read(written / f"{model}.pb")
+
+    assert made.variant.name == variant
+    assert {line.bucket for line in made.ledger} == {Bucket.MAPPED}
+    assert len(found) == len(expected)
+    # no two variables hold equal numbers, so that each value names its place in Keras's own order
+    order = {value.tobytes(): number for number, value in enumerate(expected)}
+    assert len(order) == len(expected)
+    assert sorted(order[value.tobytes()] for value in found.values()) == list(range(len(expected)))
+    targets = {a.target: order[found[p.key].tobytes()] for a in made.assignments for p in a.parts}
+    entries = [e for e in made.variant.entries if e.target in targets]
+    by_layer = sorted(entries, key=lambda e: targets[e.target])
+    numbers = [int(e.source.split("/")[0].rpartition("-")[2]) for e in by_layer]
+    assert numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize("name", ["machine.h5", "machine"])
+def test_teachable_machine_is_ported_without_its_head(written, name):
+    """A Sequential of Sequentials: the network inside is ported on request, its head left behind."""
+    with np.load(written / "machine.npz") as arrays:
+        expected = [arrays[key] for key in arrays.files]
+    with pytest.raises(PlanError) as caught:
+        read(written / name)
+    assert "3 variable(s) would be left behind" in str(caught.value)
+    assert "--backbone-only" in str(caught.value)
+
+    made, found = read(written / name, backbone_only=True)
+
+    assert made.variant.name == "keras_mobilenetv2_035"
+    assert made.pictures.size == 224
+    assert made.arguments["num_classes"] == 0
+    assert sum(line.bucket is Bucket.LEFT_OUT for line in made.ledger) == 3
+    assert len(found) == len(expected)
+    for value, wanted in zip(found.values(), expected, strict=True):
+        np.testing.assert_array_equal(value, wanted, strict=True)
