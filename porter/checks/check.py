@@ -43,6 +43,7 @@ class Check:
         threads: Threads per framework; as many as there are cores, at most four, where None.
         timeout: Seconds after which a framework that has not answered is ended.
         pictures: Real pictures to use as the input, prepared as the source's evaluation prepares them.
+        backbone_only: Compare the network without a classifier: a known one, or a head of somebody's own.
     """
 
     variant: Variant
@@ -56,6 +57,7 @@ class Check:
     threads: int | None = None
     timeout: float = 1800.0
     pictures: tuple[Path, ...] = ()
+    backbone_only: bool = False
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -94,6 +96,7 @@ class Check:
             bn_eps=self.bn_eps,
             local=local,
             pictures=tuple(str(path.absolute()) for path in self.pictures),
+            backbone_only=self.backbone_only,
         )
 
 

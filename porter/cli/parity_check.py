@@ -25,7 +25,17 @@ from porter.runners.process import missing_packages, require
 from porter.tables.variants import Tables, Variant
 
 # A golden holds one input, the weights' seed and TensorFlow's float64 answer.
-_BEYOND_A_GOLDEN = ("checkpoint", "dtypes", "sizes", "batch", "seed", "weights", "bn_eps", "images")
+_BEYOND_A_GOLDEN = (
+    "checkpoint",
+    "dtypes",
+    "sizes",
+    "batch",
+    "seed",
+    "weights",
+    "bn_eps",
+    "images",
+    "backbone_only",
+)
 
 
 def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Size, ...]:
@@ -92,6 +102,11 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     help="Batch normalisation epsilon on both sides.  [default: the table's]",
 )
 @click.option(
+    "--backbone-only",
+    is_flag=True,
+    help="Compare the network without its classifier, or without a head of somebody's own.",
+)
+@click.option(
     "--junit",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -118,6 +133,7 @@ def parity_check(
     seed: int,
     weights: Literal["auto", "raw", "ema"],
     bn_eps: float | None,
+    backbone_only: bool,
     junit: Path | None,
     html: Path | None,
     tables: Tables,
@@ -146,6 +162,7 @@ def parity_check(
         weights=weights,
         bn_eps=bn_eps,
         pictures=images,
+        backbone_only=backbone_only,
     )
     beyond = [
         option.opts[0]

@@ -40,6 +40,7 @@ class Job:
         bn_eps: The batch normalisation epsilon, or None for the table's.
         local: Whether to wait for a reference recording and run every stage on its activations too.
         pictures: Picture files to prepare as well, each side with its own code, see `pictures_out`.
+        backbone_only: Whether to leave the classifier, or a head of somebody's own, behind.
     """
 
     table: str
@@ -55,6 +56,7 @@ class Job:
     bn_eps: float | None = None
     local: bool = False
     pictures: tuple[str, ...] = ()
+    backbone_only: bool = False
 
     @property
     def pictures_out(self) -> str:
@@ -81,7 +83,14 @@ class Job:
     def plan(self, checkpoint: Checkpoint) -> Plan:
         """Plan the port of `checkpoint` with this job's table and choices."""
         tables = load_tables(Path(self.table))
-        return plan(checkpoint, tables, self.variant, weights=self.weights, bn_eps=self.bn_eps)
+        return plan(
+            checkpoint,
+            tables,
+            self.variant,
+            weights=self.weights,
+            bn_eps=self.bn_eps,
+            backbone_only=self.backbone_only,
+        )
 
     def load_inputs(self) -> list[Array]:
         """Read the inputs, (N, H, W, C) float32, in order."""

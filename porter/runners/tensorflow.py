@@ -15,6 +15,7 @@ import tf_keras
 from safetensors.numpy import save_file
 
 from porter.errors import ParityError
+from porter.planning.foreign_head import backbone_alone
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.planning.recognition import recognise
@@ -104,7 +105,8 @@ def _load_with_keras(network: Keras, checkpoint: Checkpoint) -> None:
             "runner/keras-refuses",
             f"Keras itself cannot load these weights into the network ({str(error).splitlines()[0]})",
             file=checkpoint.path,
-            hint="Without --checkpoint the network is checked on random weights.",
+            hint="A SavedModel or checkpoint can be checked, whatever stands around the network; "
+            "without --checkpoint the network is checked on random weights.",
         ) from error
 
 
@@ -117,6 +119,7 @@ def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> st
     prefix = _prefix(checkpoint)
     tables = load_tables(Path(job.table))
     match = recognise(checkpoint, tables, made.variant.name)
+    match = backbone_alone(match) if job.backbone_only else match
     for name, node in match.nodes.items():
         stored = checkpoint.graph.paths[node] or ""
         tracked = _follow(network, made.variant.part(name).path)

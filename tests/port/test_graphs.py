@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from porter.checkpoints import open_checkpoint
+from porter.cli.main import main
 from porter.errors import PlanError
 from porter.planning.ledger import Bucket
 from porter.planning.plan import plan
@@ -103,3 +106,26 @@ def test_teachable_machine_is_ported_without_its_head(written, name):
     assert len(found) == len(expected)
     for value, wanted in zip(found.values(), expected, strict=True):
         np.testing.assert_array_equal(value, wanted, strict=True)
+
+
+@pytest.mark.torch
+def test_network_inside_a_model_is_checked_by_itself(written):
+    """With a head of somebody's own the backbone is compared, and what was not compared is counted."""
+    pytest.importorskip("timm")
+    command = ["parity-check", "--checkpoint", str(written / "machine"), "--size", "64", "--dtype", "float64"]
+
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 1
+    assert "--backbone-only" in refused.output
+    result = CliRunner().invoke(main, [*command, "--backbone-only", "--json"])
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["verdict"] == "parity"
+    (case,) = document["cases"]
+    assert "logits" not in [stage["name"] for stage in case["stages"]]
+    assert case["worst_relative"] < 1e-11
+    assert (
+        "3 variables of the checkpoint lie outside the compared network, see porter inspect"
+        in document["notes"]
+    )

@@ -119,7 +119,8 @@ def teachable_machine() -> None:
         input_shape=(224, 224, 3), alpha=0.35, weights=None, include_top=False
     )
     for weight in base.weights:
-        weight.assign(RNG.uniform(0.5, 1.5, weight.shape))
+        if "kernel" not in weight.name:  # Keras's own kernels keep activations in range
+            weight.assign(RNG.uniform(0.5, 1.5, weight.shape))
     first = keras.Sequential([base, keras.layers.GlobalAveragePooling2D()], name="sequential_1")
     second = keras.Sequential(
         [
@@ -132,7 +133,7 @@ def teachable_machine() -> None:
     model.build((None, 224, 224, 3))
     np.savez(FOLDER / "machine.npz", *[weight.numpy() for weight in base.weights])
     model.save(FOLDER / "machine.h5")
-    model.save(FOLDER / "machine", save_format="tf")
+    model.save(FOLDER / "machine", save_format="tf", save_traces=False)
 
 
 if __name__ == "__main__":

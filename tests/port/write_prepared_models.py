@@ -26,7 +26,6 @@ else:
     import keras
 
 layers = keras.layers
-MEAN, VARIANCE = [120.0, 110.0, 100.0], [3600.0, 3025.0, 2500.0]
 
 
 def adapted():
@@ -38,12 +37,10 @@ def adapted():
 
 MODELS = {
     "rescaled": lambda: [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1.0, name="scaled")],
-    "zero_to_one": lambda: [layers.Rescaling(1 / 255, name="scaled")],
     "two_steps": lambda: [
         layers.Rescaling(1 / 255, name="scaled"),
         layers.Normalization(mean=[0.485, 0.456, 0.406], variance=[0.05, 0.06, 0.07], name="given"),
     ],
-    "per_channel": lambda: [layers.Normalization(mean=MEAN, variance=VARIANCE, name="given")],
     "adapted": lambda: [adapted()],
     "resized": lambda: [layers.Resizing(96, 96), layers.Rescaling(1 / 255, name="scaled")],
     "lambda": lambda: [layers.Lambda(lambda x: x / 127.5 - 1.0, name="own_code")],
@@ -64,7 +61,7 @@ def main() -> None:
             x = layer(x)
             if type(layer).__name__ in ("Rescaling", "Normalization"):
                 values = np.asarray(layer(values))
-        shape = (None, None, 3) if name in ("zero_to_one", "resized") else (96, 96, 3)
+        shape = (None, None, 3) if name == "resized" else (96, 96, 3)
         network = keras.applications.MobileNet(input_shape=shape, alpha=0.25, weights=None, include_top=False)
         model = keras.Model(inputs, network(x))
         model.save(FOLDER / f"{name}.h5")
