@@ -27,8 +27,8 @@ _MOST_SECONDS = 20
 _LONGEST_MESSAGE = 160
 
 _ATTRIBUTES = ("layer_names", "weight_names", "model_config", "keras_version", "backend", "name", "dtype")
-_FILTERS = {1: "deflate", 2: "shuffle"}
-_FILTER_NAMES = {3: "fletcher32", 4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc"}
+_FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}
+_FILTER_NAMES = {4: "szip", 5: "nbit", 6: "scaleoffset", 32000: "lzf", 32001: "blosc"}
 
 
 class Refused(Exception):  # noqa: N818  (it becomes a line of the output)
@@ -263,7 +263,7 @@ class Describer:
             if code not in allowed:
                 name = _FILTERS.get(code) or _FILTER_NAMES.get(code, f"number {code}")
                 raise Refused(
-                    "hdf5/unsupported-filter", "its bytes went through an unknown filter", path, name
+                    "hdf5/unsupported-filter", "its bytes went through a filter that is not read", path, name
                 )
             found.append(_FILTERS[code])
         return found

@@ -26,6 +26,8 @@ from porter.tensors import Array, contiguous
 _MOST_EXPANSION = 1032
 _LARGEST_CHUNK = 1 << 30
 _NO_CHECKSUM = 0
+_CHECKSUM_BYTES, _FLETCHER = 4, 65535
+_PIECE = 1 << 20  # even, and so small that sums of products stay below 2**63
 
 
 class Hdf5Data:
@@ -91,9 +93,16 @@ class Hdf5Data:
         data = self._file.read(self._base + offset, size)
         itemsize = stored.spec.dtype.itemsize or 1
         wanted = math.prod(chunk) * itemsize
+        checksum = _CHECKSUM_BYTES if "fletcher32" in stored.storage["filters"] else 0
         for number, name in reversed(list(enumerate(stored.storage["filters"]))):
-            if not mask >> number & 1:  # a set bit: the writer left this filter out for this chunk
-                data = _inflated(data, wanted) if name == "deflate" else _unshuffled(data, itemsize)
+            if mask >> number & 1:  # a set bit: the writer left this filter out for this chunk
+                continue
+            if name == "deflate":
+                data = _inflated(data, wanted + checksum)
+            elif name == "shuffle":
+                data = _unshuffled(data, itemsize)
+            else:
+                data = _verified(data)
         if len(data) != wanted:
             raise Malformed(
                 "hdf5/bad-chunk", "a chunk has another size than its shape", expected=wanted, found=len(data)
@@ -187,6 +196,28 @@ def _inflated(data: bytes, size: int) -> bytes:
     if len(found) > size or not stream.eof:
         raise Malformed("hdf5/bad-deflate", "a chunk decompresses to another size than its shape")
     return found
+
+
+def _verified(data: bytes) -> bytes:
+    """Check and drop the checksum behind a chunk: Fletcher's sums of big-endian words modulo 65535."""
+    content, stored = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    first = second = 0
+    for start in range(0, len(content), _PIECE):
+        piece = content[start : start + _PIECE]
+        words = np.frombuffer(piece + b"\0" * (len(piece) % 2), ">u2").astype(np.int64)
+        second = (second + len(words) * first + int(words @ np.arange(len(words), 0, -1))) % _FLETCHER
+        first = (first + int(words.sum())) % _FLETCHER
+    claimed = int.from_bytes(stored, "little")
+    if len(stored) < _CHECKSUM_BYTES or (second, first) != (
+        (claimed >> 16) % _FLETCHER,
+        (claimed & 0xFFFF) % _FLETCHER,
+    ):
+        raise Malformed(
+            "hdf5/bad-checksum",
+            "the checksum of a chunk does not match its bytes",
+            hint="Get the file again.",
+        )
+    return content
 
 
 def _unshuffled(data: bytes, itemsize: int) -> bytes:

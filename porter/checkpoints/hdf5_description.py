@@ -22,6 +22,9 @@ from porter.tensors import TensorSpec
 
 Attribute = str | list[str]
 
+_HINTS = {
+    "hdf5/unsupported-filter": "HDF5's own tool writes the file without it: h5repack -f NONE IN.h5 OUT.h5."
+}
 _CHILD = Path(__file__).with_name("hdf5_child.py")
 _LONGEST_WAIT = 60
 _MOST_BYTES = 1 << 62
@@ -133,7 +136,8 @@ def _refuse(document: Mapping[str, Any]) -> None:
             hint="pip install 'porter[hdf5]'",
         )
     path = f"'{printable(document['path'])}': " if document["path"] else ""
-    raise Malformed(document["code"], f"{path}{document['problem']}", found=document["found"])
+    hint = _HINTS.get(document["code"])
+    raise Malformed(document["code"], f"{path}{document['problem']}", found=document["found"], hint=hint)
 
 
 def _stored(entry: Mapping[str, Any]) -> Stored:

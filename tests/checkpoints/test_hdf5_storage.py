@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from porter.checkpoints import open_checkpoint
-from porter.errors import MissingDependencyError
+from porter.errors import CheckpointError, MissingDependencyError
 
 h5py = pytest.importorskip("h5py")
 k = pytest.importorskip("keras_writer")
@@ -59,6 +59,8 @@ def test_every_element_type_in_either_byte_order(tmp_path, dtype, chunks):
         {"compression": 1, "shuffle": True},
         {"shuffle": True, "chunks": (5, 5)},
         {"chunks": (37, 23), "maxshape": (None, None)},
+        {"fletcher32": True},
+        {"fletcher32": True, "compression": 4, "shuffle": True},
     ],
 )
 @pytest.mark.parametrize("libver", ["earliest", "v110", "latest"])
@@ -67,6 +69,26 @@ def test_filters_and_file_versions(tmp_path, options, libver):
     path = _file(tmp_path, lambda file: file.create_dataset("extra", data=VALUES, **options), libver=libver)
 
     _assert_equal_to_h5py(path)
+
+
+@pytest.mark.parametrize("length", [25, 1 << 21, (1 << 21) + 1])
+def test_checksum_of_a_chunk_is_verified(tmp_path, length):
+    """Fletcher's checksum, HDF5's only one: a whole chunk is read, a flipped bit is refused."""
+    data = np.random.default_rng(0).integers(0, 256, length, np.uint8)
+
+    def build(file):
+        file.create_dataset("extra", data=data, chunks=(length,), fletcher32=True)
+
+    path = _file(tmp_path, build)
+    _assert_equal_to_h5py(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(data.tobytes()[-20:]) + 7] ^= 16
+    path.write_bytes(damaged)
+
+    with open_checkpoint(path) as checkpoint, pytest.raises(CheckpointError) as caught:
+        checkpoint.read("extra")
+
+    assert caught.value.code == "hdf5/bad-checksum"
 
 
 @pytest.mark.parametrize("value", [np.float32(2.5), np.zeros((0, 3), "f4"), np.zeros((1, 1, 1, 1), "f8")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 
 from porter.checkpoints import open_checkpoint
 from porter.cli.main import main
-from porter.errors import PlanError
+from porter.errors import CheckpointError, PlanError
 from porter.planning.ledger import Bucket
 from porter.planning.plan import plan
 from porter.tables.shipped import load_tables
@@ -129,3 +130,14 @@ def test_network_inside_a_model_is_checked_by_itself(written):
         "3 variables of the checkpoint lie outside the compared network, see porter inspect"
         in document["notes"]
     )
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9])
+def test_damaged_description_of_keras_is_refused_by_its_name(written, tmp_path, keep):
+    """What says how pictures are prepared is not passed over in silence when it is cut off."""
+    shutil.copytree(written / "machine", tmp_path / "machine")
+    metadata = tmp_path / "machine" / "keras_metadata.pb"
+    metadata.write_bytes(metadata.read_bytes()[: int(metadata.stat().st_size * keep)])
+
+    with pytest.raises(CheckpointError, match=r"keras_metadata\.pb"):
+        open_checkpoint(tmp_path / "machine")
