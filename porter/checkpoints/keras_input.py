@@ -62,7 +62,7 @@ def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:
 
 def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInput:
     height, width = sides
-    if all(isinstance(side, int) and 0 < side < 1 << 16 for side in (height, width)):
+    if all(type(side) is int and 0 < side < 1 << 16 for side in (height, width)):
         return found._replace(size=(height, width), size_source=source)
     return found
 
@@ -110,5 +110,5 @@ def _numbers(value: Any) -> tuple[float, ...]:
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]
     listed = value if isinstance(value, list) else [value]
-    is_plain = all(isinstance(item, int | float) and math.isfinite(item) for item in listed)
+    is_plain = all(type(item) in (int, float) and math.isfinite(item) for item in listed)
     return tuple(map(float, listed)) if is_plain and 0 < len(listed) <= _MOST_CHANNELS else ()

@@ -34,7 +34,7 @@ def expected_pictures(
         size: Height and width that a person chose; the source's or the table's where None.
 
     Raises:
-        PlanError: the network takes another size only, or the layers that prepare pictures do not fit it.
+        PlanError: the network takes another size only.
     """
     stored = checkpoint.stored_input
     if stored.steps:
@@ -79,19 +79,16 @@ def _composed(
     checkpoint: Checkpoint, table: InputSpec, stored: StoredInput
 ) -> tuple[InputSpec, tuple[str, ...]]:
     """Return mean and std that do what the model's own layers do to pixels in 0..255."""
-    factor, offset = np.ones(1), np.zeros(1)
-    for step in stored.steps:
-        scale, shift = _affine(checkpoint, step)
-        factor, offset = factor * scale, offset * scale + shift
     channels = len(table.mean)
-    if len(factor) not in (1, channels) or not np.isfinite(factor).all() or not (factor > 0).all():
-        raise PlanError(
-            "plan/preparation",
-            f"the layers {_names(stored.steps)} cannot be said as a mean and a std",
-            file=checkpoint.path,
-            expected=f"1 or {channels} positive factors",
-            found=factor.tolist(),
-        )
+    factor, offset = np.ones(1), np.zeros(1)
+    for scale, shift in (_affine(checkpoint, step) for step in stored.steps):
+        if {len(scale), len(shift)} <= {1, channels}:
+            factor, offset = factor * scale, offset * scale + shift
+        else:
+            factor = np.zeros(1)  # so that it is not taken for a std
+    if not np.isfinite(factor).all() or not np.isfinite(offset).all() or not (factor > 0).all():
+        told = f"the model's {_names(stored.steps)} cannot be said as one mean and std for each channel"
+        return table, (f"{told}: those in the metadata are the table's",)
     order = -1 if table.channel_order == "bgr" else 1  # a table and the metadata list channels as RGB
     mean, std = (
         tuple(float(str(value)) for value in np.broadcast_to(values, channels)[::order].astype(np.float32))
