@@ -27,6 +27,7 @@ SIZES = ((96, 96), (97, 97))
 # of a hundred and fifty networks.
 _KEPT_AT_FIRST = 8192
 _KEPT_AT_MOST = 1024
+_KEPT_AT_LEAST = 128
 _KEPT_AT_SECOND = 64
 _KEPT_OF_INPUT = 256
 
@@ -84,7 +85,7 @@ def _kept(variant: Variant) -> int:
     if path.is_file():
         rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
         return max(rule.count for rule in rules if rule is not None)
-    return min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages))
+    return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages)))
 
 
 def verify_goldens(

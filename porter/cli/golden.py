@@ -94,4 +94,4 @@ def _line(checked: Checked) -> str:
     report = checked.report
     name = f"{checked.expected.provenance.variant or ''}"
     worst = [f"{'x'.join(map(str, case.size))}: {case.worst:.1e}" for case in report.cases]
-    return f"{name:<28}{report.verdict.value:<12}{'  '.join(worst)}"
+    return f"{name:<36}{report.verdict.value:<12}{'  '.join(worst)}"
