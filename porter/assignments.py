@@ -78,6 +78,11 @@ class Assignment(NamedTuple):
         return self.parts + self.subtract
 
     @property
+    def is_computed(self) -> bool:
+        """Whether values are computed, and not only moved: then they are rounded to the target's type."""
+        return bool(self.offset or self.subtract) or any(part.scale != 1 for part in self.parts)
+
+    @property
     def size(self) -> int:
         """Number of elements of the target tensor."""
         return math.prod(self.shape)

@@ -47,6 +47,7 @@ FRAMEWORKS = {
         "classification.py",
         "networks/",
         "onnx/export.py",
+        "onnx/program.py",
         "runners/torch.py",
         "same_padding/",
     },

@@ -19,9 +19,10 @@ from porter.runners.process import Child, missing_packages, wait_for
 def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Checked:
     """Run PyTorch and the exported ONNX file in parallel and compare every stage.
 
-    The dynamic export is checked: one file for every size. float64, which decides, is computed by ONNX's
-    reference evaluator; float32 by onnxruntime, as the graph is written and once more as onnxruntime
-    optimises it. Where TensorFlow is installed and takes the sizes, it is the third witness.
+    The dynamic export is checked: one file for every size. Where the network has none, a static one per size
+    is. float64, which decides, is computed by ONNX's reference evaluator; float32 by onnxruntime, as the
+    graph is written and once more as onnxruntime optimises it. Where TensorFlow is installed and takes the
+    sizes, it is the third witness.
 
     Raises:
         MissingDependencyError: torch, onnx or onnxruntime is not installed.

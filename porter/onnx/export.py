@@ -17,14 +17,14 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 from safetensors import safe_open
-from torch import nn
 
 from porter.errors import OutputError
 from porter.onnx.graph import keep_output, require_static, set_metadata, strip
+from porter.onnx.program import Staged, capture_program, export_failed, use_recordable_padding
 from porter.porting.bn_folding import Folding, fold_batch_norm
 from porter.porting.loading import load_model
 from porter.porting.ported_file import Ported, read_metadata
-from porter.same_padding import emulate_same_padding, fold_same_padding
+from porter.same_padding import fold_same_padding
 from porter.tables.variants import Stage
 from porter.transfer.atomic_file import AtomicFile
 
@@ -32,10 +32,6 @@ INPUT = "image"
 
 # The newest that torch.onnx writes without converting between versions.
 _OPSET = 18
-
-# Two different lengths, neither a power of two, so that no coincidence is taken for a rule.
-_EXAMPLE = (2, 160, 224)
-_SMALLEST = 33
 
 # Everything exact that makes a graph smaller; folding norms is not among it, that is the person's choice.
 _REWRITES = (
@@ -96,17 +92,22 @@ def export_onnx(
 
     Raises:
         OutputError: the source was not written by porter, the export failed, or the graph is not what it
-            must be; nothing is written then.
+            must be; ``onnx/one-size`` where the network does not take this size, or with `size` None only
+            one; ``onnx/sizes-differ`` where it takes every size but its layers follow the size in a way that
+            one graph cannot. Nothing is written then.
         MissingDependencyError: torch or timm is not installed.
     """
     path = Path(source)
     ported = read_metadata(path)
     model = load_model(path)
-    emulate_same_padding(model)
+    use_recordable_padding(model, every_size=size is None)
     folding = fold_batch_norm(model) if fold_bn else None
+    staged = Staged(model, ported, stages).eval()
     if size is not None:
         fold_same_padding(model, size)
-    graph = _graph(_Staged(model, ported, stages), size, path)
+    with _quiet():
+        program = capture_program(staged, ported, size, path)
+    graph = _graph(program, staged.names, path)
     set_metadata(graph, _metadata(path, ported, size, folding), _stage_names(graph))
     output = graph.graph.output[0].name
     keep_output(graph, output)
@@ -119,68 +120,28 @@ def export_onnx(
     return Exported(Path(out), len(content), size, output, len(graph.graph.node), folding)
 
 
-class _Staged(nn.Module):
-    """A model that gives its output and then the activation of every stage but the last, if that is it."""
-
-    def __init__(self, model: nn.Module, ported: Ported, stages: Sequence[Stage]) -> None:
-        super().__init__()
-        self.model = model
-        self.channels = int(ported.arguments.get("in_chans", 3))
-        output = "features" if ported.arguments.get("num_classes") == 0 else "logits"
-        inner = {
-            stage.name: model.get_submodule(stage.target[-1])
-            for stage in stages
-            if stage.name != output and _holds_weights(model, stage)
-        }
-        self.names = (output, *inner)
-        self._kept: dict[str, torch.Tensor] = {}
-        for name, module in inner.items():
-
-            def keep(_module: nn.Module, _args: object, kept: torch.Tensor, name: str = name) -> None:
-                self._kept[name] = kept
-
-            module.register_forward_hook(keep)
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Run the model on (N, C, H, W)."""
-        output = self.model(image)
-        return (output, *(self._kept[name] for name in self.names[1:]))
-
-
-def _holds_weights(model: nn.Module, stage: Stage) -> bool:
-    """Whether the model has the stage; without classes the classifier is an empty module."""
-    return any(True for name in stage.target for _ in model.get_submodule(name).parameters())
-
-
-def _graph(staged: _Staged, size: tuple[int, int] | None, path: Path) -> onnx.ModelProto:
-    batch, height, width = (1, *size) if size else _EXAMPLE
-    free = {0: torch.export.Dim("batch")}
-    free |= {axis: torch.export.Dim(name, min=_SMALLEST) for axis, name in ((2, "height"), (3, "width"))}
+def _graph(program: torch.export.ExportedProgram, names: Sequence[str], path: Path) -> onnx.ModelProto:
     try:
         with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                staged.eval(),
-                (torch.zeros(batch, staged.channels, height, width),),
+            exported = torch.onnx.export(
+                program,
                 input_names=[INPUT],
-                output_names=list(staged.names),
+                output_names=list(names),
                 opset_version=_OPSET,
                 dynamo=True,
-                dynamic_shapes=None if size else (free,),
                 external_data=False,
                 optimize=False,
                 verbose=False,
             )
-            assert program is not None  # noqa: S101 (it is None for the old exporter only)
-            optimizer.inline(program.model)
-            optimizer.fold_constants(program.model)
-            rewriter.rewrite(program.model, _REWRITES)
-            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
-            passes.CommonSubexpressionEliminationPass()(program.model)
-            graph: onnx.ModelProto = program.model_proto
+            assert exported is not None  # noqa: S101 (it is None for the old exporter only)
+            optimizer.inline(exported.model)
+            optimizer.fold_constants(exported.model)
+            rewriter.rewrite(exported.model, _REWRITES)
+            passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(exported.model)
+            passes.CommonSubexpressionEliminationPass()(exported.model)
+            graph: onnx.ModelProto = exported.model_proto
     except Exception as error:  # the exporter may fail in any way
-        raise OutputError(
-            "onnx/export-failed", f"torch.onnx cannot export it ({type(error).__name__}: {error})", file=path
-        ) from error
+        raise export_failed(error, path) from error
     strip(graph, "model.")
     return graph
 

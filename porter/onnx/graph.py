@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,11 @@ def stage_names(model: onnx.ModelProto) -> tuple[str, ...]:
     )
 
 
+def takes_every_size(model: onnx.ModelProto) -> bool:
+    """Whether batch, height and width are free, as a dynamic export leaves them."""
+    return any(dim.HasField("dim_param") for dim in model.graph.input[0].type.tensor_type.shape.dim)
+
+
 def with_stage_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose outputs are the stages.
 
@@ -100,20 +106,27 @@ def require_static(model: onnx.ModelProto) -> None:
             )
 
 
-def widen(model: onnx.ModelProto) -> onnx.ModelProto:
+def widen(model: onnx.ModelProto, exact: Mapping[str, NDArray[Any]] | None = None) -> onnx.ModelProto:
     """Return a copy that computes in float64 what `model` stands for.
 
     float32 weights lose nothing. Attributes are float32 in every ONNX file, so that an epsilon of 0.001 is
     stored as 0.00100000005: the variance takes up the difference to the shortest decimal that is stored so.
-    The factor of an exact GELU becomes the one that TensorFlow has in float64 too, float32(sqrt(1/2)), and
-    the attention's scale, length ** -0.25 on query and key alike, is computed anew.
+    The factor of an exact GELU becomes the one that TensorFlow has in float64 too, float32(sqrt(1/2)); that
+    of its tanh form is sqrt(2 / pi), its cubic one stays float32(0.044715), as TensorFlow has both; and the
+    attention's scale, length ** -0.25 on query and key alike, is computed anew.
+
+    Args:
+        model: As `porter.onnx.export` wrote it.
+        exact: Weights by name whose float64 values count, and not what the file has of them: those that a
+            port computes (a bias folded into a mean) are rounded in the file.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     weights = {tensor.name: tensor for tensor in copy.graph.initializer}
     for tensor in _tensors(copy):
         if tensor.data_type == TensorProto.FLOAT:
-            _replace(tensor, numpy_helper.to_array(tensor).astype(np.float64))
+            stored = numpy_helper.to_array(tensor).astype(np.float64)
+            _replace(tensor, (exact or {}).get(tensor.name, stored))
     for value in [*copy.graph.input, *copy.graph.output]:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = TensorProto.DOUBLE
@@ -126,12 +139,16 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _correct_constants(model: onnx.ModelProto, weights: Mapping[str, TensorProto]) -> None:
-    erf_inputs = {node.input[0] for node in model.graph.node if node.op_type == "Erf"}
+    erf_inputs, tanh_inputs = (
+        {node.input[0] for node in model.graph.node if node.op_type == kind} for kind in ("Erf", "Tanh")
+    )
     for node in model.graph.node:
         if node.op_type == "BatchNormalization":
             _correct_epsilon(node, weights)
         elif node.op_type == "Div" and node.output[0] in erf_inputs and node.input[1] in weights:
             _replace(weights[node.input[1]], np.array(1 / np.float64(np.float32(0.7071067811865476))))
+        elif node.op_type == "Mul" and node.output[0] in tanh_inputs and node.input[0] in weights:
+            _replace(weights[node.input[0]], np.array(math.sqrt(2 / math.pi)))
         elif node.op_type == "Mul" and node.input[1] in weights:
             _correct_scale(weights[node.input[1]])
         elif node.op_type == "CastLike" and node.input[0] in weights:

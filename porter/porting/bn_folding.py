@@ -77,7 +77,9 @@ def _pairs(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Co
         graph = _Tracer().trace(model)
     except Exception as error:  # a foreign forward may fail in any way
         raise OutputError(
-            "fold/not-traceable", f"torch.fx cannot trace the model ({type(error).__name__}: {error})"
+            "fold/not-traceable",
+            f"torch.fx cannot trace the model ({type(error).__name__}: {error})",
+            hint="Leave its norms as they are (no --fold-bn).",
         ) from error
     calls = [node for node in graph.nodes if node.op == "call_module"]
     modules = {node: model.get_submodule(str(node.target)) for node in calls}

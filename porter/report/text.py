@@ -53,10 +53,11 @@ def _head(report: ParityReport, paint: Paint) -> Iterator[str]:
 def _cases(report: ParityReport, paint: Paint) -> Iterator[str]:
     if not report.cases:
         return
-    yield f"{'dtype':<9}{'size':<10}{'passed':>9}  {'worst propagated':<24}worst local"
+    wide = max(9, *(len(case.dtype) + 1 for case in report.cases))
+    yield f"{'dtype':<{wide}}{'size':<10}{'passed':>9}  {'worst propagated':<24}worst local"
     for case in report.cases:
         passed = sum(stage.passed for stage in case.stages)
-        row = f"{case.dtype:<9}{size(case):<10}{f'{passed}/{len(case.stages)}':>9}  "
+        row = f"{case.dtype:<{wide}}{size(case):<10}{f'{passed}/{len(case.stages)}':>9}  "
         row += f"{_worst(case, 'propagated'):<24}{_worst(case, 'local')}"
         if not case.decides:
             yield f"{row} (i)"

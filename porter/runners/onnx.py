@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,14 +12,19 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
+from safetensors.numpy import load_file
 
+from porter.errors import OutputError
+from porter.onnx.exact_ops import EXACT_OPS
 from porter.onnx.export import INPUT, export_onnx
-from porter.onnx.graph import stage_names, widen, with_stage_outputs
+from porter.onnx.graph import stage_names, takes_every_size, widen, with_stage_outputs
+from porter.onnx.program import NEEDS_SIZE
+from porter.planning.plan import Plan
 from porter.porting.metadata import describe
 from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, serve
-from porter.tensors import Array
+from porter.tables.variants import Stage
+from porter.tensors import Array, Checkpoint
 from porter.transfer.transfer import transfer
 
 Evaluate = Callable[[Array], Sequence[Array]]
@@ -29,14 +33,14 @@ Evaluate = Callable[[Array], Sequence[Array]]
 def _record(job: Job) -> None:
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as folder:
         made = job.plan(checkpoint)
-        ported, exported = Path(folder) / "ported.safetensors", Path(folder) / "ported.onnx"
+        ported = Path(folder) / "ported.safetensors"
         transfer(checkpoint, made.assignments, ported, metadata=describe(made, checkpoint.format, None))
-        export_onnx(ported, exported, stages=planned_stages(made))
-        model = onnx.load(exported)
-    source = f"dynamic export of {made.variant.target.name}, {job.weights_in_words}"
+        exact = _computed_weights(checkpoint, made, Path(folder) / "float64.safetensors")
+        exports = list(_exports(ported, planned_stages(made), job.load_inputs()))
+    kind = "dynamic export" if takes_every_size(exports[0][0]) else "a static export per size"
     provenance = Provenance(
         framework="onnx",
-        source=source,
+        source=f"{kind} of {made.variant.target.name}, {job.weights_in_words}",
         versions={name: version(name) for name in ("onnx", "onnxruntime", "torch", "numpy")},
         variant=made.variant.name,
         table_digest=made.variant.digest,
@@ -44,9 +48,38 @@ def _record(job: Job) -> None:
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
     )
-    plain, optimised = record_model(model, job.load_inputs(), job.dtypes, provenance)
-    plain.save(job.out)
-    optimised.save(job.optimised_out)
+    pairs = [record_model(model, inputs, job.dtypes, provenance, exact) for model, inputs in exports]
+    for recordings, out in zip(zip(*pairs, strict=True), (job.out, job.optimised_out), strict=True):
+        runs = [run for recording in recordings for run in recording.runs]
+        runs.sort(key=lambda run: job.dtypes.index(run.dtype))
+        Recording(provenance, tuple(runs)).save(out)
+
+
+def _computed_weights(checkpoint: Checkpoint, made: Plan, path: Path) -> dict[str, Array]:
+    """Return, in float64, the weights that the port computes; PyTorch's float64 runs have them too."""
+    computed = {each.target for each in made.assignments if each.is_computed}
+    if not computed:
+        return {}
+    transfer(checkpoint, made.assignments, path, dtype="float64")
+    return {name: values for name, values in load_file(path).items() if name in computed}
+
+
+def _exports(
+    ported: Path, stages: Sequence[Stage], inputs: Sequence[Array]
+) -> Iterator[tuple[onnx.ModelProto, Sequence[Array]]]:
+    """Yield one model for all inputs or, where no graph can take every size, one for each."""
+    out = ported.with_name("ported.onnx")
+    try:
+        export_onnx(ported, out, stages=stages)
+    except OutputError as refusal:
+        if refusal.code not in NEEDS_SIZE:
+            raise
+        for values in inputs:
+            height, width = values.shape[1:3]
+            export_onnx(ported, out, size=(height, width), stages=stages)
+            yield onnx.load(out), [values]
+    else:
+        yield onnx.load(out), inputs
 
 
 def record_model(
@@ -54,6 +87,7 @@ def record_model(
     inputs: Sequence[Array],
     dtypes: Sequence[str],
     provenance: Provenance,
+    exact: Mapping[str, Array] | None = None,
 ) -> tuple[Recording, Recording]:
     """Run a model that `porter.onnx.export` wrote and record every stage, as written and optimised.
 
@@ -61,10 +95,11 @@ def record_model(
     by the reference evaluator of the onnx package, from the same graph with every number widened.
 
     Args:
-        model: The exported model.
+        model: The exported model. A static one takes one picture at a time, whatever N is.
         inputs: One float32 array (N, H, W, C) per run.
         dtypes: Element types to compute in, each with every input.
         provenance: Where the model comes from.
+        exact: Weights by name that float64 takes from here, see `widen`.
 
     Returns:
         The recording of the graph as it is written, and that of the graph as onnxruntime rewrites it in
@@ -75,12 +110,17 @@ def record_model(
     """
     names = stage_names(model)
     threads = provenance.threads or 1
-    wide = list(_runs(_reference(model), "float64", names, inputs)) if "float64" in dtypes else []
+    wide = (
+        list(_runs(_per_picture(model, _reference(model, exact)), "float64", names, inputs))
+        if "float64" in dtypes
+        else []
+    )
     recordings = []
     for optimise in (False, True):
         narrow: list[Run] = []
         if "float32" in dtypes:
-            narrow = list(_runs(_onnxruntime(model, threads, optimise=optimise), "float32", names, inputs))
+            evaluate = _per_picture(model, _onnxruntime(model, threads, optimise=optimise))
+            narrow = list(_runs(evaluate, "float32", names, inputs))
         recordings.append(Recording(provenance, (*wide, *narrow)))
     plain, optimised = recordings
     return plain, optimised
@@ -93,6 +133,17 @@ def _runs(evaluate: Evaluate, dtype: str, names: Sequence[str], inputs: Sequence
             name: Activation.full(found, "NCHW") for name, found in zip(names, evaluate(x), strict=True)
         }
         yield Run(dtype, Activation.full(x, "NCHW"), stages)
+
+
+def _per_picture(model: onnx.ModelProto, evaluate: Evaluate) -> Evaluate:
+    if takes_every_size(model):
+        return evaluate
+
+    def one_by_one(x: Array) -> Sequence[Array]:
+        found = [evaluate(picture) for picture in np.split(x, len(x))]
+        return [np.concatenate(stage) for stage in zip(*found, strict=True)]
+
+    return one_by_one
 
 
 def _onnxruntime(model: onnx.ModelProto, threads: int, *, optimise: bool) -> Evaluate:
@@ -112,17 +163,8 @@ def _onnxruntime(model: onnx.ModelProto, threads: int, *, optimise: bool) -> Eva
     return evaluate
 
 
-class Erf(OpRun):
-    """The error function in the precision of its input; the reference evaluator's own rounds to float32."""
-
-    op_domain = ""
-
-    def _run(self, x: Array) -> tuple[Array]:
-        return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
-
-
-def _reference(model: onnx.ModelProto) -> Evaluate:
-    evaluator = ReferenceEvaluator(widen(with_stage_outputs(model)), new_ops=[Erf])
+def _reference(model: onnx.ModelProto, exact: Mapping[str, Array] | None) -> Evaluate:
+    evaluator = ReferenceEvaluator(widen(with_stage_outputs(model), exact), new_ops=[*EXACT_OPS])
 
     def evaluate(x: Array) -> Sequence[Array]:
         return list(evaluator.run(None, {INPUT: x}))

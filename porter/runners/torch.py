@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
-from porter.assignments import Assignment
 from porter.errors import TableError
 from porter.labels import imagenet_labels
 from porter.planning.plan import Plan
@@ -102,16 +101,14 @@ def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[st
     """
     metadata = describe(made, checkpoint.format, None)
     wanted = {
-        dtype: "float64" if dtype == "float64" and any(map(_is_computed, made.assignments)) else None
+        dtype: "float64"
+        if dtype == "float64" and any(each.is_computed for each in made.assignments)
+        else None
         for dtype in {*job.dtypes, *(["float32"] if job.pictures else [])}
     }
     for dtype in set(wanted.values()):
         transfer(checkpoint, made.assignments, folder / f"{dtype}", dtype=dtype, metadata=metadata)
     return {name: folder / f"{dtype}" for name, dtype in wanted.items()}
-
-
-def _is_computed(item: Assignment) -> bool:
-    return bool(item.offset or item.subtract) or any(part.scale != 1 for part in item.parts)
 
 
 def _pin(threads: int) -> None:

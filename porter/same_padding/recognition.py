@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from porter.same_padding.amounts import Pair, Window, pads_for, pair, window_of
+from porter.same_padding.amounts import Pair, pads_for, pair, window_of
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
 
 Layer: TypeAlias = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
@@ -84,6 +84,16 @@ def is_native_everywhere(layer: Layer) -> bool:
     return window.stride == (1, 1) and all(extent % 2 == 1 for extent in window.extent)
 
 
+def ceils_to_same(layer: Layer) -> bool:
+    """Whether a pool without padding is SAME at every size, because its last window may hang over the end."""
+    if isinstance(layer, nn.Conv2d) or not layer.ceil_mode or _given_padding(layer) != (0, 0):
+        return False
+    # With at most one missing position SAME puts it at the end, where ceil_mode lets the window hang over.
+    window = window_of(layer)
+    fits = all(s > 1 and e <= 2 for s, e in zip(window.stride, window.extent, strict=True))
+    return fits and (isinstance(layer, nn.MaxPool2d) or not layer.count_include_pad)
+
+
 def _equal(output: object, same: nn.Module, x: Tensor) -> bool:
     with torch.no_grad():
         expected = same(x)
@@ -142,7 +152,7 @@ def _obstacle(layer: Layer) -> str | None:
 
 def _judge_numbers(layer: Layer, *, forced: bool) -> Verdict:
     window, given = window_of(layer), _given_padding(layer)
-    if given is None or (window.extent == (1, 1) and given == (0, 0)) or _ceils_to_same(layer, window, given):
+    if given is None or (window.extent == (1, 1) and given == (0, 0)) or ceils_to_same(layer):
         return Verdict("nothing", "is SAME at every size")
     if forced:
         return _rewritten(layer, "named in include")
@@ -167,14 +177,6 @@ def _given_padding(layer: Layer) -> Pair | None:
     if layer.padding == "same":
         return None  # exists for stride 1 only, where it is SAME
     return (0, 0) if isinstance(layer.padding, str) else pair(layer.padding)
-
-
-def _ceils_to_same(layer: Layer, window: Window, padding: Pair) -> bool:
-    if isinstance(layer, nn.Conv2d) or not layer.ceil_mode or padding != (0, 0):
-        return False
-    # With at most one missing position SAME puts it at the end, where ceil_mode lets the window hang over.
-    fits = all(s > 1 and e <= 2 for s, e in zip(window.stride, window.extent, strict=True))
-    return fits and (isinstance(layer, nn.MaxPool2d) or not layer.count_include_pad)
 
 
 def _rewritten(layer: Layer, reason: str) -> Verdict:

@@ -99,3 +99,14 @@ def test_source_without_picture_code_is_called_that(passing):
 
     assert "The source has no code that prepares pictures" in told
     assert "source's own" not in told
+
+
+def test_a_long_kind_of_run_does_not_touch_the_size(passing):
+    """Every column of the first table is a word of its own, and the columns stand below one another."""
+    case = replace(passing.cases[-1], dtype="float32 optimised")
+    lines = text(replace(passing, cases=(*passing.cases, case))).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("dtype"))
+    rows = lines[start + 1 : start + 2 + len(passing.cases)]
+
+    assert rows[-1].startswith("float32 optimised 200x200")
+    assert {row.index("x2") - 3 for row in rows} == {lines[start].index("size")}

@@ -1,0 +1,165 @@
+"""A ported network as `torch.export` records it: recordable padding, stages as outputs, one size or all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from porter.errors import OutputError
+from porter.porting.ported_file import Ported
+from porter.same_padding import AvgPool2dSame, MaxPool2dSame, emulate_same_padding
+from porter.same_padding.recognition import ceils_to_same, has_own_forward
+from porter.tables.variants import Stage
+
+# Two different lengths, neither a power of two, so that no coincidence is taken for a rule.
+_EXAMPLE = (160, 224)
+_SMALLEST = 33
+
+NEEDS_SIZE = ("onnx/one-size", "onnx/sizes-differ")
+"""Codes of the refusals of a dynamic export that a static one does not share."""
+
+
+class Staged(nn.Module):
+    """A model that gives its output and then the activation of every stage but the last, if that is it.
+
+    Args:
+        model: The network.
+        ported: What the ported file says of it.
+        stages: The stages that are wanted; what the model lacks at the end is left out.
+
+    Attributes:
+        names: Names of what it gives, in order.
+        channels: Channels of its pictures.
+    """
+
+    def __init__(self, model: nn.Module, ported: Ported, stages: Sequence[Stage]) -> None:
+        super().__init__()
+        self.model = model
+        self.channels = int(ported.arguments.get("in_chans", 3))
+        output = "features" if ported.arguments.get("num_classes") == 0 else "logits"
+        inner = {
+            stage.name: model.get_submodule(stage.target[-1])
+            for stage in _present(model, stages)
+            if stage.name != output
+        }
+        self.names = (output, *inner)
+        self._kept: dict[str, torch.Tensor] = {}
+        for name, module in inner.items():
+
+            def keep(_module: nn.Module, _args: object, kept: torch.Tensor, name: str = name) -> None:
+                self._kept[name] = kept
+
+            module.register_forward_hook(keep)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Run the model on (N, C, H, W)."""
+        output = self.model(image)
+        return (output, *(self._kept[name] for name in self.names[1:]))
+
+
+def use_recordable_padding(model: nn.Module, *, every_size: bool) -> None:
+    """Replace layers that pad as SAME by ones that compute the same and can be recorded, in place.
+
+    A plain layer with padding of its own stays as it is: numbers that could stand for SAME may be meant as
+    they are written, and the export is of this network.
+
+    Args:
+        model: The network.
+        every_size: Whether it is recorded for every size. Then a pool that is SAME because its last window
+            may hang over the end is replaced too: torch settles at the example's size whether one does.
+    """
+    layers = [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d)
+    ]
+    emulate_same_padding(model, include=[name for name, layer in layers if has_own_forward(layer)])
+    for _, layer in layers:
+        if every_size and isinstance(layer, nn.MaxPool2d | nn.AvgPool2d) and ceils_to_same(layer):
+            layer.__class__ = MaxPool2dSame if isinstance(layer, nn.MaxPool2d) else AvgPool2dSame
+
+
+def capture_program(
+    model: nn.Module, ported: Ported, size: tuple[int, int] | None, path: Path
+) -> torch.export.ExportedProgram:
+    """Record what `model` computes.
+
+    `torch.onnx` would do it too, but where a layer takes another path at other sizes it narrows the sizes to
+    those of the path that it saw, and says nothing of it.
+
+    Args:
+        model: Takes pictures (batch, channels, height, width), in eval mode.
+        ported: What the ported file says of it.
+        size: (height, width) for batch 1 and this size; None for all.
+        path: The file that messages name.
+
+    Raises:
+        OutputError: ``onnx/one-size``, ``onnx/sizes-differ``, ``onnx/export-failed``.
+    """
+    channels = int(ported.arguments.get("in_chans", 3))
+    example = torch.zeros(1 if size else 2, channels, *(size or _EXAMPLE))
+    free = {0: torch.export.Dim("batch")}
+    free |= {axis: torch.export.Dim(name, min=_SMALLEST) for axis, name in ((2, "height"), (3, "width"))}
+    with torch.no_grad(), _refused_as_one_size(ported, size, path):
+        model(example[:1])
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                model, (example,), dynamic_shapes=None if size else (free,), strict=False
+            )
+    except torch._dynamo.exc.UserError as error:  # noqa: SLF001 (it has no public name)
+        raise OutputError(
+            "onnx/sizes-differ",
+            f"{ported.variant} takes other steps at other sizes, which one graph cannot hold",
+            file=path,
+            hint=_static(ported),
+        ) from error
+    except Exception as error:  # torch.export may fail in any way
+        raise export_failed(error, path) from error
+
+
+def export_failed(error: Exception, path: Path) -> OutputError:
+    """Return the refusal for what torch says, in its first line."""
+    said = str(error).strip().partition("\n")[0]
+    return OutputError(
+        "onnx/export-failed", f"torch cannot export it ({type(error).__name__}: {said})", file=path
+    )
+
+
+@contextmanager
+def _refused_as_one_size(ported: Ported, size: tuple[int, int] | None, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a network may refuse a size in any way
+        side = ported.input["size"]
+        raise OutputError(
+            "onnx/one-size",
+            f"{ported.variant} takes images of one size",
+            file=path,
+            expected=f"{side}x{side}",
+            found="{}x{}".format(*size) if size else "every size",
+            hint=_static(ported),
+        ) from error
+
+
+def _static(ported: Ported) -> str:
+    return f"porter export-onnx with --size {ported.input['size']} writes it for that size."
+
+
+def _present(model: nn.Module, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return the stages that the model has: without classes the classifier at the end is an empty module.
+
+    A stage without weights of its own (a pooling) is there where a later one is.
+    """
+    present = list(stages)
+    while present and not _holds_weights(model, present[-1]):
+        present.pop()
+    return tuple(present)
+
+
+def _holds_weights(model: nn.Module, stage: Stage) -> bool:
+    return any(True for name in stage.target for _ in model.get_submodule(name).parameters())
