@@ -12,6 +12,7 @@ _ADVICE = {
     "missing-fold": "what the port folds into the batch normalisation's mean",
     "label-offset": "num_classes, and whether class 0 is a background class",
     "residual": "the block's skip connection",
+    "constant": "the weights and pictures of this check: other ones (--seed) make the stage say something",
 }
 _ARGUMENTS = {"padding": "[target] arguments", "bn-epsilon": "[bn_eps]", "activation": "float64_activation"}
 

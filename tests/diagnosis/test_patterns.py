@@ -132,3 +132,14 @@ def test_no_more_than_three_causes_are_named():
     """A list that names everything names nothing."""
     for expected, actual, _ in CASES.values():
         assert len(causes(expected, actual)) <= 3
+
+
+def test_a_stage_that_is_constant_on_both_sides_is_told_as_that():
+    """Where nothing could be compared nothing is suspected, and no number is divided by zero."""
+    flat = np.full((2, 12, 8, 8), 0.5)
+    sides = recording(flat), recording(flat)
+
+    (finding,) = diagnose(compare(*sides), *sides)
+
+    assert finding.cause == "constant"
+    assert "constant (0.5)" in finding.evidence
