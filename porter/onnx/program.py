@@ -107,7 +107,8 @@ def capture_program(
     with torch.no_grad(), _refused_as_one_size(ported, size, path):
         model(example[:1])
     try:
-        with torch.no_grad():
+        # Without it a map that is never one pixel long is refused where torch cannot prove that it is not.
+        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # noqa: SLF001
             return torch.export.export(
                 model, (example,), dynamic_shapes=None if size else (free,), strict=False
             )
