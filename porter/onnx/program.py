@@ -108,7 +108,7 @@ def capture_program(
         model(example[:1])
     try:
         # Without it a map that is never one pixel long is refused where torch cannot prove that it is not.
-        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # noqa: SLF001
+        with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # noqa: SLF001
             return torch.export.export(
                 model, (example,), dynamic_shapes=None if size else (free,), strict=False
             )
