@@ -38,12 +38,15 @@ def variants(tables: Tables, as_json: bool, markdown: bool) -> None:
     elif as_json:
         click.echo(json.dumps([_document(variant, measured) for variant in known], indent=2))
     else:
+        notes = list(dict.fromkeys(variant.note for variant in known if variant.note))
         header = ("variant", "TensorFlow", "PyTorch", "float64", "KB", "status")
-        for line in columns(header, [_row(variant, measured) for variant in known]):
+        for line in columns(header, [_row(variant, measured, notes) for variant in known]):
             click.echo(line)
+        for number, note in enumerate(notes, 1):
+            click.echo(f"[{number}] {note}")
 
 
-def _row(variant: Variant, measured: Mapping[str, Measurement]) -> tuple[str, ...]:
+def _row(variant: Variant, measured: Mapping[str, Measurement], notes: list[str]) -> tuple[str, ...]:
     worst, size = worst_of([variant], measured), _golden_bytes(variant)
     return (
         variant.name,
@@ -51,7 +54,7 @@ def _row(variant: Variant, measured: Mapping[str, Measurement]) -> tuple[str, ..
         variant.target.name,
         "-" if worst is None else f"{worst:.1e}",
         "-" if size is None else f"{size / 1000:.0f}",
-        "; ".join(filter(None, (support(variant, measured).value, variant.note))),
+        support(variant, measured).value + (f" [{notes.index(variant.note) + 1}]" if variant.note else ""),
     )
 
 
@@ -77,4 +80,5 @@ def _document(variant: Variant, measured: Mapping[str, Measurement]) -> dict[str
 
 def _call(builder: str, arguments: object) -> str:
     values = arguments.values() if isinstance(arguments, dict) else ()
-    return f"{builder}({', '.join(map(str, values))})"
+    told = ("[...]" if isinstance(value, list) else str(value) for value in values)
+    return f"{builder}({', '.join(filter(None, told))})"

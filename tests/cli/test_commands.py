@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from porter.cli.main import main
+from porter.tables.shipped import load_tables
 
 COMMANDS = ["port-weights", "parity-check", "classify", "inspect", "variants", "table", "golden"]
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -93,7 +94,12 @@ def test_usage_errors_exit_with_two(arguments):
 
 def test_variants_lists_both_sides():
     """A row says which TensorFlow network becomes which PyTorch one."""
-    assert "MobileNetV4HybridMedium" in run("variants").output
+    lines = run("variants").output.splitlines()
+    assert any("MobileNetV4HybridMedium" in line for line in lines)
+    assert max(map(len, lines)) <= 180
+    slim = next(line for line in lines if line.startswith("slim_mobilenetv1_100"))
+    note = load_tables().variants["slim_mobilenetv1_100"].note
+    assert f"[{slim[-2]}] {note}" in lines
     listed = json.loads(run("variants", "--json").output)
     assert "mobilenetv4_hybrid_medium" in {row["variant"] for row in listed}
 
