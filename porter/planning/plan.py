@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 from porter.assignments import Assignment, Part
 from porter.errors import PlanError
 from porter.planning.choices import ChannelOrder, Choice, Classes, choose, choose_pictures
+from porter.planning.expected_pictures import expected_pictures
 from porter.planning.foreign_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.normalization import expected_pictures
 from porter.planning.recognition import Match, recognise
 from porter.stored_input import Normalization
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
