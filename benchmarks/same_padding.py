@@ -1,6 +1,6 @@
 """What SAME padding costs: MobileNetV4 folded against native padding, dynamic against timm's pad_type="same".
 
-Run `python benchmarks/same_padding.py` (about half an hour on two cores, most of it compiling), or choose
+Run `python benchmarks/same_padding.py` (a quarter of an hour, half of it compiling), or choose
 with `--models`, `--sizes`, `--batches`, `--modes`. The four networks of a row run in turns in one process; a
 ratio is the median of the rounds' ratios, so that a busy machine disturbs both sides alike. `native_again` is
 the native network timed twice in a round: how far it is from 1 is the noise of the row.

@@ -128,8 +128,9 @@ def port_weights(
 ) -> None:
     """Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm or another library.
 
-    SOURCE is a checkpoint prefix (ckpt-100), its .index file, a training directory (latest step) or a
-    SavedModel. The network is recognised from names and shapes. OUT appears whole or not at all.
+    SOURCE is a checkpoint prefix (ckpt-100), its .index file, a training directory (latest step), a
+    SavedModel, a Keras file (.h5, .weights.h5, .keras) or a frozen graph (.pb). The network is recognised
+    from names and shapes. OUT appears whole or not at all.
 
     \b
     Example:

@@ -87,6 +87,7 @@ def test_children_do_not_import_from_the_current_folder(job, tmp_path, monkeypat
     """A file called torch.py where the user stands does not replace the framework."""
     (tmp_path / "torch.py").write_text("raise SystemExit(9)")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # one that names the current folder asks for it
 
     with Child("torch", job()) as child:
         wait_for(child, [], 120)
