@@ -8,9 +8,7 @@ from pathlib import Path
 from porter.checkpoints import saved_model, sniff, state_file
 from porter.checkpoints.bundle import Bundle
 from porter.checkpoints.files import RegularFile, require_regular
-from porter.checkpoints.frozen_graph import FrozenGraph, is_graph
 from porter.checkpoints.malformed import naming
-from porter.checkpoints.saved_model_input import saved_model_input
 from porter.checkpoints.table import LARGEST_BLOCK, LARGEST_V1_BLOCK, Table
 from porter.checkpoints.tensor_slices_v1 import TensorSlices
 from porter.errors import CheckpointError
@@ -77,17 +75,22 @@ def _open_file(path: Path, file: Path) -> Checkpoint:
 
         return KerasFile(path, file)
     sniff.refuse_foreign(file)
-    if _is_graph(file):
-        return FrozenGraph(path, file)
-    raise _unrecognised(path, file)
+    found = _open_graph(path, file)
+    if found is None:
+        raise _unrecognised(path, file)
+    return found
 
 
-def _is_graph(file: Path) -> bool:
+def _open_graph(path: Path, file: Path) -> Checkpoint | None:
+    from porter.checkpoints.frozen_graph import FrozenGraph, is_graph  # noqa: PLC0415  (see KerasFile)
+
     handle = RegularFile(file)
     try:
-        return not file.name.endswith(".meta") and is_graph(handle)
+        if file.name.endswith(".meta") or not is_graph(handle):
+            return None
     finally:
         handle.close()
+    return FrozenGraph(path, file)
 
 
 def _unrecognised(path: Path, file: Path) -> CheckpointError:
@@ -219,6 +222,8 @@ def _open_saved_model(path: Path, description: Path) -> Checkpoint:
     found = _open_prefix(path, prefix, "SavedModel") if prefix.parent.is_dir() else None
     if found is None:
         raise saved_model.refuse_without_variables(description)
+    from porter.checkpoints.saved_model_input import saved_model_input  # noqa: PLC0415  (see KerasFile)
+
     found.files = (description, *found.files)
     found.stored_input = saved_model_input(description, found)
     return found

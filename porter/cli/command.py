@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,14 @@ def _edge() -> Iterator[None]:
     except PorterError as error:
         first, *details = str(error).splitlines()
         raise click.ClickException("\n".join([f"{first} [{error.code}]", *details])) from None
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
+            raise
+        raise click.ClickException(str(error)) from None
 
 
 class Command(click.Command):
-    """A command whose `PorterError`s become one line on stderr and exit code 1."""
+    """A command whose `PorterError`s, and a full disk under stdout, become one line and exit code 1."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option may read a file."""

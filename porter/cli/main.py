@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
+import sys
 
 import click
 
@@ -42,12 +44,29 @@ def port_weights_main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # The process ends before there is garbage worth a search, and each search takes a millisecond.
     gc.disable()
-    _run("port-weights")
+    try:
+        _run("port-weights")
+    except SystemExit as end:
+        _end_at_once(end)
+        raise
 
 
 def parity_check_main() -> None:
     """Entry point of the installed script ``parity-check``."""
     _run("parity-check")
+
+
+def _end_at_once(end: SystemExit) -> None:
+    """End the process as `end` asks, without taking the interpreter to pieces: a tenth of a small port.
+
+    Every file is closed and every thread joined by now. Where what was printed cannot be delivered, this
+    returns: the interpreter's own way of ending says so.
+    """
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if isinstance(end.code, int):
+            os._exit(end.code)
 
 
 def _run(name: str) -> None:

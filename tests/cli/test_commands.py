@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -158,3 +160,35 @@ def test_network_of_porters_own_is_loaded_by_porter(tmp_path):
     lines = run("port-weights", source, tmp_path / "out.safetensors").stdout.splitlines()
 
     assert lines[-1] == f"porter.load_model({str(tmp_path / 'out.safetensors')!r})"
+
+
+def run_installed(*arguments, stdout):
+    """Call ``port-weights`` as a process of its own, with Python's usual buffering of what is printed."""
+    program = "from porter.cli.main import port_weights_main; port_weights_main()"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, env=environment
+    )
+
+
+def test_port_weights_ends_with_everything_printed():
+    """The process ends at once, but not before what it printed was delivered; the exit code is kept."""
+    helped = run_installed("--help", stdout=subprocess.PIPE)
+    refused = run_installed("nowhere", "out.safetensors", stdout=subprocess.PIPE)
+    misused = run_installed(stdout=subprocess.PIPE)
+
+    assert (helped.returncode, refused.returncode, misused.returncode) == (0, 1, 2)
+    assert helped.stdout.rstrip().endswith("Show this message and exit.")
+    assert "checkpoint/not-found" in refused.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_under_stdout_is_one_line():
+    """Where the report cannot be written, the command fails and says why, without a traceback."""
+    with Path("/dev/full").open("w") as full:
+        result = run_installed("--help", stdout=full)
+
+    assert result.returncode != 0
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
