@@ -1,6 +1,6 @@
 """How well faults are detected, located and named: every fault at every place in all five MobileNetV4.
 
-    python benchmarks/faults.py [--variant conv_small ...] [--fraction 0.1] [--size 64] [--json FILE]
+    python benchmarks/faults.py [--variant NAME ...] [--fraction 0.1] [--size 64] [--jobs N] [--json FILE]
 
 The reference is the unmutated PyTorch network on the same seeded weights, which equals TensorFlow's to 1e-13
 (benchmarks/parity.py); tests/diagnosis repeats a part against TensorFlow itself. A mutant that changes no
@@ -14,11 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import fault_injection as faults
@@ -45,6 +49,11 @@ class Tally:
     named: int = 0
     named_from_patterns: int = 0
     missed: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count what another process counted."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
 
 def judge(bench: FaultyNetwork, mutant: faults.Mutant, tally: Tally) -> None:
@@ -122,16 +131,7 @@ def table(tallies: dict[str, Tally]) -> str:
         faulty = t.count - t.equivalent
         figures = (t.detected, t.golden, t.placed, t.named, t.named_from_patterns)
         if fault not in faults.CONTROLS:
-            for name in (
-                "count",
-                "equivalent",
-                "detected",
-                "golden",
-                "placed",
-                "named",
-                "named_from_patterns",
-            ):
-                setattr(total, name, getattr(total, name) + getattr(t, name))
+            total.add(t)
         lines.append(_line(fault, t.count, t.equivalent, faulty, figures))
     faulty = total.count - total.equivalent
     figures = (total.detected, total.golden, total.placed, total.named, total.named_from_patterns)
@@ -146,6 +146,20 @@ def _line(name: str, count: int, equivalent: int, faulty: int, figures: tuple[in
     return f"{name:<42}{count:>8}{equivalent:>7}{found:>8}{golden:>8}{stage:>8}{named:>8}{patterns:>9}"
 
 
+def share(name: str, options: argparse.Namespace, number: int) -> tuple[dict[str, Tally], float]:
+    """Judge the mutants of one network whose turn is `number` of every `options.jobs`; also in seconds."""
+    # The tensors are small: a second thread costs more than it brings.
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    tallies: dict[str, Tally] = defaultdict(Tally)
+    bench = FaultyNetwork(load_tables().variant(name), options.size, options.seed)
+    for mutant in islice(chosen(bench, options.fraction, options.seed), number, None, options.jobs):
+        judge(bench, mutant, tallies[mutant.fault])
+    if number == 0:
+        preprocessing(bench, options.size, tallies)
+    return dict(tallies), time.perf_counter() - started
+
+
 def main() -> None:
     """Run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -153,23 +167,23 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    # The tensors are small: a second thread costs more than it brings.
-    torch.set_num_threads(1)
     tallies: dict[str, Tally] = defaultdict(Tally)
-    for name in options.variant:
-        started, spent = time.perf_counter(), Counter()
-        bench = FaultyNetwork(load_tables().variant(name), options.size, options.seed)
-        for mutant in chosen(bench, options.fraction, options.seed):
-            before = time.perf_counter()
-            judge(bench, mutant, tallies[mutant.fault])
-            spent[mutant.fault] += time.perf_counter() - before
-        preprocessing(bench, options.size, tallies)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-        print(*(f"  {fault}: {t:.1f} s" for fault, t in spent.most_common(8)), sep="\n", file=sys.stderr)
-        if options.json:
-            options.json.write_text(json.dumps({k: vars(t) for k, t in tallies.items()}, indent=1))
+    # Forking a process whose torch has started threads would hang it.
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for name in options.variant:
+            parts = [pool.submit(share, name, options, number) for number in range(options.jobs)]
+            spent = 0.0
+            for part in parts:
+                found, seconds = part.result()
+                spent += seconds
+                for fault, tally in found.items():
+                    tallies[fault].add(tally)
+            print(f"{name}: {spent:.0f} s of one processor", file=sys.stderr, flush=True)
+            if options.json:
+                options.json.write_text(json.dumps({k: vars(t) for k, t in tallies.items()}, indent=1))
     print(table(tallies))
     for fault, tally in sorted(tallies.items()):
         for line in tally.missed[:5]:
