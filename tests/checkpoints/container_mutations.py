@@ -75,9 +75,8 @@ class ContainerMutator:
     """Damages files in one folder and reads them in forked processes."""
 
     def __init__(self, folder: Path) -> None:
-        from porter.checkpoints import hdf5_child, hdf5_description
+        from porter.checkpoints import hdf5_description
 
-        hdf5_child.limit()
         self._folder = folder
         self._sources = sources()
         hdf5_description._ask = _ask_here
@@ -106,8 +105,11 @@ class ContainerMutator:
 
 
 def _read_and_exit(path: Path, writable: int) -> None:
+    from porter.checkpoints import hdf5_child
     from porter.errors import CheckpointError
 
+    # Not in the process that forks: it would run into the limit that is meant for one file.
+    hdf5_child.limit()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(HANG)
     status = _ESCAPED
