@@ -134,12 +134,42 @@ def check_all_against_tensorflow(
         prepared = [_Prepared(check, Path(name), number) for number, check in enumerate(checks)]
         source_jobs, target_jobs = zip(*(each.jobs for each in prepared), strict=True)
         with Child("tensorflow", *source_jobs) as source, Child("torch", *target_jobs) as target:
-            wait_for(source, [target], timeout)
-            for each in prepared:
-                target.name_reference(each.reference)
+            handover = Handover(target, [each.reference for each in prepared])
+            wait_for(source, [target], timeout, handover.name_written)
+            handover.name_rest()
             wait_for(target, [], timeout)
         for each in prepared:
             yield each.outcome(tolerances)
+
+
+class Handover:
+    """Names the source's recordings to the target while the source still works on them.
+
+    The source writes them in order, each anew with every element type. The target runs local stages on what
+    there is, so that few are left to run when the source has ended.
+
+    Args:
+        target: Told of the recordings.
+        recordings: Files, in the order in which they are written.
+    """
+
+    def __init__(self, target: Child, recordings: Sequence[Path]) -> None:
+        self._target = target
+        self._left = list(recordings)
+        self._begun: Path | None = None
+
+    def name_written(self) -> None:
+        """Name every recording that is whole, because the next one is there, and the one that is begun."""
+        while len(self._left) > 1 and self._left[1].exists():
+            self._target.name_reference(self._left.pop(0))
+        if self._left and self._left[0] != self._begun and self._left[0].exists():
+            self._begun = self._left[0]
+            self._target.name_reference(self._begun, whole=False)
+
+    def name_rest(self) -> None:
+        """Name what is left, once the source has ended well."""
+        while self._left:
+            self._target.name_reference(self._left.pop(0))
 
 
 class _Prepared:

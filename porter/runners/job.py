@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -154,7 +154,18 @@ def serve(work: Callable[[Job], None]) -> None:
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
-def await_reference() -> Path | None:
-    """Wait for the line that names the reference recording; None where the parent has none."""
-    line = sys.stdin.readline().strip()
-    return Path(json.loads(line)) if line else None
+def reference_to_line(path: Path, *, whole: bool) -> str:
+    """Return where a reference recording is, and whether it is whole, as one line of JSON."""
+    return json.dumps({"path": str(path), "whole": whole}) + "\n"
+
+
+def references() -> Iterator[Path]:
+    """Wait for the lines that name the reference recording: while it grows, and when it is whole.
+
+    Nothing comes where the parent has none.
+    """
+    while line := sys.stdin.readline().strip():
+        named = json.loads(line)
+        yield Path(named["path"])
+        if named["whole"]:
+            return

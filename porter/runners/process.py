@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ from typing import Self
 
 import porter
 from porter.errors import MissingDependencyError, ParityError, PorterError
-from porter.runners.job import REFUSED, Job, jobs_to_line
+from porter.runners.job import REFUSED, Job, jobs_to_line, reference_to_line
 
 _LAST_LINES = 5
 _POLL_SECONDS = 0.02
@@ -89,9 +89,9 @@ class Child:
         )
         self._send(jobs_to_line(jobs))
 
-    def name_reference(self, path: Path) -> None:
-        """Tell the child where the reference recording is."""
-        self._send(json.dumps(str(path)) + "\n")
+    def name_reference(self, path: Path, *, whole: bool = True) -> None:
+        """Tell the child where the reference recording is, or that it has been begun."""
+        self._send(reference_to_line(path, whole=whole))
 
     def finished(self) -> bool:
         """Whether the child has ended well.
@@ -144,13 +144,16 @@ class Child:
         self._errors.close()
 
 
-def wait_for(child: Child, others: Sequence[Child], timeout: float) -> None:
+def wait_for(
+    child: Child, others: Sequence[Child], timeout: float, meanwhile: Callable[[], None] | None = None
+) -> None:
     """Wait until `child` has ended well, and notice at once when one of `others` fails meanwhile.
 
     Args:
         child: The process to wait for.
         others: Processes that may still run afterwards.
         timeout: Seconds.
+        meanwhile: Called again and again until then; must be quick.
 
     Raises:
         ParityError: a process failed, crashed, or did not end in time.
@@ -160,6 +163,8 @@ def wait_for(child: Child, others: Sequence[Child], timeout: float) -> None:
     while not child.finished():
         for other in others:
             other.finished()
+        if meanwhile is not None:
+            meanwhile()
         if time.monotonic() > deadline:
             raise ParityError(
                 f"runner/{child.framework}-timeout",

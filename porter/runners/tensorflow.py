@@ -37,10 +37,13 @@ def _record(job: Job) -> None:
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
         values = _stored(job, made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
-        runs = [run for dtype in job.dtypes for run in _runs(made, values, dtype, inputs)]
+        runs: list[Run] = []
+        for dtype in job.dtypes:
+            runs.extend(_runs(made, values, dtype, inputs))
+            # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
+            Recording(_provenance(job, made), tuple(runs)).save(job.out)
         if job.pictures:
             _prepare_pictures(job, made, checkpoint, inputs[0])
-    Recording(_provenance(job, made), tuple(runs)).save(job.out)
 
 
 def _prepare_pictures(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:

@@ -29,7 +29,7 @@ from porter.porting.metadata import describe
 from porter.recordings.capturing import capture, to_array
 from porter.recordings.pictures import decode
 from porter.recordings.recording import Activation, Provenance, Recording, Run
-from porter.runners.job import Job, await_reference, planned_stages, serve
+from porter.runners.job import Job, planned_stages, references, serve
 from porter.tables.variants import Stage
 from porter.tensors import Array, Checkpoint
 from porter.transfer.transfer import transfer
@@ -87,8 +87,7 @@ def _record(job: Job) -> None:
             said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
             save_file(own, job.pictures_out, said)
         if job.local:
-            reference = await_reference()
-            if reference is not None:
+            for reference in references():
                 runs = network.with_local(runs, Recording.load(reference))
     Recording(_provenance(job, made), tuple(runs.values())).save(job.out)
 
@@ -154,14 +153,18 @@ class _Network:
         return {"prepared": prepared, "logits": logits.numpy()}
 
     def with_local(self, runs: Mapping[str, Run], reference: Recording) -> dict[str, Run]:
-        """Add to each run what every stage gives on the reference's own input of that stage."""
+        """Add to each run what every stage gives on the reference's own input of that stage.
+
+        Runs that the reference does not have yet, and those that have it already, stay as they are.
+        """
         done = dict(runs)
-        for dtype in sorted({run.dtype for run in runs.values()}, reverse=True):
+        expected = {run.name: run for run in reference.runs}
+        waiting = [run for run in runs.values() if not run.local and run.name in expected]
+        for dtype in sorted({run.dtype for run in waiting}, reverse=True):
             with self._computing_in(dtype):
-                for name, run in runs.items():
-                    expected = reference.run(name) if run.dtype == dtype else None
-                    if expected is not None:
-                        done[name] = replace(run, local=self._local(expected))
+                for run in waiting:
+                    if run.dtype == dtype:
+                        done[run.name] = replace(run, local=self._local(expected[run.name]))
         return done
 
     def _local(self, expected: Run) -> dict[str, Activation]:

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
-from porter.checks.check import Check, write_inputs
+from porter.checks.check import Check, Handover, write_inputs
 from porter.errors import MissingDependencyError, ParityError
+from porter.recordings.recording import Recording
 from porter.runners import process
 from porter.runners.process import Child, require, wait_for
 
@@ -81,6 +82,56 @@ def test_failure_of_the_other_child_is_noticed_at_once(job):
             wait_for(hanging, [failing], 600)
 
     assert time.monotonic() - started < 300
+
+
+def test_local_stages_follow_a_reference_that_grows(tables, tmp_path):
+    """Runs of a reference that is only begun get their local column at once, the others when it is whole."""
+    check = Check(tables.variant("conv_small"), sizes=((33, 33), (34, 34)), dtypes=("float64",))
+    inputs = write_inputs(check, tmp_path / "both")
+    both = check.job(inputs, tmp_path / "own", local=False)
+    with Child("torch", both) as child:
+        wait_for(child, [], 120)
+    whole = Recording.load(tmp_path / "own")
+    begun = tmp_path / "begun"
+    Recording(whole.provenance, whole.runs[:1]).save(begun)
+
+    with Child("torch", check.job(inputs, tmp_path / "out", local=True)) as child:
+        child.name_reference(begun, whole=False)
+        child.name_reference(tmp_path / "own")
+        wait_for(child, [], 120)
+
+    for run in Recording.load(tmp_path / "out").runs:
+        assert list(run.local) == list(run.stages)
+
+
+def test_a_reference_is_named_when_begun_and_again_when_whole(tmp_path):
+    """A recording is whole once the next one is there or the source has ended."""
+    first, second = (tmp_path / name for name in ("first", "second"))
+    target = _Listener()
+    handover = Handover(target, [first, second])
+
+    handover.name_written()
+    assert target.heard == []
+
+    first.touch()
+    handover.name_written()
+    handover.name_written()
+    assert target.heard == [("first", False)]
+
+    second.touch()
+    handover.name_written()
+    handover.name_rest()
+    assert target.heard == [("first", False), ("first", True), ("second", False), ("second", True)]
+
+
+class _Listener:
+    """Stands for the target's process and keeps what it is told."""
+
+    def __init__(self):
+        self.heard = []
+
+    def name_reference(self, path, *, whole=True):
+        self.heard.append((path.name, whole))
 
 
 def test_children_do_not_import_from_the_current_folder(job, tmp_path, monkeypatch):
