@@ -72,14 +72,16 @@ def convert(
     Returns:
         Storage words of `target` in the same shape; `words` itself where there is nothing to do.
     """
-    unchanged = scale == 1.0 and isinstance(offset, float) and offset == 0.0
-    if source == target and unchanged:
+    shifted = not (isinstance(offset, float) and offset == 0.0)
+    if source == target and scale == 1.0 and not shifted:
         return words
     # Overflow and NaN are found and reported by the caller; numpy's warnings would name neither.
     with np.errstate(over="ignore", invalid="ignore"):
         values = _widen(words) if source.name == "bfloat16" else words
-        if not unchanged:
-            values = values.astype(np.float64) * scale + offset
+        if scale != 1.0 or shifted:
+            values = values.astype(np.float64) * scale
+        if shifted:  # adding 0.0 would turn -0.0 into 0.0
+            values = values + offset
         return _to_bfloat16(values) if target.name == "bfloat16" else values.astype(target.storage)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from expected_tensors import expected_tensors
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -31,18 +32,22 @@ NETWORKS = [
     "tpu_efficientnet_lite0",
     "tpu_efficientnet_es",
     "automl_efficientnetv2_b0",
+    "automl_efficientnetv2_l",
     "tpu_mnasnet_a1",
+    "tpu_mixnet_s",
 ]
 STOOD_IN = [name for name, variant in TABLES.variants.items() if variant.source.name == BUILDER]
 
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory):
-    """Return the folder where TensorFlow's Saver wrote a folder per network, once per session."""
+    """Return the folder where TensorFlow wrote a folder per network, once per session."""
     if find_spec("tensorflow") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow")
     folder = tmp_path_factory.mktemp("tensorflow1")
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, WRITER, folder, *NETWORKS], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     return folder
 
@@ -52,11 +57,14 @@ def expected_weights(folder, variant):
     averages = dict(np.load(folder / variant.name / "expected.npz"))
     scope = next(iter(averages)).partition("/")[0]
     assert {f"{scope}/{entry.source}" for entry in variant.entries} == set(averages)
-    weights = {}
-    for entry in variant.entries:
-        value = entry.layout.apply(averages[f"{scope}/{entry.source}"])
-        weights[entry.target] = (value.astype(np.float64) * entry.scale).astype(np.float32)
-    return weights
+    return dict(expected_tensors(variant, averages, f"{scope}/"))
+
+
+def assert_bits(found, expected):
+    """Require every expected tensor, bit by bit."""
+    for target, value in expected.items():
+        shaped = value.reshape(found[target].shape)
+        np.testing.assert_array_equal(shaped.view(np.uint32), found[target].view(np.uint32), target)
 
 
 @pytest.mark.tensorflow
@@ -73,8 +81,7 @@ def test_port_takes_the_averages_bit_by_bit(written, tmp_path, name):
     assert variant.note in result.plan.notes
     assert not [line for line in result.plan.ledger if line.bucket is Bucket.REFUSED]
     found = load_file(result.out)
-    for target, value in expected_weights(written, variant).items():
-        np.testing.assert_array_equal(value.view(np.uint32), found[target].view(np.uint32))
+    assert_bits(found, expected_weights(written, variant))
     assert porter.load_model(result.out).num_classes == 1001
 
 
@@ -89,8 +96,7 @@ def test_averages_alone_are_enough(written, tmp_path, weights):
     assert result.plan.weights == "ema"
     assert result.plan.from_average == len(result.plan.variant.entries)
     found = load_file(result.out)
-    for target, value in expected_weights(written, TABLES.variants[name]).items():
-        np.testing.assert_array_equal(value.view(np.uint32), found[target].view(np.uint32))
+    assert_bits(found, expected_weights(written, TABLES.variants[name]))
 
 
 @pytest.mark.tensorflow

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import build
+from porter.runners.builders import build, source_of
 from porter.tables.shipped import load_tables
 
 CLASSES = 11
@@ -32,7 +32,10 @@ def main() -> None:
     for name in names:
         variant = tables.variant(name)
         lengths = {free.name: free.default for free in variant.free.values()} | {"classes": CLASSES}
+        if source_of(variant.source.name).fixed_size:
+            lengths["size"] = (variant.input.size, variant.input.size)
         epsilon = None if variant.bn_eps is None else variant.bn_eps.default
+        tf_keras.backend.clear_session()
         model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **lengths)
         rng = np.random.default_rng(20241120)
         for variable in model.variables:
@@ -43,19 +46,19 @@ def main() -> None:
 
 
 def _values(rng, variable):
-    values = rng.standard_normal(variable.shape).astype(np.float32)
+    values = rng.standard_normal(variable.shape, np.float32).astype(variable.dtype.as_numpy_dtype)
     return np.abs(values) + np.float32(0.5) if "variance" in variable.name else values
 
 
 def _variables(layer, path):
-    """Yield (object path, value) below a layer or list; of a model its layers with weights, by number."""
-    for name, child in layer._trackable_children().items():
+    """Yield (object path, value) below a layer or list; of a graph of layers those with weights."""
+    children = layer._trackable_children()
+    numbered = {name: child for name, child in children.items() if name.startswith("layer_with_weights-")}
+    for name, child in (numbered or children).items():
         inner = f"{path}/{name}" if path else name
         if isinstance(child, tf.Variable):
             yield inner, child.numpy()
-        elif isinstance(child, tf_keras.layers.Layer | list) and (
-            not isinstance(layer, tf_keras.Model) or name.startswith("layer_with_weights-")
-        ):
+        elif isinstance(child, tf_keras.layers.Layer | list):
             yield from _variables(child, inner)
 
 

@@ -103,6 +103,15 @@ def test_every_nan_stays_a_nan(target):
             assert np.isnan(result).all()
 
 
+def test_zero_keeps_its_sign_when_it_is_scaled():
+    """-0.0 times a positive factor is -0.0."""
+    zeros = np.array([-0.0, 0.0], np.float32)
+
+    found = convert(zeros, BY_NAME["float32"], BY_NAME["float32"], scale=1.00002)
+
+    assert np.signbit(found).tolist() == [True, False]
+
+
 def test_nothing_to_do_is_no_copy():
     """Equal types and no offset give back the very array."""
     words = np.ones(3, np.float32)
