@@ -4,6 +4,10 @@ Run `python benchmarks/same_padding.py` (a quarter of an hour, half of it compil
 with `--models`, `--sizes`, `--batches`, `--modes`. The four networks of a row run in turns in one process; a
 ratio is the median of the rounds' ratios, so that a busy machine disturbs both sides alike. `native_again` is
 the native network timed twice in a round: how far it is from 1 is the noise of the row.
+
+On a GPU every time is that of a whole forward, from an idle device to an idle device. All networks compute in
+full float32 (no TF32) and cuDNN chooses each layer's algorithm by trying them (`cudnn.benchmark`), before the
+first round.
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ from porter.same_padding import emulate_same_padding, fold_same_padding
 MODELS = ("mobilenetv4_conv_medium", "mobilenetv4_hybrid_medium")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Network: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-ROUNDS = {1: 40, 32: 6}
+# A forward on a GPU takes some milliseconds, of which launching kernels is a noisy part.
+ROUNDS = {1: 40, 32: 6} if DEVICE.type == "cpu" else {1: 200, 32: 40}
 
 
 def networks(name: str, size: int, *, compiled: bool) -> dict[str, Network]:
@@ -47,19 +52,25 @@ def networks(name: str, size: int, *, compiled: bool) -> dict[str, Network]:
 
 
 def seconds(net: Network, x: torch.Tensor) -> float:
-    """Time one forward."""
+    """Time one forward, to the end of its last kernel."""
     start = time.perf_counter()
     net(x)
+    finish()
+    return time.perf_counter() - start
+
+
+def finish() -> None:
+    """Wait until the device is idle."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def ratios(nets: dict[str, Network], x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Run the networks in turns, the order reversed every second round, and compare within each round."""
     order = [*nets.items(), ("native_again", nets["native"])]
-    for _, net in order * 2:
+    for _, net in order * 3:
         net(x)
+    finish()
     times: dict[str, list[float]] = {key: [] for key, _ in order}
     for turn in range(rounds):
         for key, net in order if turn % 2 else order[::-1]:
@@ -83,7 +94,7 @@ def peak_megabytes(net: Network, x: torch.Tensor) -> float:
     Scratch space inside oneDNN is not torch's and not counted.
     """
     if DEVICE.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_peak_memory_stats()  # to what is held now: nothing is running
         before = torch.cuda.memory_allocated()
         net(x)
         return round((torch.cuda.max_memory_allocated() - before) / 1e6, 1)
@@ -106,7 +117,7 @@ def row(model: str, size: int, batch: int, mode: str) -> dict[str, object]:
         "size": size,
         "batch": batch,
         "mode": mode,
-        "device": str(DEVICE),
+        "device": torch.cuda.get_device_name() if DEVICE.type == "cuda" else str(DEVICE),
     }
     result |= ratios(nets, x, ROUNDS[batch])
     result["peak_MB"] = {key: peak_megabytes(net, x) for key, net in nets.items()}
@@ -121,6 +132,8 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=list(ROUNDS), choices=list(ROUNDS))
     parser.add_argument("--modes", nargs="+", default=["eager", "compiled"], choices=["eager", "compiled"])
     chosen = parser.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
     for mode in chosen.modes:
         for model in chosen.models:
             for size in chosen.sizes:

@@ -14,6 +14,10 @@ from porter.same_padding.errors import SamePaddingError
 # Up to here the larger kernel's extra products cost less than the padded copy; at 32 channels they cost four
 # times more (benchmarks/same_padding.py measures whole networks).
 _FEW_CHANNELS = 4
+# Products that take as long as copying one number: between 85 and 350 for 3x3 convolutions on one core.
+_PRODUCTS_PER_COPY = 100
+# torch before 2.7 cannot tell compiling from exporting, so there every graph is written as for an export.
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: True)
 
 
 class Folded(NamedTuple):
@@ -30,9 +34,10 @@ class Conv2dSame(nn.Conv2d):
     Parameters, their names and their initial values are those of `torch.nn.Conv2d`. Shapes: (N, C, H, W) to
     (N, C_out, ceil(H / stride), ceil(W / stride)); the batch axis may be left out.
 
-    On the CPU an eager convolution of few channels per group (depthwise, or of an image) does not copy its
-    input into a padded one: padding (p, p + 1) is computed as padding p + 1 on both sides with a kernel that
-    has one more row and column of zeros in front.
+    On the CPU most convolutions do not copy their input into a padded one. Padding (p, p + 1) is computed as
+    padding p + stride on both sides, and the outputs at the near edge, one too many, are cut off. An eager
+    convolution of few channels per group (depthwise, or of an image) pads p + 1 on both sides instead, with a
+    kernel that has one more row and column of zeros in front.
     The larger kernel is made from the parameter at each call, so it is never out of date. A non-finite input
     value then also reaches outputs whose window it only touches with those zeros (0 * inf is nan).
 
@@ -78,15 +83,41 @@ class Conv2dSame(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch.nn.Conv2d's own signature
         """Convolve `input`, (N, C, H, W) or (C, H, W), padded as SAME."""
         x, pads = _placed(self, input)
-        if _is_recorded(x):
-            if self.folded is not None and pads.symmetric:
-                return self._convolve(x, self.weight, (pads.top, pads.left))
-        elif pads.symmetric:
+        recorded = _is_recorded(x)
+        if (self.folded is not None or not recorded) and pads.symmetric:
             return self._convolve(x, self.weight, (pads.top, pads.left))
-        elif self.weight.shape[1] <= _FEW_CHANNELS and self.dilation == (1, 1) and x.device.type == "cpu":
-            kernel = functional.pad(self.weight, (pads.right - pads.left, 0, pads.bottom - pads.top, 0))
-            return self._convolve(x, kernel, (pads.bottom, pads.right))
+        if not recorded and x.device.type == "cpu":
+            few = self.weight.shape[1] <= _FEW_CHANNELS and self.dilation == (1, 1)
+            if few and not torch.compiler.is_compiling():
+                return self._convolve_grown(x, pads)
+            if self._crops_cheaply(x, pads):
+                return self._convolve_cropped(x, pads)
         return self._convolve(functional.pad(x, pads), self.weight, (0, 0))
+
+    def _convolve_grown(self, x: Tensor, pads: Pads) -> Tensor:
+        kernel = functional.pad(self.weight, (pads.right - pads.left, 0, pads.bottom - pads.top, 0))
+        return self._convolve(x, kernel, (pads.bottom, pads.right))
+
+    def _convolve_cropped(self, x: Tensor, pads: Pads) -> Tensor:
+        # Copied, because a part of a tensor has no view() of another shape; compiled, the next layer does it.
+        rows, columns = pads.bottom - pads.top, pads.right - pads.left  # 1 where the axis pads unequally
+        return self._convolve(x, self.weight, self._outer_padding(pads))[..., rows:, columns:].clone()
+
+    def _crops_cheaply(self, x: Tensor, pads: Pads) -> bool:
+        if self.in_channels <= _FEW_CHANNELS:
+            return False  # oneDNN's kernel for images slows down
+        if any(p >= e for p, e in zip(self._outer_padding(pads), window_of(self).extent, strict=True)):
+            return False  # oneDNN has no fast kernel for a window of nothing but padding
+        height, width = x.shape[-2:]
+        rows, columns = -(-height // self.stride[0]), -(-width // self.stride[1])
+        saved = self.in_channels * height * width
+        if not torch.compiler.is_compiling():
+            saved -= self.out_channels * rows * columns
+        return (rows + columns + 1) * self.weight.numel() <= _PRODUCTS_PER_COPY * saved
+
+    def _outer_padding(self, pads: Pads) -> Pair:
+        rows, columns = pads.bottom - pads.top, pads.right - pads.left
+        return pads.top + rows * self.stride[0], pads.left + columns * self.stride[1]
 
     def _convolve(self, x: Tensor, kernel: Tensor, padding: Pair) -> Tensor:
         return functional.conv2d(
@@ -124,7 +155,7 @@ class MaxPool2dSame(nn.MaxPool2d):
         """Pool `input`, (N, C, H, W) or (C, H, W), padded as SAME."""
         x, pads = _placed(self, input)
         kernel, stride, dilation = window_of(self)
-        if dilation == (1, 1) and not _is_recorded(x) and _fits_ceil_mode(stride, pads):
+        if dilation == (1, 1) and _fits_ceil_mode(x, stride, pads):
             return functional.max_pool2d(x, kernel, stride, (pads.top, pads.left), ceil_mode=True)
         return functional.max_pool2d(functional.pad(x, pads, value=-torch.inf), kernel, stride, 0, dilation)
 
@@ -153,7 +184,7 @@ class AvgPool2dSame(nn.AvgPool2d):
         """Pool `input`, (N, C, H, W) or (C, H, W), over the positions that exist."""
         x, pads = _placed(self, input)
         kernel, stride, _ = window_of(self)
-        if not _is_recorded(x) and _fits_ceil_mode(stride, pads):
+        if _fits_ceil_mode(x, stride, pads):
             padding = pads.top, pads.left
             return functional.avg_pool2d(x, kernel, stride, padding, ceil_mode=True, count_include_pad=False)
         # The share of each window that lies inside the input undoes the division by the whole window.
@@ -195,14 +226,24 @@ def _checked(x: Tensor, folded: Folded) -> Tensor:
 
 def _is_recorded(x: Tensor) -> bool:
     """Whether the call writes a graph for other sizes too, so that no choice may look at the size."""
-    return torch.compiler.is_compiling() or _is_traced() or type(x.shape[-1]) is not int
+    if torch.compiler.is_compiling():
+        return _is_exporting() or not (_is_constant(x.shape[-2]) and _is_constant(x.shape[-1]))
+    return _is_traced() or type(x.shape[-1]) is not int
+
+
+def _is_constant(size: int) -> bool:
+    # While torch.compile records, every size looks like an int; only a constant has a known remainder.
+    known: Any = torch.fx.experimental.symbolic_shapes.statically_known_true
+    return bool(known(size % 2 == 0) or known(size % 2 == 1))
 
 
 def _is_traced() -> bool:
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
-def _fits_ceil_mode(stride: Pair, pads: Pads) -> bool:
+def _fits_ceil_mode(x: Tensor, stride: Pair, pads: Pads) -> bool:
+    if torch.compiler.is_compiling() or _is_recorded(x):
+        return False  # compiled for the CPU, a pool of one image is five to ten times slower with ceil_mode
     # ceil_mode lets the last window hang over the end, which is SAME's odd position, but not at stride 1.
     return (stride[0] > 1 or pads.top == pads.bottom) and (stride[1] > 1 or pads.left == pads.right)
 

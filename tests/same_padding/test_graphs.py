@@ -22,6 +22,7 @@ from porter.same_padding import (  # noqa: E402
     MaxPool2dSame,
     SamePaddingError,
     fold_same_padding,
+    same_padding,
 )
 
 TRACED = (128, 128)
@@ -218,6 +219,63 @@ def test_channels_last(fold, gradients):
 
     assert output.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(output, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize(
+    "window", [(3, 2, 1), (5, 2, 1), (3, 2, 2), (4, 1, 1), (5, 3, 1), (2, 2, 1), (3, 4, 1)]
+)
+@pytest.mark.parametrize("size", [(10, 12), (11, 12), (13, 9)])
+def test_many_channels(size, window, groups):
+    """However a layer of many channels is computed, values and gradients are those of a padded copy."""
+    torch.manual_seed(0)
+    kernel, stride, dilation = window
+    conv = Conv2dSame(8, 8, kernel, stride, dilation, groups, dtype=torch.float64)
+    x = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
+    sides = [side for axis in size[::-1] for side in same_padding(axis, kernel, stride, dilation)]
+    padded = nn.functional.pad(x, sides)
+    expected = nn.functional.conv2d(padded, conv.weight, conv.bias, stride, 0, dilation, groups)
+    actual = conv(x)
+
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(y.square().sum(), (x, conv.weight)) for y in (actual, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+def test_an_input_of_many_channels_is_not_copied(monkeypatch):
+    """Such a layer pads natively and cuts the edge off; the output is whole, so `view` takes it."""
+    conv = Conv2dSame(8, 8, 3, 2)
+    monkeypatch.setattr(nn.functional, "pad", lambda *_: pytest.fail("the input was padded"))
+
+    assert conv(torch.zeros(1, 8, 10, 10)).view(8, 25).shape == (8, 25)
+
+
+def pads_in_graphs(model, *sizes, dynamic):
+    """Compile and run at each size in turn; return how many pads each graph recorded, and the outputs."""
+    pads = []
+
+    def count(graph, _inputs):
+        pads.append(sum(getattr(node.target, "__name__", "") == "pad" for node in graph.graph.nodes))
+        return graph
+
+    torch.compiler.reset()
+    compiled = torch.compile(model, dynamic=dynamic, backend=count)
+    outputs = [compiled(torch.ones(1, 8, size, size)) for size in sizes]
+    return pads, outputs
+
+
+def test_a_compiled_constant_size_is_not_padded():
+    """A graph for one size copies no input, folded or not; one for every size pads."""
+    model = Conv2dSame(8, 8, 3, 2, groups=8)
+
+    assert pads_in_graphs(model, 32, dynamic=False)[0] == [0]
+    assert pads_in_graphs(model, 32, dynamic=True)[0] == [1]
+    pads, outputs = pads_in_graphs(model, 32, 34, 35, dynamic=None)
+    assert pads == [0, 1]
+    for size, output in zip((32, 34, 35), outputs, strict=True):
+        torch.testing.assert_close(output, model(torch.ones(1, 8, size, size)))
+    fold_same_padding(model, (32, 32))
+    assert pads_in_graphs(model, 32, dynamic=True)[0] == [0]
 
 
 def test_gradients_of_gradients():
