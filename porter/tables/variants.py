@@ -231,6 +231,11 @@ class Variant:
         """Return the part called `name`."""
         return next(part for part in self.parts if part.name == name)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the PyTorch network is one of porter's own: its library has no entry point for it."""
+        return self.network is not None
+
     @cached_property
     def digest(self) -> str:
         """A sha256 over everything in the expanded table that changes what a port or a check computes."""
