@@ -196,7 +196,7 @@ def _open_directory(directory: Path) -> Checkpoint:
             found=", ".join(prefixes[:5]) + (", ..." if len(prefixes) > 5 else ""),
             hint="Name one of them.",
         )
-    beside = directory.with_name(directory.name + _INDEX)
+    beside = directory.parent / (directory.name + _INDEX)  # "." has no name for with_name to replace
     if directory.name and sniff.exists(beside):
         return _open_index(directory, beside, "")
     raise _nothing_in(directory)

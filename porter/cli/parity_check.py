@@ -172,10 +172,11 @@ def parity_check(
     ]
     with _working(f"checking {variant.name}"):
         report = explained(_checked(check, tables, beyond, against), tables, check)
-    write_reports(report, junit, html)
     click.echo(
         json.dumps(report.to_json(), indent=2) if as_json else text(report, colour=sys.stdout.isatty())
     )
+    # Last: a report that cannot be written does not take the result with it.
+    write_reports(report, junit, html)
     ctx.exit(0 if report.passed else 1)
 
 

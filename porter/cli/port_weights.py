@@ -205,6 +205,9 @@ def _require_sense(
         raise click.UsageError("--hub-folder is written instead of OUT: give one of them.")
     if out is None and hub_folder is None and not dry_run:
         raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
+    is_file = target != "transformers" and max_shard_size is None
+    if out is not None and is_file and not dry_run and out.name and out.suffix != ".safetensors":
+        raise click.UsageError("OUT must end in .safetensors: whatever loads it goes by the name.")
     if fold_bn and target != "timm":
         raise click.UsageError(
             "--fold-bn goes with timm only: no other library has the network without norms."

@@ -105,7 +105,7 @@ def _change(entry: Entry) -> str:
 def _lines(variant: Variant) -> list[str]:
     target = variant.target
     arguments = ", ".join(f"{name}={value!r}" for name, value in target.arguments.items())
-    library = "timm" if variant.network is None else "timm's classes as"
+    library = "timm's classes as" if variant.is_own else "timm"
     lines = [f"{variant.name} ({variant.title}): {library} {target.name}({arguments})"]
     if variant.bn_eps:
         note = f"; {variant.bn_eps.note}" if variant.bn_eps.note else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
@@ -196,6 +197,13 @@ def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str,
             )
         return None, "", ()
     if chosen is not None:
+        if not (chosen > 0 and math.isfinite(chosen)):
+            raise PlanError(
+                "plan/bn-eps",
+                "the batch normalisation epsilon is no positive, finite number",
+                found=chosen,
+                hint=f"Give the --bn-eps of the training, or leave it out for {known.default:g}.",
+            )
         return chosen, "chosen with --bn-eps", ()
     return known.default, known.source, (known.note,) if known.note else ()
 

@@ -86,14 +86,9 @@ def config(plan: Plan) -> dict[str, object]:
     }
 
 
-def is_own(plan: Plan) -> bool:
-    """Whether the network is one of porter's own, which timm has no entry point for."""
-    return plan.variant.network is not None
-
-
 def loading_line(plan: Plan, folder: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder."""
-    if is_own(plan):
+    if plan.variant.is_own:
         return f"porter.load_model({os.fspath(folder)!r})"
     return f"timm.create_model({'local-dir:' + os.fspath(folder)!r}, pretrained=True)"
 
@@ -115,7 +110,7 @@ def model_card(
             "",
             "```python",
             "import timm",
-            *(["import porter  # timm has no entry point for this network"] if is_own(plan) else []),
+            *(["import porter  # timm has no entry point for this network"] if plan.variant.is_own else []),
             "",
             f"model = {loading_line(plan, name)}.eval()",
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",

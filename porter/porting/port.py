@@ -51,7 +51,7 @@ class PortResult(NamedTuple):
             return self.load
         if self.aim is not None:
             return self.aim.table.load.format(path=os.fspath(self.out))
-        if self.is_sharded or self.folding is not None or self.plan.variant.network is not None:
+        if self.is_sharded or self.folding is not None or self.plan.variant.is_own:
             return f"porter.load_model({os.fspath(self.out)!r})"
         return create_model_call(self.plan, self.out)
 

@@ -87,7 +87,12 @@ def read_metadata(path: Path) -> Ported:
             folded="porter.folding" in found,
         )
     except (OSError, SafetensorError) as error:
-        raise OutputError("load/unreadable", f"cannot be read as safetensors ({error})", file=path) from None
+        raise OutputError(
+            "load/unreadable",
+            f"cannot be read as safetensors ({error})",
+            file=path,
+            hint="Name a file that port-weights wrote.",
+        ) from None
     except (KeyError, json.JSONDecodeError) as error:
         raise OutputError(
             "load/not-ported",

@@ -231,6 +231,11 @@ class Variant:
         """Return the part called `name`."""
         return next(part for part in self.parts if part.name == name)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the PyTorch network is one of porter's own: its library has no entry point for it."""
+        return self.network is not None
+
     @cached_property
     def digest(self) -> str:
         """A sha256 over everything in the expanded table that changes what a port or a check computes."""
@@ -302,7 +307,10 @@ class Tables:
             return self.variants[matches[0]]
         if matches:
             raise TableError("table/ambiguous-variant", f"{name!r} fits {', '.join(matches)}")
-        near = difflib.get_close_matches(name, self.variants, n=3, cutoff=0.3) or sorted(self.variants)[:3]
+        near = difflib.get_close_matches(name, self.variants, n=3, cutoff=0.5)
+        near = near or [full for full in self.variants if name and name in full][:3]
         raise TableError(
-            "table/unknown-variant", f"no variant is called {name!r}", hint=f"Did you mean {', '.join(near)}?"
+            "table/unknown-variant",
+            f"no variant is called {name!r}",
+            hint=f"Did you mean {', '.join(near)}?" if near else "porter variants lists them.",
         )

@@ -70,6 +70,14 @@ def test_folder_with_one_checkpoint_needs_no_state_file(tmp_path):
     assert _value(tmp_path) == 3
 
 
+def test_current_folder_without_a_checkpoint_is_refused(tmp_path, monkeypatch):
+    """``.`` has no name of its own, and is a folder like any other."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(CheckpointError, match="this directory has no checkpoint"):
+        open_checkpoint(".")
+
+
 @pytest.mark.parametrize("name", ["", "saved_model.pb"])
 def test_saved_model_opens_its_variables(tmp_path, name):
     """A SavedModel opens by folder and by description; its files begin with the description."""

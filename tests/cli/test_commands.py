@@ -81,9 +81,10 @@ def test_refusal_is_one_line_with_exit_code_one(tmp_path):
     [
         ["port-weights"],
         ["port-weights", "a"],
-        ["port-weights", "a", "b", "--weights", "best"],
-        ["port-weights", "a", "b", "--bn-eps", "0"],
-        ["port-weights", "a", "b", "--dtype", "float8"],
+        ["port-weights", "a", "b.safetensors", "--weights", "best"],
+        ["port-weights", "a", "b.safetensors", "--bn-eps", "0"],
+        ["port-weights", "a", "b.safetensors", "--dtype", "float8"],
+        ["port-weights", "a", "b.pth"],
         ["inspect"],
         ["table"],
         ["no-such-command"],
@@ -92,6 +93,15 @@ def test_refusal_is_one_line_with_exit_code_one(tmp_path):
 def test_usage_errors_exit_with_two(arguments):
     """A command line that makes no sense is told apart from a source that does not."""
     assert run(*arguments).exit_code == 2
+
+
+def test_output_file_without_its_suffix_is_told_apart(tmp_path):
+    """Timm tells the format by the name, so a file that it would misread is not written; a folder is free."""
+    refused = run("port-weights", tmp_path / "nothing", tmp_path / "model.pth")
+    folder = run("port-weights", tmp_path / "nothing", tmp_path / "model", "--max-shard-size", "1MB")
+
+    assert "must end in .safetensors" in refused.stderr
+    assert "checkpoint/not-found" in folder.stderr
 
 
 def test_variants_lists_both_sides():

@@ -173,5 +173,5 @@ def test_file_that_porter_did_not_write_is_refused(tmp_path):
     run = CliRunner().invoke(export_onnx, [str(tmp_path / "foreign"), str(tmp_path / "out.onnx")])
 
     assert run.exit_code == 1
-    assert "load/unreadable" in run.stderr
+    assert "Name a file that port-weights wrote. [load/unreadable]" in run.stderr
     assert not (tmp_path / "out.onnx").exists()

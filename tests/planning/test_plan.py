@@ -224,6 +224,15 @@ def test_epsilon_has_a_default_with_a_source_and_can_be_chosen():
     assert not chosen.notes
 
 
+@pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), 0.0, -1e-3])
+def test_epsilon_that_is_no_positive_number_is_refused(epsilon):
+    """What a command line or a script computes to NaN becomes a refusal, not a network of NaN."""
+    with pytest.raises(PlanError, match="no positive, finite number") as refused:
+        plan(MemoryCheckpoint(arrays(SMALL)), TABLES, bn_eps=epsilon)
+
+    assert refused.value.code == "plan/bn-eps"
+
+
 def test_norms_with_a_fixed_epsilon_keep_their_function():
     """Where TensorFlow fixes 1e-3 inside a network with 1e-6, the variance takes up the difference."""
     made = plan(MemoryCheckpoint(arrays("mobilenetv4_hybrid_medium")), TABLES, bn_eps=1e-6)

@@ -105,6 +105,22 @@ def test_misspelt_variant_gets_candidates():
         TABLES.variant("mobilenetv4_hybrid_mediun")
 
 
+def test_part_of_a_name_gets_the_names_that_hold_it():
+    """A word that only some networks have leads to those, not to whatever is spelt a little like it."""
+    with pytest.raises(TableError) as refused:
+        TABLES.variant("hybrid")
+
+    suggested = str(refused.value).partition("Did you mean ")[2].partition("?")[0].split(", ")
+    assert len(suggested) == 3
+    assert all("hybrid" in name for name in suggested)
+
+
+def test_name_that_resembles_none_gets_the_list_instead():
+    """Names that have nothing to do with what was asked for would only mislead."""
+    with pytest.raises(TableError, match="porter variants lists them"):
+        TABLES.variant("zzz")
+
+
 def test_width_follows_from_the_previous_block(tmp_path):
     """``in`` is the previous block's ``out`` unless a block says otherwise."""
     entries = {entry.target: entry for entry in read(tmp_path, MINIMAL).variants["tiny"].entries}
