@@ -12,7 +12,7 @@ from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.parity.golden_files import golden_path
 from porter.parity.measurements import Measurement, read_measurements, support, worst_of
-from porter.report.support import support_table
+from porter.report.support import numbered_notes, support_table
 from porter.tables.variants import Tables, Variant
 
 
@@ -38,15 +38,15 @@ def variants(tables: Tables, as_json: bool, markdown: bool) -> None:
     elif as_json:
         click.echo(json.dumps([_document(variant, measured) for variant in known], indent=2))
     else:
-        notes = list(dict.fromkeys(variant.note for variant in known if variant.note))
+        notes = numbered_notes(known)
         header = ("variant", "TensorFlow", "PyTorch", "float64", "KB", "status")
         for line in columns(header, [_row(variant, measured, notes) for variant in known]):
             click.echo(line)
-        for number, note in enumerate(notes, 1):
-            click.echo(f"[{number}] {note}")
+        for note, mark in notes.items():
+            click.echo(f"{mark} {note}")
 
 
-def _row(variant: Variant, measured: Mapping[str, Measurement], notes: list[str]) -> tuple[str, ...]:
+def _row(variant: Variant, measured: Mapping[str, Measurement], notes: Mapping[str, str]) -> tuple[str, ...]:
     worst, size = worst_of([variant], measured), _golden_bytes(variant)
     return (
         variant.name,
@@ -54,7 +54,7 @@ def _row(variant: Variant, measured: Mapping[str, Measurement], notes: list[str]
         variant.target.name,
         "-" if worst is None else f"{worst:.1e}",
         "-" if size is None else f"{size / 1000:.0f}",
-        support(variant, measured).value + (f" [{notes.index(variant.note) + 1}]" if variant.note else ""),
+        " ".join(filter(None, (support(variant, measured).value, notes.get(variant.note)))),
     )
 
 

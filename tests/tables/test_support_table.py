@@ -10,6 +10,7 @@ import pytest
 from porter.errors import ParityError
 from porter.parity.golden_files import golden_folder
 from porter.parity.measurements import Measurement, Support, read_measurements, support, write_measurements
+from porter.report.names import collapsed
 from porter.report.support import support_table
 from porter.tables.shipped import load_tables
 
@@ -25,6 +26,55 @@ def test_readme_table_is_the_generated_one():
 
     assert written is not None
     assert written.group(1) == support_table(VARIANTS, read_measurements())
+
+
+def spelled_out(text):
+    """Yield every name that braces stand for, innermost braces first."""
+    braces = re.search(r"\{([^{}]*)\}", text)
+    if braces is None:
+        yield text
+        return
+    run = re.fullmatch(r"(\d)\.\.(\d)", braces[1])
+    endings = range(int(run[1]), int(run[2]) + 1) if run else braces[1].split(", ")
+    for ending in endings:
+        yield from spelled_out(f"{text[: braces.start()]}{ending}{text[braces.end() :]}")
+
+
+def test_readme_table_holds_every_network_once():
+    """Names are shortened, none is lost: the braces spell out to all networks, and to nothing else."""
+    rows = [row.split(" | ") for row in support_table(VARIANTS, {}).splitlines() if " | " in row][2:]
+
+    cells = [cell for row in rows for cell in re.findall("`(.*?)`", row[3])]
+
+    # Braces inside braces repeat what does not depend on them, hence the set per cell.
+    named = [name for cell in cells for name in set(spelled_out(cell))]
+
+    assert sorted(named) == sorted(variant.name for variant in VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a_b0", "a_b1", "a_b2", "a_s", "c_x"], ["a_{b{0..2}, s}", "c_x"]),
+        (["a_b0", "a_b0_se", "a_b1", "a_b1_se", "a_b2", "a_b2_se"], ["a_{b{0..2}, b{0..2}_se}"]),
+        (["a_b0", "a_b1"], ["a_{b0, b1}"]),
+        (["a_b0", "a_b2", "a_b3"], ["a_{b0, b2, b3}"]),
+        (["v4_s", "w_v4_s", "w_v4_m"], ["v4_s", "w_v4_{s, m}"]),
+    ],
+)
+def test_names_share_what_they_have_in_common(names, expected):
+    """Consecutive numbers become a range, a common beginning is written once, a gap stays a gap."""
+    assert collapsed(names) == expected
+
+
+def test_rows_with_a_note_carry_its_number():
+    """Who reads *works* sees that there is more to know, and finds it below the table."""
+    table = support_table(VARIANTS, read_measurements())
+
+    row = next(line for line in table.splitlines() if line.startswith("| slim MobileNetV1 "))
+    mark = row.split(" | ")[1].removeprefix("works ")
+    note = next(variant.note for variant in VARIANTS if variant.name == "slim_mobilenetv1_100")
+    assert f"- {mark} {note}\n" in table
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
