@@ -121,10 +121,12 @@ def refuse_foreign(path: Path) -> None:
         return
     raise CheckpointError(
         code,
-        f"this is {what}, which is not supported yet",
+        f"this is {what}",
         file=path,
-        expected="a TensorFlow checkpoint, a V1 checkpoint or a SavedModel",
-        hint="Unpack it and name the checkpoint inside." if code in _UNPACK else None,
+        expected="a TensorFlow checkpoint, a SavedModel, a Keras file or a frozen graph",
+        hint="Unpack it and name the checkpoint inside."
+        if code in _UNPACK
+        else "Name the one that it was made from.",
     )
 
 

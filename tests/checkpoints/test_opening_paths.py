@@ -173,3 +173,15 @@ def test_v1_checkpoint_in_one_file_opens_by_what_names_it(tmp_path, name):
     (tmp_path / "saved_model.pb").write_bytes(SAVED)
 
     assert _value(tmp_path / name) == 8
+
+
+def test_a_foreign_file_is_refused_with_what_to_do(tmp_path):
+    """The format is named, what porter reads, and what to give instead."""
+    model = tmp_path / "model.tflite"
+    model.write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 40)
+
+    with pytest.raises(CheckpointError, match="TensorFlow Lite model") as caught:
+        open_checkpoint(model)
+
+    assert "Keras file" in str(caught.value)
+    assert "Name the one that it was made from" in str(caught.value)

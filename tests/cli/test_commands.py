@@ -42,10 +42,11 @@ LEAVES = list(leaves(main, ()))
 
 
 def test_group_lists_every_command():
-    """The help of ``porter`` is a table of contents."""
+    """The help of ``porter`` is a table of contents, each line a whole sentence."""
     result = run("--help")
 
     assert result.exit_code == 0
+    assert "..." not in result.output.partition("Commands:")[2]
     assert all(name in result.output for name in COMMANDS)
 
 
