@@ -84,13 +84,15 @@ def recorded():
         return file.get_tensor("answers")
 
 
-@pytest.fixture(params=[0, 4], ids=["padded-copy", "grown-kernel"])
-def few_channels(request, monkeypatch):
-    """Send every convolution first through the one eager way of padding, then through the other."""
-    monkeypatch.setattr("porter.same_padding.modules._FEW_CHANNELS", request.param)
+@pytest.fixture(params=[(0, 0), (0, np.inf), (4, 0)], ids=["padded-copy", "cut-off-edge", "grown-kernel"])
+def every_way(request, monkeypatch):
+    """Send convolutions through each eager way of padding in turn, wherever it can be taken."""
+    few, products = request.param
+    monkeypatch.setattr("porter.same_padding.modules._FEW_CHANNELS", few)
+    monkeypatch.setattr("porter.same_padding.modules._PRODUCTS_PER_COPY", products)
 
 
-@pytest.mark.usefixtures("few_channels")
+@pytest.mark.usefixtures("every_way")
 def test_recorded_grid():
     """Values and gradients of all 140 windows equal what TensorFlow answered, at two small sizes each."""
     assert_equal_to_tensorflow(same_padding_cases.recorded_grid(), recorded())
@@ -118,7 +120,7 @@ def live(tmp_path_factory):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.usefixtures("few_channels")
+@pytest.mark.usefixtures("every_way")
 def test_live_grid(live):
     """Values and gradients of all 140 windows equal TensorFlow's at every height and width up to 33."""
     assert_equal_to_tensorflow(same_padding_cases.live_grid(), live)
