@@ -8,7 +8,7 @@ from pathlib import Path
 from porter.checks.check import Check, Checked
 from porter.parity.outcome import ParityReport
 from porter.tables.variants import Tables
-from porter.transfer.atomic_file import output_error
+from porter.transfer.atomic_file import write_whole
 
 
 def explained(checked: Checked, tables: Tables, check: Check | None = None) -> ParityReport:
@@ -45,15 +45,8 @@ def write_reports(report: ParityReport, junit: Path | None, html: Path | None) -
     if junit is not None:
         from porter.report.junit import junit as to_junit
 
-        _write(junit, to_junit(report))
+        write_whole(junit, to_junit(report).encode())
     if html is not None:
         from porter.report.html import html as to_html
 
-        _write(html, to_html(report))
-
-
-def _write(path: Path, content: str) -> None:
-    try:
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise output_error(error, path) from error
+        write_whole(html, to_html(report).encode())

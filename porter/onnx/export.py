@@ -26,7 +26,7 @@ from porter.porting.loading import load_model
 from porter.porting.ported_file import Ported, read_metadata
 from porter.same_padding import fold_same_padding
 from porter.tables.variants import Stage
-from porter.transfer.atomic_file import AtomicFile
+from porter.transfer.atomic_file import write_whole
 
 INPUT = "image"
 
@@ -113,10 +113,7 @@ def export_onnx(
     keep_output(graph, output)
     _examine(graph, size, path)
     content = graph.SerializeToString(deterministic=True)
-    with AtomicFile(out) as file:
-        with os.fdopen(file.fd, "wb", closefd=False) as stream:
-            stream.write(content)
-        file.commit()
+    write_whole(out, content)
     return Exported(Path(out), len(content), size, output, len(graph.graph.node), folding)
 
 

@@ -14,8 +14,9 @@ from porter.parity.measurements import Support, read_measurements, support
 from porter.planning.plan import Plan
 from porter.porting.metadata import describe
 from porter.tables.variants import Variant
-from porter.targets.folder import new_folder, write_json, write_text
+from porter.targets.folder import new_folder, write_json
 from porter.tensors import Checkpoint
+from porter.transfer.atomic_file import write_whole
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import Progress, TransferReport, transfer
 from porter.version import VERSION
@@ -60,7 +61,7 @@ def write_hub_folder(
             progress=progress,
             hashes=hashes,
         )
-        write_text(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command))
+        write_whole(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command).encode())
     return report._replace(path=Path(folder) / _WEIGHTS)
 
 

@@ -16,7 +16,7 @@ from porter.errors import ParityError
 from porter.recordings.fixed_point import decode, encode
 from porter.recordings.sampling import SampleRule
 from porter.tensors import Array
-from porter.transfer.atomic_file import AtomicFile
+from porter.transfer.atomic_file import write_whole
 
 ImageLayout = Literal["NCHW", "NHWC"]
 
@@ -236,10 +236,7 @@ class Recording:
             "provenance": asdict(self.provenance),
             "runs": runs,
         }
-        with AtomicFile(path) as file:
-            with os.fdopen(file.fd, "wb", closefd=False) as stream:
-                stream.write(save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
-            file.commit()
+        write_whole(path, save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

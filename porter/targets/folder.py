@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from porter.errors import OutputError
-from porter.transfer.atomic_file import output_error
+from porter.transfer.atomic_file import output_error, write_whole
 
 
 @contextmanager
@@ -42,23 +42,13 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:
-    """Write one JSON document as `write_text` does."""
-    write_text(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text and bring it to the disk.
+    """Write one JSON document and bring it to the disk.
 
     Raises:
         OutputError: the disk refused.
     """
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise output_error(error, path) from error
+    text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    write_whole(path, text.encode())
 
 
 def _refuse_taken(path: Path) -> None:

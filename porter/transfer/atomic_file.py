@@ -40,6 +40,17 @@ def output_error(error: OSError, path: Path) -> OutputError:
     return OutputError(code, problem, file=path, hint=hint)
 
 
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file that appears whole or not at all; see `AtomicFile`.
+
+    Raises:
+        OutputError: it cannot be written; an old file of that name is intact.
+    """
+    with AtomicFile(path) as file:
+        file.write(content, 0)
+        file.commit()
+
+
 class AtomicFile:
     """A file being written beside its final name, which `commit` gives it in one step.
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from porter.errors import OutputError
 from porter.tensors import Array, TensorSpec
-from porter.transfer.atomic_file import AtomicFile
+from porter.transfer.atomic_file import write_whole
 from porter.transfer.safetensors_writer import SafetensorsWriter
 
 INDEX = "model.safetensors.index.json"
@@ -104,9 +104,7 @@ class ShardedWriter:
             "metadata": {"total_size": sum(self._sizes)},
             "weight_map": dict(sorted((name, file) for file, shard in places for name in shard.names)),
         }
-        with AtomicFile(self._folder / INDEX) as index:
-            index.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n", 0)
-            index.commit()
+        write_whole(self._folder / INDEX, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
     def __enter__(self) -> Self:
         """Return self; leaving the block without `commit` drops every shard."""
