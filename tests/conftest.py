@@ -7,28 +7,19 @@ from pathlib import Path
 
 import pytest
 
-_TESTS = Path(__file__).parent
 _ORDER = ("torch", "onnx", "tensorflow")
-# Folders whose tests share networks and recordings that take long to make.
-_SHARING = ("diagnosis", "onnx", "parity")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Run what needs no framework first, then torch, then TensorFlow: the cheap failures come early.
 
-    Tests that share what is made once stay together when several processes run the suite
-    (`pytest --numprocesses 2 --dist loadgroup`).
+    `tests/run.sh` uses two processes, which take whole files in this order: a file makes what its tests share.
     """
-    items.sort(key=_level)
-    for item in items:
-        folder, *_ = item.path.relative_to(_TESTS).parts
-        together = folder if folder in _SHARING else item.path.relative_to(_TESTS)
-        item.add_marker(pytest.mark.xdist_group(f"{_level(item)}:{together}"))
-
-
-def _level(item):
-    return max((_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0)
+    items.sort(
+        key=lambda item: max(
+            (_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,4 +10,4 @@ python3 -m venv "$venv"
 "$venv/bin/ruff" check
 "$venv/bin/ruff" format --check
 "$venv/bin/mypy"
-"$venv/bin/python" -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=15
+"$venv/bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=15
