@@ -13,7 +13,7 @@ _ORDER = ("torch", "onnx", "tensorflow")
 def pytest_collection_modifyitems(items):
     """Run what needs no framework first, then torch, then TensorFlow: the cheap failures come early.
 
-    `tests/run.sh` uses two processes, which take whole files in this order: a file makes what its tests share.
+    `tests/run.sh` has two processes take whole files in this order: a file makes what its tests share.
     """
     items.sort(
         key=lambda item: max(

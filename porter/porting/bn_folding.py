@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from timm.layers import DropPath, LayerScale2d  # type: ignore[attr-defined]  # timm lists no exports
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from porter.errors import OutputError
 
@@ -63,12 +64,11 @@ def fold_batch_norm(model: nn.Module) -> Folding:
 
 
 class _Tracer(fx.Tracer):
-    """Sees a model's convolutions, norms and layer scales as single steps."""
+    """Sees a model's convolutions, pools, norms and layer scales as single steps."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d | LayerScale2d | DropPath) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        single = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d | nn.BatchNorm2d | LayerScale2d | DropPath
+        return isinstance(m, single) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _pairs(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Conv2d, nn.Module]]:
@@ -83,7 +83,14 @@ def _pairs(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Co
         ) from error
     calls = [node for node in graph.nodes if node.op == "call_module"]
     modules = {node: model.get_submodule(str(node.target)) for node in calls}
-    once = {node for node in calls if sum(modules[node] is other for other in modules.values()) == 1}
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    aside = [model.get_submodule(name) for name in read]  # the forward computes with what they hold
+    once = {
+        node
+        for node in calls
+        if sum(modules[node] is other for other in (*modules.values(), *aside)) == 1
+        and not parametrize.is_parametrized(modules[node])
+    }
     for node in calls:
         if node not in once or not isinstance(modules[node], kind):
             continue
@@ -94,12 +101,17 @@ def _pairs(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Co
 
 def _source(node: fx.Node, modules: dict[fx.Node, nn.Module]) -> fx.Node | None:
     """Return what computes the input of `node`, if nothing else looks at it on the way."""
-    found = node.args[0]
+    found = _input(node)
     while isinstance(found, fx.Node) and len(found.users) == 1:
         if not isinstance(modules.get(found), _PASSES):
             return found
-        found = found.args[0]
+        found = _input(found)
     return None
+
+
+def _input(node: fx.Node) -> object:
+    """Return what a module is called with, be it by position or by name."""
+    return node.args[0] if node.args else next(iter(node.kwargs.values()))
 
 
 def _fold_norm(model: nn.Module, name: str, conv: nn.Conv2d, norm: nn.Module) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -79,11 +80,14 @@ def _sizes_seen(model: nn.Module, layers: dict[str, SameModule], input_size: Pai
     hooks = []
     for name, layer in layers.items():
 
-        def record(_module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-            height, width = inputs[0].shape[-2:]
+        def record(
+            _module: nn.Module, inputs: tuple[torch.Tensor, ...], named: dict[str, Any], name: str = name
+        ) -> None:
+            x = inputs[0] if inputs else named["input"]
+            height, width = x.shape[-2:]
             seen[name].add((height, width))
 
-        hooks.append(layer.register_forward_pre_hook(record))
+        hooks.append(layer.register_forward_pre_hook(record, with_kwargs=True))
     try:
         with _inference(model):
             model(_black_image(model, input_size))

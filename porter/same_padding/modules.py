@@ -208,11 +208,14 @@ def _placed(module: SameModule, x: Tensor) -> tuple[Tensor, Pads]:
     return _checked(x, module.folded), module.folded.pads
 
 
-def _checked(x: Tensor, folded: Folded) -> Tensor:
-    if _is_traced():
-        # A comparison would be frozen into the trace; an expand to the size x already has stays and refuses.
-        return x if torch.onnx.is_in_onnx_export() else x.expand(*x.shape[:-2], *folded.size)
+def _checked(x: Any, folded: Folded) -> Any:
     height, width = x.shape[-2], x.shape[-1]
+    if _is_traced():
+        return x if torch.onnx.is_in_onnx_export() else _guarded(x, folded.size)
+    if isinstance(x, torch.fx.Proxy):
+        for found, wanted in zip((height, width), folded.size, strict=True):
+            torch._assert(found == wanted, f"module {folded.module!r} takes {folded.size} only")  # noqa: SLF001
+        return x
     if (height, width) != folded.size:
         raise SamePaddingError(
             "same-padding/input-size",
@@ -222,6 +225,15 @@ def _checked(x: Tensor, folded: Folded) -> Tensor:
             hint="Fold again for this size, or restore_padding() to take every size",
         )
     return x
+
+
+def _guarded(x: Tensor, size: Pair) -> Tensor:
+    """Return `x` by operations that stay in a trace, where a comparison would be frozen.
+
+    They refuse other sizes: the reshape another number of pixels, the expand the rest (1 x 256 for 16 x 16).
+    """
+    flat = x.reshape(*x.shape[:-2], size[0] * size[1])
+    return flat.reshape(x.shape).expand(*x.shape[:-2], *size)
 
 
 def _is_recorded(x: Tensor) -> bool:

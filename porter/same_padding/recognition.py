@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -42,6 +43,8 @@ def judge(layer: Layer, *, forced: bool) -> Verdict:
     if obstacle is not None:
         return Verdict("kept", obstacle)
     if has_own_forward(layer):
+        if _holds_more(layer):
+            return Verdict("kept", "has a forward of its own, and more than a kernel and a bias to use in it")
         if is_same_by_behaviour(layer):
             return _rewritten(layer, "its own forward pads as SAME")
         return Verdict("kept", "has a forward of its own that does not pad as SAME")
@@ -61,21 +64,33 @@ def is_same_by_behaviour(layer: Layer) -> bool:
     """Run a copy of `layer` on small inputs and compare with SAME; an average may count the padding.
 
     The copy has random parameters in float64 on the CPU: the layer's device, values and hooks play no part.
+    It runs in training mode and in eval mode, on inputs small and large.
     """
     probe = _with_random_parameters(layer)
     references = _references(layer, probe)
     channels = layer.in_channels if isinstance(layer, nn.Conv2d) else 1
-    generator = torch.Generator().manual_seed(0)
-    for size in _PROBE_SIZES:
-        # Below zero throughout, so that a maximum shows whether zeros were padded.
-        x = -0.5 - torch.rand(1, channels, *size, generator=generator, dtype=torch.float64)
-        try:
-            with torch.no_grad():
-                output = probe.forward(x)
-        except Exception:  # noqa: BLE001  a foreign forward may fail in any way; then it is not recognised
-            return False
-        references = [same for same in references if _equal(output, same, x)]
+    for x in _probe_inputs(channels):
+        for probe.training in (True, False):
+            try:
+                with torch.no_grad():
+                    output = probe.forward(x)
+            except Exception:  # noqa: BLE001  a foreign forward may fail in any way; then it is not recognised
+                return False
+            references = [same for same in references if _equal(output, same, x)]
     return bool(references)
+
+
+def _probe_inputs(channels: int) -> Iterator[Tensor]:
+    generator = torch.Generator("cpu").manual_seed(0)
+    for size in _PROBE_SIZES:
+        drawn = torch.rand(1, channels, *size, generator=generator, dtype=torch.float64, device="cpu")
+        yield -0.5 - drawn  # below zero throughout, so that a maximum shows whether zeros were padded
+        yield 1000.0 * (drawn - 0.5)  # so that a clamp or another activation shows
+
+
+def _holds_more(layer: Layer) -> bool:
+    own = {name for name, _ in layer.named_parameters()} | {name for name, _ in layer.named_buffers()}
+    return bool(own - {"weight", "bias"}) or next(layer.children(), None) is not None
 
 
 def is_native_everywhere(layer: Layer) -> bool:
@@ -104,11 +119,11 @@ def _equal(output: object, same: nn.Module, x: Tensor) -> bool:
 
 def _with_random_parameters(layer: Layer) -> Layer:
     probe = copy.copy(layer)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator("cpu").manual_seed(1)
     probe.__dict__["_parameters"] = {
         name: None
         if parameter is None
-        else torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5
+        else torch.randn(parameter.shape, generator=generator, dtype=torch.float64, device="cpu")
         for name, parameter in layer.named_parameters(recurse=False)
     } | {name: None for name, parameter in layer._parameters.items() if parameter is None}  # noqa: SLF001
     for hooks in ("_forward_hooks", "_forward_pre_hooks"):
@@ -139,8 +154,14 @@ class _CountingAvgPool2dSame(AvgPool2dSame):
 def _obstacle(layer: Layer) -> str | None:
     if isinstance(layer, LazyModuleMixin):
         return "has no parameters yet: run the model once first"
+    if "forward" in layer.__dict__ or "_conv_forward" in layer.__dict__:
+        return "its forward was replaced on the instance: emulate before that"
     if parametrize.is_parametrized(layer):
         return "is parametrized: remove the parametrizations first"
+    return _setting_without_counterpart(layer)
+
+
+def _setting_without_counterpart(layer: Layer) -> str | None:
     if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
         return f"pads with padding_mode={layer.padding_mode!r}, which SAME never does"
     if isinstance(layer, nn.MaxPool2d) and layer.return_indices:

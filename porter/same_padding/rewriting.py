@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
@@ -16,6 +17,7 @@ from porter.same_padding.recognition import Layer, Verdict, judge, native_paddin
 
 # In the instance's __dict__, so that copies and pickles of the model can be restored too.
 _BEFORE = "_before_same_padding"
+_FOLDED = "folded"
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ def emulate_same_padding(
     changes. What SAME pads symmetrically at every input size (stride 1, odd extent) is or becomes a native
     `torch.nn` layer; the rest pads at each call. The rule, per Conv2d, MaxPool2d and AvgPool2d:
 
-    - a subclass with a forward of its own (timm's `Conv2dSame`) is run on small inputs: if it computes SAME
-      it is replaced, otherwise kept and reported;
+    - a subclass with a forward of its own (timm's `Conv2dSame`) is run on small inputs: if it computes SAME,
+      of nothing but its kernel and bias, it is replaced, otherwise kept and reported;
     - padding that yields ceil(size / stride) outputs at some input size stands for SAME, at all of them;
     - padding 0 with a window above 1x1 is VALID, kept and reported: so are written VALID, patch embeddings
       and layers with an explicit pad in front of them;
-    - other paddings, `padding_mode`, `divisor_override`, `return_indices`, parametrized and lazy layers are
-      kept and reported.
+    - other paddings, `padding_mode`, `divisor_override`, `return_indices`, parametrized and lazy layers, and
+      layers whose instance was given another forward, are kept and reported.
 
     Padding done by functions inside a forward is invisible here, as are functional convolutions and pools.
 
@@ -74,7 +76,7 @@ def emulate_same_padding(
         raise SamePaddingError(
             "same-padding/scripted-model",
             "a scripted or traced model has its padding compiled in",
-            hint="Emulate before scripting or tracing",
+            hint="Emulate before tracing (an emulated model can be traced and exported, not scripted)",
         )
     layers = _layers(model)
     chosen = None if include is None else _matching(layers, include, "include")
@@ -90,14 +92,29 @@ def emulate_same_padding(
 def restore_padding(model: nn.Module) -> tuple[Change, ...]:
     """Undo `emulate_same_padding` and `fold_same_padding` exactly: class, attributes and description.
 
-    Parameters are left as they are now, so training done in between is kept.
+    Parameters are left as they are now, so training done in between is kept. Layers that were built as SAME
+    stay that, and take every size again.
 
     Returns:
         One record per layer that was restored.
+
+    Raises:
+        SamePaddingError: ``same-padding/parametrized`` for a layer that was parametrized after the emulation;
+            nothing is restored then.
     """
-    return tuple(
-        _restored(names[0], layer) for layer, names in _layers(model).items() if _BEFORE in layer.__dict__
-    )
+    changed = {
+        layer: names[0]
+        for layer, names in _layers(model).items()
+        if _BEFORE in layer.__dict__ or _FOLDED in layer.__dict__
+    }
+    for layer, name in changed.items():
+        if parametrize.is_parametrized(layer):
+            raise SamePaddingError(
+                "same-padding/parametrized",
+                f"module {name!r} was parametrized after its padding was emulated",
+                hint="Call torch.nn.utils.parametrize.remove_parametrizations on it first",
+            )
+    return tuple(_restored(name, layer) for layer, name in changed.items())
 
 
 def same_modules(model: nn.Module) -> Iterator[tuple[str, Conv2dSame | MaxPool2dSame | AvgPool2dSame]]:
@@ -152,8 +169,10 @@ def _become(layer: Layer, cls: type[Layer], attributes: dict[str, Any]) -> None:
 
 def _restored(name: str, layer: Layer) -> Change:
     before = repr(layer)
+    layer.__dict__.pop(_FOLDED, None)
+    if _BEFORE not in layer.__dict__:
+        return Change(name, "restored", "takes every size, as it was built", before, repr(layer))
     cls, attributes = layer.__dict__.pop(_BEFORE)
-    layer.__dict__.pop("folded", None)
     layer.__dict__.update(attributes)
     layer.__class__ = cls
     return Change(name, "restored", "as it was before the emulation", before, repr(layer))

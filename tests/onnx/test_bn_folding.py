@@ -99,3 +99,56 @@ def test_training_mode_is_refused():
 
     with pytest.raises(OutputError, match="training mode"):
         fold_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+
+
+def _in_three_ways(torch):
+    """Return a network whose convolutions are called by name, parametrized, and read by the forward."""
+    nn = torch.nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.named, self.computed, self.looked_at = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+            nn.utils.parametrizations.weight_norm(self.computed)
+            self.after_named, self.after_computed, self.after_looked_at = (
+                nn.BatchNorm2d(4) for _ in range(3)
+            )
+
+        def forward(self, x):
+            x = self.after_named(input=self.named(input=x))
+            x = self.after_computed(self.computed(x))
+            return self.after_looked_at(self.looked_at(x)) + self.looked_at.weight.sum()
+
+    torch.manual_seed(0)
+    model = Network().double()
+    model(torch.rand(8, 4, 9, 9, dtype=torch.float64))  # so that the statistics are not the identity
+    return model.eval()
+
+
+def test_only_convolutions_that_are_theirs_alone_take_a_norm():
+    """A kernel that is computed, or that the forward reads as well, cannot be scaled; a call by name can."""
+    torch = pytest.importorskip("torch")
+    from porter.porting.bn_folding import fold_batch_norm
+
+    model, image = _in_three_ways(torch), torch.rand(2, 4, 9, 9, dtype=torch.float64)
+    with torch.no_grad():
+        before = model(image)
+        folding = fold_batch_norm(model)
+        after = model(image)
+
+    assert folding.folded == ("after_named",)
+    assert folding.unfolded == ("after_computed", "after_looked_at")
+    assert torch.allclose(after, before, rtol=1e-12, atol=1e-12)
+
+
+def test_a_folded_padding_is_no_obstacle():
+    """Norms can be folded before the padding or after it."""
+    torch = pytest.importorskip("torch")
+    from porter.porting.bn_folding import fold_batch_norm
+    from porter.same_padding import Conv2dSame, MaxPool2dSame, fold_same_padding
+
+    layers = Conv2dSame(3, 4, 3, 2), torch.nn.BatchNorm2d(4), MaxPool2dSame(3, 2)
+    model = torch.nn.Sequential(*layers).eval()
+    fold_same_padding(model, (16, 16))
+
+    assert fold_batch_norm(model).folded == ("1",)

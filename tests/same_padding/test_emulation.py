@@ -128,11 +128,70 @@ def test_zero_weights_do_not_hide_what_a_forward_computes():
     assert not layer.weight.any()
 
 
+class Clamped(HandWrittenSame):
+    """SAME, and more that small inputs do not show."""
+
+    def forward(self, x):
+        """Convolve, then cut off."""
+        return super().forward(x).clamp(max=6.0)
+
+
+class Dropped(HandWrittenSame):
+    """SAME, and more that eval mode does not show."""
+
+    def forward(self, x):
+        """Convolve, then drop."""
+        return nn.functional.dropout(super().forward(x), training=self.training)
+
+
+class Masked(HandWrittenSame):
+    """SAME with a mask, which may be all ones now and not later."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.register_buffer("mask", torch.ones_like(self.weight))
+
+
+@pytest.mark.parametrize("kind", [Clamped, Dropped, Masked])
+def test_a_forward_that_does_more_than_pad_is_kept(kind):
+    """What else a layer computes would be lost, be it visible only for large values, in training or later."""
+    assert outcome(kind(3, 4, 3, 2).eval()) == ("kept", kind)
+
+
+def test_a_layer_can_be_judged_where_new_tensors_are_made_elsewhere():
+    """The trial run stays on the CPU when torch is told to make new tensors on another device."""
+    with torch.device("meta"):
+        assert outcome(HandWrittenSame(3, 4, 3, 2)) == ("dynamic", Conv2dSame)
+
+
+def test_a_forward_put_on_the_instance_is_kept():
+    """Wrappers such as accelerate's hooks replace a layer's forward, which a new class would not reach."""
+    layer = nn.Conv2d(3, 4, 3, 2, 1)
+    layer.forward = layer.forward
+
+    assert outcome(layer) == ("kept", nn.Conv2d)
+
+
 def test_a_parametrized_layer_is_kept():
     """A layer whose weight is computed by a parametrization keeps it."""
     layer = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3, 2, 1))
 
     assert outcome(layer)[0] == "kept"
+
+
+def test_a_layer_parametrized_since_is_not_restored():
+    """Its class belongs to the parametrization now: taking it away would take the weight."""
+    model = nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 4, 3, 2, 1))
+    emulate_same_padding(model)
+    nn.utils.parametrizations.weight_norm(model[1])
+
+    with pytest.raises(SamePaddingError) as refused:
+        restore_padding(model)
+    assert refused.value.code == "same-padding/parametrized"
+    assert type(model[0]) is MaxPool2dSame
+    nn.utils.parametrize.remove_parametrizations(model[1], "weight")
+    restore_padding(model)
+    assert (type(model[0]), type(model[1])) == (nn.MaxPool2d, nn.Conv2d)
 
 
 def network(*, shared=True):

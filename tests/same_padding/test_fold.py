@@ -1,5 +1,7 @@
 """The static fold: equal where it holds, a clear refusal where it does not."""
 
+import warnings
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -68,9 +70,53 @@ def test_another_size_is_refused():
         model(torch.zeros(1, 3, 64, 50))
     assert refused.value.code == "same-padding/input-size"
 
-    restore_padding(model)
-    with pytest.raises(SamePaddingError):
-        model(torch.zeros(1, 3, 64, 50))
+
+@pytest.mark.parametrize("size", [(1, 1), (16, 1), (1, 256), (8, 32), (32, 32)])
+def test_a_trace_refuses_another_size(size):
+    """Not even a size that would broadcast, or that has as many pixels, gets through."""
+    model = nn.Sequential(Conv2dSame(3, 8, 3, 2))
+    fold_same_padding(model, (16, 16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch.jit is deprecated but still met
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(model, torch.zeros(1, 3, 16, 16))
+
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(traced(x), model(x), atol=1e-6)
+    with pytest.raises(RuntimeError):
+        traced(torch.zeros(1, 3, *size))
+
+
+def test_a_symbolic_trace_refuses_another_size():
+    """A folded model can be traced by torch.fx, and the graph checks the size."""
+    model = network()
+    fold_same_padding(model, (64, 64))
+    traced = torch.fx.symbolic_trace(model)
+
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(traced(x), model(x), atol=1e-6)
+    with pytest.raises(AssertionError, match="module '0' takes"):
+        traced(torch.zeros(1, 3, 64, 65))
+
+
+def test_layers_that_were_built_as_same_take_every_size_again():
+    """`restore_padding` undoes the fold of layers that nobody emulated."""
+    model = network()
+    fold_same_padding(model, (64, 64))
+
+    assert [change.action for change in restore_padding(model)] == ["restored"] * 5
+    model(torch.zeros(1, 3, 49, 70))
+    assert restore_padding(model) == ()
+
+
+def test_a_layer_called_by_keyword_is_folded():
+    """`conv(input=x)` is as good a call as any."""
+
+    class Keyword(nn.Sequential):
+        def forward(self, x):
+            return self[0](input=x)
+
+    assert fold_same_padding(Keyword(Conv2dSame(3, 8, 3, 2)), (64, 64))[0].action == "constant"
 
 
 def test_weights_may_change_after_the_fold():
