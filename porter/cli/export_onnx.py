@@ -33,7 +33,8 @@ def export_onnx(
 ) -> None:
     """Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
 
-    The input is called image: float32, NCHW, RGB, normalised with the mean and std in the file's metadata.
+    The input is called image: float32, NCHW, RGB (BGR where the network takes that), normalised with the mean
+    and std in the file's metadata.
     The output is called logits (features where the network has no classifier). MODEL.onnx appears whole or
     not at all.
 
@@ -59,9 +60,9 @@ def export_onnx(
     stages = tables.variant(ported.variant).stages
     done = export(source, target, size=None if dynamic else (side, side), fold_bn=fold_bn, stages=stages)
     takes = f"batch 1, {side}x{side}" if done.size else "every batch, height and width"
-    mean, std = ported.input["mean"], ported.input["std"]
+    mean, std = map(list, ported.mean_and_std)
     click.echo(f"network   {ported.variant}")
-    click.echo(f"input     image: float32 NCHW RGB, (pixel / 255 - {mean}) / {std}; {takes}")
+    click.echo(f"input     image: float32 NCHW {ported.channels}, (pixel / 255 - {mean}) / {std}; {takes}")
     click.echo(f"output    {done.output}")
     if done.folding is not None:
         click.echo(f"folded    {len(done.folding.folded)} norms and layer scales")

@@ -75,9 +75,9 @@ def export_onnx(
 ) -> Exported:
     """Write a ported file as ONNX.
 
-    The input ``image`` is float32 (batch, channels, height, width), RGB, normalised as the metadata state:
-    (pixel / 255 - mean) / std. The output is ``logits``, or ``features`` where the network has no classifier,
-    (batch, length). The metadata of the ported file are carried over.
+    The input ``image`` is float32 (batch, channels, height, width), RGB (BGR where the network takes that),
+    normalised as the metadata state: (pixel / 255 - mean) / std. The output is ``logits``, or ``features``
+    where the network has no classifier, (batch, length). The metadata of the ported file are carried over.
 
     Args:
         source: A file written by `port` or ``port-weights``.
@@ -168,13 +168,14 @@ def _metadata(
 ) -> dict[str, str]:
     with safe_open(path, framework="numpy") as file:
         carried = {key: value for key, value in sorted(file.metadata().items()) if key.startswith("porter.")}
+    mean, std = ported.mean_and_std
     stated = {
         "layout": "NCHW",
-        "channels": "RGB",
+        "channels": ported.channels,
         "element_type": "float32",
         "normalisation": "(pixel / 255 - mean) / std",
-        "mean": ported.input["mean"],
-        "std": ported.input["std"],
+        "mean": mean,
+        "std": std,
         "size": size or "any",
     }
     folded = {"folded": list(folding.folded), "unfolded": list(folding.unfolded)} if folding else None

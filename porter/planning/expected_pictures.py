@@ -34,7 +34,7 @@ def expected_pictures(
         size: Height and width that a person chose; the source's or the table's where None.
 
     Raises:
-        PlanError: the network takes another size only.
+        PlanError: the network takes another size only, or `size` is none.
     """
     stored = checkpoint.stored_input
     if stored.steps:
@@ -54,6 +54,8 @@ def expected_pictures(
 def _size(match: Match, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
     table = match.variant.input
     if size is not None:
+        if size < 1:
+            raise PlanError("plan/input-size", "pictures have at least one pixel", found=size)
         if table.check_sizes == (table.size,) and size != table.size:
             raise PlanError(
                 "plan/input-size",

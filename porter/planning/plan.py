@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 from porter.assignments import Assignment, Part
 from porter.errors import PlanError
@@ -88,8 +88,12 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
+            Or an argument is none of those above (``plan/unknown-choice``).
         TableError: `variant` is not known.
     """
+    _require_known("weights", weights, get_args(Weights))
+    _require_known("classes", classes, get_args(Classes))
+    _require_known("channel_order", channel_order, (None, *get_args(ChannelOrder)))
     match = recognise(checkpoint, tables, variant)
     if backbone_only:
         match = backbone_alone(match)
@@ -123,6 +127,16 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         channel_order=choice.channel_order,
         classes=classes,
     )
+
+
+def _require_known(name: str, chosen: object, known: Sequence[object]) -> None:
+    if chosen not in known:
+        raise PlanError(
+            "plan/unknown-choice",
+            f"{name} cannot be what was asked for",
+            expected=" or ".join(map(repr, known)),
+            found=repr(chosen),
+        )
 
 
 def _remarks(checkpoint: Checkpoint, match: Match) -> Iterator[str]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from porter.errors import OutputError
 from porter.parity.measurements import Support, read_measurements, support
 from porter.planning.plan import Plan
 from porter.porting.metadata import describe
@@ -47,8 +48,16 @@ def write_hub_folder(
 
     Raises:
         CheckpointError: the source is damaged or changed meanwhile.
-        OutputError: the folder is there and not empty, or cannot be written.
+        OutputError: the folder is there and not empty, or cannot be written; the network takes BGR pictures,
+            which nothing in such a folder can say.
     """
+    if plan.channel_order != "rgb":
+        raise OutputError(
+            "output/bgr",
+            f"{plan.variant.name} takes BGR pictures, and timm prepares RGB ones for every hub folder",
+            file=folder,
+            hint="Turn its first convolution round: --channel-order rgb.",
+        )
     metadata = describe(plan, checkpoint.format, dtype)
     with new_folder(Path(folder)) as hidden:
         write_json(hidden / _CONFIG, config(plan))

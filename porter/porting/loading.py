@@ -23,7 +23,9 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
     Returns:
         The model in eval mode; input (batch, channels, height, width), normalised as the file's metadata
         say. Its `pretrained_cfg` holds the source's preprocessing, so that
-        `timm.data.resolve_model_data_config` gives the right transform.
+        `timm.data.resolve_model_data_config` gives the right transform. Only the order of colours it cannot
+        say: where the metadata's channel_order is ``"bgr"``, turn them round after it (or port with
+        `channel_order` ``"rgb"``).
 
     Raises:
         OutputError: the file was not written by porter, its definition of a network is malformed, or it does

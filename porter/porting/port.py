@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from porter.checkpoints import open_checkpoint
+from porter.errors import OutputError
 from porter.planning.choices import ChannelOrder, Classes
 from porter.planning.plan import Plan, Weights, plan
 from porter.porting.metadata import describe
@@ -172,8 +173,10 @@ def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning
 
     Raises:
         CheckpointError: the source is damaged or changed meanwhile.
-        OutputError: the output cannot be written.
+        OutputError: the output cannot be written, or a library other than timm was asked for folded norms.
     """
+    if aimed is not None and fold_bn:
+        raise OutputError("output/folded", "no library but timm has the network without norms")
     shared: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
     is_sharded = max_shard_size is not None
     if aimed is not None:

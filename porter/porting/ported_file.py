@@ -33,6 +33,20 @@ class Ported:
     input: Mapping[str, Any]
     folded: bool = False
 
+    @property
+    def channels(self) -> str:
+        """The order of the input's colours: ``"RGB"`` or ``"BGR"``."""
+        return str(self.input.get("channel_order", "rgb")).upper()
+
+    @property
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of pixels in 0..1, one number per channel in the order of `channels`.
+
+        The metadata themselves have them in the order RGB.
+        """
+        step = -1 if self.channels == "BGR" else 1
+        return tuple(self.input["mean"][::step]), tuple(self.input["std"][::step])
+
 
 def ported_files(path: Path) -> tuple[Path, ...]:
     """Return the files of a port: `path` itself, or what it holds where it is a folder of shards.

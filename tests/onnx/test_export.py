@@ -138,6 +138,16 @@ def test_names_and_metadata(exported, ported):
     assert stated["size"] == [224, 224]
 
 
+def test_bgr_network_says_so(exported, ported):
+    """Mean and std stand in the order of the channels that the graph takes, blue first."""
+    model, _ = exported("hf_mobilevit_xxs", (64, 64))
+    stated = json.loads({entry.key: entry.value for entry in model.metadata_props}["porter.onnx_input"])
+    stored = read_metadata(ported("hf_mobilevit_xxs"))
+
+    assert stated["channels"] == stored.channels == "BGR"
+    assert stated["mean"] == list(stored.input["mean"])[::-1]
+
+
 def test_file_holds_no_paths(exported):
     """The exporter's notes on each node name folders of this machine: they are gone."""
     content = exported("conv_small", (224, 224))[0].SerializeToString()

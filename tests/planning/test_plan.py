@@ -241,3 +241,15 @@ def test_norms_with_a_fixed_epsilon_keep_their_function():
     assert len(moved) == 8
     assert all(name.endswith(("key.norm.running_var", "value.norm.running_var")) for name in moved)
     assert all(offset == 1e-3 - 1e-6 for offset in moved.values())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"weights": "EMA"}, {"classes": "drop_background"}, {"channel_order": "bgr"}, {"input_size": 0}],
+)
+def test_choice_that_does_not_exist_is_refused(wrong):
+    """A misspelt word is not taken for the usual choice."""
+    (name,) = wrong
+    with pytest.raises(PlanError) as refused:
+        plan(MemoryCheckpoint(arrays(SMALL)), TABLES, **wrong)
+    assert refused.value.code == ("plan/input-size" if name == "input_size" else "plan/unknown-choice")

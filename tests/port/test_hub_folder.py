@@ -14,7 +14,9 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from porter.cli.main import main
+from porter.errors import OutputError
 from porter.planning.plan import plan
+from porter.porting.hub_folder import write_hub_folder
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 
@@ -153,6 +155,17 @@ def test_options_that_do_not_go_together_are_usage_errors(tmp_path, options):
 
     assert result.exit_code == 2
     assert "--hub-folder" in result.stderr
+
+
+def test_network_that_takes_bgr_is_refused(tmp_path):
+    """Timm would give it RGB pictures: nothing in a hub folder can say otherwise."""
+    checkpoint = RandomCheckpoint(TABLES.variant("keras_resnet50"), 0)
+    made = plan(checkpoint, TABLES, "keras_resnet50")
+
+    with pytest.raises(OutputError, match="--channel-order rgb") as refused:
+        write_hub_folder(checkpoint, made, tmp_path / "hub", command="")
+    assert refused.value.code == "output/bgr"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_headless_network_has_no_classes(source):
