@@ -54,7 +54,7 @@ def read_labels(path: Path, classes: int) -> Labels:
         OutputError: the file cannot be read, or has another number of names.
     """
     try:
-        names = path.read_text(encoding="utf-8").splitlines()
+        names = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError("labels/unreadable", f"cannot be read as text ({error})", file=path) from None
     if len(names) == classes:

@@ -45,8 +45,8 @@ def write_reports(report: ParityReport, junit: Path | None, html: Path | None) -
     if junit is not None:
         from porter.report.junit import junit as to_junit
 
-        write_whole(junit, to_junit(report).encode())
+        write_whole(junit, to_junit(report))
     if html is not None:
         from porter.report.html import html as to_html
 
-        write_whole(html, to_html(report).encode())
+        write_whole(html, to_html(report))

@@ -58,7 +58,9 @@ def lines(
     if result.folding is not None:
         from porter.porting.folded_port import plain_recipe
 
-        yield f"or, without porter:\n\n{plain_recipe(made, result.out, is_sharded=result.is_sharded)}"
+        recipe = plain_recipe(made, result.out, is_sharded=result.is_sharded)
+        if recipe is not None:
+            yield f"or, without porter:\n\n{recipe}"
 
 
 def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:

@@ -16,7 +16,6 @@ import torch
 from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
-from safetensors import safe_open
 
 from porter.errors import OutputError
 from porter.onnx.graph import keep_output, require_static, set_metadata, strip
@@ -80,7 +79,7 @@ def export_onnx(
     where the network has no classifier, (batch, length). The metadata of the ported file are carried over.
 
     Args:
-        source: A file written by `port` or ``port-weights``.
+        source: A file, or a folder of shards, written by `port` or ``port-weights``.
         out: ONNX file to write; it appears whole or not at all.
         size: (height, width) in pixels: the padding is constant, the batch is 1, and the graph computes
             nothing from sizes. None: batch, height and width are free, and the padding follows them.
@@ -108,7 +107,7 @@ def export_onnx(
     with _quiet():
         program = capture_program(staged, ported, size, path)
     graph = _graph(program, staged.names, path)
-    set_metadata(graph, _metadata(path, ported, size, folding), _stage_names(graph))
+    set_metadata(graph, _metadata(ported, size, folding), _stage_names(graph))
     output = graph.graph.output[0].name
     keep_output(graph, output)
     _examine(graph, size, path)
@@ -163,11 +162,8 @@ def _stage_names(graph: onnx.ModelProto) -> list[str]:
     return [*inner, output]
 
 
-def _metadata(
-    path: Path, ported: Ported, size: tuple[int, int] | None, folding: Folding | None
-) -> dict[str, str]:
-    with safe_open(path, framework="numpy") as file:
-        carried = {key: value for key, value in sorted(file.metadata().items()) if key.startswith("porter.")}
+def _metadata(ported: Ported, size: tuple[int, int] | None, folding: Folding | None) -> dict[str, str]:
+    carried = {key: value for key, value in sorted(ported.metadata.items()) if key.startswith("porter.")}
     mean, std = ported.mean_and_std
     stated = {
         "layout": "NCHW",

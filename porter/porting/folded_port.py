@@ -32,7 +32,7 @@ REASON = "no convolution of its own stands in front of it, and behind it SAME pa
 
 _LOAD = "state = load_file({out!r})"
 _LOAD_SHARDS = (
-    'state = {{name: tensor for file in glob.glob({out!r} + "/*.safetensors") '
+    'state = {{name: tensor for file in pathlib.Path({out!r}).glob("*.safetensors") '
     "for name, tensor in load_file(file).items()}}"
 )
 # Building the network for a file of folded weights, without porter.
@@ -106,10 +106,12 @@ def write_folded(
     return report._replace(path=Path(out), nbytes=nbytes, tensors=len(rounded), findings=found), folding
 
 
-def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = False) -> str:
-    """Return the program that loads folded weights into timm's network without porter."""
+def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = False) -> str | None:
+    """Return the program that loads folded weights without porter; None where timm has no such network."""
+    if plan.variant.is_own:
+        return None
     return _RECIPE.format(
-        modules="glob, " if is_sharded else "",
+        modules="pathlib, " if is_sharded else "",
         load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
         model=plan.variant.target.name,
         arguments="".join(f", {name}={value!r}" for name, value in plan.arguments.items()),

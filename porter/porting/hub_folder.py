@@ -70,7 +70,7 @@ def write_hub_folder(
             progress=progress,
             hashes=hashes,
         )
-        write_whole(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command).encode())
+        write_whole(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command))
     return report._replace(path=Path(folder) / _WEIGHTS)
 
 

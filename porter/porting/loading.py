@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from porter.errors import MissingDependencyError, OutputError
-from porter.porting.ported_file import Ported, ported_files, read_metadata
+from porter.porting.ported_file import Ported, ported_files, read_metadata, unreadable
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +34,7 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
             not fit the network.
         MissingDependencyError: torch or timm is not installed.
     """
-    files = ported_files(Path(path))
-    ported = read_metadata(files[0])
+    ported = read_metadata(Path(path))
     model = build_network(ported)
     if ported.folded:
         from porter.porting.bn_folding import fold_batch_norm
@@ -41,8 +42,13 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
         fold_batch_norm(model.eval())  # the norms' own values do not matter: the file holds none
     from safetensors.torch import load_file
 
+    state: dict[str, torch.Tensor] = {}
+    for file in ported_files(Path(path)):
+        try:
+            state |= load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise unreadable(file, error) from None
     try:
-        state = {name: tensor for file in files for name, tensor in load_file(file).items()}
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise OutputError(
@@ -55,11 +61,11 @@ def build_network(ported: Ported) -> torch.nn.Module:
     """Return the network that a ported file belongs to, as timm or `porter.networks` initialises it.
 
     Raises:
-        OutputError: its definition of a network is malformed.
+        OutputError: its definition of a network is malformed, or timm has no such network.
         MissingDependencyError: torch or timm is not installed.
     """
     try:
-        from timm import create_model
+        import timm
     except ImportError as error:
         raise MissingDependencyError(
             "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
@@ -75,7 +81,14 @@ def build_network(ported: Ported) -> torch.nn.Module:
     }
     model: torch.nn.Module
     if ported.network is None:
-        model = create_model(ported.model, **ported.arguments, pretrained_cfg_overlay=overlay)
+        try:
+            model = timm.create_model(ported.model, **ported.arguments, pretrained_cfg_overlay=overlay)
+        except (RuntimeError, TypeError) as error:  # an unknown name, an unknown argument
+            raise OutputError(
+                "load/no-network",
+                f"timm {timm.__version__} cannot build {ported.model} ({error})",
+                hint="Install the timm that porter was tested with: constraints.txt names it.",
+            ) from None
     else:
         from porter.networks.building import build
         from porter.networks.definition import parse

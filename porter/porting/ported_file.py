@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from porter.errors import OutputError
+
+_PICTURES = ("size", "mean", "std", "crop_pct", "interpolation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Ported:
         network: The definition of a network of porter's own, see `porter.networks`; None where timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the pictures.
+        metadata: All of the metadata, as they are stored.
         folded: Whether norms are part of the convolutions in front of them.
     """
 
@@ -31,6 +34,7 @@ class Ported:
     network: Mapping[str, Any] | None
     arguments: Mapping[str, Any]
     input: Mapping[str, Any]
+    metadata: Mapping[str, str]
     folded: bool = False
 
     @property
@@ -76,41 +80,63 @@ def ported_files(path: Path) -> tuple[Path, ...]:
 
 
 def read_metadata(path: Path) -> Ported:
-    """Read the metadata of a ported file.
+    """Read the metadata of a port.
+
+    Args:
+        path: A file, or a folder of shards, which all carry the same metadata.
 
     Raises:
         OutputError: the file cannot be read, was not written by porter, or was written for another library.
     """
+    file = ported_files(path)[0]
     try:
-        with safe_open(path, framework="numpy") as file:
-            found = file.metadata() or {}
-        if "porter.target" in found:
-            library = json.loads(found["porter.target"])["library"]
-            raise OutputError(
-                "load/other-library",
-                f"was written for {library}, under its names",
-                file=path,
-                hint="Load it there, or port again for timm.",
-            )
-        return Ported(
-            variant=found["porter.variant"],
-            model=found["porter.model"],
-            network=json.loads(found["porter.network"]) if "porter.network" in found else None,
-            arguments=json.loads(found["porter.arguments"]),
-            input=json.loads(found["porter.input"]),
-            folded="porter.folding" in found,
-        )
+        with safe_open(file, framework="numpy") as opened:
+            return _described(opened.metadata() or {}, file)
     except (OSError, SafetensorError) as error:
-        raise OutputError(
-            "load/unreadable",
-            f"cannot be read as safetensors ({error})",
-            file=path,
-            hint="Name a file that port-weights wrote.",
-        ) from None
+        raise unreadable(file, error) from None
     except (KeyError, json.JSONDecodeError) as error:
+        raise _not_ported(file, f"lacks {error}") from None
+
+
+def unreadable(file: Path, error: Exception) -> OutputError:
+    """Say that a file is no safetensors file, or a damaged one."""
+    return OutputError(
+        "load/unreadable",
+        f"cannot be read as safetensors ({error})",
+        file=file,
+        hint="Name a file that port-weights wrote.",
+    )
+
+
+def _described(found: Mapping[str, str], file: Path) -> Ported:
+    if "porter.target" in found:
+        target = _object(found, "porter.target", ("library",), file)
         raise OutputError(
-            "load/not-ported",
-            f"the metadata lacks {error}",
-            file=path,
-            hint="Was it written by port-weights?",
-        ) from None
+            "load/other-library",
+            f"was written for {target['library']}, under its names",
+            file=file,
+            hint="Load it there, or port again for timm.",
+        )
+    return Ported(
+        variant=found["porter.variant"],
+        model=found["porter.model"],
+        network=_object(found, "porter.network", (), file) if "porter.network" in found else None,
+        arguments=_object(found, "porter.arguments", (), file),
+        input=_object(found, "porter.input", _PICTURES, file),
+        metadata=found,
+        folded="porter.folding" in found,
+    )
+
+
+def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:
+    """Return a JSON object that holds at least `names`."""
+    described = json.loads(found[key])
+    if not isinstance(described, dict) or not described.keys() >= set(names):
+        raise _not_ported(file, f"has a {key} that is not the one porter writes")
+    return described
+
+
+def _not_ported(file: Path, what: str) -> OutputError:
+    return OutputError(
+        "load/not-ported", f"the metadata {what}", file=file, hint="Was it written by port-weights?"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from porter.errors import ParityError
 from porter.tables.variants import InputSpec
@@ -24,7 +24,7 @@ def decode(path: Path) -> Array:
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as PIL's readers do
         raise ParityError("picture/unreadable", f"cannot be read as a picture ({error})", file=path) from None
 
 
@@ -43,7 +43,7 @@ def prepare(picture: Array, spec: InputSpec, size: int) -> Array:
         (size, size, 3) float32, RGB or BGR as `spec` says.
 
     Raises:
-        ParityError: the interpolation is neither bilinear nor bicubic.
+        ParityError: the interpolation is neither bilinear nor bicubic, or the crop has not a single pixel.
     """
     if spec.interpolation not in _INTERPOLATIONS:
         raise ParityError(
@@ -55,6 +55,10 @@ def prepare(picture: Array, spec: InputSpec, size: int) -> Array:
     interpolate = _INTERPOLATIONS[spec.interpolation]
     height, width = picture.shape[:2]
     side = np.float32(spec.crop_pct) * np.float32(min(height, width))
+    if side < 1:
+        raise ParityError(
+            "picture/too-small", "nothing is left of a picture", found=f"{height}x{width} pixels"
+        )
     top, left = (int((np.float32(length) - side) / np.float32(2)) for length in (height, width))
     crop = picture[top : top + int(side), left : left + int(side)]
     rows = interpolate(crop.astype(np.float32), size)

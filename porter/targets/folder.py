@@ -47,8 +47,7 @@ def write_json(path: Path, values: Mapping[str, object]) -> None:
     Raises:
         OutputError: the disk refused.
     """
-    text = json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    write_whole(path, text.encode())
+    write_whole(path, json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def _refuse_taken(path: Path) -> None:

@@ -40,12 +40,19 @@ def output_error(error: OSError, path: Path) -> OutputError:
     return OutputError(code, problem, file=path, hint=hint)
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
     """Write a file that appears whole or not at all; see `AtomicFile`.
+
+    Args:
+        path: The file to write.
+        content: Its bytes, or a text to write as UTF-8. What a text cannot say in UTF-8 (the name of a file
+            that is none) stands there escaped.
 
     Raises:
         OutputError: it cannot be written; an old file of that name is intact.
     """
+    if isinstance(content, str):
+        content = content.encode(errors="backslashreplace")
     with AtomicFile(path) as file:
         file.write(content, 0)
         file.commit()

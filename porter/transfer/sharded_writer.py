@@ -104,7 +104,7 @@ class ShardedWriter:
             "metadata": {"total_size": sum(self._sizes)},
             "weight_map": dict(sorted((name, file) for file, shard in places for name in shard.names)),
         }
-        write_whole(self._folder / INDEX, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+        write_whole(self._folder / INDEX, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
     def __enter__(self) -> Self:
         """Return self; leaving the block without `commit` drops every shard."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -22,6 +23,7 @@ from porter.transfer.transfer import transfer
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("timm", reason="needs timm")
+Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
 REAL = os.environ.get("PORTER_REAL_CHECKPOINTS")
 
 
@@ -58,8 +60,6 @@ def ported(tmp_path_factory):
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory):
     """Return a picture file of noise, wider than high."""
-    from PIL import Image
-
     path = tmp_path_factory.mktemp("pictures") / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (230, 300, 3), np.uint8)).save(path)
     return path
@@ -146,13 +146,38 @@ def test_classes_that_are_not_imagenets_have_numbers(ported, picture):
     assert "class " in result.stdout
 
 
-def test_file_that_is_no_picture_is_refused(ported, tmp_path):
-    """One line, no traceback."""
-    (tmp_path / "x.jpg").write_bytes(b"no picture")
-    result = run(ported(10), tmp_path / "x.jpg")
+def broken_png(good):
+    """Return a PNG whose second chunk has no name that PNG knows."""
+    at = good.index(b"IDAT")
+    return good[:at] + b"\x1b\x8d\x0f\xfc" + good[at + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jpg", lambda _: b"no picture"),
+        ("x.png", broken_png),
+        ("x.ppm", lambda _: b"P3\n2 2\n255\n40;40 1 2 3 4 5 6 7 8 9 10 11\n"),
+    ],
+)
+def test_file_that_is_no_picture_is_refused(ported, tmp_path, name, content):
+    """One line, no traceback, whatever the decoder makes of it."""
+    good = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(good, "PNG")
+    (tmp_path / name).write_bytes(content(good.getvalue()))
+    result = run(ported(10), tmp_path / name)
 
     assert result.exit_code == 1
     assert "[picture/unreadable]" in result.stderr
+
+
+def test_picture_of_one_pixel_is_refused(ported, tmp_path):
+    """The crop leaves nothing of it."""
+    Image.new("RGB", (1, 1)).save(tmp_path / "x.png")
+    result = run(ported(10), tmp_path / "x.png")
+
+    assert result.exit_code == 1
+    assert "[picture/too-small]" in result.stderr
 
 
 @pytest.mark.skipif(not REAL, reason="PORTER_REAL_CHECKPOINTS is not set")

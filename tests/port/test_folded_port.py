@@ -120,6 +120,8 @@ def test_printed_program_loads_it_without_porter(ported, tmp_path):
         _, folded, result = ported(name)
         program = (
             plain_recipe(result.plan, folded) + "\nimport sys\nassert 'porter' not in sys.modules\n"
+            # The rounding goes by the threads, and another test may have chosen them here.
+            f"torch.set_num_threads({torch.get_num_threads()})\n"
             "torch.save(model(torch.ones(1, 3, 64, 64)), sys.argv[1])\n"
         )
         out = tmp_path / f"{name}.pt"
@@ -157,3 +159,13 @@ def test_folding_for_another_library_is_a_usage_error(tmp_path):
 
     assert run.returncode == 2
     assert "timm only" in run.stderr
+
+
+def test_network_that_timm_lacks_has_no_program():
+    """What cannot run is not printed: such a file is loaded by porter alone."""
+    from porter.porting.folded_port import plain_recipe
+
+    name = next(name for name, variant in TABLES.variants.items() if variant.is_own and variant.twin is None)
+    made = plan(RandomCheckpoint(TABLES.variants[name], 0), TABLES, name)
+
+    assert plain_recipe(made, "out.safetensors") is None

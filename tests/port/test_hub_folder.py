@@ -132,6 +132,17 @@ def test_command_of_the_card_makes_the_same_folder(source, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
+def test_path_that_is_no_text_is_escaped(source, tmp_path):
+    """A folder whose name is not UTF-8 is no reason to lose a port that is done."""
+    given = source("conv_small")
+    link = tmp_path / os.fsdecode(b"dir\xff")
+    link.symlink_to(given.parent)
+    done = run(link / given.name, "--hub-folder", tmp_path / "hub")
+
+    assert done.exit_code == 0, done.output
+    assert "\\udcff" in (tmp_path / "hub" / "README.md").read_text()
+
+
 def test_nothing_is_left_where_the_source_is_damaged(source, tmp_path):
     """The folder is whole or not there."""
     original = Path(source("conv_small"))

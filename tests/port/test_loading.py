@@ -1,0 +1,106 @@
+"""What porter says of a file that no network can be built for; a folder of shards is as good as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+import porter
+from porter.cli.main import main
+from porter.errors import OutputError
+from porter.planning.plan import plan
+from porter.porting.port import aim_at, carry_out
+from porter.porting.ported_file import read_metadata
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+
+TABLES = load_tables()
+
+
+def written(out, **options):
+    """Port seeded weights of the smallest network."""
+    checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
+    made = plan(checkpoint, TABLES, "mobilenetv4_conv_small")
+    return Path(carry_out(checkpoint, made, out, **options).out)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """Return the metadata of a port."""
+    return dict(read_metadata(written(tmp_path_factory.mktemp("stored") / "m.safetensors")).metadata)
+
+
+def refusal(path):
+    """Return what `load_model` says."""
+    pytest.importorskip("timm", reason="needs the [torch] extra")
+    with pytest.raises(OutputError) as refused:
+        porter.load_model(path)
+    return refused.value
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("porter.model", "nonexistent_net", "load/no-network"),
+        ("porter.arguments", '{"bogus": 1}', "load/no-network"),
+        ("porter.arguments", "0", "load/not-ported"),
+        ("porter.input", "{}", "load/not-ported"),
+        ("porter.input", "null", "load/not-ported"),
+        ("porter.input", "{", "load/not-ported"),
+        ("porter.target", "[]", "load/not-ported"),
+        ("porter.target", '{"library": "transformers"}', "load/other-library"),
+    ],
+)
+def test_metadata_that_porter_did_not_write_are_refused(stored, tmp_path, key, value, code):
+    """Whatever stands there, the answer is one clear line."""
+    path = tmp_path / "m.safetensors"
+    save_file({"x": np.zeros(1)}, path, metadata={**stored, key: value})
+
+    assert refusal(path).code == code
+
+
+@pytest.mark.torch
+def test_damaged_shard_is_named(tmp_path):
+    """A shard that was cut off is not a crash."""
+    folder = written(tmp_path / "shards", max_shard_size=10_000_000)
+    last = max(folder.glob("*.safetensors"))
+    last.write_bytes(last.read_bytes()[:-1000])
+
+    error = refusal(folder)
+    assert (error.code, error.file) == ("load/unreadable", str(last))
+
+
+def test_metadata_of_shards_are_those_of_a_file(stored, tmp_path):
+    """Every command that reads a port reads a folder of shards."""
+    found = read_metadata(written(tmp_path / "shards", max_shard_size=10_000_000))
+
+    assert json.loads(found.metadata["porter.input"]) == json.loads(stored["porter.input"])
+
+
+@pytest.mark.onnx
+def test_shards_can_be_exported(tmp_path):
+    """The graph holds the same weights as the shards."""
+    onnx = pytest.importorskip("onnx", reason="needs the [onnx] extra")
+    folder, out = written(tmp_path / "shards", max_shard_size=10_000_000), tmp_path / "m.onnx"
+    run = CliRunner().invoke(main, ["export-onnx", str(folder), str(out), "--size", "64"])
+
+    assert run.exit_code == 0, run.output
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(out).graph.initializer}
+    kernel = {name: value for file in folder.glob("*.safetensors") for name, value in load_file(file).items()}
+    np.testing.assert_array_equal(held["conv_stem.weight"], kernel["conv_stem.weight"])
+
+
+def test_folded_norms_and_another_library_exclude_each_other(tmp_path):
+    """The command refuses it as wrong usage; the function must not leave it out silently."""
+    checkpoint = RandomCheckpoint(TABLES.variant("hf_mobilevit_xxs"), 0)
+    made = plan(checkpoint, TABLES, "hf_mobilevit_xxs")
+    with pytest.raises(OutputError) as refused:
+        carry_out(checkpoint, made, tmp_path / "m", aimed=aim_at(made, "transformers"), fold_bn=True)
+    assert refused.value.code == "output/folded"
+    assert list(tmp_path.iterdir()) == []
