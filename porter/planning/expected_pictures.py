@@ -34,7 +34,7 @@ def expected_pictures(
         size: Height and width that a person chose; the source's or the table's where None.
 
     Raises:
-        PlanError: the network takes another size only, or `size` is none.
+        PlanError: the network takes another size only, or `size` is not positive.
     """
     stored = checkpoint.stored_input
     if stored.steps:

@@ -12,7 +12,7 @@ from torch import nn
 from porter.same_padding.amounts import Pair, pads_for, window_of
 from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import Folded, SameModule
-from porter.same_padding.recognition import has_own_forward, is_same_by_behaviour
+from porter.same_padding.recognition import has_own_forward, judge
 from porter.same_padding.rewriting import Change, same_modules
 
 
@@ -122,7 +122,7 @@ def _require_emulated(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) or isinstance(module, SameModule):
             continue
-        if has_own_forward(module) and is_same_by_behaviour(module):
+        if has_own_forward(module) and judge(module, forced=False).action in ("dynamic", "native"):
             raise SamePaddingError(
                 "same-padding/not-emulated",
                 f"module {name!r} ({type(module).__name__}) pads as SAME at run time",

@@ -155,7 +155,11 @@ class Masked(HandWrittenSame):
 @pytest.mark.parametrize("kind", [Clamped, Dropped, Masked])
 def test_a_forward_that_does_more_than_pad_is_kept(kind):
     """What else a layer computes would be lost, be it visible only for large values, in training or later."""
-    assert outcome(kind(3, 4, 3, 2).eval()) == ("kept", kind)
+    model = nn.Sequential(kind(3, 4, 3, 2), nn.Conv2d(4, 4, 3, 2, 1)).eval()
+
+    assert [change.action for change in emulate_same_padding(model)] == ["kept", "dynamic"]
+    assert type(model[0]) is kind
+    assert [change.name for change in fold_same_padding(model, (16, 16))] == ["1"]
 
 
 def test_a_layer_can_be_judged_where_new_tensors_are_made_elsewhere():
