@@ -48,6 +48,7 @@ class Classifier:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self.ported = read_metadata(path)
         self._spec = _input_spec(self.ported, path)
         self._model = load_model(path)
@@ -66,10 +67,16 @@ class Classifier:
         return tuple(Guess(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
 
     def probabilities(self, pixels: Array) -> Array:
-        """Return (classes,) float64 for one prepared picture, (size, size, 3) float32."""
+        """Return (classes,) float64 for one prepared picture, (size, size, 3) float32.
+
+        Raises:
+            OutputError: a weight of the network is NaN or infinite, or as good as that.
+        """
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
             result: Array = self._model(image)[0].double().softmax(0).numpy()
+        if not np.isfinite(result).all():
+            raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
         return result
 
 

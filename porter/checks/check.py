@@ -177,12 +177,8 @@ class _Prepared:
 
     def __init__(self, check: Check, folder: Path, number: int) -> None:
         self._inputs = folder / f"{number}.inputs.safetensors"
-        self._made = _plan(check, self._inputs)
-        if check.pictures and not check.sizes:
-            size = self._made.pictures.size
-            check = replace(check, sizes=((size, size),))
+        check, self._made = settle(check, self._inputs)
         self._check = check
-        write_inputs(check, self._inputs, pictures=self._made.pictures, channels=_channels(self._made))
         self.reference, self._other = (
             folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
         )
@@ -193,12 +189,27 @@ class _Prepared:
 
     def outcome(self, tolerances: Tolerances | None) -> Checked:
         expected, actual = Recording.load(self.reference), Recording.load(self._other)
-        pictures = _pictures(self._check, self._inputs, expected, actual, self.jobs)
+        pictures = seen_in_pictures(self._check, self._inputs, expected, actual, self.jobs)
         title = f"{self._check.variant.name}: torch against tensorflow"
         report = compare(expected, actual, tolerances=tolerances, title=title)
         notes = (*report.notes, *_notes(self._check, self._made, pictures, self.jobs))
-        report = replace(report, ledger=_count(self._made), pictures=pictures, notes=notes)
+        report = replace(report, ledger=count_ledger(self._made), pictures=pictures, notes=notes)
         return Checked(report, expected, actual)
+
+
+def settle(check: Check, inputs: Path) -> tuple[Check, Plan]:
+    """Plan the port and write what the networks are given; return the check with its sizes, and the plan.
+
+    Pictures have the size that the source takes, unless the check says otherwise.
+    """
+    job = check.job(inputs, inputs, local=False)
+    with job.open_weights() as checkpoint:
+        made = job.plan(checkpoint)
+    if check.pictures and not check.sizes:
+        size = made.pictures.size
+        check = replace(check, sizes=((size, size),))
+    write_inputs(check, inputs, pictures=made.pictures, channels=_channels(made))
+    return check, made
 
 
 def write_inputs(check: Check, path: Path, *, pictures: InputSpec | None = None, channels: int = 3) -> Path:
@@ -231,9 +242,10 @@ def _notes(check: Check, made: Plan, pictures: Sequence[PictureResult], jobs: tu
     return [*notes, f"names of classes: {label_source(jobs[1])}"] if named else notes
 
 
-def _pictures(
+def seen_in_pictures(
     check: Check, inputs: Path, expected: Recording, actual: Recording, jobs: tuple[Job, Job]
 ) -> tuple[PictureResult, ...]:
+    """Return what both networks see in the check's pictures; see `picture_results`."""
     if not check.pictures:
         return ()
     (given,) = load_file(inputs).values()
@@ -244,18 +256,8 @@ def _input_name(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def count_ledger(check: Check, inputs: Path) -> Mapping[str, int]:
+def count_ledger(made: Plan) -> Mapping[str, int]:
     """Return how many source variables ended up in which bucket, and how many target tensors were made."""
-    return _count(_plan(check, inputs))
-
-
-def _plan(check: Check, inputs: Path) -> Plan:
-    job = check.job(inputs, inputs, local=False)
-    with job.open_weights() as checkpoint:
-        return job.plan(checkpoint)
-
-
-def _count(made: Plan) -> Mapping[str, int]:
     buckets = Counter(line.bucket.value for line in made.ledger)
     return {"target tensors": len(made.assignments), **buckets}
 

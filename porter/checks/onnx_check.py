@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from porter.checks.check import Check, Checked, count_ledger, write_inputs
+from porter.checks.check import Check, Checked, count_ledger, seen_in_pictures, settle
 from porter.parity import witnesses
 from porter.parity.compare import compare
 from porter.parity.outcome import CaseResult, ParityReport
@@ -32,21 +32,22 @@ def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Ch
     check = replace(check, variant=replace(check.variant, input=check.variant.input._replace(square=False)))
     with tempfile.TemporaryDirectory(prefix="porter-") as name, ExitStack() as stack:
         folder = Path(name)
-        inputs = write_inputs(check, folder / "inputs.safetensors")
+        inputs = folder / "inputs.safetensors"
+        check, made = settle(check, inputs)
         jobs = {f: check.job(inputs, folder / f"{f}.safetensors", local=False) for f in frameworks}
         children = [stack.enter_context(Child(framework, job)) for framework, job in jobs.items()]
-        ledger = count_ledger(check, inputs)
         for child in children:
             wait_for(child, children, check.timeout)
         recordings = {framework: Recording.load(job.out) for framework, job in jobs.items()}
         optimised = Recording.load(jobs["onnx"].optimised_out)
+        sides = recordings["torch"], recordings["onnx"]
+        pictures = seen_in_pictures(check, inputs, *sides, (jobs["onnx"], jobs["torch"]))
     title = f"{check.variant.name}: onnx against torch"
-    report = compare(recordings["torch"], recordings["onnx"], tolerances=tolerances, title=title)
-    again = compare(recordings["torch"], optimised, tolerances=tolerances)
-    report = replace(report, ledger=ledger, cases=(*report.cases, *_renamed(again)))
-    return Checked(
-        with_third_witness(report, recordings, tolerances), recordings["torch"], recordings["onnx"]
-    )
+    report = compare(*sides, tolerances=tolerances, title=title)
+    again = compare(sides[0], optimised, tolerances=tolerances)
+    cases = (*report.cases, *_renamed(again))
+    report = replace(report, ledger=count_ledger(made), cases=cases, pictures=pictures)
+    return Checked(with_third_witness(report, recordings, tolerances), *sides)
 
 
 def with_third_witness(

@@ -46,6 +46,8 @@ def export_onnx(
     """
     if dynamic and size is not None:
         raise click.UsageError("--size and --dynamic exclude each other.")
+    if target.suffix != ".onnx":
+        raise click.UsageError("MODEL must end in .onnx: whatever reads it goes by the name.")
     ported = read_metadata(source)
     missing = missing_packages("onnx")
     if missing:

@@ -53,16 +53,18 @@ class Ported:
 
 
 def ported_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a port: `path` itself, or what it holds where it is a folder of shards.
+    """Return the files of a port: `path` itself, or what it holds where it is a folder.
+
+    A folder holds what its index lists, or one model.safetensors.
 
     Raises:
-        OutputError: the folder has no such files, or not those that its index lists.
+        OutputError: the folder has no such files, or others that look like them.
     """
     if not path.is_dir():
         return (path,)
     found = sorted(path.glob("model*.safetensors"))
     index = path / "model.safetensors.index.json"
-    listed = [file.name for file in found]
+    listed = ["model.safetensors"]
     if index.is_file():
         try:
             listed = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
@@ -73,7 +75,7 @@ def ported_files(path: Path) -> tuple[Path, ...]:
             "load/missing-shards",
             "the folder does not hold the files of a port",
             file=path,
-            expected=", ".join(map(str, listed)) or "model.safetensors",
+            expected=", ".join(map(str, listed)),
             found=", ".join(file.name for file in found) or "none",
         )
     return tuple(found)

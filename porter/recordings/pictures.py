@@ -23,9 +23,19 @@ def decode(path: Path) -> Array:
     """
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+            return _colours(picture)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as PIL's readers do
         raise ParityError("picture/unreadable", f"cannot be read as a picture ({error})", file=path) from None
+
+
+def _colours(picture: Image.Image) -> Array:
+    if picture.mode.startswith("I;16"):
+        # Grey of 16 bits: convert() would cut it off at 255, TensorFlow's decoder takes the high byte.
+        grey = (np.asarray(picture) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"its pixels are numbers without a range, mode {picture.mode}")
+    return np.asarray(picture.convert("RGB"))
 
 
 def prepare(picture: Array, spec: InputSpec, size: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
@@ -251,7 +252,7 @@ class Recording:
                 runs = tuple(_read_run(run, file) for run in document["runs"])
                 stated = document["provenance"]
                 return cls(Provenance(**{**stated, "notes": tuple(stated["notes"])}), runs)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, LookupError, AttributeError, TypeError, ValueError) as error:
             raise ParityError(
                 "recording/unreadable",
                 f"not a readable recording ({type(error).__name__}: {error})",
@@ -275,7 +276,7 @@ def _describe(activation: Activation, key: str, tensors: dict[str, Array]) -> di
     described: dict[str, Any] = {"tensor": key, "shape": activation.shape, "layout": activation.layout}
     if activation.rule is None or activation.statistics is None:
         # safetensors.numpy writes the wrong bytes for arrays that are not C-contiguous.
-        tensors[key] = np.ascontiguousarray(activation.values)
+        tensors[key] = np.asarray(activation.values, order="C")
     else:
         tensors[key] = encode(activation.values, activation.statistics.largest)
         described["rule"] = astuple(activation.rule)
@@ -303,6 +304,8 @@ def _read_run(described: Mapping[str, Any], file: Any) -> Run:
         column: {stage: _read(entry, file) for stage, entry in described[column].items()}
         for column in _COLUMNS
     }
+    if not described["dtype"].isidentifier():
+        raise ValueError(f"{described['dtype']!r} is no element type")
     return Run(described["dtype"], _read(described["input"], file), **columns)
 
 
@@ -310,9 +313,14 @@ def _read(described: Mapping[str, Any], file: Any) -> Activation:
     values = file.get_tensor(described["tensor"])
     shape = tuple(int(length) for length in described["shape"])
     if "rule" in described:
-        statistics = Statistics(*described["statistics"])
-        values = decode(values, statistics.largest)
-        return Activation(values, shape, described["layout"], SampleRule(*described["rule"]), statistics)
+        rule, statistics = SampleRule(*described["rule"]), Statistics(*described["statistics"])
+        kept = (min(rule.count, math.prod(shape)),)
+        values = _of_shape(kept, decode(values, statistics.largest), described)
+        return Activation(values, shape, described["layout"], rule, statistics)
+    return Activation(_of_shape(shape, values, described), shape, described["layout"])
+
+
+def _of_shape(shape: tuple[int, ...], values: Array, described: Mapping[str, Any]) -> Array:
     if values.shape != shape:
         raise ValueError(f"{described['tensor']} has shape {values.shape}, its description says {shape}")
-    return Activation(values, shape, described["layout"])
+    return values

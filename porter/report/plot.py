@@ -121,8 +121,8 @@ def _grid(axes: _Axes) -> Iterator[str]:
 
 
 def _text(anchor: str, x: float, y: float, decade: int) -> str:
-    exponent = f'10<tspan dy="-4" font-size="7">{decade}</tspan>'.replace("-", "\N{MINUS SIGN}", 2)
-    exponent = exponent.replace(f'dy="{chr(0x2212)}4"', 'dy="-4"')
+    shown = str(decade).replace("-", "\N{MINUS SIGN}")
+    exponent = f'10<tspan dy="-4" font-size="7">{shown}</tspan>'
     return f'<text text-anchor="{anchor}" x="{x:.1f}" y="{y:.1f}">{exponent}</text>'
 
 
@@ -143,7 +143,7 @@ def _tolerance(axes: _Axes, case: CaseResult) -> str:
         corners += [f"{x:.1f},{y:.1f}" for x, y in ends]
     told = f"{case.dtype} tolerance, {bound(case.stages[0].propagated.tolerance)} at {case.stages[0].name}"
     return (
-        f'<polyline class="tolerance {case.dtype}" points="{" ".join(corners)}">'
+        f'<polyline class="tolerance {escape(case.dtype)}" points="{" ".join(corners)}">'
         f"<title>{escape(told)}</title></polyline>"
     )
 
@@ -158,9 +158,9 @@ def _series(axes: _Axes, case: CaseResult, column: str) -> Iterator[str]:
         x, y = axes.point(axes.stages.index(stage.name), deviation.relative)
         points.append((x, y, f"{stage.name} {case.dtype} {column}: {relative(deviation)}"))
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
-    yield f'<polyline class="{column} {case.dtype}" points="{path}"/>'
+    yield f'<polyline class="{column} {escape(case.dtype)}" points="{path}"/>'
     for x, y, told in points:
-        mark = f'class="mark {column} {case.dtype}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"'
+        mark = f'class="mark {column} {escape(case.dtype)}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"'
         yield f"<circle {mark}><title>{escape(told)}</title></circle>"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
@@ -96,7 +96,7 @@ def window_of(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Window:
 
 def pair(value: int | tuple[int, ...]) -> Pair:
     """Return (height, width) from torch's shorthand, where one number stands for both."""
-    if isinstance(value, int):
+    if not isinstance(value, Iterable):
         return value, value
     first, *rest = value
     return first, rest[0] if rest else first

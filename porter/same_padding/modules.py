@@ -157,7 +157,8 @@ class MaxPool2dSame(nn.MaxPool2d):
         kernel, stride, dilation = window_of(self)
         if dilation == (1, 1) and _fits_ceil_mode(x, stride, pads):
             return functional.max_pool2d(x, kernel, stride, (pads.top, pads.left), ceil_mode=True)
-        return functional.max_pool2d(functional.pad(x, pads, value=-torch.inf), kernel, stride, 0, dilation)
+        lowest = -torch.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).min
+        return functional.max_pool2d(functional.pad(x, pads, value=lowest), kernel, stride, 0, dilation)
 
     def extra_repr(self) -> str:
         """Return the window and the padding that is really used."""

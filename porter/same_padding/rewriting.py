@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
-from porter.same_padding.recognition import Layer, Verdict, judge, native_padding
+from porter.same_padding.recognition import Layer, Verdict, has_own_forward, judge, native_padding
 
 # In the instance's __dict__, so that copies and pickles of the model can be restored too.
 _BEFORE = "_before_same_padding"
@@ -162,7 +162,9 @@ def _apply(name: str, layer: Layer, verdict: Verdict) -> Change:
 
 
 def _become(layer: Layer, cls: type[Layer], attributes: dict[str, Any]) -> None:
-    layer.__dict__[_BEFORE] = type(layer), {name: layer.__dict__[name] for name in attributes}
+    # Emulated anew, after a person changed the layer, what counts is what it was at first.
+    original, kept = layer.__dict__.get(_BEFORE, (type(layer), {}))
+    layer.__dict__[_BEFORE] = original, {name: layer.__dict__[name] for name in attributes} | kept
     layer.__dict__.update(attributes)
     layer.__class__ = cls
 
@@ -186,6 +188,8 @@ def _same_class(layer: Layer) -> type[Conv2dSame | MaxPool2dSame | AvgPool2dSame
 
 def _native_class(layer: Layer) -> type[Layer]:
     # A subclass that only inherits keeps its class; one with a forward of its own would pad a second time.
+    if not has_own_forward(layer):
+        return type(layer)
     for cls in (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d):
         if isinstance(layer, cls):
             return cls

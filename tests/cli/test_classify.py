@@ -13,10 +13,12 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from porter.cli.main import main
-from porter.errors import OutputError
+from porter.errors import OutputError, ParityError
 from porter.labels import imagenet_labels, read_labels
 from porter.planning.plan import plan
 from porter.porting.metadata import describe
+from porter.porting.ported_file import read_metadata
+from porter.recordings.pictures import decode
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.transfer import transfer
@@ -169,6 +171,27 @@ def test_file_that_is_no_picture_is_refused(ported, tmp_path, name, content):
 
     assert result.exit_code == 1
     assert "[picture/unreadable]" in result.stderr
+
+
+def test_grey_of_sixteen_bits_keeps_its_brightness(tmp_path):
+    """Half of 65535 is half of 255, as TensorFlow's decoder has it; numbers without a range are refused."""
+    Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "x.png")
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "x.tiff")
+
+    np.testing.assert_array_equal(decode(tmp_path / "x.png"), np.full((4, 4, 3), 128, np.uint8))
+    with pytest.raises(ParityError, match="mode F"):
+        decode(tmp_path / "x.tiff")
+
+
+def test_answer_that_is_not_finite_is_refused(ported, picture, tmp_path):
+    """JSON has no NaN, and a probability that is none says nothing."""
+    broken = load_file(ported(10))
+    broken["classifier.bias"] = np.full_like(broken["classifier.bias"], np.nan)
+    save_file(broken, tmp_path / "m.safetensors", metadata=dict(read_metadata(ported(10)).metadata))
+    result = run(tmp_path / "m.safetensors", picture, "--json")
+
+    assert result.exit_code == 1
+    assert "[classify/not-finite]" in result.stderr
 
 
 def test_picture_of_one_pixel_is_refused(ported, tmp_path):

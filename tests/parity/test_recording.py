@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from porter.errors import OutputError, ParityError
 from porter.recordings.recording import Activation, Provenance, Recording, Run, Statistics
@@ -144,6 +146,39 @@ def test_description_that_lies_about_a_shape_is_refused(tmp_path):
 
     with pytest.raises(ParityError, match="its description says"):
         Recording.load(tmp_path / "r.safetensors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: run.update(stages=[]),
+        lambda run: run.update(dtype='f"><script>'),
+        lambda run: run.update(dtype=5),
+        lambda run: run["stages"]["stem"].update(rule=[0, "stem", 7]),
+        lambda run: run["stages"]["logits"].update(rule=[0, "logits", 9], statistics=[0, 1, -1, 1, 1]),
+    ],
+)
+def test_description_of_another_structure_is_refused(tmp_path, damage):
+    """Whatever stands in the header, the answer is a refusal."""
+    path, made = tmp_path / "r.safetensors", recording()
+    stages = made.runs[0].stages | {"stem": made.runs[0].stages["stem"].sampled(SampleRule(0, "stem", 20))}
+    Recording(made.provenance, (replace(made.runs[0], stages=stages),)).save(path)
+    with safe_open(path, "numpy") as file:
+        document = json.loads(file.metadata()["porter.recording"])
+    damage(document["runs"][0])
+    save_file(load_file(path), path, metadata={"porter.recording": json.dumps(document)})
+
+    with pytest.raises(ParityError) as refused:
+        Recording.load(path)
+    assert refused.value.code == "recording/unreadable"
+
+
+def test_stage_that_is_one_number_survives(tmp_path):
+    """A loss is a stage, too."""
+    made = recording(stem=RNG.standard_normal((1, 3, 3, 8)), loss=np.float64(0.5).reshape(()))
+    made.save(tmp_path / "r.safetensors")
+
+    assert same(made, Recording.load(tmp_path / "r.safetensors"))
 
 
 def test_unwritable_place_is_refused(tmp_path):

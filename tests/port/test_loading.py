@@ -76,6 +76,16 @@ def test_damaged_shard_is_named(tmp_path):
     assert (error.code, error.file) == ("load/unreadable", str(last))
 
 
+def test_folder_of_two_ports_is_refused(tmp_path):
+    """Without an index nothing says that two files belong together: their weights are not mixed."""
+    written(tmp_path / "model.safetensors")
+    written(tmp_path / "model_old.safetensors")
+
+    with pytest.raises(OutputError) as refused:
+        read_metadata(tmp_path)
+    assert refused.value.code == "load/missing-shards"
+
+
 def test_metadata_of_shards_are_those_of_a_file(stored, tmp_path):
     """Every command that reads a port reads a folder of shards."""
     found = read_metadata(written(tmp_path / "shards", max_shard_size=10_000_000))
@@ -104,3 +114,12 @@ def test_folded_norms_and_another_library_exclude_each_other(tmp_path):
         carry_out(checkpoint, made, tmp_path / "m", aimed=aim_at(made, "transformers"), fold_bn=True)
     assert refused.value.code == "output/folded"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_graph_must_be_called_so(tmp_path):
+    """Above all, a port is not overwritten by its own export."""
+    path = written(tmp_path / "m.safetensors")
+    before = path.read_bytes()
+
+    assert CliRunner().invoke(main, ["export-onnx", str(path), str(path)]).exit_code == 2
+    assert path.read_bytes() == before

@@ -64,10 +64,20 @@ def test_the_page_loads_nothing_and_runs_nothing(failing):
 
 def test_text_from_outside_is_escaped(passing):
     """A name that looks like markup is shown, not interpreted."""
-    page = html(replace(passing, title="<script>alert(1)</script>", notes=("<b>&",)))
+    cases = tuple(replace(case, dtype='"><script>') for case in passing.cases)
+    page = html(replace(passing, title="<script>alert(1)</script>", notes=("<b>&",), cases=cases))
 
     assert "<script" not in page
     assert "&lt;b&gt;&amp;" in page
+
+
+def test_exponents_of_the_axis_are_small_and_have_a_minus(failing):
+    """A power of ten is written as on paper."""
+    exponents = re.findall(r'10<tspan dy="-4" font-size="7">([^<]+)</tspan>', html(failing))
+
+    assert exponents
+    assert all(re.fullmatch("\N{MINUS SIGN}?[0-9]+", exponent) for exponent in exponents)
+    assert any(exponent.startswith("\N{MINUS SIGN}") for exponent in exponents)
 
 
 def test_every_size_is_drawn_for_desktop_and_phone(failing):

@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -230,6 +231,36 @@ def test_the_record_names_everything_that_changed():
     assert "padding=(1, 1)" in changes[0].before
     assert "padding=same" in changes[0].after
     assert "padding is 0" in changes[4].reason
+
+
+def test_what_is_restored_is_what_was_there_at_first():
+    """Emulated, changed by hand and emulated again, a layer still goes back to its own class."""
+    model = nn.Sequential(HandWrittenSame(3, 4, 3, 1))
+    emulate_same_padding(model)
+    model[0].stride = (2, 2)
+    emulate_same_padding(model)
+    assert type(model[0]) is Conv2dSame
+
+    restore_padding(model)
+    assert type(model[0]) is HandWrittenSame
+
+
+def test_a_subclass_that_only_inherits_keeps_its_class():
+    """Native padding needs no other class."""
+    assert outcome(Named(3, 4, 3, 1), include="*") == ("native", Named)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """A window given by numpy integers is one that torch takes."""
+    assert outcome(nn.MaxPool2d(np.int64(3), np.int64(2), np.int64(1))) == ("dynamic", MaxPool2dSame)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16])
+def test_a_maximum_may_be_of_integers(dtype):
+    """What is padded is the lowest number of the type."""
+    assert torch.equal(
+        MaxPool2dSame(2, 1)(torch.ones(1, 3, 8, 8, dtype=dtype)), torch.ones(1, 3, 8, 8, dtype=dtype)
+    )
 
 
 def test_emulating_twice_changes_nothing_more():
