@@ -73,6 +73,9 @@ def verify(
     """
     wanted = [tables.variant(name) for name in variants]
     paths = [golden_path(variant, folder) for variant in wanted]
+    for name, path in zip(variants, paths, strict=True):
+        if not path.exists():
+            raise click.UsageError(f"There is no golden of {name}: {path} does not exist.")
     if not wanted:
         paths = [path for v in tables.variants.values() if (path := golden_path(v, folder)).exists()]
     if not paths:

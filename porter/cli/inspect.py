@@ -13,7 +13,7 @@ import click
 from porter.checkpoints import open_checkpoint
 from porter.cli.columns import columns
 from porter.cli.command import Command
-from porter.cli.options import json_option, table_option, verbosity_options
+from porter.cli.options import SomePath, json_option, table_option, verbosity_options
 from porter.errors import PlanError, printable
 from porter.planning.ledger import moving_averages, optimizer_state
 from porter.planning.recognition import recognise
@@ -26,7 +26,7 @@ _Roles = dict[str, tuple[str, str]]  # raw key and role, by key
 
 
 @click.command("inspect", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=SomePath())
 @table_option
 @json_option
 @verbosity_options

@@ -3,7 +3,7 @@
 `table_option`: inspect, table, variants, golden, export-onnx, parity-check; the command receives the tables.
 `table_file_option`: port-weights, which reads tables later; the command receives the path.
 `json_option`: every command that prints.
-`verbosity_options`: port-weights, inspect.
+`verbosity_options`, `SomePath`: port-weights, inspect.
 """
 
 from __future__ import annotations
@@ -38,6 +38,19 @@ table_file_option = click.option("--table", metavar="FILE", type=_TABLE_PATH, he
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."
 )
+
+
+class SomePath(click.Path):
+    """A path that is not empty, as a shell's unset variable is: that would stand for the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if value == "":
+            self.fail("the name is empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def verbosity_options(command: F) -> F:

@@ -23,6 +23,7 @@ from porter.planning.recognition import recognise
 from porter.report.text import text
 from porter.runners.process import missing_packages, require
 from porter.tables.variants import Tables, Variant
+from porter.transfer.atomic_file import require_writable
 
 # A golden holds one input, the weights' seed and TensorFlow's float64 answer.
 _BEYOND_A_GOLDEN = (
@@ -151,6 +152,7 @@ def parity_check(
       parity-check --checkpoint training/ckpt-100 --size 224 --size 225
       parity-check --variant conv_small --against golden --json
     """
+    _require_reports(junit, html)
     variant = _variant(tables, name, checkpoint)
     check = Check(
         variant,
@@ -178,6 +180,16 @@ def parity_check(
     # Last: a report that cannot be written does not take the result with it.
     write_reports(report, junit, html)
     ctx.exit(0 if report.passed else 1)
+
+
+def _require_reports(junit: Path | None, html: Path | None) -> None:
+    """Refuse reports that could not be written, or would replace something else, before the work is done."""
+    for option, path, suffix in (("--junit", junit, ".xml"), ("--html", html, ".html")):
+        if path is None:
+            continue
+        if path.suffix != suffix:
+            raise click.UsageError(f"The file of {option} must end in {suffix}.")
+        require_writable(path)
 
 
 def _variant(tables: Tables, name: str | None, checkpoint: Path | None) -> Variant:

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
-from porter.cli.options import json_option, table_file_option, verbosity_options
+from porter.cli.options import SomePath, json_option, table_file_option, verbosity_options
 from porter.targets import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
@@ -29,8 +29,8 @@ _PROGRESS_BYTES = 200_000_000
 
 
 @click.command("port-weights", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path), required=False)
+@click.argument("source", type=SomePath())
+@click.argument("out", type=SomePath(), required=False)
 @click.option("--variant", metavar="NAME", help="The network, where names and shapes alone do not decide.")
 @click.option(
     "--weights",
@@ -88,7 +88,8 @@ _PROGRESS_BYTES = 200_000_000
 @click.option(
     "--max-shard-size",
     type=ByteSize(),
-    help="Write OUT as a folder of files with at most this much of tensors each (5GB, 200MB), and an index.",
+    help="Write OUT as a folder of files with at most this much of tensors each (5GB, 200MB), and an index. "
+    "A longer tensor has a file of its own.",
 )
 @click.option(
     "--fold-bn",
@@ -204,7 +205,7 @@ def _require_sense(
     if hub_folder is not None and out is not None:
         raise click.UsageError("--hub-folder is written instead of OUT: give one of them.")
     if out is None and hub_folder is None and not dry_run:
-        raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run only).")
+        raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run or --hub-folder).")
     is_file = target != "transformers" and max_shard_size is None
     if out is not None and is_file and not dry_run and out.name and out.suffix != ".safetensors":
         raise click.UsageError("OUT must end in .safetensors: whatever loads it goes by the name.")
@@ -245,7 +246,7 @@ def _command_line() -> str:
         if isinstance(option, click.Argument):
             words.append(str(value))
         else:
-            words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+            words += [option.opts[0]] if getattr(option, "is_flag", False) else [option.opts[0], str(value)]
     return shlex.join(words)
 
 

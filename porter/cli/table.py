@@ -65,9 +65,13 @@ def table(
       porter table --check my_network.toml --against ckpt-100
     """
     if checked is not None:
+        if variant is not None:
+            raise click.UsageError("--check takes a file instead of VARIANT: give one of them.")
         from porter.cli.table_check import check
 
         sys.exit(check(checked, against))
+    if against is not None:
+        raise click.UsageError("--against goes with --check.")
     if variant is None:
         raise click.UsageError("Missing argument 'VARIANT' (it may be left out with --check only).")
     found = tables.variant(variant)

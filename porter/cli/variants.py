@@ -31,6 +31,8 @@ def variants(tables: Tables, as_json: bool, markdown: bool) -> None:
       porter variants
       porter variants --json
     """
+    if as_json and markdown:
+        raise click.UsageError("--json and --markdown exclude each other.")
     known = list(tables.variants.values())
     measured = read_measurements()
     if markdown:

@@ -91,9 +91,9 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
             Or an argument is none of those above (``plan/unknown-choice``).
         TableError: `variant` is not known.
     """
-    _require_known("weights", weights, get_args(Weights))
-    _require_known("classes", classes, get_args(Classes))
-    _require_known("channel_order", channel_order, (None, *get_args(ChannelOrder)))
+    require_known("weights", weights, get_args(Weights))
+    require_known("classes", classes, get_args(Classes))
+    require_known("channel_order", channel_order, (None, *get_args(ChannelOrder)))
     match = recognise(checkpoint, tables, variant)
     if backbone_only:
         match = backbone_alone(match)
@@ -129,7 +129,12 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
     )
 
 
-def _require_known(name: str, chosen: object, known: Sequence[object]) -> None:
+def require_known(name: str, chosen: object, known: Sequence[object]) -> None:
+    """Refuse a choice that does not exist.
+
+    Raises:
+        PlanError: `chosen` is none of `known`.
+    """
     if chosen not in known:
         raise PlanError(
             "plan/unknown-choice",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from porter.checkpoints import open_checkpoint
 from porter.errors import OutputError
 from porter.planning.choices import ChannelOrder, Classes
-from porter.planning.plan import Plan, Weights, plan
+from porter.planning.plan import Plan, Weights, plan, require_known
 from porter.porting.metadata import describe
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Tables
+from porter.targets import TARGETS
 from porter.tensors import Checkpoint
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import Progress, TransferReport, transfer
@@ -137,8 +138,9 @@ def aim_at(plan: Plan, target: str) -> Aim | None:
     """Return the plan aimed at the library `target`, or None for timm, whose names a plan has anyway.
 
     Raises:
-        PlanError: the library cannot hold this network.
+        PlanError: the library cannot hold this network, or is none that porter writes for.
     """
+    require_known("target", target, TARGETS)
     if target == "timm":
         return None
     from porter.targets.aim import aim  # noqa: PLC0415 - see above
@@ -175,6 +177,8 @@ def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning
         CheckpointError: the source is damaged or changed meanwhile.
         OutputError: the output cannot be written, or a library other than timm was asked for folded norms.
     """
+    if max_shard_size is not None and max_shard_size < 1:
+        raise OutputError("output/shard-size", "a shard holds at least one byte", found=max_shard_size)
     if aimed is not None and fold_bn:
         raise OutputError("output/folded", "no library but timm has the network without norms")
     shared: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from porter.same_padding.amounts import Pair, pads_for, window_of
+from porter.same_padding.amounts import Pair, pads_for, pair, window_of
 from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import Folded, SameModule
 from porter.same_padding.recognition import has_own_forward, judge
 from porter.same_padding.rewriting import Change, same_modules
 
 
-def fold_same_padding(model: nn.Module, input_size: Pair) -> tuple[Change, ...]:
+def fold_same_padding(model: nn.Module, input_size: int | Pair) -> tuple[Change, ...]:
     """Make the padding of an emulated model constant for images of `input_size`, in place.
 
     The model is run once, in eval mode and without gradients, on one black image to see what size each SAME
@@ -26,10 +26,12 @@ def fold_same_padding(model: nn.Module, input_size: Pair) -> tuple[Change, ...]:
 
     Args:
         model: A model after `emulate_same_padding`, or one built with this package's layers.
-        input_size: (height, width) of the images, in pixels; channels are those of the first convolution.
+        input_size: (height, width) of the images, in pixels, or one number for both; channels are those of
+            the first convolution.
 
     Returns:
-        One record per SAME layer: folded, or kept (dynamic) because the run did not reach it.
+        One record per SAME layer: folded, or kept (dynamic) because the run did not reach it. None at all
+        where the model has no such layer: it pads as torch does, unless `emulate_same_padding` changes that.
 
     Raises:
         SamePaddingError: ``same-padding/several-sizes`` when a layer sees more than one size in one run;
@@ -42,7 +44,7 @@ def fold_same_padding(model: nn.Module, input_size: Pair) -> tuple[Change, ...]:
         return ()
     unfolded = {name: layer.__dict__.pop("folded", None) for name, layer in layers.items()}
     try:
-        seen = _sizes_seen(model, layers, input_size)
+        seen = _sizes_seen(model, layers, pair(input_size))
         plan = {name: _single_size(name, sizes) for name, sizes in seen.items() if sizes}
     except BaseException:
         for name, folded in unfolded.items():

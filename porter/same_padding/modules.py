@@ -157,8 +157,8 @@ class MaxPool2dSame(nn.MaxPool2d):
         kernel, stride, dilation = window_of(self)
         if dilation == (1, 1) and _fits_ceil_mode(x, stride, pads):
             return functional.max_pool2d(x, kernel, stride, (pads.top, pads.left), ceil_mode=True)
-        lowest = -torch.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).min
-        return functional.max_pool2d(functional.pad(x, pads, value=lowest), kernel, stride, 0, dilation)
+        padded = functional.pad(x, pads, value=_lowest(x.dtype))
+        return functional.max_pool2d(padded, kernel, stride, 0, dilation)
 
     def extra_repr(self) -> str:
         """Return the window and the padding that is really used."""
@@ -197,6 +197,13 @@ class AvgPool2dSame(nn.AvgPool2d):
         """Return the window and the padding that is really used."""
         kernel, stride, _ = window_of(self)
         return f"kernel_size={kernel}, stride={stride}, {_padding_repr(self.folded)}"
+
+
+def _lowest(dtype: Any) -> float:
+    """Return what a maximum never takes; `dtype` is a symbol while torch.fx traces."""
+    if isinstance(dtype, torch.dtype) and not dtype.is_floating_point:
+        return torch.iinfo(dtype).min
+    return -torch.inf
 
 
 SameModule: TypeAlias = Conv2dSame | MaxPool2dSame | AvgPool2dSame

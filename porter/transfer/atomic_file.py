@@ -58,6 +58,15 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> None:
         file.commit()
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Try whether a file could be written, and leave nothing.
+
+    Raises:
+        OutputError: it could not.
+    """
+    AtomicFile(path).discard()
+
+
 class AtomicFile:
     """A file being written beside its final name, which `commit` gives it in one step.
 

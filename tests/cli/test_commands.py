@@ -96,6 +96,25 @@ def test_usage_errors_exit_with_two(arguments):
     assert run(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["port-weights", "", "b.safetensors"],
+        ["port-weights", "a", ""],
+        ["inspect", ""],
+        ["variants", "--json", "--markdown"],
+        ["table", "conv_small", "--against", "ckpt"],
+        ["table", "conv_small", "--check", "a.toml"],
+        ["golden", "verify", "conv_small", "--folder", "nowhere"],
+        ["parity-check", "--variant", "conv_small", "--junit", "ckpt.h5"],
+        ["parity-check", "--variant", "conv_small", "--html", "same.xml"],
+    ],
+)
+def test_nothing_that_was_asked_for_is_left_out_silently(arguments):
+    """An empty name, an option without its partner and a file that would be lost are wrong usage."""
+    assert run(*arguments).exit_code == 2
+
+
 def test_output_file_without_its_suffix_is_told_apart(tmp_path):
     """Timm tells the format by the name, so a file that it would misread is not written; a folder is free."""
     refused = run("port-weights", tmp_path / "nothing", tmp_path / "model.pth")

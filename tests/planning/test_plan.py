@@ -245,7 +245,13 @@ def test_norms_with_a_fixed_epsilon_keep_their_function():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"weights": "EMA"}, {"classes": "drop_background"}, {"channel_order": "bgr"}, {"input_size": 0}],
+    [
+        {"weights": "EMA"},
+        {"classes": "drop_background"},
+        {"channel_order": "bgr"},
+        {"input_size": 0},
+        {"input_size": (64, 64)},
+    ],
 )
 def test_choice_that_does_not_exist_is_refused(wrong):
     """A misspelt word is not taken for the usual choice."""

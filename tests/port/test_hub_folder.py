@@ -123,8 +123,9 @@ def test_command_of_the_card_makes_the_same_folder(source, tmp_path):
     import shlex
 
     first, second = tmp_path / "one", tmp_path / "two"
-    run(source("conv_small"), "--hub-folder", first, "--weights", "raw")
+    run(source("conv_small"), "--hub-folder", first, "--weights", "raw", "-q")
     command = re.search(r"```bash\n(port-weights .*)\n", (first / "README.md").read_text()).group(1)
+    assert command.endswith(" -q")
     words = [str(second) if word == str(first) else word for word in shlex.split(command)]
     assert run(*words[1:]).exit_code == 0
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import porter
 from porter.cli.main import main
-from porter.errors import OutputError
+from porter.errors import OutputError, PlanError
 from porter.planning.plan import plan
 from porter.porting.port import aim_at, carry_out
 from porter.porting.ported_file import read_metadata
@@ -123,3 +123,14 @@ def test_graph_must_be_called_so(tmp_path):
 
     assert CliRunner().invoke(main, ["export-onnx", str(path), str(path)]).exit_code == 2
     assert path.read_bytes() == before
+
+
+def test_library_and_length_of_shards_are_held_against_what_there_is(tmp_path):
+    """A misspelt library and an impossible length are refused by the functions, too."""
+    checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
+    made = plan(checkpoint, TABLES, "mobilenetv4_conv_small")
+
+    with pytest.raises(PlanError, match="'timm' or 'transformers' or 'netspresso'"):
+        aim_at(made, "transformer")
+    with pytest.raises(OutputError, match="at least one byte"):
+        carry_out(checkpoint, made, tmp_path / "m", max_shard_size=-1)

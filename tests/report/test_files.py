@@ -28,7 +28,7 @@ def test_one_check_writes_every_kind_of_report(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
-    """A folder that does not exist is a refusal with its code, not a traceback."""
+    """A folder that does not exist is a refusal with its code, before anything is checked."""
     pytest.importorskip("timm", reason="needs the [torch] extra")
     from porter.cli.parity_check import parity_check
 
@@ -38,3 +38,4 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     assert done.exit_code == 1
     assert "[output/no-folder]" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""

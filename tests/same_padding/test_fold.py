@@ -55,7 +55,7 @@ def test_symmetric_layers_become_native():
     """At 65 a 3x3 stride-2 layer pads (1, 1) and says so; at 64 its pads differ and are constant."""
     model = network()
 
-    assert fold_same_padding(model, (65, 65))[0].action == "native"
+    assert fold_same_padding(model, 65)[0].action == "native"
     assert "padding=(1, 1), input_size=(65, 65)" in repr(model[0])
     assert fold_same_padding(model, (64, 64))[0].action == "constant"
     assert "padding=(0, 1, 0, 1), input_size=(64, 64)" in repr(model[0])
