@@ -69,14 +69,16 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
         variant: Try this one only; needed where two networks have the same names and shapes.
 
     Raises:
-        PlanError: no network fits, more than one does, or one is there more than once.
+        PlanError: no network fits, another than `variant` does, more than one does, or one is there twice.
         TableError: `variant` is not known.
     """
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
-    matches = _most_complete([match for candidate in wanted for match in _matches(checkpoint, candidate)])
+    matches = _found(checkpoint, wanted)
+    if not matches and variant:
+        _refuse_other(checkpoint, wanted[0], _found(checkpoint, _candidates(checkpoint, tables)))
+        raise _no_match(checkpoint, wanted, known=wanted[0].name)
     if not matches:
-        tried = wanted if variant else list(_near(checkpoint, tables))
-        raise _no_match(checkpoint, tried, known=tried[0].name if variant else _any_of(tables))
+        raise _no_match(checkpoint, list(_near(checkpoint, tables)), known=_any_of(tables))
     matches = _without_twins(matches)
     if len({match.variant.name for match in matches}) > 1:
         names = ", ".join(sorted({match.variant.name for match in matches}))
@@ -95,6 +97,23 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
             hint="Save the one you want by itself.",
         )
     return matches[0]
+
+
+def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Match]:
+    return _most_complete([match for candidate in candidates for match in _matches(checkpoint, candidate)])
+
+
+def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Match]) -> None:
+    """Say which network the checkpoint holds, where that is known."""
+    if there:
+        names = " or ".join(sorted({match.variant.name for match in _without_twins(there)}))
+        raise PlanError(
+            "plan/other-network",
+            f"its names and shapes are those of {names}",
+            file=checkpoint.path,
+            expected=wanted.name,
+            hint="Leave --variant out, or look for the checkpoint that was meant.",
+        )
 
 
 def _without_twins(matches: list[Match]) -> list[Match]:

@@ -259,3 +259,10 @@ def test_choice_that_does_not_exist_is_refused(wrong):
     with pytest.raises(PlanError) as refused:
         plan(MemoryCheckpoint(arrays(SMALL)), TABLES, **wrong)
     assert refused.value.code == ("plan/input-size" if name == "input_size" else "plan/unknown-choice")
+
+
+def test_network_that_was_not_meant_is_named():
+    """Whoever asks for one width and has another is told which."""
+    with pytest.raises(PlanError, match="those of mobilenetv4_conv_small") as refused:
+        plan(MemoryCheckpoint(arrays(SMALL)), TABLES, "mobilenetv4_conv_medium")
+    assert refused.value.code == "plan/other-network"
