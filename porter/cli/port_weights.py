@@ -236,17 +236,17 @@ def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: di
 
 
 def _command_line() -> str:
-    """Return the command as it was given, ready for a shell."""
+    """Return the command as it was given, ready for a shell, but without folders: those are private."""
     context = click.get_current_context()
     words = ["port-weights"]
     for option in context.command.params:
         value = context.params.get(option.name or "")
         if context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
             continue
-        if isinstance(option, click.Argument):
-            words.append(str(value))
-        else:
-            words += [option.opts[0]] if getattr(option, "is_flag", False) else [option.opts[0], str(value)]
+        if not isinstance(option, click.Argument):
+            words.append(option.opts[0])
+        if not getattr(option, "is_flag", False):
+            words.append(value.name if isinstance(value, Path) and value.name else str(value))
     return shlex.join(words)
 
 

@@ -41,7 +41,7 @@ def write_hub_folder(
         checkpoint: The open source that `plan` was made from.
         plan: The port to timm.
         folder: Where to write; it appears whole or not at all.
-        command: The command line that did it, for the card.
+        command: The command line that did it, for the card, as it is given in the source's folder.
         dtype: As for `porter.transfer.transfer`.
         progress: Called with bytes written and bytes in all.
         hashes: The digests of the checkpoint's files, where they were begun before.
@@ -130,7 +130,7 @@ def model_card(
             "",
             *_provenance(plan, metadata, report),
             "",
-            "The command that made it:",
+            "The command that made it, in the source's folder:",
             "",
             "```bash",
             command,

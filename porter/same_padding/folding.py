@@ -35,7 +35,8 @@ def fold_same_padding(model: nn.Module, input_size: int | Pair) -> tuple[Change,
 
     Raises:
         SamePaddingError: ``same-padding/several-sizes`` when a layer sees more than one size in one run;
-            ``same-padding/not-emulated`` when a layer pads as SAME without this package's knowledge;
+            ``same-padding/not-emulated`` when a layer is seen to pad as SAME without this package's knowledge
+            (one that cannot be run by itself, a pruned one, is not seen);
             ``same-padding/no-convolution`` when the model has no convolution to take the channels from.
     """
     _require_emulated(model)
