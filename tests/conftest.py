@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 _ORDER = ("torch", "onnx", "tensorflow")
+# Files that take minutes: begun first among those of their framework, they end before the short ones do.
+_LONG = ("test_goldens.py", "test_matrix.py", "test_every_kind.py", "test_live.py")
 
 
 def pytest_collection_modifyitems(items):
@@ -15,11 +17,11 @@ def pytest_collection_modifyitems(items):
 
     `tests/run.sh` has two processes take whole files in this order: a file makes what its tests share.
     """
-    items.sort(
-        key=lambda item: max(
-            (_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0
-        )
-    )
+    items.sort(key=lambda item: (_level(item), item.path.name not in _LONG))
+
+
+def _level(item):
+    return max((_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0)
 
 
 @pytest.fixture(scope="session")

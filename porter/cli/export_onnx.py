@@ -13,13 +13,16 @@ from porter.porting.ported_file import read_metadata
 from porter.runners.process import missing_packages
 from porter.tables.variants import Tables
 
+# Images of this side take gigabytes to be traced with: a longer one is a slip of the finger.
+_LARGEST = 4096
+
 
 @click.command("export-onnx", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="OUT.safetensors", type=click.Path(path_type=Path))
 @click.argument("target", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @click.option(
     "--size",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=_LARGEST),
     metavar="N",
     help="Take images of N x N pixels only: constant padding, batch 1.  [default: the training size]",
 )

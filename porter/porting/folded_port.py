@@ -16,6 +16,7 @@ from porter.dtypes import BY_NAME, DType
 from porter.errors import MissingDependencyError
 from porter.planning.plan import Plan
 from porter.porting.metadata import describe
+from porter.porting.timm_call import keywords
 from porter.targets.folder import new_folder
 from porter.tensors import Array, Checkpoint, TensorSpec
 from porter.transfer.float_conversion import convert, output_dtype
@@ -114,7 +115,7 @@ def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = 
         modules="pathlib, " if is_sharded else "",
         load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
         model=plan.variant.target.name,
-        arguments="".join(f", {name}={value!r}" for name, value in plan.arguments.items()),
+        arguments=keywords(plan),
     )
 
 

@@ -11,6 +11,7 @@ from porter.errors import OutputError
 from porter.planning.choices import ChannelOrder, Classes
 from porter.planning.plan import Plan, Weights, plan, require_known
 from porter.porting.metadata import describe
+from porter.porting.timm_call import create_model_call
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Tables
 from porter.targets import TARGETS
@@ -201,9 +202,3 @@ def carry_out(  # noqa: PLR0913 (one for each choice that is left after planning
     metadata = describe(plan, checkpoint.format, dtype)
     report = transfer(checkpoint, plan.assignments, out, metadata=metadata, **shared)
     return PortResult(plan, report, Path(out))
-
-
-def create_model_call(plan: Plan, out: PathLike) -> str:
-    """Return the `timm.create_model` call that builds the network and loads `out` into it."""
-    arguments = "".join(f", {name}={value!r}" for name, value in plan.arguments.items())
-    return f"timm.create_model({plan.variant.target.name!r}, checkpoint_path={os.fspath(out)!r}{arguments})"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +21,7 @@ from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
 from porter.tensors import Array, Checkpoint
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REFUSED = 3  # exit code of a child that answered with a PorterError
 
 
@@ -139,6 +142,7 @@ def serve(work: Callable[[Job], None]) -> None:
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -152,6 +156,11 @@ def serve(work: Callable[[Job], None]) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent ends, however it does: nobody would be answered."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def reference_to_line(path: Path, *, whole: bool) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from porter.checks.check import Check, Handover, write_inputs
 from porter.errors import MissingDependencyError, ParityError
 from porter.recordings.recording import Recording
 from porter.runners import process
+from porter.runners.job import Job, jobs_to_line
 from porter.runners.process import Child, require, wait_for
 
 pytestmark = pytest.mark.torch
@@ -153,3 +157,36 @@ def test_missing_framework_says_what_to_install(monkeypatch):
 
     with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[tensorflow\]'"):
         require("tensorflow")
+
+
+def is_running(pid):
+    """Whether a process is there, and not only its remains that nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_child_ends_with_a_parent_that_is_killed():
+    """What a CI system kills leaves no framework running."""
+    child = "import time; from porter.runners.job import serve; serve(lambda job: time.sleep(600))"
+    job = Job("", "", "", (), (), "", 1)
+    parent = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdin=subprocess.PIPE)
+child.stdin.write({jobs_to_line([job]).encode()!r})
+child.stdin.flush()
+time.sleep(3)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        pid = int(running.stdout.readline())
+        assert is_running(pid)
+        running.kill()
+    deadline = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert not is_running(pid)

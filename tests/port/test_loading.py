@@ -134,3 +134,18 @@ def test_library_and_length_of_shards_are_held_against_what_there_is(tmp_path):
         aim_at(made, "transformer")
     with pytest.raises(OutputError, match="at least one byte"):
         carry_out(checkpoint, made, tmp_path / "m", max_shard_size=-1)
+
+
+@pytest.mark.torch
+def test_printed_line_prepares_pictures_as_the_source_does(tmp_path, monkeypatch):
+    """What timm itself has for this network are other numbers."""
+    timm = pytest.importorskip("timm", reason="needs the [torch] extra")
+    checkpoint = RandomCheckpoint(TABLES.variant("slim_mobilenetv2_035"), 0)
+    made = plan(checkpoint, TABLES, "slim_mobilenetv2_035")
+    monkeypatch.chdir(tmp_path)
+    line = carry_out(checkpoint, made, "m.safetensors").loading_line
+    plain = eval(line, {"timm": timm})  # noqa: S307 (what a person is told to run)
+
+    stated = timm.data.resolve_model_data_config(plain)
+    assert stated == timm.data.resolve_model_data_config(porter.load_model("m.safetensors"))
+    assert stated["mean"] == made.pictures.mean == (0.5, 0.5, 0.5)
