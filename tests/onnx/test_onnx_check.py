@@ -64,3 +64,23 @@ def test_three_witnesses_agree():
     assert report.findings == ()
     assert [case.name for case in report.cases if not case.decides][-1] == "float32 optimised@32x32"
     assert sum("all agree at 20 stages" in note for note in report.notes) == 4
+
+
+@pytest.mark.onnx
+def test_pictures_are_reported(tmp_path, monkeypatch):
+    """What PyTorch and ONNX see in a picture stands in the report, as it does for TensorFlow."""
+    from PIL import Image
+
+    from porter.checks import onnx_check
+    from porter.tables.shipped import load_tables
+
+    monkeypatch.setattr(onnx_check, "missing_packages", lambda _: ["tensorflow"])  # two witnesses will do
+    Image.new("RGB", (70, 50), (200, 100, 50)).save(tmp_path / "x.png")
+    variant = load_tables().variant("garden_mobilenetv1_025")
+    check = Check(variant, sizes=((33, 33),), dtypes=("float64",), pictures=(tmp_path / "x.png",))
+    (picture,) = check_against_onnx(check).report.pictures
+
+    assert picture.file == "x.png"
+    assert len(picture.expected) == 5
+    assert [guess.index for guess in picture.expected] == [guess.index for guess in picture.actual]
+    assert picture.probability_difference < 1e-12
