@@ -110,14 +110,14 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 @click.option(
     "--junit",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write FILE as JUnit XML: a test case per stage.",
+    metavar="FILE.xml",
+    help="Also write JUnit XML: a test case per stage.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Also write FILE as one self-contained page with plots.",
+    metavar="FILE.html",
+    help="Also write one self-contained page with plots.",
 )
 @table_option
 @json_option

@@ -14,6 +14,7 @@ from porter.errors import OutputError
 from porter.parity.measurements import Support, read_measurements, support
 from porter.planning.plan import Plan
 from porter.porting.metadata import describe
+from porter.porting.timm_call import preparation
 from porter.tables.variants import Variant
 from porter.targets.folder import new_folder, write_json
 from porter.tensors import Checkpoint
@@ -76,15 +77,9 @@ def write_hub_folder(
 
 def config(plan: Plan) -> dict[str, object]:
     """Return config.json: timm's name and arguments of the network, and how its pictures are prepared."""
-    pictures = plan.pictures
     channels, classes = (_length(plan, argument) for argument in ("in_chans", "num_classes"))
-    side = [channels, pictures.size, pictures.size]
     prepared = {
-        "input_size": side,
-        "mean": list(pictures.mean),
-        "std": list(pictures.std),
-        "crop_pct": pictures.crop_pct,
-        "interpolation": pictures.interpolation,
+        **preparation(plan.pictures._asdict(), channels),
         "num_classes": classes,
         **_free_modules(plan.variant),
     }

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from porter.errors import MissingDependencyError, OutputError
 from porter.porting.ported_file import Ported, ported_files, read_metadata, unreadable
+from porter.porting.timm_call import preparation
 
 if TYPE_CHECKING:
     import torch
@@ -70,15 +71,7 @@ def build_network(ported: Ported) -> torch.nn.Module:
         raise MissingDependencyError(
             "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
         ) from None
-    pictures = ported.input
-    channels = ported.arguments.get("in_chans", 3)
-    overlay = {
-        "input_size": (channels, pictures["size"], pictures["size"]),
-        "mean": tuple(pictures["mean"]),
-        "std": tuple(pictures["std"]),
-        "crop_pct": pictures["crop_pct"],
-        "interpolation": pictures["interpolation"],
-    }
+    overlay = preparation(ported.input, ported.arguments.get("in_chans", 3))
     model: torch.nn.Module
     if ported.network is None:
         try:

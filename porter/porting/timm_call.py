@@ -1,8 +1,10 @@
-"""The call that builds a ported network in plain timm."""
+"""What plain timm is told of a ported network: the call that builds it, how its pictures are prepared."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from porter.planning.plan import Plan
 
@@ -18,13 +20,22 @@ def keywords(plan: Plan) -> str:
 
     Without the latter `timm.data.resolve_model_data_config` would give timm's own preparation of the network.
     """
-    pictures = plan.pictures
-    overlay = {
-        "input_size": (plan.arguments.get("in_chans", 3), pictures.size, pictures.size),
-        "mean": pictures.mean,
-        "std": pictures.std,
-        "crop_pct": pictures.crop_pct,
-        "interpolation": pictures.interpolation,
-    }
-    named = {**plan.arguments, "pretrained_cfg_overlay": overlay}
+    prepared = preparation(plan.pictures._asdict(), plan.arguments.get("in_chans", 3))
+    named = {**plan.arguments, "pretrained_cfg_overlay": prepared}
     return "".join(f", {name}={value!r}" for name, value in named.items())
+
+
+def preparation(pictures: Mapping[str, Any], channels: object) -> dict[str, object]:
+    """Return how pictures are prepared, as timm's `pretrained_cfg` says it.
+
+    Args:
+        pictures: size, mean, std, crop_pct and interpolation, as a ported file's metadata have them.
+        channels: Of the network's pictures.
+    """
+    return {
+        "input_size": (channels, pictures["size"], pictures["size"]),
+        "mean": tuple(pictures["mean"]),
+        "std": tuple(pictures["std"]),
+        "crop_pct": pictures["crop_pct"],
+        "interpolation": pictures["interpolation"],
+    }
