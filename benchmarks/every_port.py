@@ -25,11 +25,11 @@ import numpy as np
 from safetensors import safe_open
 
 import porter
+from porter.core.checkpoint import Array
 from porter.errors import PorterError
 from porter.planning.ledger import Bucket
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Variant
-from porter.tensors import Array
 
 _ROOT = Path(__file__).parent.parent
 _WRITERS = _ROOT / "tests" / "port"

@@ -28,7 +28,7 @@ from pathlib import Path
 import fault_injection as faults
 import torch
 from faulty_network import FaultyNetwork
-from faulty_pictures import PREPROCESSING, picture, prepared
+from faulty_preprocessing import PREPROCESSING, image, prepared
 
 from porter.diagnosis import diagnose
 from porter.parity.compare import compare
@@ -87,8 +87,8 @@ def judge(bench: FaultyNetwork, mutant: faults.Mutant, tally: Tally) -> None:
 
 
 def preprocessing(bench: FaultyNetwork, size: int, tallies: dict[str, Tally]) -> None:
-    """Prepare a picture wrongly, and run the right network on it."""
-    taken = picture(bench.seed, 2 * size)
+    """Prepare a image wrongly, and run the right network on it."""
+    taken = image(bench.seed, 2 * size)
     right = prepared(taken, size)
     expected = bench.recording(bench.forward(0, right), {}, right)
     for fault, cause in PREPROCESSING.items():

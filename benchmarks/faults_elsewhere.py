@@ -19,11 +19,11 @@ import timm
 import torch
 from torch import nn
 
+from porter.core.checkpoint import Array
 from porter.diagnosis import diagnose
 from porter.parity.compare import compare
 from porter.recordings.capturing import capture
 from porter.recordings.recording import Activation, Provenance, Recording, Run
-from porter.tensors import Array
 
 
 def randomise(model: nn.Module, seed: int) -> None:

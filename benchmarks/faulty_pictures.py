@@ -1,4 +1,4 @@
-"""Pictures prepared as the Model Garden does, and as people do by mistake."""
+"""Images prepared as the Model Garden does, and as people do by mistake."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PREPROCESSING = {
 }
 
 
-def picture(seed: int, size: int) -> torch.Tensor:
-    """A picture with shapes and texture in 0..1, (1, 3, size, size): noise alone cannot be resized."""
+def image(seed: int, size: int) -> torch.Tensor:
+    """A image with shapes and texture in 0..1, (1, 3, size, size): noise alone cannot be resized."""
     draw = np.random.default_rng(seed)
     coarse = torch.from_numpy(draw.random((1, 3, 9, 9)))
     texture = torch.from_numpy(draw.random((1, 3, size, size)))

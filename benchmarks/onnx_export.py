@@ -24,14 +24,15 @@ import onnx
 import torch
 
 import porter
+from porter.core.checkpoint import Array
 from porter.errors import OutputError
 from porter.onnx.export import Exported, export_onnx
 from porter.onnx.graph import stage_names
+from porter.outputs.metadata import describe
 from porter.parity.compare import compare
 from porter.parity.outcome import CaseResult
 from porter.parity.tolerances import Tolerances
 from porter.planning.plan import plan
-from porter.porting.metadata import describe
 from porter.recordings.capturing import capture
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.recordings.random_weights import image_input
@@ -39,7 +40,6 @@ from porter.recordings.recording import Provenance, Recording
 from porter.runners.onnx import record_model
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Variant
-from porter.tensors import Array
 from porter.transfer.transfer import transfer
 
 DTYPES = ("float64", "float32")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from porter.tensors import Array
+from porter.core.checkpoint import Array
 from porter.transfer.transposition import copy_rearranged
 
 # (what it is, shape in the checkpoint, axes in target order)

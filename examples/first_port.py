@@ -19,8 +19,8 @@ MODEL_ID = "MobileNetV4HybridMedium"
 SIZE = 224
 
 
-def picture() -> np.ndarray:
-    """Return one seeded picture, (1, SIZE, SIZE, 3), NHWC."""
+def image() -> np.ndarray:
+    """Return one seeded image, (1, SIZE, SIZE, 3), NHWC."""
     return np.random.default_rng(0).standard_normal((1, SIZE, SIZE, 3)).astype(np.float32)
 
 
@@ -38,7 +38,7 @@ def train(folder: Path) -> None:
         noise = rng.uniform(0.5, 1.5, variable.shape).astype(np.float32)
         variable.assign(noise if "variance" in variable.name else variable * noise)
     tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
-    np.save(folder / "tensorflow.npy", model(picture(), training=False).numpy())
+    np.save(folder / "tensorflow.npy", model(image(), training=False).numpy())
 
 
 def deploy(folder: Path) -> None:
@@ -49,7 +49,7 @@ def deploy(folder: Path) -> None:
 
     model = porter.load_model(folder / "model.safetensors")
     with torch.inference_mode():
-        logits = model(torch.from_numpy(picture()).permute(0, 3, 1, 2)).numpy()
+        logits = model(torch.from_numpy(image()).permute(0, 3, 1, 2)).numpy()
     expected = np.load(folder / "tensorflow.npy")
     difference = np.abs(logits - expected).max() / np.abs(expected).max()
     print(f"timm      {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")

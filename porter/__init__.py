@@ -15,10 +15,10 @@ from porter.networks.post_import import register_with_timm
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
     from porter.errors import PorterError as PorterError
+    from porter.loading.load_model import load_model as load_model
+    from porter.outputs.port import port as port
     from porter.parity.compare import compare as compare
     from porter.planning.plan import plan as plan
-    from porter.porting.loading import load_model as load_model
-    from porter.porting.port import port as port
     from porter.recordings.capturing import capture as capture
     from porter.recordings.recording import Recording as Recording
     from porter.tables.shipped import load_tables as load_tables
@@ -30,11 +30,11 @@ _HOME = {
     "Recording": "porter.recordings.recording",
     "capture": "porter.recordings.capturing",
     "compare": "porter.parity.compare",
-    "load_model": "porter.porting.loading",
+    "load_model": "porter.loading.load_model",
     "load_tables": "porter.tables.shipped",
     "open_checkpoint": "porter.checkpoints",
     "plan": "porter.planning.plan",
-    "port": "porter.porting.port",
+    "port": "porter.outputs.port",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (every key of _HOME is a string)

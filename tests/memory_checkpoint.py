@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.dtypes import BY_NAME
-from porter.object_graph import Node, ObjectGraph, Slot
-from porter.tensors import Checkpoint, TensorSpec
+from porter.core.checkpoint import Checkpoint, TensorSpec
+from porter.core.dtypes import BY_NAME
+from porter.core.object_graph import Node, ObjectGraph, Slot
 
 
 class MemoryCheckpoint(Checkpoint):

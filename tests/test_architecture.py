@@ -20,18 +20,18 @@ PACKAGE = ROOT / "porter"
 
 # From the bottom up; a module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "dtypes", "object_graph", "version", "shipped_data", "stored_input"},
-    {"tensors", "layouts", "assignments"},
+    {"errors", "version", "core"},
+    {"formats"},
     {"checkpoints"},
     {"tables"},
     {"planning"},
     {"transfer"},
     {"recordings"},
-    {"parity", "labels"},
+    {"parity"},
     {"same_padding", "networks"},
-    {"porting", "targets"},
+    {"loading"},
+    {"outputs"},
     {"onnx", "report", "diagnosis", "runners"},
-    {"classification"},
     {"checks"},
     {"cli"},
 ]
@@ -40,11 +40,10 @@ FRAMEWORKS = {
     "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},
-    "timm": {"porting/", "networks/", "labels.py", "runners/torch.py"},
+    "timm": {"loading/", "networks/", "outputs/folded.py", "runners/torch.py"},
     "torch": {
-        "porting/",
         "recordings/capturing.py",
-        "classification.py",
+        "loading/",
         "networks/",
         "onnx/export.py",
         "onnx/program.py",
@@ -54,7 +53,7 @@ FRAMEWORKS = {
     "onnx": {"onnx/", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
     "onnx_ir": {"onnx/export.py"},
-    "h5py": {"checkpoints/hdf5_child.py"},
+    "h5py": {"formats/hdf5/child.py"},
     "onnxscript": {"onnx/export.py"},
 }
 
@@ -127,7 +126,7 @@ def test_port_path_loads_no_framework():
     """Importing everything that a port runs brings in neither TensorFlow nor torch nor the progress bar."""
     program = """
         import sys
-        import porter, porter.cli.port_weights, porter.porting.port, porter.cli.inspect, porter.cli.table
+        import porter, porter.cli.port_weights, porter.outputs.port, porter.cli.inspect, porter.cli.table
         print(sorted({name.split('.')[0] for name in sys.modules}
                      & {'tensorflow', 'torch', 'timm', 'ml_dtypes', 'rich', 'google.protobuf', 'h5py'}))
     """

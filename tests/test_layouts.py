@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from porter.core.layouts import parse_layout
 from porter.errors import TableError
-from porter.layouts import parse_layout
 
 PATTERNS = [
     "h w i o -> o i h w",

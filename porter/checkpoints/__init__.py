@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from porter.checkpoints.detect import open_path
-from porter.tensors import Checkpoint
+from porter.checkpoints.opening import open_path
+from porter.core.checkpoint import Checkpoint
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

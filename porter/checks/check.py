@@ -10,10 +10,10 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from porter.checks.picture_check import label_source, picture_results, prepared_batch
+from porter.checks.image_check import image_results, label_source, prepared_batch
 from porter.errors import ParityError
 from porter.parity.compare import compare
-from porter.parity.outcome import ParityReport, PictureResult
+from porter.parity.outcome import ImageResult, ParityReport
 from porter.parity.tolerances import Tolerances
 from porter.planning.ledger import Bucket
 from porter.planning.plan import Plan, Weights
@@ -33,16 +33,16 @@ class Check:
 
     Attributes:
         variant: The network.
-        sizes: Input sizes (H, W); where empty the table's, or with pictures the source's.
+        sizes: Input sizes (H, W); where empty the table's, or with images the source's.
         dtypes: Element types to compute in. float64 decides and must be among them.
-        batch: Pictures per input.
+        batch: Images per input.
         seed: Seed of the inputs, and of the weights where there is no checkpoint.
         checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
         weights: Which of the stored weights to read.
         bn_eps: The batch normalisation epsilon; the table's where None.
         threads: Threads per framework; as many as there are cores, at most four, where None.
         timeout: Seconds after which a framework that has not answered is ended.
-        pictures: Real pictures to use as the input, prepared as the source's evaluation prepares them.
+        images: Real images to use as the input, prepared as the source's evaluation prepares them.
         backbone_only: Compare the network without a classifier: a known one, or a head of somebody's own.
     """
 
@@ -56,7 +56,7 @@ class Check:
     bn_eps: float | None = None
     threads: int | None = None
     timeout: float = 1800.0
-    pictures: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
     backbone_only: bool = False
 
     @property
@@ -66,10 +66,10 @@ class Check:
         Raises:
             ParityError: TensorFlow's network takes square inputs only and one is not.
         """
-        usual = (self.variant.input.size,) if self.pictures else self.variant.input.check_sizes
+        usual = (self.variant.input.size,) if self.images else self.variant.input.check_sizes
         sizes = self.sizes or tuple((size, size) for size in usual)
-        if self.pictures and (len(sizes) > 1 or sizes[0][0] != sizes[0][1]):
-            raise ParityError("check/picture-size", "pictures are checked at one square size at a time")
+        if self.images and (len(sizes) > 1 or sizes[0][0] != sizes[0][1]):
+            raise ParityError("check/picture-size", "images are checked at one square size at a time")
         oblong = [size for size in sizes if size[0] != size[1]]
         if oblong and self.variant.input.square:
             height, width = oblong[0]
@@ -95,7 +95,7 @@ class Check:
             weights=self.weights,
             bn_eps=self.bn_eps,
             local=local,
-            pictures=tuple(str(path.absolute()) for path in self.pictures),
+            images=tuple(str(path.absolute()) for path in self.images),
             backbone_only=self.backbone_only,
         )
 
@@ -189,42 +189,42 @@ class _Prepared:
 
     def outcome(self, tolerances: Tolerances | None) -> Checked:
         expected, actual = Recording.load(self.reference), Recording.load(self._other)
-        pictures = seen_in_pictures(self._check, self._inputs, expected, actual, self.jobs)
+        images = image_results_of(self._check, self._inputs, expected, actual, self.jobs)
         title = f"{self._check.variant.name}: torch against tensorflow"
         report = compare(expected, actual, tolerances=tolerances, title=title)
-        notes = (*report.notes, *_notes(self._check, self._made, pictures, self.jobs))
-        report = replace(report, ledger=count_ledger(self._made), pictures=pictures, notes=notes)
+        notes = (*report.notes, *_notes(self._check, self._made, images, self.jobs))
+        report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
         return Checked(report, expected, actual)
 
 
 def settle(check: Check, inputs: Path) -> tuple[Check, Plan]:
     """Plan the port and write what the networks are given; return the check with its sizes, and the plan.
 
-    Pictures have the size that the source takes, unless the check says otherwise.
+    Images have the size that the source takes, unless the check says otherwise.
     """
     job = check.job(inputs, inputs, local=False)
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-    if check.pictures and not check.sizes:
-        size = made.pictures.size
+    if check.images and not check.sizes:
+        size = made.input_spec.size
         check = replace(check, sizes=((size, size),))
-    write_inputs(check, inputs, pictures=made.pictures, channels=_channels(made))
+    write_inputs(check, inputs, spec=made.input_spec, channels=_channels(made))
     return check, made
 
 
-def write_inputs(check: Check, path: Path, *, pictures: InputSpec | None = None, channels: int = 3) -> Path:
+def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, channels: int = 3) -> Path:
     """Write what the networks are given at every size, (N, H, W, C) float32; return the path.
 
     Args:
-        check: Pictures, or seed and batch.
+        check: Images, or seed and batch.
         path: The file to write.
-        pictures: How pictures are prepared; as the table says where None.
+        spec: How images are prepared; as the table says where None.
         channels: Channels of random inputs.
     """
-    spec = pictures or check.variant.input
+    spec = spec or check.variant.input
     inputs = {
-        _input_name(size): prepared_batch(check.pictures, spec, size[0])
-        if check.pictures
+        _input_name(size): prepared_batch(check.images, spec, size[0])
+        if check.images
         else image_input(check.seed, size, check.batch, channels)
         for size in check.effective_sizes
     }
@@ -232,24 +232,24 @@ def write_inputs(check: Check, path: Path, *, pictures: InputSpec | None = None,
     return path
 
 
-def _notes(check: Check, made: Plan, pictures: Sequence[PictureResult], jobs: tuple[Job, Job]) -> list[str]:
+def _notes(check: Check, made: Plan, images: Sequence[ImageResult], jobs: tuple[Job, Job]) -> list[str]:
     """Return what a reader should know: what of the checkpoint was not compared, whose names are shown."""
     outside = sum(line.bucket is Bucket.LEFT_OUT for line in made.ledger)
     notes = [
         f"{outside} variables of the checkpoint lie outside the compared network, see porter inspect"
     ] * bool(outside and check.checkpoint)
-    named = any(picture.expected for picture in pictures)
+    named = any(image.expected for image in images)
     return [*notes, f"names of classes: {label_source(jobs[1])}"] if named else notes
 
 
-def seen_in_pictures(
+def image_results_of(
     check: Check, inputs: Path, expected: Recording, actual: Recording, jobs: tuple[Job, Job]
-) -> tuple[PictureResult, ...]:
-    """Return what both networks see in the check's pictures; see `picture_results`."""
-    if not check.pictures:
+) -> tuple[ImageResult, ...]:
+    """Return what both networks see in the check's images; see `image_results`."""
+    if not check.images:
         return ()
     (given,) = load_file(inputs).values()
-    return picture_results(check.pictures, given, expected, actual, jobs)
+    return image_results(check.images, given, expected, actual, jobs)
 
 
 def _input_name(size: Size) -> str:
@@ -263,6 +263,6 @@ def count_ledger(made: Plan) -> Mapping[str, int]:
 
 
 def _channels(made: Plan) -> int:
-    """Return how many channels the network's pictures have; a checkpoint may decide that."""
+    """Return how many channels the network's images have; a checkpoint may decide that."""
     free = made.variant.free.get("channels")
     return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from porter.checks.check import Check, Checked, count_ledger, seen_in_pictures, settle
+from porter.checks.check import Check, Checked, count_ledger, image_results_of, settle
 from porter.parity import witnesses
 from porter.parity.compare import compare
 from porter.parity.outcome import CaseResult, ParityReport
@@ -41,12 +41,12 @@ def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Ch
         recordings = {framework: Recording.load(job.out) for framework, job in jobs.items()}
         optimised = Recording.load(jobs["onnx"].optimised_out)
         sides = recordings["torch"], recordings["onnx"]
-        pictures = seen_in_pictures(check, inputs, *sides, (jobs["onnx"], jobs["torch"]))
+        images = image_results_of(check, inputs, *sides, (jobs["onnx"], jobs["torch"]))
     title = f"{check.variant.name}: onnx against torch"
     report = compare(*sides, tolerances=tolerances, title=title)
     again = compare(sides[0], optimised, tolerances=tolerances)
     cases = (*report.cases, *_renamed(again))
-    report = replace(report, ledger=count_ledger(made), cases=cases, pictures=pictures)
+    report = replace(report, ledger=count_ledger(made), cases=cases, images=images)
     return Checked(with_third_witness(report, recordings, tolerances), *sides)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError, PorterError
 from porter.networks.definition import parse
 from porter.planning.plan import plan
 from porter.planning.recognition import mismatch
 from porter.tables.reader import find_faults
 from porter.tables.variants import Tables, Variant
-from porter.tensors import Checkpoint
 
 
 class Fit(NamedTuple):

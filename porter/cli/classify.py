@@ -1,4 +1,4 @@
-"""`porter classify`: what a ported network sees in pictures."""
+"""`porter classify`: what a ported network sees in images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from porter.cli.options import json_option
 from porter.errors import MissingDependencyError
 
 if TYPE_CHECKING:  # imports torch
-    from porter.classification import Classifier, Guess
-    from porter.labels import Labels
+    from porter.loading.classification import Classifier, Guess
+    from porter.loading.labels import Labels
 
 
 @click.command("classify", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", metavar="OUT.safetensors", type=click.Path(path_type=Path))
-@click.argument("pictures", metavar="IMAGE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--labels",
     "labels_file",
@@ -28,10 +28,10 @@ if TYPE_CHECKING:  # imports torch
     help="Names of the classes, one a line.  [default: ImageNet's, where there are 1000 or 1001 classes]",
 )
 @json_option
-def classify(source: Path, pictures: tuple[Path, ...], labels_file: Path | None, as_json: bool) -> None:
+def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, as_json: bool) -> None:
     """Show the five likeliest classes of every IMAGE, by the ported network OUT.safetensors.
 
-    Pictures are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
+    Images are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
 
     \b
     Example:
@@ -39,8 +39,8 @@ def classify(source: Path, pictures: tuple[Path, ...], labels_file: Path | None,
       porter classify model.safetensors flower.jpg --labels flowers.txt --json
     """
     try:
-        from porter.classification import Classifier
-        from porter.labels import imagenet_labels, read_labels
+        from porter.loading.classification import Classifier
+        from porter.loading.labels import imagenet_labels, read_labels
     except ImportError as error:
         raise MissingDependencyError(
             "classify/no-torch", f"{error.name} is not installed", hint="pip install 'porter[torch]'"
@@ -48,17 +48,17 @@ def classify(source: Path, pictures: tuple[Path, ...], labels_file: Path | None,
     classifier = Classifier(source)
     classes = classifier.classes
     labels = read_labels(labels_file, classes) if labels_file else imagenet_labels(classes)
-    seen = [(picture, classifier.see(picture, labels)) for picture in pictures]
+    seen = [(image, classifier.see(image, labels)) for image in images]
     if as_json:
         click.echo(json.dumps(_document(classifier, labels, seen), indent=2))
         return
     prepared = classifier.ported.input
     crop = f"centre crop of {prepared['crop_pct']:g}" if prepared["crop_pct"] != 1 else "whole centre square"
     click.echo(f"network   {classifier.ported.variant}")
-    click.echo(f"pictures  {crop}, {prepared['size']}x{prepared['size']}, {prepared['interpolation']}")
+    click.echo(f"images  {crop}, {prepared['size']}x{prepared['size']}, {prepared['interpolation']}")
     click.echo(f"labels    {labels.source}")
-    for picture, guesses in seen:
-        click.echo(f"\n{picture}")
+    for image, guesses in seen:
+        click.echo(f"\n{image}")
         for guess in guesses:
             click.echo(f"  {guess.probability:8.3%}  {guess.number:>5}  {guess.label}")
 
@@ -72,8 +72,7 @@ def _document(
         "variant": classifier.ported.variant,
         "classes": classifier.classes,
         "labels": labels.source,
-        "pictures": [
-            {"file": str(picture), "best": [guess._asdict() for guess in guesses]}
-            for picture, guesses in seen
+        "images": [
+            {"file": str(image), "best": [guess._asdict() for guess in guesses]} for image, guesses in seen
         ],
     }

@@ -9,7 +9,7 @@ import click
 from porter.cli.command import Command
 from porter.cli.options import table_option
 from porter.errors import MissingDependencyError
-from porter.porting.ported_file import read_metadata
+from porter.loading.ported_file import read_metadata
 from porter.runners.process import missing_packages
 from porter.tables.variants import Tables
 

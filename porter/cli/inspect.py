@@ -14,11 +14,11 @@ from porter.checkpoints import open_checkpoint
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import SomePath, json_option, table_option, verbosity_options
+from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError, printable
 from porter.planning.ledger import moving_averages, optimizer_state
 from porter.planning.recognition import recognise
 from porter.tables.variants import Tables
-from porter.tensors import Checkpoint
 
 _OPTIMIZER = "optimizer state"
 

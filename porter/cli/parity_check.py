@@ -85,9 +85,9 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Use real pictures as the input; may be repeated. Preparation and best classes are shown apart.",
+    help="Use real images as the input; may be repeated. Preparation and best classes are shown apart.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Pictures per input.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per input.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of inputs and random weights.")
 @click.option(
     "--weights",
@@ -163,7 +163,7 @@ def parity_check(
         checkpoint=checkpoint,
         weights=weights,
         bn_eps=bn_eps,
-        pictures=images,
+        images=images,
         backbone_only=backbone_only,
     )
     beyond = [

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.outputs.port import PortResult
 from porter.planning.ledger import Bucket
 from porter.planning.plan import Plan
-from porter.porting.port import PortResult
 
-if TYPE_CHECKING:  # see `porter.porting`
-    from porter.porting.bn_folding import Folding
-    from porter.targets.aim import Aim
+if TYPE_CHECKING:  # see `porter.outputs.port`
+    from porter.networks.bn_folding import Folding
+    from porter.outputs.renaming.aim import Aim
 
 # Where most networks have nothing, a count of nothing is not worth its place.
 _RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
@@ -38,7 +38,7 @@ def lines(
     yield f"weights   {_weights(made)}"
     if made.bn_eps is not None:
         yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
-    yield f"pictures  {made.pictures.size}x{made.pictures.size} pixels ({made.size_source})"
+    yield f"images  {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
     counts = Counter(line.bucket for line in made.ledger)
     yield "ledger    " + ", ".join(
         f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
@@ -56,7 +56,7 @@ def lines(
     yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
     yield result.loading_line
     if result.folding is not None:
-        from porter.porting.folded_port import plain_recipe
+        from porter.outputs.folded import plain_recipe
 
         recipe = plain_recipe(made, result.out, is_sharded=result.is_sharded)
         if recipe is not None:
@@ -64,7 +64,7 @@ def lines(
 
 
 def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:
-    from porter.porting.folded_port import REASON
+    from porter.outputs.folded import REASON
 
     yield f"folded    {len(folding.folded)} norms and layer scales into the convolutions in front of them"
     if verbose:
@@ -93,7 +93,7 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
         "source_format": container,
         "weights": {"read": made.weights, "from_average": made.from_average},
         "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
-        "input_size": {"value": made.pictures.size, "source": made.size_source},
+        "input_size": {"value": made.input_spec.size, "source": made.size_source},
         "target": aimed.table.target if aimed else "timm",
         "notes": [*made.notes, *(aimed.notes if aimed else ())],
         "ledger": [

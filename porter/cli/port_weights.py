@@ -15,13 +15,13 @@ from click.core import ParameterSource
 from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
 from porter.cli.options import SomePath, json_option, table_file_option, verbosity_options
-from porter.targets import TARGETS
+from porter.outputs.renaming import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
+    from porter.core.checkpoint import Checkpoint
+    from porter.outputs.port import PortResult
     from porter.planning.choices import ChannelOrder, Classes
     from porter.planning.plan import Plan
-    from porter.porting.port import PortResult
-    from porter.tensors import Checkpoint
     from porter.transfer.transfer import Progress
 
 # Below this a port is over before a person could read the bar.
@@ -60,12 +60,14 @@ _PROGRESS_BYTES = 200_000_000
 @click.option(
     "--channel-order",
     type=click.Choice(["rgb"]),
-    help="Turn the first convolution of a network that takes BGR pictures round.  [default: as stored]",
+    help="Turn the first convolution of a network that takes BGR images round.  [default: as stored]",
 )
 @click.option(
+    "--preset",
     "--pictures",
+    "preset",
     metavar="NAME",
-    help="How the weights take pictures, where no checkpoint tells: advprop (mean and std 0.5).",
+    help="Named preprocessing of weights that no checkpoint describes: advprop (mean and std 0.5).",
 )
 @click.option(
     "--backbone-only",
@@ -76,7 +78,7 @@ _PROGRESS_BYTES = 200_000_000
     "--input-size",
     type=click.IntRange(min=1),
     metavar="PIXELS",
-    help="Height and width of pictures, for the metadata.  [default: the source's, or else the table's]",
+    help="Height and width of images, for the metadata.  [default: the source's, or else the table's]",
 )
 @click.option(
     "--target",
@@ -115,7 +117,7 @@ def port_weights(
     dtype: str | None,
     classes: Classes,
     channel_order: ChannelOrder | None,
-    pictures: str | None,
+    preset: str | None,
     backbone_only: bool,
     input_size: int | None,
     target: str,
@@ -163,11 +165,11 @@ def port_weights(
             bn_eps=bn_eps,
             classes=classes,
             channel_order=channel_order,
-            pictures=pictures,
+            preset=preset,
             backbone_only=backbone_only,
             input_size=input_size,
         )
-        from porter.porting.port import aim_at, carry_out
+        from porter.outputs.port import aim_at, carry_out
 
         aimed = aim_at(made, target)
         result = None
@@ -228,8 +230,8 @@ def _require_sense(
 
 
 def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: dict[str, Any]) -> PortResult:
-    from porter.porting.hub_folder import loading_line, write_hub_folder
-    from porter.porting.port import PortResult
+    from porter.outputs.hub_folder import loading_line, write_hub_folder
+    from porter.outputs.port import PortResult
 
     report = write_hub_folder(checkpoint, made, folder, command=_command_line(), **options)
     return PortResult(made, report, folder, load=loading_line(made, folder))

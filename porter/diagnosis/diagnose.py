@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from porter.core.checkpoint import Array
 from porter.diagnosis.clue import Clue
 from porter.diagnosis.patterns import clues
 from porter.diagnosis.places import look_at
@@ -17,7 +18,6 @@ from porter.diagnosis.weights import SeededWeights
 from porter.parity.outcome import CaseResult, Finding, ParityReport
 from porter.recordings.recording import Recording
 from porter.tables.variants import Variant
-from porter.tensors import Array
 
 _LONGEST = 3
 # A stage is examined in full; of a fault that shows everywhere three stages are enough to say so.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import ACTIVATIONS, GATES, ROUNDINGS, Values
 from porter.diagnosis.program import (
     Activation,
@@ -24,7 +25,6 @@ from porter.diagnosis.program import (
     tensors,
     with_tensors,
 )
-from porter.tensors import Array
 
 # Defaults of PyTorch, of Keras and the Model Garden, of the published TPU configurations, and of
 # tf_keras.applications.ResNet.

@@ -12,7 +12,7 @@ _ADVICE = {
     "missing-fold": "what the port folds into the batch normalisation's mean",
     "label-offset": "num_classes, and whether class 0 is a background class",
     "residual": "the block's skip connection",
-    "constant": "the weights and pictures of this check: other ones (--seed) make the stage say something",
+    "constant": "the weights and images of this check: other ones (--seed) make the stage say something",
 }
 _ARGUMENTS = {"padding": "[target] arguments", "bn-epsilon": "[bn_eps]", "activation": "float64_activation"}
 
@@ -27,7 +27,7 @@ def look_at(cause: str, place: str, stage: str, variant: Variant | None) -> str:
         variant: The table's variant, or None for a network in no table.
     """
     if cause.startswith("preprocessing"):
-        return "the preparation of the pictures on both sides" + (
+        return "the preparation of the images on both sides" + (
             f" ([input] in {_file(variant)})" if variant else ""
         )
     if cause.startswith("precision"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Padding, Values
 from porter.diagnosis.program import (
     Activation,
@@ -21,7 +22,6 @@ from porter.diagnosis.program import (
     Residual,
     Scale,
 )
-from porter.tensors import Array
 
 
 @dataclass(frozen=True, slots=True)

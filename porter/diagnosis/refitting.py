@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Padding, Values
 from porter.diagnosis.hypotheses import Hypothesis, unusual, usual
 from porter.diagnosis.program import BatchNorm, Machine, Program, edited, layers
 from porter.diagnosis.recipes import Block, Conventions, program
 from porter.diagnosis.symptoms import Side, Symptom
-from porter.tensors import Array
 
 # float64 rounding of a stage is 1e-15 to 1e-13 of its scale; a fault below this is no fault.
 _SAME = 1e-11

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Values
 from porter.parity.outcome import CaseResult, ParityReport, StageResult
 from porter.recordings.recording import Activation, Recording, Run
-from porter.tensors import Array
 
 
 @dataclass(frozen=True, slots=True)

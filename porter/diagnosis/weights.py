@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from porter.assignments import Assignment, Part
-from porter.dtypes import BY_NAME
+from porter.core.assignments import Assignment, Part
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.dtypes import BY_NAME
 from porter.planning.plan import Plan, plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.variants import Tables, Variant
-from porter.tensors import Array, Checkpoint
 from porter.transfer.float_conversion import convert
 
 

@@ -21,7 +21,7 @@ class Listed:
     Attributes:
         name: Its name for `timm.create_model`.
         definition: What it is made of.
-        input: Size, mean, std, crop_pct and interpolation of the pictures, as far as the table says.
+        input: Size, mean, std, crop_pct and interpolation of the images, as far as the table says.
     """
 
     name: str
@@ -57,5 +57,5 @@ def _of_table(file: Path) -> Iterator[Listed]:
     for variant in table.get("variant", {}).values():
         stated = {**table.get("network", {}), **variant.get("network", {})}
         if stated:
-            pictures = {**table.get("input", {}), **variant.get("input", {})}
-            yield Listed(variant["target"]["model"], parse(stated), pictures)
+            images = {**table.get("input", {}), **variant.get("input", {})}
+            yield Listed(variant["target"]["model"], parse(stated), images)

@@ -26,15 +26,15 @@ def register() -> None:
 
 
 def _entry_point(listed: Listed) -> Callable[..., Any]:
-    pictures = listed.input
-    overlay: dict[str, Any] = {key: pictures[key] for key in ("crop_pct", "interpolation")}
-    overlay |= {key: tuple(pictures[key]) for key in ("mean", "std")}
+    images = listed.input
+    overlay: dict[str, Any] = {key: images[key] for key in ("crop_pct", "interpolation")}
+    overlay |= {key: tuple(images[key]) for key in ("mean", "std")}
 
     def entry(pretrained: bool = False, **arguments: Any) -> Any:  # noqa: FBT001, FBT002 (timm's signature)
         from porter.networks.building import build
 
         channels = arguments.get("in_chans", 3)
-        size = {"input_size": (channels, pictures["size"], pictures["size"])}
+        size = {"input_size": (channels, images["size"], images["size"])}
         given = {**overlay, **size, **(arguments.pop("pretrained_cfg_overlay", None) or {})}
         return build(
             listed.name,

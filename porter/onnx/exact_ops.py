@@ -10,7 +10,7 @@ import math
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from porter.tensors import Array
+from porter.core.checkpoint import Array
 
 
 class Erf(OpRun):

@@ -18,11 +18,11 @@ from onnxscript import optimizer, rewriter
 from onnxscript.rewriter.rules import common as rules
 
 from porter.errors import OutputError
+from porter.loading.load_model import load_model
+from porter.loading.ported_file import Ported, read_metadata
+from porter.networks.bn_folding import Folding, fold_batch_norm
 from porter.onnx.graph import keep_output, require_static, set_metadata, strip
 from porter.onnx.program import Staged, capture_program, export_failed, use_recordable_padding
-from porter.porting.bn_folding import Folding, fold_batch_norm
-from porter.porting.loading import load_model
-from porter.porting.ported_file import Ported, read_metadata
 from porter.same_padding import fold_same_padding
 from porter.tables.variants import Stage
 from porter.transfer.atomic_file import write_whole

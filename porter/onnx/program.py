@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from porter.errors import OutputError
-from porter.porting.ported_file import Ported
+from porter.loading.ported_file import Ported
 from porter.same_padding import AvgPool2dSame, MaxPool2dSame, emulate_same_padding
 from porter.same_padding.recognition import ceils_to_same, has_own_forward
 from porter.tables.variants import Stage
@@ -33,7 +33,7 @@ class Staged(nn.Module):
 
     Attributes:
         names: Names of what it gives, in order.
-        channels: Channels of its pictures.
+        channels: Channels of its images.
     """
 
     def __init__(self, model: nn.Module, ported: Ported, stages: Sequence[Stage]) -> None:
@@ -92,7 +92,7 @@ def capture_program(
     those of the path that it saw, and says nothing of it.
 
     Args:
-        model: Takes pictures (batch, channels, height, width), in eval mode.
+        model: Takes images (batch, channels, height, width), in eval mode.
         ported: What the ported file says of it.
         size: (height, width) for batch 1 and this size; None for all.
         path: The file that messages name.

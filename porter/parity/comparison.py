@@ -8,9 +8,9 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
+from porter.core.checkpoint import Array
 from porter.parity.outcome import Deviation, Status, Worst
 from porter.recordings.recording import Activation, Statistics
-from porter.tensors import Array
 
 Values = NDArray[np.float64]
 

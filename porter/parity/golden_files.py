@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.shipped_data import shipped_folder
+from porter.core.data_files import shipped_folder
 from porter.tables.variants import Variant
 
 

@@ -187,14 +187,14 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureResult:
-    """One real picture. It informs; the verdict rests on the stages.
+class ImageResult:
+    """One real image. It informs; the verdict rests on the stages.
 
     Attributes:
-        file: Name of the picture file.
-        source_difference: max|difference| between porter's preparation of the picture, which both networks
+        file: Name of the image file.
+        source_difference: max|difference| between porter's preparation of the image, which both networks
             were given, and the source's own; in normalised units. It is the difference of JPEG decoders.
-            None where the source has no code that prepares pictures.
+            None where the source has no code that prepares images.
         target_difference: The same between timm's own transform and the source's, or else porter's.
         expected: Five best classes of the reference.
         actual: Five best classes of the ported network on the same pixels.
@@ -225,7 +225,7 @@ class ParityReport:
         stale: Why the reference no longer belongs to the table, or None.
         ledger: Where every source variable and target tensor went, counted; empty where nothing was ported.
         findings: Likely causes, most likely first; filled by the diagnosis.
-        pictures: One per real picture that was asked for.
+        images: One per real image that was asked for.
     """
 
     title: str
@@ -236,7 +236,7 @@ class ParityReport:
     stale: str | None = None
     ledger: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    pictures: tuple[PictureResult, ...] = ()
+    images: tuple[ImageResult, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -287,7 +287,7 @@ class ParityReport:
             "actual": asdict(self.actual),
             "ledger": dict(self.ledger),
             "findings": [asdict(finding) for finding in self.findings],
-            "pictures": [asdict(picture) for picture in self.pictures],
+            "images": [asdict(image) for image in self.images],
             "cases": [_case_json(case) for case in self.cases],
         }
         return {key: _jsonable(value) for key, value in document.items()}

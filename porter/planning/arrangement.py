@@ -3,7 +3,7 @@
 A ``.weights.h5`` without a config groups layers by class and numbers them within a class; a legacy ``.h5``
 calls the parts of a block ``conv2d_17``. Neither number means anything outside the process that wrote it.
 What they do tell is an order: of two layers that hold variables of the same names, the one that comes first
-in the file comes first in the model (`porter.object_graph.Node.anonymous`). So the k-th layer of a kind in
+in the file comes first in the model (`porter.core.object_graph.Node.anonymous`). The k-th layer of a kind in
 the table is the k-th of that kind in the file, and shapes are checked afterwards as for any other source.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from porter.object_graph import Node, ObjectGraph
-from porter.tensors import Array, Checkpoint, TensorSpec
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec
+from porter.core.object_graph import Node, ObjectGraph
 
 _ANYTHING = "*"
 _RANDOM_STATE = "seed_generator"

@@ -1,4 +1,4 @@
-"""What a person may choose of a network that is there: classes, the order of channels, kinds of pictures."""
+"""What a person may choose of a network that is there: classes, the order of channels, kinds of images."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
 from porter.planning.recognition import Match
 from porter.tables.variants import Dim, Entry, Variant
-from porter.tensors import Checkpoint
 
 Classes = Literal["all", "drop-background"]
 ChannelOrder = Literal["rgb"]
@@ -81,10 +81,8 @@ def choose(
     return Choice(lengths, {**selections, **flipped}, order, (*notes, *more))
 
 
-def choose_pictures(
-    match: Match, checkpoint: Checkpoint, chosen: str | None
-) -> tuple[Match, tuple[str, ...]]:
-    """Return the match with the mean and std of the way of taking pictures that was chosen, and notes.
+def choose_preset(match: Match, checkpoint: Checkpoint, chosen: str | None) -> tuple[Match, tuple[str, ...]]:
+    """Return the match with the mean and std of the way of taking images that was chosen, and notes.
 
     Args:
         match: The network in the checkpoint.
@@ -98,20 +96,20 @@ def choose_pictures(
     if chosen is None:
         return match, tuple(
             f"nothing in a checkpoint says whether its weights {way.when}: "
-            f"--pictures {name} writes mean {way.mean} and std {way.std} for them"
-            for name, way in variant.pictures.items()
+            f"--preset {name} writes mean {way.mean} and std {way.std} for them"
+            for name, way in variant.presets.items()
         )
-    if chosen not in variant.pictures:
+    if chosen not in variant.presets:
         raise PlanError(
             "plan/pictures",
-            f"{variant.name} does not take pictures called {chosen!r}",
+            f"{variant.name} has no preset {chosen!r}",
             file=checkpoint.path,
-            expected=" or ".join(map(repr, variant.pictures)) or None,
-            hint="Leave --pictures out.",
+            expected=" or ".join(map(repr, variant.presets)) or None,
+            hint="Leave --preset out.",
         )
-    way = variant.pictures[chosen]
-    pictures = variant.input._replace(mean=way.mean, std=way.std)
-    return match._replace(variant=replace(variant, input=pictures)), ()
+    way = variant.presets[chosen]
+    spec = variant.input._replace(mean=way.mean, std=way.std)
+    return match._replace(variant=replace(variant, input=spec)), ()
 
 
 def _order(
@@ -120,13 +118,13 @@ def _order(
     """Return the order, how the input's channels are taken, and notes."""
     stored = match.variant.input.channel_order
     if wanted is None:
-        note = "the network takes BGR pictures; --channel-order rgb turns its first convolution round"
+        note = "the network takes BGR images; --channel-order rgb turns its first convolution round"
         return stored, {}, (note,) if stored == "bgr" else ()
     name = _free_length(match.variant, _CHANNELS_ARGUMENT)
     if stored != "bgr" or name is None or match.lengths[name] != _COLOURS:
         raise PlanError(
             "plan/channel-order",
-            f"{match.variant.name} does not take BGR pictures",
+            f"{match.variant.name} does not take BGR images",
             file=checkpoint.path,
             hint="Leave --channel-order out.",
         )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from porter.object_graph import TF1_AVERAGE, ObjectGraph
-from porter.tensors import Checkpoint
+from porter.core.checkpoint import Checkpoint
+from porter.core.object_graph import TF1_AVERAGE, ObjectGraph
 
 
 class Bucket(Enum):

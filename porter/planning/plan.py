@@ -7,16 +7,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
-from porter.assignments import Assignment, Part
+from porter.core.assignments import Assignment, Part
+from porter.core.checkpoint import Checkpoint
+from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
-from porter.planning.choices import ChannelOrder, Choice, Classes, choose, choose_pictures
-from porter.planning.expected_pictures import expected_pictures
-from porter.planning.foreign_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.choices import ChannelOrder, Choice, Classes, choose, choose_preset
+from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.expected_input import expected_input
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.recognition import Match, recognise
-from porter.stored_input import Normalization
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
-from porter.tensors import Checkpoint
 
 Weights = Literal["auto", "raw", "ema"]
 _SHOWN = 5
@@ -39,8 +39,8 @@ class Plan(NamedTuple):
         notes: What the person should know before trusting the port.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
         classes: ``"drop-background"`` where the first class was left out.
-        pictures: What the network expects: size, mean and std are the source's where it stores them.
-        size_source: Where the size of the pictures comes from.
+        input_spec: What the network expects: size, mean and std are the source's where it stores them.
+        size_source: Where the size of the images comes from.
     """
 
     variant: Variant
@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     bn_eps: float | None
     bn_eps_source: str
     notes: tuple[str, ...]
-    pictures: InputSpec
+    input_spec: InputSpec
     size_source: str
     channel_order: str = "rgb"
     classes: Classes = "all"
@@ -67,7 +67,7 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
     bn_eps: float | None = None,
     classes: Classes = "all",
     channel_order: ChannelOrder | None = None,
-    pictures: str | None = None,
+    preset: str | None = None,
     backbone_only: bool = False,
     input_size: int | None = None,
 ) -> Plan:
@@ -82,9 +82,9 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         bn_eps: The batch normalisation epsilon of the training; the table's default where None.
         classes: ``"drop-background"`` leaves out class 0 of 1001.
         channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
-        pictures: How the weights take pictures, where the table knows more than one way: ``"advprop"``.
+        preset: A named preprocessing of the table, for weights that no checkpoint describes: ``"advprop"``.
         backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
-        input_size: Height and width of pictures, for the metadata; the source's or the table's where None.
+        input_size: Height and width of images, for the metadata; the source's or the table's where None.
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
@@ -100,8 +100,8 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
     averages = _averages(checkpoint, match, weights)
     epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
     choice = choose(match, checkpoint, classes, channel_order)
-    match, offers = choose_pictures(match, checkpoint, pictures)
-    expected, size_source, picture_notes = expected_pictures(checkpoint, match, input_size)
+    match, offers = choose_preset(match, checkpoint, preset)
+    expected, size_source, input_notes = expected_input(checkpoint, match, input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _ledger(checkpoint, match, found, averages)
     if backbone_only:
@@ -121,8 +121,8 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         from_average=from_average,
         bn_eps=epsilon,
         bn_eps_source=epsilon_source,
-        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *picture_notes, *offers),
-        pictures=expected,
+        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *input_notes, *offers),
+        input_spec=expected,
         size_source=size_source,
         channel_order=choice.channel_order,
         classes=classes,
@@ -242,8 +242,8 @@ def _unusable(
 
 
 def _preparing(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return, by key, why the variables of layers that prepare pictures are no part of the network."""
-    reason = "prepares pictures; the output's metadata carries it as mean and std"
+    """Return, by key, why the variables of layers that prepare images are no part of the network."""
+    reason = "prepares images; the output's metadata carries it as mean and std"
     steps = checkpoint.stored_input.steps
     return {key: reason for step in steps if isinstance(step, Normalization) for key in step.keys}
 

@@ -7,11 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+from porter.core.checkpoint import Checkpoint
+from porter.core.object_graph import ObjectGraph
 from porter.errors import PlanError
-from porter.object_graph import ObjectGraph
 from porter.planning.arrangement import arranged
 from porter.tables.variants import Dim, Entry, Signature, Tables, Variant, stem
-from porter.tensors import Checkpoint
 
 _SHOWN = 5
 

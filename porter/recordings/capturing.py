@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from porter.core.checkpoint import Array
 from porter.errors import ParityError
 from porter.recordings.recording import Activation, ImageLayout, Provenance, Recording, Run
-from porter.tensors import Array
 
 
 class Capture:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.dtypes import BY_NAME
-from porter.object_graph import ObjectGraph
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
+from porter.core.dtypes import BY_NAME
+from porter.core.object_graph import ObjectGraph
 from porter.recordings.random_weights import entry_value
 from porter.tables.variants import Entry, Variant
-from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
 
 
 class RandomCheckpoint(Checkpoint):

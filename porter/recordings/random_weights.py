@@ -125,7 +125,7 @@ def entry_value(variant: Variant, entry: Entry, seed: int) -> NDArray[np.float32
 
 
 def image_input(seed: int, size: tuple[int, int], batch: int, channels: int = 3) -> NDArray[np.float32]:
-    """Return a normalised picture, uniform in [-2, 2): shape (N, H, W, C), float32."""
+    """Return a normalised image, uniform in [-2, 2): shape (N, H, W, C), float32."""
     shape = (batch, *size, channels)
     return uniform(seed, "input", shape, 0.0, 2.0)
 

@@ -13,10 +13,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from porter.core.checkpoint import Array
 from porter.errors import ParityError
 from porter.recordings.fixed_point import decode, encode
 from porter.recordings.sampling import SampleRule
-from porter.tensors import Array
 from porter.transfer.atomic_file import write_whole
 
 ImageLayout = Literal["NCHW", "NHWC"]

@@ -18,7 +18,7 @@ _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expect
 def html(report: ParityReport) -> str:
     """Return the page. It follows the reader's light or dark colours and fits a phone."""
     template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
-    sections = (_verdict, _findings, _summary, _figures, _stages, _pictures, _environment)
+    sections = (_verdict, _findings, _summary, _figures, _stages, _images, _environment)
     body = "\n".join(part for section in sections for part in section(report))
     return template.substitute(title=escape(report.title), verdict=verdict(report), body=body)
 
@@ -106,17 +106,17 @@ def _stages(report: ParityReport) -> Iterator[str]:
         yield "</details>"
 
 
-def _pictures(report: ParityReport) -> Iterator[str]:
-    if report.pictures:
-        yield "<h2>Pictures</h2>"
-    for picture in report.pictures:
-        yield f"<h3>{escape(picture.file)}</h3><p>{escape(preparation(picture), quote=False)}"
-        if picture.expected:
-            most = error(picture.probability_difference)
+def _images(report: ParityReport) -> Iterator[str]:
+    if report.images:
+        yield "<h2>Images</h2>"
+    for image in report.images:
+        yield f"<h3>{escape(image.file)}</h3><p>{escape(preparation(image), quote=False)}"
+        if image.expected:
+            most = error(image.probability_difference)
             yield f" Largest difference of any class's probability between the first two: {most}."
         yield "</p>"
         rows = []
-        for rank, guesses in enumerate(zip(picture.expected, picture.actual, picture.target, strict=True), 1):
+        for rank, guesses in enumerate(zip(image.expected, image.actual, image.target, strict=True), 1):
             cells = [f"class {g.index}: {g.probability:.4f} {g.label}".rstrip() for g in guesses]
             rows.append(_row(str(rank), cells, bad=False))
         if rows:

@@ -7,8 +7,8 @@ import math
 from porter.parity.outcome import (
     CaseResult,
     Deviation,
+    ImageResult,
     ParityReport,
-    PictureResult,
     StageResult,
     Status,
     Verdict,
@@ -95,15 +95,15 @@ def side(provenance: Provenance) -> str:
     return f"{provenance.framework}: {provenance.source}" + (f" ({versions})" if versions else "")
 
 
-def preparation(picture: PictureResult) -> str:
-    """Return how far preparations of a picture are apart, as one sentence."""
-    timm = f"{error(picture.target_difference)} after timm's own transform"
-    if picture.source_difference is None:
+def preparation(image: ImageResult) -> str:
+    """Return how far preparations of a image are apart, as one sentence."""
+    timm = f"{error(image.target_difference)} after timm's own transform"
+    if image.source_difference is None:
         return (
-            "The source has no code that prepares pictures: both networks got what the ported file's "
+            "The source has no code that prepares images: both networks got what the ported file's "
             f"metadata say. Values differ from that by at most {timm}."
         )
     return (
         "Prepared values differ from the source's own by at most "
-        f"{error(picture.source_difference)} as both networks got them, and by {timm}."
+        f"{error(image.source_difference)} as both networks got them, and by {timm}."
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from porter.parity.outcome import CaseResult, Guess, ParityReport, PictureResult, StageResult, Verdict
+from porter.parity.outcome import CaseResult, Guess, ImageResult, ParityReport, StageResult, Verdict
 from porter.report.notation import bound, error, guilty, preparation, relative, sentence, side, size, verdict
 
 _WIDTH = 80
@@ -31,7 +31,7 @@ def text(report: ParityReport, *, colour: bool = False) -> str:
         return click.style(written, fg=name, bold=True) if colour else written
 
     parts = [_head(report, paint), _cases(report, paint), _failure(report), _findings(report)]
-    parts += [_picture(picture) for picture in report.pictures]
+    parts += [_image(image) for image in report.images]
     parts += [_tables(report, paint), _circumstances(report)]
     return "\n\n".join("\n".join(lines) for lines in map(list, parts) if lines) + "\n"
 
@@ -100,16 +100,16 @@ def _findings(report: ParityReport) -> Iterator[str]:
         )
 
 
-def _picture(picture: PictureResult) -> Iterator[str]:
-    yield f"Picture {picture.file}"
-    yield from textwrap.wrap(preparation(picture), _WIDTH)
-    if not picture.expected:
+def _image(image: ImageResult) -> Iterator[str]:
+    yield f"Image {image.file}"
+    yield from textwrap.wrap(preparation(image), _WIDTH)
+    if not image.expected:
         return
     yield f"  {'expected':<{_GUESS}}actual"
-    for row in zip(picture.expected, picture.actual, strict=True):
+    for row in zip(image.expected, image.actual, strict=True):
         yield ("  " + "".join(f"{_clip(_guess(guess), _GUESS - 2):<{_GUESS}}" for guess in row)).rstrip()
-    yield f"  largest difference of any class's probability: {error(picture.probability_difference)}"
-    yield _clip(f"  after timm's own transform: {_guess(picture.target[0])}", _WIDTH)
+    yield f"  largest difference of any class's probability: {error(image.probability_difference)}"
+    yield _clip(f"  after timm's own transform: {_guess(image.target[0])}", _WIDTH)
 
 
 def _guess(guess: Guess) -> str:

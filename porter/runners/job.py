@@ -14,12 +14,12 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
+from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import PorterError
 from porter.planning.plan import Plan, Weights, plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
-from porter.tensors import Array, Checkpoint
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REFUSED = 3  # exit code of a child that answered with a PorterError
@@ -42,7 +42,7 @@ class Job:
         weights: Which of the stored weights: raw, moving averages, or whatever is best.
         bn_eps: The batch normalisation epsilon, or None for the table's.
         local: Whether to wait for a reference recording and run every stage on its activations too.
-        pictures: Picture files to prepare as well, each side with its own code, see `pictures_out`.
+        images: Image files to prepare as well, each side with its own code, see `images_out`.
         backbone_only: Whether to leave the classifier, or a head of somebody's own, behind.
     """
 
@@ -58,13 +58,13 @@ class Job:
     weights: Weights = "auto"
     bn_eps: float | None = None
     local: bool = False
-    pictures: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     backbone_only: bool = False
 
     @property
-    def pictures_out(self) -> str:
+    def images_out(self) -> str:
         """Safetensors file with ``prepared`` (N, H, W, C) and, where the side ran them, ``logits`` (N, K)."""
-        return f"{self.out}.pictures"
+        return f"{self.out}.images"
 
     @property
     def optimised_out(self) -> str:
@@ -116,7 +116,7 @@ def jobs_to_line(jobs: Sequence[Job]) -> str:
 def jobs_from_line(line: str) -> list[Job]:
     """Read what `jobs_to_line` wrote."""
     described = json.loads(line)
-    tuples = ("names", "dtypes", "pictures")
+    tuples = ("names", "dtypes", "images")
     return [Job(**{**job, **{name: tuple(job[name]) for name in tuples}}) for job in described]
 
 

@@ -14,17 +14,17 @@ import onnxruntime
 from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
+from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import OutputError
 from porter.onnx.exact_ops import EXACT_OPS
 from porter.onnx.export import INPUT, export_onnx
 from porter.onnx.graph import stage_names, takes_every_size, widen, with_stage_outputs
 from porter.onnx.program import NEEDS_SIZE
+from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
-from porter.porting.metadata import describe
 from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, serve
 from porter.tables.variants import Stage
-from porter.tensors import Array, Checkpoint
 from porter.transfer.transfer import transfer
 
 Evaluate = Callable[[Array], Sequence[Array]]
@@ -95,7 +95,7 @@ def record_model(
     by the reference evaluator of the onnx package, from the same graph with every number widened.
 
     Args:
-        model: The exported model. A static one takes one picture at a time, whatever N is.
+        model: The exported model. A static one takes one image at a time, whatever N is.
         inputs: One float32 array (N, H, W, C) per run.
         dtypes: Element types to compute in, each with every input.
         provenance: Where the model comes from.
@@ -111,7 +111,7 @@ def record_model(
     names = stage_names(model)
     threads = provenance.threads or 1
     wide = (
-        list(_runs(_per_picture(model, _reference(model, exact)), "float64", names, inputs))
+        list(_runs(_per_image(model, _reference(model, exact)), "float64", names, inputs))
         if "float64" in dtypes
         else []
     )
@@ -119,7 +119,7 @@ def record_model(
     for optimise in (False, True):
         narrow: list[Run] = []
         if "float32" in dtypes:
-            evaluate = _per_picture(model, _onnxruntime(model, threads, optimise=optimise))
+            evaluate = _per_image(model, _onnxruntime(model, threads, optimise=optimise))
             narrow = list(_runs(evaluate, "float32", names, inputs))
         recordings.append(Recording(provenance, (*wide, *narrow)))
     plain, optimised = recordings
@@ -135,12 +135,12 @@ def _runs(evaluate: Evaluate, dtype: str, names: Sequence[str], inputs: Sequence
         yield Run(dtype, Activation.full(x, "NCHW"), stages)
 
 
-def _per_picture(model: onnx.ModelProto, evaluate: Evaluate) -> Evaluate:
+def _per_image(model: onnx.ModelProto, evaluate: Evaluate) -> Evaluate:
     if takes_every_size(model):
         return evaluate
 
     def one_by_one(x: Array) -> Sequence[Array]:
-        found = [evaluate(picture) for picture in np.split(x, len(x))]
+        found = [evaluate(image) for image in np.split(x, len(x))]
         return [np.concatenate(stage) for stage in zip(*found, strict=True)]
 
     return one_by_one

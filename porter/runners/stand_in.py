@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from porter.core.checkpoint import Array
 from porter.errors import TableError
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, Stage, Variant
-from porter.tensors import Array
 
 BUILDER = "stand_in.variant"
 

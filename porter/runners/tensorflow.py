@@ -14,8 +14,9 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
+from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
-from porter.planning.foreign_head import backbone_alone
+from porter.planning.custom_head import backbone_alone
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.planning.recognition import recognise
@@ -25,7 +26,6 @@ from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage
-from porter.tensors import Array, Checkpoint
 
 Weights = Mapping[str, Array]  # by object path
 _KERAS = (".h5", ".hdf5", ".keras")
@@ -42,14 +42,14 @@ def _record(job: Job) -> None:
             runs.extend(_runs(made, values, dtype, inputs))
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
             Recording(_provenance(job, made), tuple(runs)).save(job.out)
-        if job.pictures:
-            _prepare_pictures(job, made, checkpoint, inputs[0])
+        if job.images:
+            _prepare_images(job, made, checkpoint, inputs[0])
 
 
-def _prepare_pictures(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:
-    """Prepare the pictures with the source's own code where it has any; write nothing where it has none."""
+def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:
+    """Prepare the images with the source's own code where it has any; write nothing where it has none."""
     if network_of(made.variant) is not made.variant:
-        return  # another network stands in, and its source may prepare pictures in another way
+        return  # another network stands in, and its source may prepare images in another way
     prepare = source_of(made.variant.source.name).prepare
     if prepare is None:
         return
@@ -57,11 +57,11 @@ def _prepare_pictures(job: Job, made: Plan, checkpoint: Checkpoint, given: Array
         size=given.shape[1],
         arguments=made.variant.source.arguments,
         network=_build(made, "float32", given),
-        pictures=made.pictures,
+        images=made.input_spec,
         checkpoint=checkpoint,
     )
-    prepared = [prepare(path, preparation) for path in job.pictures]
-    save_file({"prepared": np.stack(prepared)}, job.pictures_out)
+    prepared = [prepare(path, preparation) for path in job.images]
+    save_file({"prepared": np.stack(prepared)}, job.images_out)
 
 
 def _pin(threads: int) -> None:
@@ -77,12 +77,12 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
     return {part.path: checkpoint.read(part.key) for part in _parts(made)}
 
 
-def _stored(job: Job, made: Plan, checkpoint: Checkpoint, picture: Array) -> Weights:
+def _stored(job: Job, made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
     if network_of(made.variant) is not made.variant:
         reader = tf.train.load_checkpoint(str(_index(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
-    network = _build(made, "float32", picture)
+    network = _build(made, "float32", image)
     variables = _objects(network, [part.path for part in _parts(made)])
     if checkpoint.files[0].suffix in _KERAS:
         _load_with_keras(network, checkpoint)
@@ -157,14 +157,14 @@ def _by_name_only(checkpoint: Checkpoint) -> ParityError:
     )
 
 
-def _build(made: Plan, dtype: str, picture: Array) -> Keras:
-    """Build the classification model of the variant, computing in `dtype`, for inputs like `picture`."""
+def _build(made: Plan, dtype: str, image: Array) -> Keras:
+    """Build the classification model of the variant, computing in `dtype`, for inputs like `image`."""
     variant = network_of(made.variant)
     lengths: dict[str, object] = {
         name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()
     }
     if source_of(variant.source.name).fixed_size:
-        lengths["size"] = picture.shape[1:3]
+        lengths["size"] = image.shape[1:3]
     key = repr((variant.source, dtype, made.bn_eps, lengths))
     if key not in _BUILT:
         while len(_BUILT) >= _KEPT:
@@ -231,12 +231,12 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = N
 def _runs(made: Plan, values: Weights, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
     assigned, other = None, network_of(made.variant)
     values, stages = carry(values, made.variant, other), stages_of(planned_stages(made), other)
-    for picture in inputs:
-        network = _build(made, dtype, picture)
+    for image in inputs:
+        network = _build(made, dtype, image)
         if network is not assigned:
             _assign(network, made, values)
             assigned = network
-        yield _run(network, stages, picture.astype(dtype))
+        yield _run(network, stages, image.astype(dtype))
 
 
 def _run(network: Keras, stages: tuple[Stage, ...], x: Array) -> Run:

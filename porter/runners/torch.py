@@ -21,17 +21,17 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
+from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import TableError
-from porter.labels import imagenet_labels
+from porter.loading.labels import imagenet_labels
+from porter.loading.load_model import load_model
+from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
-from porter.porting.loading import load_model
-from porter.porting.metadata import describe
 from porter.recordings.capturing import capture, to_array
-from porter.recordings.pictures import decode
+from porter.recordings.images import decode
 from porter.recordings.recording import Activation, Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, references, serve
 from porter.tables.variants import Stage
-from porter.tensors import Array, Checkpoint
 from porter.transfer.transfer import transfer
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -81,11 +81,11 @@ def _record(job: Job) -> None:
         network = _Network(_port(checkpoint, made, job, Path(name)), made)
         inputs = job.load_inputs()
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
-        if job.pictures:
-            own = network.own_pictures(job.pictures, inputs[0].shape[1])
+        if job.images:
+            own = network.own_images(job.images, inputs[0].shape[1])
             labels = imagenet_labels(own["logits"].shape[-1])
             said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
-            save_file(own, job.pictures_out, said)
+            save_file(own, job.images_out, said)
         if job.local:
             for reference in references():
                 runs = network.with_local(runs, Recording.load(reference))
@@ -96,14 +96,14 @@ def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[st
     """Port once for each precision that is computed in.
 
     What a port computes (a bias folded into a mean) is rounded to the stored type, and a float64 run is to
-    show the fold itself, not that rounding. float32 runs, and pictures, use the very file that a person gets.
+    show the fold itself, not that rounding. float32 runs, and images, use the very file that a person gets.
     """
     metadata = describe(made, checkpoint.format, None)
     wanted = {
         dtype: "float64"
         if dtype == "float64" and any(each.is_computed for each in made.assignments)
         else None
-        for dtype in {*job.dtypes, *(["float32"] if job.pictures else [])}
+        for dtype in {*job.dtypes, *(["float32"] if job.images else [])}
     }
     for dtype in set(wanted.values()):
         transfer(checkpoint, made.assignments, folder / f"{dtype}", dtype=dtype, metadata=metadata)
@@ -136,16 +136,16 @@ class _Network:
                 self._model(_tensor(values, dtype))
         yield from seen.recording().runs
 
-    def own_pictures(self, paths: Sequence[str], size: int) -> dict[str, Array]:
-        """Prepare pictures with timm's own transform and run them, in float32.
+    def own_images(self, paths: Sequence[str], size: int) -> dict[str, Array]:
+        """Prepare images with timm's own transform and run them, in float32.
 
         Returns:
             ``prepared`` (N, H, W, C) and ``logits`` (N, K).
         """
         config = resolve_model_data_config(self._model) | {"input_size": (3, size, size)}
         transform = create_transform(**config)
-        pictures = [transform(Image.fromarray(decode(Path(path)))) for path in paths]
-        batch = torch.stack(pictures)
+        images = [transform(Image.fromarray(decode(Path(path)))) for path in paths]
+        batch = torch.stack(images)
         batch = batch.flip(1) if self._channel_order == "bgr" else batch
         with self._computing_in("float32"):
             logits = self._model(batch)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from porter.core.layouts import parse_layout
 from porter.errors import TableError
-from porter.layouts import parse_layout
 from porter.tables.kinds import Kind, Leaf, kind_named
 from porter.tables.variants import Dim, Entry
 

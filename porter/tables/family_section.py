@@ -11,7 +11,7 @@ from porter.tables.expansion import Rule, Template, check_rule
 from porter.tables.faults import Faults
 from porter.tables.kinds import KINDS
 from porter.tables.strict_toml import Section
-from porter.tables.variants import FreeLength, Part, Pictures
+from porter.tables.variants import FreeLength, Part, Preset
 
 SCHEMA = 1
 
@@ -29,7 +29,7 @@ class Family(NamedTuple):
         leaf_names: What the source calls a variable, by what Keras calls it.
         free: Lengths that the checkpoint decides.
         note: What a person should know of the proof, or "".
-        pictures: Other ways in which the networks' weights take pictures, by name.
+        presets: Other ways in which the networks' weights take images, by name.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         target_arguments: Arguments of every variant's PyTorch network.
         network: How to build the PyTorch network, where its library has no entry point for it.
@@ -48,7 +48,7 @@ class Family(NamedTuple):
     leaf_names: Mapping[str, str]
     free: Mapping[str, FreeLength]
     note: str
-    pictures: Mapping[str, Pictures]
+    presets: Mapping[str, Preset]
     left_out: tuple[tuple[str, str], ...]
     target_arguments: Mapping[str, object]
     network: Mapping[str, object]
@@ -88,7 +88,7 @@ def read_family(top: Section, faults: Faults) -> Family:
         leaf_names=_leaf_names(source, faults),
         free=_free(top, faults),
         note=note or "",
-        pictures=_pictures(top, faults),
+        presets=_presets(top, faults),
         left_out=_left_out(top, faults),
         target_arguments=_target(target, faults),
         network=top.section("network", optional=True).rest(),
@@ -160,12 +160,12 @@ def _free(top: Section, faults: Faults) -> Mapping[str, FreeLength]:
     return found
 
 
-def _pictures(top: Section, faults: Faults) -> Mapping[str, Pictures]:
+def _presets(top: Section, faults: Faults) -> Mapping[str, Preset]:
     found = {}
     for name, section in top.section("pictures", optional=True).sections():
         with faults.catch():
             mean, std = (tuple(section.take_list(key, float)) for key in ("mean", "std"))
-            found[name] = Pictures(mean, std, section.take("when", str))
+            found[name] = Preset(mean, std, section.take("when", str))
             section.finish()
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from porter.shipped_data import shipped_folder
+from porter.core.data_files import shipped_folder
 from porter.tables.reader import TableFile, excerpt, read_table
 from porter.tables.variants import Dim, Signature, Tables, Variant, stem
 

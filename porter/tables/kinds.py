@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import NamedTuple
 
+from porter.core.layouts import parse_layout
 from porter.errors import TableError
-from porter.layouts import parse_layout
 
 
 class Leaf(NamedTuple):

@@ -44,7 +44,7 @@ def read_variant(
         TableError: something is wrong, unless `faults` collects.
     """
     before = faults.count
-    target = source = pictures = bn_eps = activation = twin = None
+    target = source = spec = bn_eps = activation = twin = None
     with faults.catch():
         source = Network(section.take("builder", str, family.builder), section.section("source").rest())
         target = _target(section, family)
@@ -52,7 +52,7 @@ def read_variant(
     with faults.catch():
         bn_eps = _bn_eps(section, family)
     with faults.catch():
-        pictures = _input(section, family)
+        spec = _input(section, family)
     blocks: tuple[Block, ...] = ()
     with faults.catch():
         twin = _twin(section)
@@ -63,7 +63,7 @@ def read_variant(
     expanded = _expand(blocks, section, family, faults)
     for each in expanded:
         used.update(each.used)
-    if faults.count > before or family.broken or source is None or target is None or pictures is None:
+    if faults.count > before or family.broken or source is None or target is None or spec is None:
         return None
     return Variant(
         name=name,
@@ -75,7 +75,7 @@ def read_variant(
         parts=tuple(family.parts.values()),
         free=family.free,
         bn_eps=bn_eps,
-        input=pictures,
+        input=spec,
         float64_activation=activation,
         entries=tuple(entry for each in expanded for entry in each.entries),
         counters=tuple(dict.fromkeys(counter for each in expanded for counter in each.counters)),
@@ -83,7 +83,7 @@ def read_variant(
         network=network or None,
         left_out=family.left_out,
         note=family.note,
-        pictures=family.pictures,
+        presets=family.presets,
         twin=twin,
     )
 

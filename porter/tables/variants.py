@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from porter.core.layouts import Layout
 from porter.errors import TableError
-from porter.layouts import Layout
 
 Dim = int | str
 
@@ -117,14 +117,14 @@ class BatchNormEpsilon(NamedTuple):
 
 
 class InputSpec(NamedTuple):
-    """The pictures that the network was trained on, as the source's own code prepares them.
+    """The images that the network was trained on, as the source's own code prepares them.
 
     Attributes:
         size: Height and width in pixels of the training configuration.
         square: True where TensorFlow's network takes square inputs only.
         mean: Per-channel mean of pixels in 0..1, RGB.
         std: Per-channel standard deviation, likewise.
-        crop_pct: Side of the centre crop over the shorter side of the picture.
+        crop_pct: Side of the centre crop over the shorter side of the image.
         interpolation: How the crop is resized.
         check_sizes: Sizes of the parity check: even, odd and mixed, because SAME padding is symmetric
             at odd sizes and a fault there is invisible.
@@ -144,8 +144,8 @@ class InputSpec(NamedTuple):
     normalization: str = ""
 
 
-class Pictures(NamedTuple):
-    """How some weights of a network take their pictures, where nothing in a checkpoint tells which.
+class Preset(NamedTuple):
+    """How some weights of a network take their images, where nothing in a checkpoint tells which.
 
     Attributes:
         mean: Per-channel mean of pixels in 0..1, RGB.
@@ -191,14 +191,14 @@ class Variant:
         parts: Parts of the classification model, in order.
         free: Lengths that the checkpoint decides, by name.
         bn_eps: The batch normalisation epsilon, or None where the network has none.
-        input: The pictures it expects.
+        input: The images it expects.
         float64_activation: Name of the activation that reproduces TensorFlow's in float64, or None.
         entries: Every source variable and its target tensor.
         counters: Targets that are int64 scalars without a counterpart in TensorFlow; written as 0.
         stages: Points of comparison in forward order.
         network: How to build the PyTorch network, or None where its library has an entry point for it.
         note: What a person should know of the proof, or "".
-        pictures: Other ways in which the network's weights take pictures, by the name that a person gives.
+        presets: Other ways in which the network's weights take images, by the name that a person gives.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
     """
@@ -220,7 +220,7 @@ class Variant:
     network: Mapping[str, object] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     note: str = ""
-    pictures: Mapping[str, Pictures] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=dict)
     twin: Twin | None = None
 
     def full_source(self, entry: Entry) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.dtypes import BY_NAME, DType
+from porter.core.checkpoint import Array
+from porter.core.dtypes import BY_NAME, DType
 from porter.errors import OutputError
-from porter.tensors import Array
 
 # What a user calls an output type, to its element type here.
 OUTPUT_DTYPES = {

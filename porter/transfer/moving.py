@@ -9,9 +9,9 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.assignments import Assignment, Part
-from porter.dtypes import BY_NAME, DType
-from porter.tensors import Array, Checkpoint
+from porter.core.assignments import Assignment, Part
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.dtypes import BY_NAME, DType
 from porter.transfer.float_conversion import convert, converted_dtype
 from porter.transfer.tensor_blocks import BlockReader, is_small
 from porter.transfer.value_checks import Finding, ValueChecks

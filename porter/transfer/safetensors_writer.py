@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
+from porter.core.checkpoint import Array, TensorSpec
 from porter.errors import OutputError
-from porter.tensors import Array, TensorSpec
 from porter.transfer.atomic_file import AtomicFile
 
 # The safetensors reader refuses longer headers (MAX_HEADER_SIZE in its tensor.rs).

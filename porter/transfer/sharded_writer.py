@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from porter.core.checkpoint import Array, TensorSpec
 from porter.errors import OutputError
-from porter.tensors import Array, TensorSpec
 from porter.transfer.atomic_file import write_whole
 from porter.transfer.safetensors_writer import SafetensorsWriter
 
@@ -28,7 +28,7 @@ class ShardedWriter:
     Tensors are dealt out in the order in which they are given: each goes to the current shard, or begins the
     next one where it would not fit. One that is larger than a shard gets one of its own. Where everything
     fits into one shard there is one file, ``model.safetensors``, and no index. The folder is the caller's: it
-    should take its name when everything is written (`porter.targets.folder.new_folder`).
+    should take its name when everything is written (`porter.transfer.atomic_folder.new_folder`).
 
     Attributes:
         names: The tensors, shard by shard, in file order.

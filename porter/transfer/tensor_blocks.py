@@ -8,9 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from porter.assignments import Part
-from porter.layouts import Layout
-from porter.tensors import Array, Checkpoint
+from porter.core.assignments import Part
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.layouts import Layout
 from porter.transfer.transposition import copy_rearranged
 
 # Variables up to this many bytes are read whole, which costs least; larger ones in ranges of BLOCK_BYTES. A

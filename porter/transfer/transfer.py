@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from porter.assignments import Assignment
-from porter.dtypes import BY_NAME, DType
+from porter.core.assignments import Assignment
+from porter.core.checkpoint import Checkpoint, TensorSpec
+from porter.core.dtypes import BY_NAME, DType
 from porter.errors import OutputError, PlanError
-from porter.tensors import Checkpoint, TensorSpec
 from porter.transfer.float_conversion import converted_dtype, is_convertible, output_dtype
 from porter.transfer.moving import Mover, Progress, Writer
 from porter.transfer.safetensors_writer import SafetensorsWriter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from porter.tensors import Array
+from porter.core.checkpoint import Array
 
 # Measured (benchmarks/transposition.py): 256 x 256 float32 tiles copy at 4.3-6.5 GB/s where np.copyto
 # reaches 2.2-2.9, and 0.6 on strides that are powers of two, which all fall into the same few cache sets.

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.dtypes import DType
+from porter.core.checkpoint import Array
+from porter.core.dtypes import DType
 from porter.errors import printable
-from porter.tensors import Array
 
 Kind = Literal["nan", "infinity", "negative_variance", "overflow"]
 Mask = NDArray[np.bool_]

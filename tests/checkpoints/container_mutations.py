@@ -75,11 +75,11 @@ class ContainerMutator:
     """Damages files in one folder and reads them in forked processes."""
 
     def __init__(self, folder: Path) -> None:
-        from porter.checkpoints import hdf5_description
+        from porter.formats.hdf5 import description
 
         self._folder = folder
         self._sources = sources()
-        hdf5_description._ask = _ask_here
+        description._ask = _ask_here
         for name, content in self._sources.items():
             (folder / name).write_bytes(content)
             read_all(folder / name)  # loads everything, and shows that the healthy file is one
@@ -105,11 +105,11 @@ class ContainerMutator:
 
 
 def _read_and_exit(path: Path, writable: int) -> None:
-    from porter.checkpoints import hdf5_child
     from porter.errors import CheckpointError
+    from porter.formats.hdf5 import child
 
     # Not in the process that forks: it would run into the limit that is meant for one file.
-    hdf5_child.limit()
+    child.limit()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(HANG)
     status = _ESCAPED
@@ -132,7 +132,7 @@ def _read_and_exit(path: Path, writable: int) -> None:
 
 def _ask_here(file: Any, offset: int, size: int) -> dict[str, Any]:
     """Do in this process what the child process does."""
-    from porter.checkpoints import hdf5_child
+    from porter.formats.hdf5 import child
 
-    document: dict[str, Any] = json.loads(json.dumps(hdf5_child.describe(file.descriptor, offset, size)))
+    document: dict[str, Any] = json.loads(json.dumps(child.describe(file.descriptor, offset, size)))
     return document

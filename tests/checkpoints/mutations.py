@@ -187,7 +187,7 @@ def rebuilt(source: Source, rng: random.Random) -> bytes:
 
 def _scrambled_block(contents: bytes, kind: int, rng: random.Random) -> tuple[bytes, int]:
     if kind == 1 and rng.random() < 0.5:
-        from porter.checkpoints.snappy import decompress
+        from porter.formats.snappy import decompress
 
         return w.compress(scramble(decompress(contents), rng)), 1
     return scramble(contents, rng), kind if rng.random() < 0.95 else rng.randrange(3)

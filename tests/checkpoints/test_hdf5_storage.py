@@ -173,10 +173,10 @@ def test_lambda_is_a_layer_without_weights(tmp_path):
 
 def test_missing_h5py_is_said_once_and_clearly(tmp_path, monkeypatch):
     """Without h5py a Keras file is refused with the command that installs it."""
-    from porter.checkpoints import hdf5_description
+    from porter.formats.hdf5 import description
 
     path = _file(tmp_path, lambda file: file.create_dataset("extra", data=VALUES))
-    monkeypatch.setattr(hdf5_description.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(description.importlib.util, "find_spec", lambda _: None)
 
     with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[hdf5\]'") as caught:
         open_checkpoint(path)

@@ -45,11 +45,11 @@ def test_damage_is_contained_by_the_child_process(tmp_path, seed):
 )
 def test_crash_of_the_hdf5_library_is_a_refusal(tmp_path, monkeypatch, program, code):
     """A child process that a signal ends, as a crash or a time limit does, refuses the file by a code."""
-    from porter.checkpoints import hdf5_description
+    from porter.formats.hdf5 import description
 
     (tmp_path / "child.py").write_text(program)
     (tmp_path / "full.h5").write_bytes(sources()["full.h5"])
-    monkeypatch.setattr(hdf5_description, "_CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(description, "_CHILD", tmp_path / "child.py")
 
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(tmp_path / "full.h5")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import porter.transfer.tensor_blocks
-from porter.assignments import Assignment, Part
 from porter.checkpoints import open_checkpoint
-from porter.checkpoints.region import PIECE
+from porter.core.assignments import Assignment, Part
+from porter.core.layouts import parse_layout
 from porter.errors import CheckpointError
-from porter.layouts import parse_layout
+from porter.formats.region import PIECE
 from porter.transfer.transfer import transfer
 
 SHAPES = {

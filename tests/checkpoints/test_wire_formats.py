@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from porter.checkpoints import checksum, ordered_code, snappy, wire
-from porter.checkpoints.malformed import Malformed
+from porter.formats import crc32c, ordered_code, protobuf, snappy
+from porter.formats.malformed import Malformed
 
 names = st.binary(max_size=40)
 extents = st.lists(
@@ -30,7 +30,7 @@ def test_snappy_refuses_noise_without_other_errors(noise):
     with suppress(Malformed):
         plain = snappy.decompress(noise)
 
-    assert plain is None or wire.read_varint(noise, 0)[0] == len(plain)
+    assert plain is None or protobuf.read_varint(noise, 0)[0] == len(plain)
 
 
 @given(names, extents)
@@ -58,9 +58,9 @@ def test_packed_varints_decode_to_what_was_encoded(values):
     """Every unsigned 64-bit value survives, alone and packed."""
     packed = b"".join(w.varint(value) for value in values)
 
-    assert values == wire.unpack_varints(packed).tolist()
+    assert values == protobuf.unpack_varints(packed).tolist()
     assert [(value, len(w.varint(value))) for value in values] == [
-        wire.read_varint(w.varint(value), 0) for value in values
+        protobuf.read_varint(w.varint(value), 0) for value in values
     ]
 
 
@@ -72,7 +72,7 @@ def test_fields_come_back_in_order(fields):
     )
     expected = [(n << 3 | (2 if isinstance(value, bytes) else 0), value) for n, value in fields]
 
-    assert expected == list(wire.fields(message))
+    assert expected == list(protobuf.fields(message))
 
 
 @given(st.binary(max_size=300))
@@ -80,7 +80,7 @@ def test_noise_is_a_message_or_refused(noise):
     """Reading fields of noise ends, and only ever raises Malformed."""
     found = []
     with suppress(Malformed):
-        found += wire.fields(noise)
+        found += protobuf.fields(noise)
 
     assert all(tag >> 3 for tag, _ in found)
 
@@ -88,26 +88,26 @@ def test_noise_is_a_message_or_refused(noise):
 @pytest.mark.parametrize("size", [0, 1, 7, 4095, 16383, 16384, 16385, 100_001, 1 << 20])
 @pytest.mark.parametrize("start", [0, 0xDEADBEEF])
 def test_checksum_without_the_c_library_is_the_same(size, start):
-    """The numpy fallback agrees with google-crc32c at every size, also continuing from another checksum."""
+    """The numpy fallback agrees with google-crc32c at every size, also continuing from another crc32c."""
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
 
-    assert google_crc32c.extend(start, data) == checksum.extend_in_numpy(start, data)
-    assert google_crc32c.extend(start, data) == checksum.extend_in_numpy(start, data.tobytes())
+    assert google_crc32c.extend(start, data) == crc32c.extend_in_numpy(start, data)
+    assert google_crc32c.extend(start, data) == crc32c.extend_in_numpy(start, data.tobytes())
 
 
 def test_checksum_of_the_published_example():
     """The nine digits of the CRC catalogue give e3069283, by both implementations."""
-    assert checksum.extend(0, b"123456789") == 0xE3069283
-    assert checksum.extend_in_numpy(0, b"123456789") == 0xE3069283
+    assert crc32c.extend(0, b"123456789") == 0xE3069283
+    assert crc32c.extend_in_numpy(0, b"123456789") == 0xE3069283
 
 
 def test_varint_of_65_bits_is_refused():
     """Ten bytes hold 70 bits; the last may carry one of them, alone and packed."""
     largest, beyond = b"\xff" * 9 + b"\x01", b"\xff" * 9 + b"\x02"
 
-    assert wire.read_varint(largest, 0) == ((1 << 64) - 1, 10)
-    assert wire.unpack_varints(largest).tolist() == [(1 << 64) - 1]
-    for read in (lambda data: wire.read_varint(data, 0), wire.unpack_varints):
+    assert protobuf.read_varint(largest, 0) == ((1 << 64) - 1, 10)
+    assert protobuf.unpack_varints(largest).tolist() == [(1 << 64) - 1]
+    for read in (lambda data: protobuf.read_varint(data, 0), protobuf.unpack_varints):
         with pytest.raises(Malformed, match="64 bits"):
             read(beyond)
 
@@ -118,4 +118,4 @@ def test_checksums_of_pieces_combine_to_that_of_the_whole(count, length, seed):
     data = np.random.default_rng(seed).bytes(count * length)
     pieces = [data[start * length : (start + 1) * length] for start in range(count)]
 
-    assert checksum.combined([google_crc32c.value(p) for p in pieces], length) == google_crc32c.value(data)
+    assert crc32c.combined([google_crc32c.value(p) for p in pieces], length) == google_crc32c.value(data)

@@ -1,4 +1,4 @@
-"""`porter classify`: the pictures, the labels, and a real macaw."""
+"""`porter classify`: the images, the labels, and a real macaw."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from porter.cli.main import main
 from porter.errors import OutputError, ParityError
-from porter.labels import imagenet_labels, read_labels
+from porter.loading.labels import imagenet_labels, read_labels
+from porter.loading.ported_file import read_metadata
+from porter.outputs.metadata import describe
 from porter.planning.plan import plan
-from porter.porting.metadata import describe
-from porter.porting.ported_file import read_metadata
-from porter.recordings.pictures import decode
+from porter.recordings.images import decode
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.transfer import transfer
@@ -60,23 +60,23 @@ def ported(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
-    """Return a picture file of noise, wider than high."""
+def image(tmp_path_factory):
+    """Return a image file of noise, wider than high."""
     path = tmp_path_factory.mktemp("pictures") / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (230, 300, 3), np.uint8)).save(path)
     return path
 
 
-def test_best_classes_are_those_of_the_loaded_network(ported, picture):
-    """Classes and probabilities are the softmax of the model on the picture as the source prepares it."""
+def test_best_classes_are_those_of_the_loaded_network(ported, image):
+    """Classes and probabilities are the softmax of the model on the image as the source prepares it."""
     import torch
 
     import porter
-    from porter.recordings.pictures import decode, prepare
+    from porter.recordings.images import decode, prepare
 
     path = ported(1000)
-    best = json.loads(run(path, picture, "--json").stdout)["pictures"][0]["best"]
-    prepared = prepare(decode(picture), load_tables().variant("conv_small").input, 224)
+    best = json.loads(run(path, image, "--json").stdout)["images"][0]["best"]
+    prepared = prepare(decode(image), load_tables().variant("conv_small").input, 224)
     with torch.no_grad():
         logits = porter.load_model(path)(torch.from_numpy(prepared.transpose(2, 0, 1))[None])[0]
     expected = logits.double().softmax(0).topk(5)
@@ -86,14 +86,14 @@ def test_best_classes_are_those_of_the_loaded_network(ported, picture):
     assert best[0]["label"] == imagenet_labels(1000).names[best[0]["number"]]
 
 
-def test_every_picture_has_five_lines(ported, picture):
-    """The text names network, preparation and labels, then each picture and its classes."""
-    result = run(ported(1000), picture, picture)
+def test_every_image_has_five_lines(ported, image):
+    """The text names network, preparation and labels, then each image and its classes."""
+    result = run(ported(1000), image, image)
 
     assert result.exit_code == 0
     assert "mobilenetv4_conv_small" in result.stdout
     assert "224x224" in result.stdout
-    assert result.stdout.count(str(picture)) == 2
+    assert result.stdout.count(str(image)) == 2
     assert result.stdout.count("%") == 10
 
 
@@ -106,9 +106,9 @@ def test_background_class_shifts_the_labels_and_is_shown():
     assert "n - 1" in labels.source
 
 
-def test_command_shows_the_shift(ported, picture):
+def test_command_shows_the_shift(ported, image):
     """A network of 1001 classes says that its first is background."""
-    assert "class 0 is background" in run(ported(1001), picture).stdout
+    assert "class 0 is background" in run(ported(1001), image).stdout
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, text, code):
     assert caught.value.code == code
 
 
-def test_classes_that_are_not_imagenets_have_numbers(ported, picture):
+def test_classes_that_are_not_imagenets_have_numbers(ported, image):
     """Ten classes get no names of ImageNet's, and the command says how to give some."""
-    result = run(ported(10), picture)
+    result = run(ported(10), image)
 
     assert "give their names with --labels" in result.stdout
     assert "class " in result.stdout
@@ -157,12 +157,12 @@ def broken_png(good):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("x.jpg", lambda _: b"no picture"),
+        ("x.jpg", lambda _: b"no image"),
         ("x.png", broken_png),
         ("x.ppm", lambda _: b"P3\n2 2\n255\n40;40 1 2 3 4 5 6 7 8 9 10 11\n"),
     ],
 )
-def test_file_that_is_no_picture_is_refused(ported, tmp_path, name, content):
+def test_file_that_is_no_image_is_refused(ported, tmp_path, name, content):
     """One line, no traceback, whatever the decoder makes of it."""
     good = io.BytesIO()
     Image.new("RGB", (8, 8)).save(good, "PNG")
@@ -183,18 +183,18 @@ def test_grey_of_sixteen_bits_keeps_its_brightness(tmp_path):
         decode(tmp_path / "x.tiff")
 
 
-def test_answer_that_is_not_finite_is_refused(ported, picture, tmp_path):
+def test_answer_that_is_not_finite_is_refused(ported, image, tmp_path):
     """JSON has no NaN, and a probability that is none says nothing."""
     broken = load_file(ported(10))
     broken["classifier.bias"] = np.full_like(broken["classifier.bias"], np.nan)
     save_file(broken, tmp_path / "m.safetensors", metadata=dict(read_metadata(ported(10)).metadata))
-    result = run(tmp_path / "m.safetensors", picture, "--json")
+    result = run(tmp_path / "m.safetensors", image, "--json")
 
     assert result.exit_code == 1
     assert "[classify/not-finite]" in result.stderr
 
 
-def test_picture_of_one_pixel_is_refused(ported, tmp_path):
+def test_image_of_one_pixel_is_refused(ported, tmp_path):
     """The crop leaves nothing of it."""
     Image.new("RGB", (1, 1)).save(tmp_path / "x.png")
     result = run(ported(10), tmp_path / "x.png")
@@ -205,12 +205,12 @@ def test_picture_of_one_pixel_is_refused(ported, tmp_path):
 
 @pytest.mark.skipif(not REAL, reason="PORTER_REAL_CHECKPOINTS is not set")
 def test_macaw_is_a_macaw(tmp_path):
-    """Official ImageNet weights, ported, see what is in the picture."""
+    """Official ImageNet weights, ported, see what is in the image."""
     source = Path(REAL) / "keras-mnv1-025-128-imagenet/Content/H5Files/mobilenet_2_5_128_tf.h5"
     out, labels = tmp_path / "o.safetensors", Path(REAL) / "images/imagenet_labels.txt"
     assert CliRunner().invoke(main, ["port-weights", str(source), str(out)]).exit_code == 0
 
     for options in ([], ["--labels", labels]):
         result = run(out, Path(REAL) / "images/parrot.jpg", "--json", *options)
-        best = json.loads(result.stdout)["pictures"][0]["best"][0]
+        best = json.loads(result.stdout)["images"][0]["best"][0]
         assert (best["number"], best["label"]) == (88, "macaw")

@@ -178,15 +178,15 @@ def test_a_finding_says_how_well_it_explains_and_where_to_look(network):
 
 
 def test_preprocessing_is_told_from_the_two_inputs(network):
-    """A picture that was prepared in another way is named from the inputs, and no stage is blamed."""
-    import faulty_pictures
+    """A image that was prepared in another way is named from the inputs, and no stage is blamed."""
+    import faulty_preprocessing
 
     sound = network("conv_small")
-    picture = faulty_pictures.picture(0, 2 * SIZE)
-    right = faulty_pictures.prepared(picture, SIZE)
+    image = faulty_preprocessing.image(0, 2 * SIZE)
+    right = faulty_preprocessing.prepared(image, SIZE)
     expected = sound.recording(sound.forward(0, right), {}, right)
-    for fault, causes in faulty_pictures.PREPROCESSING.items():
-        wrong = faulty_pictures.prepared(picture, SIZE, fault)
+    for fault, causes in faulty_preprocessing.PREPROCESSING.items():
+        wrong = faulty_preprocessing.prepared(image, SIZE, fault)
         actual = sound.recording(sound.forward(0, wrong), sound.forward(0, right), wrong)
         report = compare(expected, actual)
 

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 import porter
 from porter.errors import OutputError, TableError
 from porter.networks.catalogue import PREFIX, list_networks
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
-from porter.porting.port import carry_out
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.index import mappings_folder
 from porter.tables.shipped import load_tables

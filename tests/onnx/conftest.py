@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from porter.outputs.metadata import describe
 from porter.planning.plan import plan
-from porter.porting.metadata import describe
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.transfer import transfer

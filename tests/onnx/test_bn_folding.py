@@ -46,7 +46,7 @@ def test_folding_is_exact_and_complete(name):
     """The output is the same in float64, and the parameters are as many as the arithmetic says."""
     import torch
 
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     model = build(name)
     image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
@@ -63,7 +63,7 @@ def test_folding_is_exact_and_complete(name):
 
 def test_norm_in_front_of_attention_is_listed():
     """Its shift would be added where SAME pads zeros: it stays, and its name is given."""
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     folding = fold_batch_norm(build("hybrid_medium"))
 
@@ -76,7 +76,7 @@ def test_convolution_that_others_use_is_not_folded():
     import torch
     from torch import nn
 
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     class Forked(nn.Module):
         def __init__(self):
@@ -95,7 +95,7 @@ def test_training_mode_is_refused():
     """A norm that uses the batch's own statistics has no fixed scale."""
     from torch import nn
 
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     with pytest.raises(OutputError, match="training mode"):
         fold_batch_norm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
@@ -128,7 +128,7 @@ def _in_three_ways(torch):
 def test_only_convolutions_that_are_theirs_alone_take_a_norm():
     """A kernel that is computed, or that the forward reads as well, cannot be scaled; a call by name can."""
     torch = pytest.importorskip("torch")
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     model, image = _in_three_ways(torch), torch.rand(2, 4, 9, 9, dtype=torch.float64)
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_only_convolutions_that_are_theirs_alone_take_a_norm():
 def test_a_folded_padding_is_no_obstacle():
     """Norms can be folded before the padding or after it."""
     torch = pytest.importorskip("torch")
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
     from porter.same_padding import Conv2dSame, MaxPool2dSame, fold_same_padding
 
     layers = Conv2dSame(3, 4, 3, 2), torch.nn.BatchNorm2d(4), MaxPool2dSame(3, 2)

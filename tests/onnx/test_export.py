@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from porter.cli.export_onnx import export_onnx
 from porter.errors import OutputError
-from porter.porting.ported_file import read_metadata
+from porter.loading.ported_file import read_metadata
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Provenance
 

@@ -67,8 +67,8 @@ def test_three_witnesses_agree():
 
 
 @pytest.mark.onnx
-def test_pictures_are_reported(tmp_path, monkeypatch):
-    """What PyTorch and ONNX see in a picture stands in the report, as it does for TensorFlow."""
+def test_images_are_reported(tmp_path, monkeypatch):
+    """What PyTorch and ONNX see in a image stands in the report, as it does for TensorFlow."""
     from PIL import Image
 
     from porter.checks import onnx_check
@@ -77,10 +77,10 @@ def test_pictures_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_check, "missing_packages", lambda _: ["tensorflow"])  # two witnesses will do
     Image.new("RGB", (70, 50), (200, 100, 50)).save(tmp_path / "x.png")
     variant = load_tables().variant("garden_mobilenetv1_025")
-    check = Check(variant, sizes=((33, 33),), dtypes=("float64",), pictures=(tmp_path / "x.png",))
-    (picture,) = check_against_onnx(check).report.pictures
+    check = Check(variant, sizes=((33, 33),), dtypes=("float64",), images=(tmp_path / "x.png",))
+    (image,) = check_against_onnx(check).report.images
 
-    assert picture.file == "x.png"
-    assert len(picture.expected) == 5
-    assert [guess.index for guess in picture.expected] == [guess.index for guess in picture.actual]
-    assert picture.probability_difference < 1e-12
+    assert image.file == "x.png"
+    assert len(image.expected) == 5
+    assert [guess.index for guess in image.expected] == [guess.index for guess in image.actual]
+    assert image.probability_difference < 1e-12

@@ -126,7 +126,7 @@ def test_command_refuses_a_vision_transformer_at_any_size_but_its_own(ported, tm
 
 
 def test_check_exports_a_vision_transformer_at_its_size(ported, variant, recorded):
-    """Where no graph takes every size there is one per input, and it takes two pictures one by one."""
+    """Where no graph takes every size there is one per input, and it takes two images one by one."""
     from porter.parity.compare import compare
     from porter.runners.onnx import _exports, record_model
 

@@ -25,7 +25,7 @@ def tables():
 
 @pytest.fixture(scope="session")
 def live(tables):
-    """The live check of the smallest network, both element types, three sizes, two pictures."""
+    """The live check of the smallest network, both element types, three sizes, two images."""
     _need("tensorflow", "torch")
     return check_against_tensorflow(Check(tables.variant("conv_small"), sizes=SIZES, batch=2))
 

@@ -57,7 +57,7 @@ def test_provenance_says_what_ran(live):
 
 
 def test_inputs_are_the_same_bits_on_both_sides(live):
-    """Both networks were given the same pictures, each in its own layout."""
+    """Both networks were given the same images, each in its own layout."""
     expected, actual = live.expected.runs[0].input, live.actual.runs[0].input
 
     assert (expected.layout, actual.layout) == ("NHWC", "NCHW")
@@ -189,7 +189,7 @@ tf.train.Checkpoint(model=model).write(sys.argv[1])
 
 
 def test_one_channel_and_three_classes_agree(tables, tmp_path):
-    """Lengths that the checkpoint decides reach both networks and the pictures."""
+    """Lengths that the checkpoint decides reach both networks and the images."""
     subprocess.run([sys.executable, "-c", GREY, tmp_path / "ckpt"], check=True, capture_output=True)
 
     checked = check_against_tensorflow(

@@ -26,8 +26,8 @@ def network(request, tables, tmp_path_factory):
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # hundreds of passes through small layers: handing them to threads costs more
-    from porter.porting.loading import load_model
-    from porter.porting.metadata import describe
+    from porter.loading.load_model import load_model
+    from porter.outputs.metadata import describe
 
     variant = tables.variant(request.param)
     checkpoint = RandomCheckpoint(variant, 0)
@@ -38,8 +38,8 @@ def network(request, tables, tmp_path_factory):
     torch.set_num_threads(threads)
 
 
-def picture(seed):
-    """A small picture, channels first."""
+def image(seed):
+    """A small image, channels first."""
     import torch
 
     values = image_input(seed, (65, 65), 1).astype(np.float64)
@@ -69,7 +69,7 @@ def test_every_parameter_shows_in_its_own_stage(network):
     state = model.state_dict()
     silent = []
     with torch.no_grad():
-        for stage, run, x, y in passes(network, picture(0)):
+        for stage, run, x, y in passes(network, image(0)):
             prefixes = tuple(f"{name}." for name in stage.target)
             for entry in variant.entries:
                 if entry.target.startswith(prefixes):
@@ -87,18 +87,18 @@ def test_signals_stay_in_range(network):
     import torch
 
     with torch.no_grad():
-        spreads = [float(y.std()) for *_, y in passes(network, picture(0))]
+        spreads = [float(y.std()) for *_, y in passes(network, image(0))]
 
     assert min(spreads) > 0.05
     assert max(spreads) < 50
 
 
 def test_logits_depend_on_the_input(network):
-    """Another picture moves the logits by more than one percent of their scale."""
+    """Another image moves the logits by more than one percent of their scale."""
     import torch
 
     _, model = network
     with torch.no_grad():
-        one, other = model(picture(0)), model(picture(1))
+        one, other = model(image(0)), model(image(1))
 
     assert (one - other).abs().max() > 0.01 * one.abs().max()

@@ -81,7 +81,7 @@ def test_model_and_backbone_saved_together_are_one_network():
     assert len(made.variant.entries) == sum(bool(assignment.parts) for assignment in made.assignments)
 
 
-def test_grey_pictures_are_passed_on():
+def test_grey_images_are_passed_on():
     """A stem with one input channel becomes ``in_chans=1``."""
     made = plan(MemoryCheckpoint(arrays(SMALL, channels=1)), TABLES)
 

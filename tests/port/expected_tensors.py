@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from porter.core.checkpoint import Array
 from porter.tables.variants import Entry, Variant
-from porter.tensors import Array
 
 
 def expected_tensors(

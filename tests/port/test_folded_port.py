@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter
+from porter.outputs.metadata import describe
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
-from porter.porting.metadata import describe
-from porter.porting.port import carry_out
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.transfer import transfer
@@ -79,7 +79,7 @@ def test_folded_weights_are_those_of_float64_rounded_once(ported, name):
     """Each stored float32 is the nearest to what float64 gives; the network computes the same to 1e-12."""
     import torch
 
-    from porter.porting.bn_folding import fold_batch_norm
+    from porter.networks.bn_folding import fold_batch_norm
 
     plain, folded, _ = ported(name)
     model = porter.load_model(plain).double()
@@ -114,7 +114,7 @@ def test_printed_program_loads_it_without_porter(ported, tmp_path):
     """The program that the command prints builds timm's network and loads the file, strictly."""
     import torch
 
-    from porter.porting.folded_port import plain_recipe
+    from porter.outputs.folded import plain_recipe
 
     for name in ("conv_small", "hybrid_medium"):
         _, folded, result = ported(name)
@@ -163,7 +163,7 @@ def test_folding_for_another_library_is_a_usage_error(tmp_path):
 
 def test_network_that_timm_lacks_has_no_program():
     """What cannot run is not printed: such a file is loaded by porter alone."""
-    from porter.porting.folded_port import plain_recipe
+    from porter.outputs.folded import plain_recipe
 
     name = next(name for name, variant in TABLES.variants.items() if variant.is_own and variant.twin is None)
     made = plan(RandomCheckpoint(TABLES.variants[name], 0), TABLES, name)

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 
 from porter.cli.main import main
 from porter.errors import OutputError
+from porter.outputs.hub_folder import write_hub_folder
 from porter.planning.plan import plan
-from porter.porting.hub_folder import write_hub_folder
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 
@@ -168,7 +168,7 @@ def test_options_that_do_not_go_together_are_usage_errors(tmp_path, options):
 
 
 def test_network_that_takes_bgr_is_refused(tmp_path):
-    """Timm would give it RGB pictures: nothing in a hub folder can say otherwise."""
+    """Timm would give it RGB images: nothing in a hub folder can say otherwise."""
     checkpoint = RandomCheckpoint(TABLES.variant("keras_resnet50"), 0)
     made = plan(checkpoint, TABLES, "keras_resnet50")
 
@@ -180,7 +180,7 @@ def test_network_that_takes_bgr_is_refused(tmp_path):
 
 def test_headless_network_has_no_classes(source):
     """A backbone's configuration asks for no classifier."""
-    from porter.porting.hub_folder import config
+    from porter.outputs.hub_folder import config
 
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
     made = plan(checkpoint, TABLES, "mobilenetv4_conv_small", backbone_only=True)

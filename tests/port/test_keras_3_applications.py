@@ -55,9 +55,9 @@ def test_port_computes_the_logits_of_keras_3(written, tmp_path, name):
     results = [porter.port(written / name / file, tmp_path / file) for file in FILES]
     model = porter.load_model(results[0].out).double()
     with np.load(written / name / "run.npz") as run:
-        picture, expected = (run[key] for key in ("prepared", "logits"))
+        image, expected = (run[key] for key in ("prepared", "logits"))
     with torch.no_grad():
-        found = model(torch.from_numpy(picture.transpose(0, 3, 1, 2).copy())).numpy()
+        found = model(torch.from_numpy(image.transpose(0, 3, 1, 2).copy())).numpy()
 
     first, *others = (load_file(result.out) for result in results)
     assert {result.plan.variant.name for result in results} == {name}
@@ -66,5 +66,5 @@ def test_port_computes_the_logits_of_keras_3(written, tmp_path, name):
         assert all(other[key].tobytes() == value.tobytes() for key, value in first.items())
     worst = np.abs(found - expected).max() / np.abs(expected).max()
     print(f"worst float64 error of the logits {worst:.1e}")
-    assert np.ptp(expected, axis=0).min() > 0, "the logits do not depend on the picture"
+    assert np.ptp(expected, axis=0).min() > 0, "the logits do not depend on the image"
     assert worst < LIMIT

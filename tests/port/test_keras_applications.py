@@ -84,10 +84,10 @@ def test_normalization_layer_becomes_mean_and_std(written, tmp_path):
     result = porter.port(folder / "checkpoint", tmp_path / "out.safetensors")
 
     with safe_open(result.out, "numpy") as file:
-        pictures = json.loads(file.metadata()["porter.input"])
-    np.testing.assert_allclose(pictures["mean"], expected["layer_with_weights-0/mean"], rtol=1e-7)
+        images = json.loads(file.metadata()["porter.input"])
+    np.testing.assert_allclose(images["mean"], expected["layer_with_weights-0/mean"], rtol=1e-7)
     variance = expected["layer_with_weights-0/variance"]
-    np.testing.assert_allclose(pictures["std"], np.sqrt(variance.astype(float)), rtol=1e-7)
+    np.testing.assert_allclose(images["std"], np.sqrt(variance.astype(float)), rtol=1e-7)
     left_out = [line.path for line in result.plan.ledger if line.bucket is Bucket.LEFT_OUT]
     assert len([path for path in left_out if "layer_with_weights-0/" in path]) == 3
 

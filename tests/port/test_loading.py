@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 import porter
 from porter.cli.main import main
 from porter.errors import OutputError, PlanError
+from porter.loading.ported_file import read_metadata
+from porter.outputs.port import aim_at, carry_out
 from porter.planning.plan import plan
-from porter.porting.port import aim_at, carry_out
-from porter.porting.ported_file import read_metadata
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 
@@ -137,7 +137,7 @@ def test_library_and_length_of_shards_are_held_against_what_there_is(tmp_path):
 
 
 @pytest.mark.torch
-def test_printed_line_prepares_pictures_as_the_source_does(tmp_path, monkeypatch):
+def test_printed_line_prepares_images_as_the_source_does(tmp_path, monkeypatch):
     """What timm itself has for this network are other numbers."""
     timm = pytest.importorskip("timm", reason="needs the [torch] extra")
     checkpoint = RandomCheckpoint(TABLES.variant("slim_mobilenetv2_035"), 0)
@@ -148,4 +148,4 @@ def test_printed_line_prepares_pictures_as_the_source_does(tmp_path, monkeypatch
 
     stated = timm.data.resolve_model_data_config(plain)
     assert stated == timm.data.resolve_model_data_config(porter.load_model("m.safetensors"))
-    assert stated["mean"] == made.pictures.mean == (0.5, 0.5, 0.5)
+    assert stated["mean"] == made.input_spec.mean == (0.5, 0.5, 0.5)

@@ -75,7 +75,7 @@ def test_raw_weights_are_read_on_request(garden, tmp_path):
 
 
 def test_load_model_restores_arguments_and_preprocessing(garden, tmp_path):
-    """One line gives the network in eval mode, with the epsilon, the classes and the source's pictures."""
+    """One line gives the network in eval mode, with the epsilon, the classes and the source's images."""
     folder = garden("mobilenetv4_conv_small")
     porter.port(folder / "model", tmp_path / "out.safetensors", bn_eps=1e-6)
 

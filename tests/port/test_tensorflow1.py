@@ -124,26 +124,26 @@ def test_background_is_left_out_on_request(written, tmp_path):
 
 
 @pytest.mark.tensorflow
-def test_pictures_of_advprop_are_asked_for(written, tmp_path):
+def test_images_of_advprop_are_asked_for(written, tmp_path):
     """No checkpoint tells AdvProp: the port says so, and what a person chooses goes into the metadata."""
     source = written / "tpu_efficientnet_b0" / "model.ckpt-100"
 
     usual = porter.port(source, tmp_path / "usual.safetensors")
-    chosen = porter.port(source, tmp_path / "chosen.safetensors", pictures="advprop")
+    chosen = porter.port(source, tmp_path / "chosen.safetensors", preset="advprop")
 
-    assert any("--pictures advprop" in note for note in usual.plan.notes)
+    assert any("--preset advprop" in note for note in usual.plan.notes)
     assert not any("advprop" in note for note in chosen.plan.notes)
-    assert (usual.plan.pictures.mean, usual.plan.pictures.std) != ((0.5,) * 3, (0.5,) * 3)
-    assert (chosen.plan.pictures.mean, chosen.plan.pictures.std) == ((0.5,) * 3, (0.5,) * 3)
+    assert (usual.plan.input_spec.mean, usual.plan.input_spec.std) != ((0.5,) * 3, (0.5,) * 3)
+    assert (chosen.plan.input_spec.mean, chosen.plan.input_spec.std) == ((0.5,) * 3, (0.5,) * 3)
     with safe_open(chosen.out, "np") as file:
         assert json.loads(file.metadata()["porter.input"])["mean"] == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.tensorflow
-def test_pictures_that_a_table_does_not_know_are_refused(written, tmp_path):
-    """A network that takes pictures in one way only does not pretend to know another."""
-    with pytest.raises(PlanError, match="does not take pictures called 'advprop'") as refused:
-        porter.port(written / "slim_mobilenetv2_035" / "model.ckpt-100", tmp_path / "out", pictures="advprop")
+def test_images_that_a_table_does_not_know_are_refused(written, tmp_path):
+    """A network that takes images in one way only does not pretend to know another."""
+    with pytest.raises(PlanError, match="has no preset 'advprop'") as refused:
+        porter.port(written / "slim_mobilenetv2_035" / "model.ckpt-100", tmp_path / "out", preset="advprop")
 
     assert refused.value.code == "plan/pictures"
 

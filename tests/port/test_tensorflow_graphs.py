@@ -60,7 +60,7 @@ def test_network_of_tensorflow_1_is_ported_by_its_names(written, name, prefix, s
     for key, value in found.items():
         np.testing.assert_array_equal(value, expected[key.removeprefix(prefix)], strict=True)
     assert made.arguments["num_classes"] == 11
-    assert made.pictures.size == size  # the placeholder tells it, or the signature
+    assert made.input_spec.size == size  # the placeholder tells it, or the signature
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_teachable_machine_is_ported_without_its_head(written, name):
     made, found = read(written / name, backbone_only=True)
 
     assert made.variant.name == "keras_mobilenetv2_035"
-    assert made.pictures.size == 224
+    assert made.input_spec.size == 224
     assert made.arguments["num_classes"] == 0
     assert sum(line.bucket is Bucket.LEFT_OUT for line in made.ledger) == 3
     assert len(found) == len(expected)
@@ -134,7 +134,7 @@ def test_network_inside_a_model_is_checked_by_itself(written):
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_damaged_description_of_keras_is_refused_by_its_name(written, tmp_path, keep):
-    """What says how pictures are prepared is not passed over in silence when it is cut off."""
+    """What says how images are prepared is not passed over in silence when it is cut off."""
     shutil.copytree(written / "machine", tmp_path / "machine")
     metadata = tmp_path / "machine" / "keras_metadata.pb"
     metadata.write_bytes(metadata.read_bytes()[: int(metadata.stat().st_size * keep)])

@@ -47,7 +47,7 @@ def normalised(x, width: int):
 
 
 def slim_network(x):
-    """Build MobilenetV1 from pictures (N, 64, 64, 3) to classes."""
+    """Build MobilenetV1 from images (N, 64, 64, 3) to classes."""
     widths = [8, 16, 32, 32, 64, 64, *[128] * 6, 256, 256]
     strides = [2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1]
     with V1.variable_scope("MobilenetV1"):
@@ -79,12 +79,12 @@ def tensorflow_1() -> None:
         global RNG  # noqa: PLW0603 (equal numbers in both graphs)
         RNG = np.random.default_rng(7)
         with tf.Graph().as_default() as graph, V1.Session() as session:
-            pictures = V1.placeholder(tf.float32, (None, 64, 64, 3), "pictures")
+            images = V1.placeholder(tf.float32, (None, 64, 64, 3), "pictures")
             with V1.variable_scope(scope) if scope else V1.variable_scope(V1.get_variable_scope()):
-                logits = slim_network(pictures)
+                logits = slim_network(images)
             session.run(V1.global_variables_initializer())
             values = {each.op.name: session.run(each) for each in V1.global_variables()}
-            signature = V1.saved_model.predict_signature_def({"images": pictures}, {"default": logits})
+            signature = V1.saved_model.predict_signature_def({"images": images}, {"default": logits})
             builder = V1.saved_model.Builder(str(FOLDER / module))
             builder.add_meta_graph_and_variables(session, [], {"default": signature})
             builder.save()

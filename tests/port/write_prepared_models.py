@@ -1,4 +1,4 @@
-"""Write models that prepare their own pictures; a process of its own, run by the tests.
+"""Write models that prepare their own images; a process of its own, run by the tests.
 
 Usage: python write_prepared_models.py {tf_keras,keras} FOLDER
 
@@ -29,7 +29,7 @@ layers = keras.layers
 
 
 def adapted():
-    """Return a Normalization that has seen pictures, so that its values are variables."""
+    """Return a Normalization that has seen images, so that its values are variables."""
     layer = layers.Normalization(name="seen")
     layer.adapt(np.random.default_rng(3).uniform(0, 255, (4, 96, 96, 3)).astype(np.float32))
     return layer

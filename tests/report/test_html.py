@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from porter.parity.outcome import Guess, PictureResult
+from porter.parity.outcome import Guess, ImageResult
 from porter.report.html import html
 
 VOID = {"meta", "br"}
@@ -129,12 +129,12 @@ def test_environment_ledger_and_findings_are_on_the_page(failing):
     assert "<b>padding</b> at <code>blocks.1.2</code>" in page
 
 
-def test_pictures_are_shown_with_what_all_three_see(passing):
-    """A real picture has its preparation's difference and the classes of both networks."""
+def test_images_are_shown_with_what_all_three_see(passing):
+    """A real image has its preparation's difference and the classes of both networks."""
     guesses = tuple(Guess(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
-    picture = PictureResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1], 2e-7)
+    image = ImageResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1], 2e-7)
 
-    page = html(replace(passing, pictures=(picture,)))
+    page = html(replace(passing, images=(image,)))
 
     outline(page)
     assert "cat &amp; dog.jpg" in page

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from porter.parity.outcome import Guess, PictureResult
+from porter.parity.outcome import Guess, ImageResult
 from porter.report.text import text
 
 
@@ -75,15 +75,15 @@ def test_colour_is_only_added_on_request(failing):
     assert "\x1b[31m" in coloured
 
 
-def picture(source_difference):
-    """Return a picture on which both sides agree, with long names of classes."""
+def image(source_difference):
+    """Return a image on which both sides agree, with long names of classes."""
     guesses = tuple(Guess(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5))
-    return PictureResult("cat.jpg", source_difference, 0.31, guesses, guesses, guesses, 2e-7)
+    return ImageResult("cat.jpg", source_difference, 0.31, guesses, guesses, guesses, 2e-7)
 
 
-def test_pictures_show_names_from_both_sides_by_side(passing):
+def test_images_show_names_from_both_sides_by_side(passing):
     """Each class has probability, number and name once per side, and the largest difference is said."""
-    told = text(replace(passing, pictures=(picture(0.02),)))
+    told = text(replace(passing, images=(image(0.02),)))
 
     (row,) = [line for line in told.splitlines() if line.startswith("   10.00%")]
     assert row.split("10.00%")[1].split() == row.split("10.00%")[2].split()
@@ -93,11 +93,11 @@ def test_pictures_show_names_from_both_sides_by_side(passing):
     assert max(len(line) for line in told.splitlines()) <= 80
 
 
-def test_source_without_picture_code_is_called_that(passing):
-    """Where the source prepares no pictures itself, no difference from it is claimed."""
-    told = " ".join(text(replace(passing, pictures=(picture(None),))).split())
+def test_source_without_image_code_is_called_that(passing):
+    """Where the source prepares no images itself, no difference from it is claimed."""
+    told = " ".join(text(replace(passing, images=(image(None),))).split())
 
-    assert "The source has no code that prepares pictures" in told
+    assert "The source has no code that prepares images" in told
     assert "source's own" not in told
 
 

@@ -46,9 +46,9 @@ input = { size = 32 }
 """
 
 
-def head(source="", path="", pictures=""):
+def head(source="", path="", images=""):
     """Return the sections that every table has."""
-    return HEAD.format(source=source, path=path, input=pictures)
+    return HEAD.format(source=source, path=path, input=images)
 
 
 def read(tmp_path, text):

@@ -89,7 +89,7 @@ def test_variant_may_have_a_builder_of_its_own(tiny):
     assert tiny(other).source.name == "own.builder"
 
 
-def test_note_and_pictures_of_a_table_are_read(tiny):
+def test_note_and_images_of_a_table_are_read(tiny):
     """Both are for people: neither changes what a port or a check computes."""
     told = TABLE.replace("version = 1\n", 'version = 1\nnote = "not run"\n').replace(
         "[input]", '[pictures.other]\nmean = [0.1]\nstd = [0.2]\nwhen = "are others"\n[input]'
@@ -98,5 +98,5 @@ def test_note_and_pictures_of_a_table_are_read(tiny):
     variant = tiny(told)
 
     assert variant.note == "not run"
-    assert variant.pictures["other"] == ((0.1,), (0.2,), "are others")
+    assert variant.presets["other"] == ((0.1,), (0.2,), "are others")
     assert variant.digest == tiny().digest

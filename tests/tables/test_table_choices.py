@@ -57,7 +57,7 @@ def test_background_class_that_is_not_there_is_not_dropped(tmp_path):
 
 def test_channels_of_bgr_networks_are_told_or_turned_round(tmp_path):
     """The order is stated, and turned on request; an RGB network is not turned."""
-    text, arrays = head(pictures=BGR) + CLASSIFIER + VARIANT + CLASSIFIER_BLOCKS, classifier(5)
+    text, arrays = head(images=BGR) + CLASSIFIER + VARIANT + CLASSIFIER_BLOCKS, classifier(5)
 
     kept, stored = ported(tmp_path, text, arrays)
     turned, rgb = ported(tmp_path, text, arrays, channel_order="rgb")

@@ -115,7 +115,7 @@ def test_numbering_can_start_behind_a_layer_that_is_left_out(tmp_path):
     text = head('order = "layers"').replace(
         '[part.backbone]\npath = ""', '[part.backbone]\npath = ""\nfirst = 1'
     )
-    text += '[left_out]\n"layer_with_weights-0" = "normalises the pictures"\n'
+    text += '[left_out]\n"layer_with_weights-0" = "normalises the images"\n'
     variant = read(tmp_path, text + LAYERS + VARIANT + LAYER_BLOCKS)
     lengths = {"classes": 7, "channels": 3}
     arrays = {e.source: np.zeros([lengths.get(d, d) for d in e.source_shape], np.float32)
@@ -125,7 +125,7 @@ def test_numbering_can_start_behind_a_layer_that_is_left_out(tmp_path):
     planned = plan(MemoryCheckpoint(arrays), load_tables(tmp_path / "t.toml"))
 
     (line,) = [line for line in planned.ledger if line.bucket is Bucket.LEFT_OUT]
-    assert (line.path, line.reason) == ("layer_with_weights-0/mean", "normalises the pictures")
+    assert (line.path, line.reason) == ("layer_with_weights-0/mean", "normalises the images")
     assert variant.entries[0].source == "layer_with_weights-1/kernel"
     assert planned.arguments["num_classes"] == 7
 

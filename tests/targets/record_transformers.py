@@ -31,8 +31,8 @@ def record(tables):
 
 
 if __name__ == "__main__":
+    from porter.outputs.renaming.target_table import read_target_table
     from porter.tables.shipped import mappings_folder
-    from porter.targets.table import read_target_table
 
     files = sorted((mappings_folder() / "targets" / "transformers").glob("*.toml"))
     recorded = record([read_target_table(file) for file in files])

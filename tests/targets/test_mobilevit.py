@@ -15,11 +15,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import porter
+from porter.outputs.port import carry_out
+from porter.outputs.renaming.aim import aim
 from porter.planning.plan import plan
-from porter.porting.port import carry_out
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
-from porter.targets.aim import aim
 
 ROOT = Path(porter.__file__).parent.parent
 TABLES = load_tables()

@@ -15,8 +15,8 @@ from timm_sources import planned, random_state
 
 import porter
 from porter.errors import PlanError
-from porter.targets.aim import aim
-from porter.targets.writing import write
+from porter.outputs.other_library import write
+from porter.outputs.renaming.aim import aim
 
 pytestmark = pytest.mark.torch
 CHILD = Path(__file__).parent / "load_netspresso.py"

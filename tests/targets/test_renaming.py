@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from porter.core.layouts import parse_layout
 from porter.errors import PlanError, TableError
-from porter.layouts import parse_layout
+from porter.outputs.renaming import TARGETS
+from porter.outputs.renaming.renaming import BlockLine, Names, Rename, rename
+from porter.outputs.renaming.target_table import read_target_table, target_table
 from porter.tables.shipped import mappings_folder
-from porter.targets import TARGETS
-from porter.targets.renaming import BlockLine, Names, Rename, rename
-from porter.targets.table import read_target_table, target_table
 
 FILES = sorted((mappings_folder() / "targets").glob("*/*.toml"))
 MODELS = [(file, model) for file in FILES for model in read_target_table(file).models]

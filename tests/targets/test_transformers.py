@@ -16,19 +16,19 @@ from timm_sources import planned, random_state
 
 import porter
 from porter.errors import OutputError, PlanError
+from porter.loading.ported_file import read_metadata
+from porter.outputs.other_library import write
+from porter.outputs.port import carry_out
+from porter.outputs.renaming.aim import aim
 from porter.planning.plan import plan
-from porter.porting.port import carry_out
-from porter.porting.ported_file import read_metadata
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
-from porter.targets.aim import aim
-from porter.targets.folder import new_folder
-from porter.targets.writing import write
+from porter.transfer.atomic_folder import new_folder
 
 pytestmark = pytest.mark.torch
 CHILD = Path(__file__).parent / "load_transformers.py"
 
-# model, timm's arguments for it, its batch normalisation epsilon, size of its pictures, sizes to compare at
+# model, timm's arguments for it, its batch normalisation epsilon, size of its images, sizes to compare at
 CASES = [
     ("mobilenetv1_100", {"pad_type": "same"}, 1e-3, 224, [224, 225, 200, 96]),
     ("mobilenetv2_100", {"pad_type": "same"}, 1e-3, 224, [224, 225, 200, 96]),
@@ -141,7 +141,7 @@ def answers(cases):
 
 
 def test_folder_holds_config_preprocessor_and_weights(tmp_path):
-    """The three files are there; epsilon, padding, classes and pictures stand where transformers looks."""
+    """The three files are there; epsilon, padding, classes and images stand where transformers looks."""
     aimed, report, _ = ported(tmp_path, "mobilenetv2_100", {"pad_type": "same", "num_classes": 7}, 1e-3, 160)
 
     out = tmp_path / "out"
@@ -151,11 +151,11 @@ def test_folder_holds_config_preprocessor_and_weights(tmp_path):
     config = json.loads((out / "config.json").read_text())
     assert (config["layer_norm_eps"], config["tf_padding"], config["num_labels"]) == (1e-3, True, 7)
     assert config["image_size"] == 160
-    pictures = json.loads((out / "preprocessor_config.json").read_text())
-    assert pictures["size"] == {"shortest_edge": 182}
-    assert pictures["image_mean"] == [0.5, 0.5, 0.5]
-    assert pictures["resample"] == 3
-    assert "do_flip_channel_order" not in pictures
+    images = json.loads((out / "preprocessor_config.json").read_text())
+    assert images["size"] == {"shortest_edge": 182}
+    assert images["image_mean"] == [0.5, 0.5, 0.5]
+    assert images["resample"] == 3
+    assert "do_flip_channel_order" not in images
     assert report.path == out / "model.safetensors"
     assert len(load_file(report.path)) == report.tensors == len(aimed.assignments)
 

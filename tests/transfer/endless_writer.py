@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.dtypes import BY_NAME
-from porter.tensors import TensorSpec
+from porter.core.checkpoint import TensorSpec
+from porter.core.dtypes import BY_NAME
 from porter.transfer.safetensors_writer import SafetensorsWriter
 
 ROWS, COLUMNS = 64, 4096

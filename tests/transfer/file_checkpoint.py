@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.assignments import Assignment, Part
-from porter.dtypes import BY_NAME
-from porter.layouts import parse_layout
-from porter.object_graph import ObjectGraph
-from porter.tensors import Array, Checkpoint, TensorSpec, contiguous
+from porter.core.assignments import Assignment, Part
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
+from porter.core.dtypes import BY_NAME
+from porter.core.layouts import parse_layout
+from porter.core.object_graph import ObjectGraph
 
 # A child process imports the same porter as the tests, installed or not.
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}

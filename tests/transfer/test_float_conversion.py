@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from porter.dtypes import BY_NAME
+from porter.core.dtypes import BY_NAME
 from porter.transfer.float_conversion import OUTPUT_DTYPES, convert, output_dtype
 
 TYPES = {name: BY_NAME[name] for name in ("float64", "float32", "float16", "bfloat16")}

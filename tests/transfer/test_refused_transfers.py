@@ -7,9 +7,9 @@ import pytest
 from file_checkpoint import FileCheckpoint
 from safetensors.numpy import load_file
 
-from porter.assignments import Assignment, Part
+from porter.core.assignments import Assignment, Part
+from porter.core.layouts import parse_layout
 from porter.errors import CheckpointError, OutputError, PlanError
-from porter.layouts import parse_layout
 from porter.transfer.transfer import transfer
 
 

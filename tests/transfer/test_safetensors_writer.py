@@ -9,9 +9,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter.transfer.safetensors_writer
-from porter.dtypes import BY_NAME
+from porter.core.checkpoint import TensorSpec
+from porter.core.dtypes import BY_NAME
 from porter.errors import OutputError
-from porter.tensors import TensorSpec
 from porter.transfer.safetensors_writer import SafetensorsWriter
 
 F32 = BY_NAME["float32"]

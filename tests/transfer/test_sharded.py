@@ -8,13 +8,13 @@ from safetensors.numpy import load_file
 import porter
 import porter.transfer.safetensors_writer
 from porter.cli.byte_size import ByteSize
-from porter.dtypes import BY_NAME
+from porter.core.checkpoint import TensorSpec
+from porter.core.dtypes import BY_NAME
 from porter.errors import OutputError
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
-from porter.porting.port import carry_out
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
-from porter.tensors import TensorSpec
 from porter.transfer.sharded_writer import INDEX, ShardedWriter
 
 TABLES = load_tables()

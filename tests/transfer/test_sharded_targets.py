@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 import porter
 from porter.cli.main import main
 from porter.errors import OutputError
+from porter.outputs.port import aim_at, carry_out
 from porter.planning.plan import plan
-from porter.porting.port import aim_at, carry_out
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.sharded_writer import INDEX
@@ -58,7 +58,7 @@ def test_folded_network_in_shards_is_the_folded_network(tmp_path):
     state = porter.load_model(tmp_path / "shards").state_dict()
     assert_equal({name: tensor.numpy() for name, tensor in state.items()}, expected)
     assert result.loading_line == f"porter.load_model({str(tmp_path / 'shards')!r})"
-    from porter.porting.folded_port import plain_recipe
+    from porter.outputs.folded import plain_recipe
 
     names = {}
     exec(plain_recipe(made, result.out, is_sharded=True), names)  # noqa: S102 (what a person is told to run)

@@ -15,9 +15,9 @@ from safetensors.numpy import load_file
 import porter.transfer.moving
 import porter.transfer.safetensors_writer
 import porter.transfer.tensor_blocks
-from porter.assignments import Assignment
+from porter.core.assignments import Assignment
+from porter.core.layouts import parse_layout
 from porter.errors import OutputError, PlanError
-from porter.layouts import parse_layout
 from porter.transfer.transfer import transfer
 
 PATTERNS = {

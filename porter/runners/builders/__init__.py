@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import MissingDependencyError, TableError
 from porter.tables.variants import InputSpec
-from porter.tensors import Array, Checkpoint
 
 Keras = Any
 
@@ -26,20 +26,20 @@ SOURCES = {
 
 
 class Preparation(NamedTuple):
-    """What a source's own code needs to know to prepare pictures.
+    """What a source's own code needs to know to prepare images.
 
     Attributes:
         size: Height and width of the result.
         arguments: The table's arguments of the network.
         network: The network, with the weights that TensorFlow restored; seeded where there are none.
-        pictures: Crop, interpolation, mean and std as the ported file states them.
-        checkpoint: The source, which may say something of its pictures.
+        images: Crop, interpolation, mean and std as the ported file states them.
+        checkpoint: The source, which may say something of its images.
     """
 
     size: int
     arguments: Mapping[str, Any]
     network: Keras
-    pictures: InputSpec
+    images: InputSpec
     checkpoint: Checkpoint
 
 
@@ -54,7 +54,7 @@ class Source:
             of `tf_keras.backend.floatx`.
         fixed_size: True where a network is built for one size: its builder takes ``size`` (H, W) too.
         packages: Distributions whose versions a recording states.
-        prepare: Decodes and prepares one picture file with the source's own code, to (size, size, 3) float32.
+        prepare: Decodes and prepares one image file with the source's own code, to (size, size, 3) float32.
             None where the source has no such code.
         notes: Departures of float64 networks from the source's own, a sentence by the name of the builder.
     """

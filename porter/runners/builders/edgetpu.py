@@ -133,7 +133,7 @@ def _v2(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: fl
             ``group_size``: filters of one group of a grouped convolution; ``grouped``: whether the fused
             blocks of the third and fourth stage are grouped, too.
         classes: Classes; 0 for none.
-        channels: Channels of the picture.
+        channels: Channels of the image.
         bn_eps: Epsilon of every batch normalisation.
     """
     flat = _Flat(channels, bn_eps, arguments["group_size"])

@@ -1,4 +1,4 @@
-"""Networks of tf_keras.applications, and apart from them what prepares their pictures."""
+"""Networks of tf_keras.applications, and apart from them what prepares their images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.stored_preprocessing import Normalization, Rescaling
 from porter.runners.builders import Keras, Preparation, Source
-from porter.stored_input import Normalization, Rescaling
-from porter.tensors import Array, Checkpoint
 
 _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applications/efficientnet.py
 
@@ -21,7 +21,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applicatio
 def _application(
     arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float, size: tuple[int, int]
 ) -> Keras:
-    """Build ``arguments["model"]``; Keras works out some of its padding from a fixed size of the picture."""
+    """Build ``arguments["model"]``; Keras works out some of its padding from a fixed size of the image."""
     given = dict(arguments)
     top = {"classes": classes, "classifier_activation": None} if classes else {"pooling": "avg"}
     network = getattr(tf_keras.applications, given.pop("model"))(
@@ -36,16 +36,16 @@ def _application(
 
 
 def _as_it_is(x: Any) -> Any:
-    """Stand for a layer that prepares the picture: networks are compared from behind it."""
+    """Stand for a layer that prepares the image: networks are compared from behind it."""
     return x
 
 
-def _picture(path: str, preparation: Preparation) -> Array:
-    """Prepare a picture as Keras does: its preprocess_input, then the layers in front of the network.
+def _image(path: str, preparation: Preparation) -> Array:
+    """Prepare a image as Keras does: its preprocess_input, then the layers in front of the network.
 
     Keras has no evaluation code, so crop and interpolation are those that the ported file states.
     """
-    spec, size = preparation.pictures, preparation.size
+    spec, size = preparation.images, preparation.size
     decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
     height, width = decoded.shape[:2]
     side = np.float32(spec.crop_pct) * np.float32(min(height, width))
@@ -59,7 +59,7 @@ def _picture(path: str, preparation: Preparation) -> Array:
 
 
 def _scalers(preparation: Preparation) -> Iterator[Callable[[Any], Any]]:
-    """Yield what a picture goes through: the layers that a config lists, or else Keras's own."""
+    """Yield what a image goes through: the layers that a config lists, or else Keras's own."""
     steps = preparation.checkpoint.stored_input.steps
     if steps:
         yield from (_of_step(step, preparation.checkpoint) for step in steps)
@@ -102,8 +102,8 @@ def _normalization(layer: Keras, preparation: Preparation) -> Iterator[Callable[
     """
     if preparation.checkpoint.files and layer.weights:
         layer.finalize_state()
-    elif layer.weights:  # seeded weights have no pictures of their own
-        spec = preparation.pictures
+    elif layer.weights:  # seeded weights have no images of their own
+        spec = preparation.images
         layer.mean, layer.variance = (
             tf.constant(values, "float32") for values in (spec.mean, np.square(spec.std))
         )
@@ -116,5 +116,5 @@ SOURCE = Source(
     builders={"application": _application},
     packages=("tensorflow", "tf-keras", "numpy"),
     fixed_size=True,
-    prepare=_picture,
+    prepare=_image,
 )

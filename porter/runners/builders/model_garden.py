@@ -14,8 +14,8 @@ from official.vision.dataloaders.classification_input import Parser
 from official.vision.modeling.backbones import efficientnet, mobilenet, resnet, vit
 from official.vision.modeling.classification_model import ClassificationModel
 
+from porter.core.checkpoint import Array
 from porter.runners.builders import Keras, Preparation, Source
-from porter.tensors import Array
 
 
 def _mobilenet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
@@ -111,7 +111,7 @@ def _resnet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps
 
 
 def _vit(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: None) -> Keras:  # noqa: ARG001
-    """Build a vision transformer; its position embeddings fix the size of the pictures."""
+    """Build a vision transformer; its position embeddings fix the size of the images."""
     spec = vit.VIT_SPECS[arguments["model_name"]]
     specs = _specs(channels, arguments["size"])
     with _layer_norms_of_floatx():
@@ -153,7 +153,7 @@ def _classifier(backbone: Keras, specs: Keras, classes: int) -> Keras:
     )
 
 
-def _picture(path: str, preparation: Preparation) -> Array:
+def _image(path: str, preparation: Preparation) -> Array:
     decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
     prepared: Array = Parser.inference_fn(decoded, [preparation.size] * 2).numpy()
     return prepared
@@ -167,7 +167,7 @@ SOURCE = Source(
         "vit": _vit,
     },
     packages=("tensorflow", "tf-keras", "tf-models-official", "numpy"),
-    prepare=_picture,
+    prepare=_image,
     notes={
         "vit": "float64 runs hold layer normalisation in float64; the Garden's transformer block computes it "
         "in float32 whatever the network's precision"

@@ -20,10 +20,10 @@ from transformers.models.mobilevit import modeling_tf_mobilevit as mobilevit
 
 
 class _MobileViT(TFMobileViTForImageClassification):  # type: ignore[misc]  # transformers is not typed for mypy
-    """The network with pictures as TensorFlow has them, (N, H, W, C), and its logits alone."""
+    """The network with images as TensorFlow has them, (N, H, W, C), and its logits alone."""
 
-    def call(self, pictures: Keras, training: bool = False) -> Keras:  # noqa: FBT001, FBT002 (Keras's signature)
-        return super().call(tf.transpose(pictures, (0, 3, 1, 2)), training=training).logits
+    def call(self, images: Keras, training: bool = False) -> Keras:  # noqa: FBT001, FBT002 (Keras's signature)
+        return super().call(tf.transpose(images, (0, 3, 1, 2)), training=training).logits
 
 
 def _mobilevit(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float | None) -> Keras:

@@ -1,0 +1,86 @@
+"""The JSON that Keras writes beside weights: names and classes of layers. Nothing in it is ever run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.formats.malformed import Malformed
+
+_MOST_DEPTH = 32
+_LARGEST_CONFIG = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LayerConfig:
+    """What a config says of one layer.
+
+    Attributes:
+        name: The layer's name, or "" where the config has none.
+        class_name: Its class; a Lambda is a class like any other, and its code is not looked at.
+        layers: Its layers where it is a functional or sequential model, else None.
+        scale: Whether a normalisation has a gamma, or None.
+        center: Whether it has a beta, or None.
+        dim_ordering: Keras 1's ``"th"`` or ``"tf"``, or None.
+        values: Everything that its own config says, but for `layers`.
+    """
+
+    name: str
+    class_name: str
+    layers: tuple[LayerConfig, ...] | None
+    scale: bool | None = None
+    center: bool | None = None
+    dim_ordering: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def all(self) -> Iterator[LayerConfig]:
+        """Every layer below this one, nested models included."""
+        for layer in self.layers or ():
+            yield layer
+            yield from layer.all
+
+
+def parse_config(text: str | bytes) -> LayerConfig:
+    """Read a model's config.
+
+    Raises:
+        Malformed: it is no JSON, or not the JSON of a model.
+    """
+    if len(text) > _LARGEST_CONFIG:
+        raise Malformed("keras/huge-config", "the model's config is implausibly long", found=len(text))
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Malformed("keras/bad-config", f"the model's config is no JSON ({error})") from error
+    return _layer(document, 0)
+
+
+def _layer(document: Any, depth: int) -> LayerConfig:
+    if depth > _MOST_DEPTH or not isinstance(document, dict):
+        raise Malformed("keras/bad-config", "the model's config is not that of a model")
+    config = document.get("config")
+    # Keras 1 and early 2 keep the layers of a Sequential directly under "config".
+    listed = config if isinstance(config, list) else None
+    values = config if isinstance(config, dict) else {}
+    listed = values.get("layers") if listed is None else listed
+    name = values.get("name", document.get("name", ""))
+    class_name = document.get("class_name", "")  # "package>Class" where Keras registers it
+    if not isinstance(name, str) or not isinstance(class_name, str) or not isinstance(listed, list | None):
+        raise Malformed("keras/bad-config", "the model's config is not that of a model")
+    layers = None if listed is None else tuple(_layer(layer, depth + 1) for layer in listed)
+    return LayerConfig(
+        name,
+        class_name.rpartition(">")[2],
+        layers,
+        _flag(values.get("scale")),
+        _flag(values.get("center")),
+        values.get("dim_ordering") if isinstance(values.get("dim_ordering"), str) else None,
+        {key: value for key, value in values.items() if key != "layers"},
+    )
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,124 @@
+"""Keras's own files: ``.h5``, ``.weights.h5`` and ``.keras``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from porter.checkpoints.keras import archive
+from porter.checkpoints.keras.config import LayerConfig, parse_config
+from porter.checkpoints.keras.layers import Layer, Order, graph_of
+from porter.checkpoints.keras.legacy import is_legacy, legacy_config, legacy_model, versions
+from porter.checkpoints.keras.preprocessing import stored_input
+from porter.checkpoints.keras.saved_state import is_saved_state, saved_model_state
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec
+from porter.core.object_graph import ObjectGraph
+from porter.formats.files import RegularFile
+from porter.formats.hdf5.data import Hdf5Data
+from porter.formats.hdf5.description import Description, describe
+from porter.formats.malformed import Malformed, naming
+
+_IN_MODEL_ORDER = "layers in the model's order"
+_BY_CLASS = "layers in order within a class; a table decides between classes"
+
+
+class KerasFile(Checkpoint):
+    """An open Keras file. HDF5 stores no checksums, so damaged numbers cannot be told from whole ones.
+
+    The structure is read by a child process when the file is opened, numbers are read here when they are
+    asked for.
+    """
+
+    specs: Mapping[str, TensorSpec]
+
+    def __init__(self, path: Path, file: Path) -> None:
+        """Open a Keras file.
+
+        Args:
+            path: What the user named.
+            file: The file itself.
+
+        Raises:
+            CheckpointError: it is damaged, holds what is refused, or is no file that Keras writes.
+            MissingDependencyError: h5py is not installed.
+        """
+        self.path = path
+        self.files = (file,)
+        self._handle = RegularFile(file)
+        self._unpacked: RegularFile | None = None
+        try:
+            with naming(file):
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        source, base, size, config, kind = self._handle, 0, self._handle.size, None, ""
+        if archive.is_archive(self._handle):
+            opened = archive.read_archive(self._handle)
+            config, kind = parse_config(opened.config), opened.kind
+            base, size = opened.weights.offset, opened.weights.size
+            if opened.weights.is_compressed:
+                self._unpacked = source = _unpacked(self._handle, opened.weights)
+                base = 0
+        description = describe(source, base, size)
+        self._data = Hdf5Data(source, base, size, description.datasets)
+        self.specs = {key: stored.spec for key, stored in sorted(description.datasets.items())}
+        config = legacy_config(description) if config is None else config
+        model, self.format = _model(description, config, kind)
+        if config is not None:
+            self.stored_input = stored_input(config, model)
+        doubtful = [layer for layer in model.all if layer.is_frozen_in_part]
+        doubtful += [layer for layer in model.layers if layer.order is Order.BUILT and len(layer.layers) > 1]
+        self.frozen_in_part = {layer.name: layer.is_frozen_in_part for layer in doubtful}
+        self.assumed_order = tuple(layer.name for layer in model.layers if layer.is_assumed)
+        nodes = graph_of(model)
+        by_class = any(node.anonymous for node in nodes)
+        self.graph = ObjectGraph(nodes, stored=True, origin=_BY_CLASS if by_class else _IN_MODEL_ORDER)
+
+    def read(self, key: str) -> Array:
+        """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""
+        return self.read_block(key, (slice(None),) * len(self.specs[key].shape))
+
+    def verify(self, key: str) -> None:
+        """Read the tensor's last element: HDF5 has no checksums, but the file may have become shorter."""
+        shape = self.specs[key].shape
+        if 0 not in shape and self.specs[key].dtype.storage is not None:
+            self.read_block(key, tuple(slice(length - 1, length) for length in shape))
+
+    def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
+        """Return a rectangular part; see `Checkpoint.read_block`."""
+        with naming(self._handle.path, key):
+            return self._data.read(key, block)
+
+    def close(self) -> None:
+        """Close the file, and delete what was unpacked."""
+        self._handle.close()
+        if self._unpacked is not None:
+            self._unpacked.close()
+
+
+def _model(description: Description, config: LayerConfig | None, kind: str) -> tuple[Layer, str]:
+    """Return the model in an HDF5 file and what the file is called."""
+    if kind:
+        return saved_model_state(description, config), kind
+    if is_legacy(description):
+        return legacy_model(description, config), f"Keras HDF5 ({versions(description)})"
+    if is_saved_state(description):
+        return saved_model_state(description, None), "Keras .weights.h5 (no config)"
+    raise Malformed(
+        "keras/not-keras",
+        "this HDF5 file is not one that Keras writes",
+        expected="a layer_names attribute, or groups called vars",
+    )
+
+
+def _unpacked(handle: RegularFile, member: archive.Member) -> RegularFile:
+    """Decompress a member of an archive into a file without a name, and open that."""
+    with tempfile.TemporaryFile() as file:
+        archive.unpack(handle, member, file)
+        file.flush()
+        return RegularFile(handle.path, os.dup(file.fileno()))

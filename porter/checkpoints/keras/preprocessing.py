@@ -1,0 +1,114 @@
+"""What a Keras model's config says of its images: their size, and the layers that prepare them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from porter.checkpoints.keras.config import LayerConfig
+from porter.checkpoints.keras.layers import Layer
+from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
+
+_SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
+_CHANNELS_FIRST = "channels_first"
+_MOST_CHANNELS = 64
+# These change nothing when the network is used, or no values.
+_TRANSPARENT = ("InputLayer", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
+_AUGMENTATION = "Random"
+
+
+def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
+    """Return what stands in front of the model's first layer with weights, a Normalization left aside.
+
+    Args:
+        config: The model's config.
+        model: The same model with its variables.
+    """
+    found = StoredInput()
+    weighted = {layer.name: layer for layer in model.all if layer.variables}
+    for layer in _leaves(config):
+        found = _with_size(found, layer)
+        if layer.class_name == "Rescaling":
+            found = _with_step(found, layer, _rescaling(layer))
+        elif layer.class_name == "Normalization":
+            found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
+        elif layer.name in weighted:
+            break
+        elif layer.class_name == "Resizing":
+            sides = layer.values.get("height"), layer.values.get("width")
+            found = _sized(found, sides, "the source's Resizing layer")
+        elif layer.class_name not in _TRANSPARENT and not layer.class_name.startswith(_AUGMENTATION):
+            found = _unread(found, layer)
+    return found
+
+
+def _leaves(config: LayerConfig) -> Iterator[LayerConfig]:
+    """Yield the layers of a model in order, and those of a nested model in its place."""
+    for layer in config.layers or ():
+        if layer.layers is None:
+            yield layer
+        else:
+            yield from _leaves(layer)
+
+
+def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:
+    """Take the size from an input shape (N, H, W, C); a nested network's own comes last and counts."""
+    shape = next((shape for key in _SHAPES if (shape := _listed(layer.values.get(key)))), None)
+    if not isinstance(shape, list) or len(shape) != 4 or layer.values.get("data_format") == _CHANNELS_FIRST:
+        return found
+    return _sized(found, (shape[1], shape[2]), "the input shape in the source's config")
+
+
+def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInput:
+    height, width = sides
+    if all(type(side) is int and 0 < side < 1 << 16 for side in (height, width)):
+        return found._replace(size=(height, width), size_source=source)
+    return found
+
+
+def _with_step(found: StoredInput, layer: LayerConfig, step: Rescaling | Normalization | None) -> StoredInput:
+    return _unread(found, layer) if step is None else found._replace(steps=(*found.steps, step))
+
+
+def _unread(found: StoredInput, layer: LayerConfig) -> StoredInput:
+    return found._replace(unread=(*found.unread, f"{layer.name} ({layer.class_name})"))
+
+
+def _rescaling(layer: LayerConfig) -> Rescaling | None:
+    scale, offset = _numbers(layer.values.get("scale", 1.0)), _numbers(layer.values.get("offset", 0.0))
+    return Rescaling(layer.name, scale, offset) if scale and offset else None
+
+
+def _normalization(layer: LayerConfig, stored: Layer | None) -> Normalization | None:
+    if layer.values.get("invert"):
+        return None
+    mean, variance = (_numbers(layer.values.get(name)) for name in ("mean", "variance"))
+    if mean and variance:  # given when the layer was made, so that it has no variables
+        return Normalization(layer.name, mean, variance)
+    variables = stored.variables if stored else ()
+    keys = {edge: variable.key for variable in variables for edge in variable.edges}
+    if "mean" in keys and "variance" in keys:
+        every = tuple(variable.key for variable in variables)
+        return Normalization(layer.name, keys["mean"], keys["variance"], every)
+    return None
+
+
+def _listed(value: Any) -> Any:
+    """Return the list that an object of Keras's JSON stands for; anything else as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    if "items" in value:  # a tuple in a SavedModel
+        return value["items"]
+    inner = value.get("config")  # an array of Keras 3
+    return inner.get("value") if isinstance(inner, Mapping) else None
+
+
+def _numbers(value: Any) -> tuple[float, ...]:
+    """Return a number or (nested) list of numbers as a flat tuple; () for anything else."""
+    value = _listed(value)
+    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    listed = value if isinstance(value, list) else [value]
+    is_plain = all(type(item) in (int, float) and math.isfinite(item) for item in listed)
+    return tuple(map(float, listed)) if is_plain and 0 < len(listed) <= _MOST_CHANNELS else ()

@@ -1,0 +1,100 @@
+"""Gives the object graph of Keras 3 the edges that every Keras before it stored.
+
+Keras 3 tracks the layers of a model as the list ``_operations`` and calls some variables by private names.
+Its `export` stores a list ``variables`` in the model's order, and each of them again as ``_all_variables``.
+Tables name layers as ``layer_with_weights-K``, so those edges are added beside the stored ones.
+
+Source: the attributes of keras.Functional, keras.Sequential and keras.export.ExportArchive in Keras 3.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from porter.core.checkpoint import TensorSpec
+from porter.core.object_graph import Node
+
+_OPERATIONS, _FUNCTIONAL = "_operations", "_functional"
+_EXPORTED, _COPIES = "variables", "_all_variables"
+_PRIVATE = ("_kernel", "_embeddings")
+_RANDOM_STATE = "seed_generator"
+
+
+def add_layer_edges(nodes: list[Node], specs: Mapping[str, TensorSpec]) -> None:
+    """Add the edges to the nodes of one object graph; a graph that Keras 3 did not write is left as it is."""
+    exported = nodes[0].children.get(_EXPORTED)
+    if exported is not None and _COPIES in nodes[0].children:
+        _add_exported_layers(nodes, exported)
+    elif any(_OPERATIONS in node.children for node in nodes):
+        weighted = _holders_of_variables(nodes)
+        for node in nodes:
+            if _OPERATIONS in node.children:
+                _add_numbers(node, nodes[node.children[_OPERATIONS]], weighted)
+        for node in nodes:  # a Sequential is a shell around the functional model that it makes
+            if _FUNCTIONAL in node.children:
+                _add_edges_of(node, nodes[node.children[_FUNCTIONAL]])
+    else:
+        return
+    for node in nodes:
+        _add_public_names(node, nodes, specs)
+
+
+def _add_exported_layers(nodes: list[Node], exported: int) -> None:
+    """Make a layer of each run of variables that share a layer's name: the list is in the model's order."""
+    before, layer, count = "", Node(), 0
+    for _, number in sorted(nodes[exported].children.items(), key=lambda child: _position(child[0])):
+        name, _, leaf = nodes[number].full_name.rpartition("/")
+        if not name or leaf.startswith(_RANDOM_STATE):
+            continue
+        if name != before or leaf in layer.children:
+            before, layer = name, Node()
+            nodes[0].children[f"layer_with_weights-{count}"] = len(nodes)
+            nodes.append(layer)
+            count += 1
+        layer.children[leaf] = number
+
+
+def _add_numbers(model: Node, operations: Node, weighted: set[int]) -> None:
+    count = 0
+    for name, number in sorted(operations.children.items(), key=lambda child: _position(child[0])):
+        if number in weighted:
+            model.children.setdefault(f"layer_with_weights-{count}", number)
+            count += 1
+        model.children.setdefault(f"layer-{name}", number)
+
+
+def _add_edges_of(shell: Node, model: Node) -> None:
+    for name, number in model.children.items():
+        if name.startswith("layer"):
+            shell.children.setdefault(name, number)
+
+
+def _holders_of_variables(nodes: list[Node]) -> set[int]:
+    """Return every node from which a variable can be reached, the state of a random generator left out."""
+    parents: list[list[int]] = [[] for _ in nodes]
+    for number, node in enumerate(nodes):
+        for name, child in node.children.items():
+            if not name.startswith(_RANDOM_STATE):
+                parents[child].append(number)
+    found: set[int] = set()
+    pending = [number for number, node in enumerate(nodes) if node.key is not None]
+    while pending:
+        number = pending.pop()
+        if number not in found:
+            found.add(number)
+            pending += parents[number]
+    return found
+
+
+def _add_public_names(node: Node, nodes: list[Node], specs: Mapping[str, TensorSpec]) -> None:
+    for name in _PRIVATE:
+        if name in node.children:
+            node.children.setdefault(name.removeprefix("_"), node.children[name])
+    kernel = node.children.get("kernel")
+    key = None if kernel is None else nodes[kernel].key
+    if kernel is not None and key is not None and len(specs[key].shape) == 4:
+        node.children.setdefault("depthwise_kernel", kernel)  # one name for both; the table's shapes decide
+
+
+def _position(name: str) -> int:
+    return int(name) if name.isdigit() and len(name) < 10 else -1

@@ -1,0 +1,108 @@
+"""What a SavedModel says of its images: Keras's config beside it, or else the shape in its signature.
+
+Source of the field numbers: tensorflow/core/protobuf/{saved_model,meta_graph}.proto and
+tf_keras/protobuf/saved_metadata.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from porter.checkpoints.keras.config import parse_config
+from porter.checkpoints.keras.layers import Layer, Variable
+from porter.checkpoints.keras.preprocessing import stored_input
+from porter.checkpoints.tensorflow.input_shapes import axis_lengths, image_size
+from porter.core.checkpoint import Checkpoint
+from porter.core.object_graph import ObjectGraph
+from porter.core.stored_preprocessing import StoredInput
+from porter.formats.files import RegularFile
+from porter.formats.malformed import Malformed, naming
+from porter.formats.protobuf import fields
+from porter.formats.protobuf_file import Place, places
+
+_METADATA = "keras_metadata.pb"
+_MOST_BYTES = 64 << 20
+_PATH, _IDENTIFIER, _JSON = 0x1A, 0x22, 0x2A
+_MODELS = (b"_tf_keras_network", b"_tf_keras_sequential", b"_tf_keras_model")
+_ROOT = "root"
+
+
+def saved_model_input(description: Path, checkpoint: Checkpoint) -> StoredInput:
+    """Return what a SavedModel tells of its images.
+
+    Args:
+        description: Its ``saved_model.pb``; a text description tells nothing here.
+        checkpoint: Its variables.
+
+    Raises:
+        CheckpointError: one of its files is damaged.
+    """
+    metadata, found = description.with_name(_METADATA), StoredInput()
+    if metadata.is_file():
+        with naming(metadata):
+            found = _of_keras(metadata, checkpoint.graph)
+    if found.size is None and description.suffix == ".pb":
+        with naming(description):
+            size = _of_signature(description)
+        found = found._replace(size=size, size_source="the source's signature")
+    return found
+
+
+def _of_keras(path: Path, graph: ObjectGraph) -> StoredInput:
+    """Read the config of the root, and find the variables of each layer by the path that Keras gives it."""
+    config, model = None, Layer("")
+    for message in _objects(path):
+        object_path = bytes(message.get(_PATH, b"")).decode("utf-8", "replace")
+        is_model = bytes(message.get(_IDENTIFIER, b"")) in _MODELS
+        if object_path == _ROOT and is_model:
+            config = parse_config(bytes(message.get(_JSON, b"")))
+        elif object_path.startswith(f"{_ROOT}.") and not is_model:
+            node = graph.resolve(object_path.removeprefix(f"{_ROOT}.").replace(".", "/"))
+            variables = [] if node is None else list(_variables(graph, node))
+            if variables:
+                name = parse_config(bytes(message.get(_JSON, b""))).name
+                model.layers.append(Layer(name, variables))
+    return StoredInput() if config is None or config.layers is None else stored_input(config, model)
+
+
+def _variables(graph: ObjectGraph, node: int) -> Iterator[Variable]:
+    for edge, child in graph.nodes[node].children.items():
+        if (key := graph.nodes[child].key) is not None:
+            yield Variable((edge,), key, edge)
+
+
+def _objects(path: Path) -> Iterator[dict[int, bytes | memoryview]]:
+    file = RegularFile(path)
+    try:
+        if file.size > _MOST_BYTES:
+            raise Malformed(
+                "saved-model/huge-metadata", "Keras's metadata is implausibly long", found=file.size
+            )
+        data = file.read(0, file.size)
+    finally:
+        file.close()
+    for tag, value in fields(data):
+        if tag == 0x0A:
+            yield {inner: text for inner, text in fields(value) if inner in (_PATH, _IDENTIFIER, _JSON)}
+
+
+def _of_signature(path: Path) -> tuple[int, int] | None:
+    """Return height and width, if the inputs of all signatures agree on one."""
+    file = RegularFile(path)
+    try:
+        return image_size(
+            axis_lengths(file, shape)
+            for graph in _inner(file, Place(0, file.size), 0x12)
+            for entry in _inner(file, graph, 0x2A)
+            for signature in _inner(file, entry, 0x12)
+            for named in _inner(file, signature, 0x0A)
+            for info in _inner(file, named, 0x12)
+            for shape in _inner(file, info, 0x1A)
+        )
+    finally:
+        file.close()
+
+
+def _inner(file: RegularFile, message: Place, wanted: int) -> Iterator[Place]:
+    return (place for tag, place, _ in places(file, message) if tag == wanted)

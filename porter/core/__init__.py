@@ -1,0 +1,1 @@
+"""What every part shares: element types, layouts, object graphs, checkpoints."""

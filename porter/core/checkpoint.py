@@ -1,0 +1,140 @@
+"""What the rest of porter knows of a source: specs by key, a graph of object paths, and lazy reads."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from porter.core.dtypes import DType
+from porter.core.object_graph import ObjectGraph
+from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
+
+Array = NDArray[Any]
+
+
+class TensorSpec(NamedTuple):
+    """Shape and element type of one stored tensor, known without reading its bytes."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements in memory; 0 for strings, whose length is not in the spec."""
+        return self.size * (self.dtype.itemsize or 0)
+
+
+class Checkpoint(ABC):
+    """An open source of weights. Nothing is read beyond the index until `read` is called.
+
+    Attributes:
+        path: The path as the caller gave it.
+        format: The container in words, e.g. ``"TensorBundle (TF2 object-based checkpoint)"``.
+        files: Every file whose bytes belong to the checkpoint.
+        specs: Checkpoint key to spec, in key order.
+        graph: The stored object graph, or one made from the names where none is stored.
+        stored_input: What the source says of the images that its network takes.
+        frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
+            first, and whether it certainly does.
+        assumed_order: Those of which nothing tells, although a wrong order would fit.
+    """
+
+    path: Path
+    format: str
+    files: tuple[Path, ...]
+    specs: Mapping[str, TensorSpec]
+    graph: ObjectGraph
+    stored_input: StoredInput = NOTHING_STORED
+    frozen_in_part: Mapping[str, bool] = MappingProxyType({})
+    assumed_order: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self, key: str) -> Array:
+        """Return the whole tensor, checksum verified: C-contiguous, native byte order, read-only.
+
+        Elements are `spec.dtype.storage` words; strings are an object array of bytes.
+
+        Raises:
+            CheckpointError: the bytes are missing, damaged, or of a type that cannot be represented.
+            KeyError: there is no such key.
+        """
+
+    @abstractmethod
+    def verify(self, key: str) -> None:
+        """Check the stored checksum of one tensor in bounded memory.
+
+        Raises:
+            CheckpointError: the bytes are missing or damaged.
+        """
+
+    @abstractmethod
+    def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
+        """Return the rectangular part `block` (one slice with step 1 per axis) without verification.
+
+        For tensors too large to hold in memory: call `verify` once, then read it block by block.
+        """
+
+    def read_each(self, keys: Iterable[str]) -> Iterator[tuple[str, Array]]:
+        """Yield each key with what `read` gives for it, in whatever order costs least.
+
+        An array is valid until the next is asked for.
+
+        Raises:
+            CheckpointError: as for `read`.
+        """
+        for key in keys:
+            yield key, self.read(key)
+
+    def read_ranges(self, key: str, axis: int, length: int) -> Iterator[Array]:
+        """Yield one tensor as consecutive ranges along `axis`, of `length` elements but for the last.
+
+        A damaged tensor raises at the latest where the iteration would end: what was yielded may be used
+        only once it did end. An array is valid until the next is asked for.
+
+        Raises:
+            CheckpointError: the bytes are missing or damaged.
+        """
+        self.verify(key)
+        shape = self.specs[key].shape
+        for start in range(0, shape[axis], length):
+            block = [slice(0, size) for size in shape]
+            block[axis] = slice(start, min(start + length, shape[axis]))
+            yield self.read_block(key, tuple(block))
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release every file handle. Arrays that were read stay valid."""
+
+    def find(self, object_path: str) -> str | None:
+        """Return the key of the variable at `object_path`, by any of its paths in the object graph."""
+        node = self.graph.resolve(object_path)
+        return None if node is None else self.graph.nodes[node].key
+
+    def __enter__(self) -> Self:
+        """Return self, so that a `with` block closes the files."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+
+def contiguous(array: Array) -> Array:
+    """Return `array` C-contiguous and marked read-only (a copy only where one is needed)."""
+    result = np.ascontiguousarray(array).reshape(array.shape)
+    result.flags.writeable = False
+    return result

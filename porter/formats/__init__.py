@@ -1,0 +1,1 @@
+"""Byte formats: what lies in files, without what it means to TensorFlow or Keras."""

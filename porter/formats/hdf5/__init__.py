@@ -1,0 +1,1 @@
+"""HDF5: described by a child process, read by this one."""

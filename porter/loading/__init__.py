@@ -1,0 +1,1 @@
+"""Loading and using what was ported."""

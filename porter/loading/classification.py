@@ -1,0 +1,101 @@
+"""What a ported network sees in images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from porter.core.checkpoint import Array
+from porter.errors import OutputError
+from porter.loading.labels import Labels
+from porter.loading.load_model import load_model
+from porter.loading.ported_file import Ported, read_metadata
+from porter.recordings.images import decode, prepare
+from porter.tables.variants import InputSpec
+
+
+class Guess(NamedTuple):
+    """One class of one image.
+
+    Attributes:
+        number: Of the class, as the network counts.
+        label: Its name.
+        probability: Softmax over all classes.
+    """
+
+    number: int
+    label: str
+    probability: float
+
+
+class Classifier:
+    """A ported network with the preparation that its file describes.
+
+    Attributes:
+        ported: What the file says of itself.
+        classes: How many classes the network has.
+
+    Args:
+        path: A file written by ``port-weights``.
+
+    Raises:
+        OutputError: the file was not written by porter, or its network gives no classes or takes no
+            colour images.
+        MissingDependencyError: torch or timm is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.ported = read_metadata(path)
+        self._spec = _input_spec(self.ported, path)
+        self._model = load_model(path)
+        self.classes = int(getattr(self._model, "num_classes", 0))
+        if self.classes == 0:
+            raise OutputError("classify/no-classes", "the network has no classifier", file=path)
+
+    def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Guess, ...]:
+        """Return the `count` likeliest classes of a image file, likeliest first.
+
+        Raises:
+            ParityError: the file cannot be read as a image.
+        """
+        probabilities = self.probabilities(prepare(decode(image), self._spec, self._spec.size))
+        best = np.argsort(-probabilities, kind="stable")[:count]
+        return tuple(Guess(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
+
+    def probabilities(self, pixels: Array) -> Array:
+        """Return (classes,) float64 for one prepared image, (size, size, 3) float32.
+
+        Raises:
+            OutputError: a weight of the network is NaN or infinite, or as good as that.
+        """
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        with torch.inference_mode():
+            result: Array = self._model(image)[0].double().softmax(0).numpy()
+        if not np.isfinite(result).all():
+            raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
+        return result
+
+
+def _input_spec(ported: Ported, path: Path) -> InputSpec:
+    spec = ported.input
+    channels = ported.arguments.get("in_chans", 3)
+    if channels != 3:
+        raise OutputError(
+            "classify/input",
+            "images can be prepared for networks that take three colours",
+            file=path,
+            found=f"{channels} channels",
+        )
+    return InputSpec(
+        size=int(spec["size"]),
+        square=True,
+        mean=tuple(spec["mean"]),
+        std=tuple(spec["std"]),
+        crop_pct=float(spec["crop_pct"]),
+        interpolation=spec["interpolation"],
+        channel_order=spec.get("channel_order", "rgb"),
+    )

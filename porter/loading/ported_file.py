@@ -1,0 +1,144 @@
+"""A ported file, as far as it describes itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from porter.errors import OutputError
+
+_INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
+
+
+@dataclass(frozen=True, slots=True)
+class Ported:
+    """The part of the metadata that is needed to build the network.
+
+    Attributes:
+        variant: Name of the variant.
+        model: timm's name, or that of a network of porter's own.
+        network: The definition of a network of porter's own, see `porter.networks`; None where timm has it.
+        arguments: Arguments of `timm.create_model`.
+        input: Size, mean, std, crop_pct and interpolation of the images.
+        metadata: All of the metadata, as they are stored.
+        folded: Whether norms are part of the convolutions in front of them.
+    """
+
+    variant: str
+    model: str
+    network: Mapping[str, Any] | None
+    arguments: Mapping[str, Any]
+    input: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    folded: bool = False
+
+    @property
+    def channels(self) -> str:
+        """The order of the input's colours: ``"RGB"`` or ``"BGR"``."""
+        return str(self.input.get("channel_order", "rgb")).upper()
+
+    @property
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of pixels in 0..1, one number per channel in the order of `channels`.
+
+        The metadata themselves have them in the order RGB.
+        """
+        step = -1 if self.channels == "BGR" else 1
+        return tuple(self.input["mean"][::step]), tuple(self.input["std"][::step])
+
+
+def ported_files(path: Path) -> tuple[Path, ...]:
+    """Return the files of a port: `path` itself, or what it holds where it is a folder.
+
+    A folder holds what its index lists, or one model.safetensors.
+
+    Raises:
+        OutputError: the folder has no such files, or others that look like them.
+    """
+    if not path.is_dir():
+        return (path,)
+    found = sorted(path.glob("model*.safetensors"))
+    index = path / "model.safetensors.index.json"
+    listed = ["model.safetensors"]
+    if index.is_file():
+        try:
+            listed = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise OutputError("load/bad-index", f"the index cannot be read ({error})", file=index) from error
+    if not found or listed != [file.name for file in found]:
+        raise OutputError(
+            "load/missing-shards",
+            "the folder does not hold the files of a port",
+            file=path,
+            expected=", ".join(map(str, listed)),
+            found=", ".join(file.name for file in found) or "none",
+        )
+    return tuple(found)
+
+
+def read_metadata(path: Path) -> Ported:
+    """Read the metadata of a port.
+
+    Args:
+        path: A file, or a folder of shards, which all carry the same metadata.
+
+    Raises:
+        OutputError: the file cannot be read, was not written by porter, or was written for another library.
+    """
+    file = ported_files(path)[0]
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return _described(opened.metadata() or {}, file)
+    except (OSError, SafetensorError) as error:
+        raise unreadable(file, error) from None
+    except (KeyError, json.JSONDecodeError) as error:
+        raise _not_ported(file, f"lacks {error}") from None
+
+
+def unreadable(file: Path, error: Exception) -> OutputError:
+    """Say that a file is no safetensors file, or a damaged one."""
+    return OutputError(
+        "load/unreadable",
+        f"cannot be read as safetensors ({error})",
+        file=file,
+        hint="Name a file that port-weights wrote.",
+    )
+
+
+def _described(found: Mapping[str, str], file: Path) -> Ported:
+    if "porter.target" in found:
+        target = _object(found, "porter.target", ("library",), file)
+        raise OutputError(
+            "load/other-library",
+            f"was written for {target['library']}, under its names",
+            file=file,
+            hint="Load it there, or port again for timm.",
+        )
+    return Ported(
+        variant=found["porter.variant"],
+        model=found["porter.model"],
+        network=_object(found, "porter.network", (), file) if "porter.network" in found else None,
+        arguments=_object(found, "porter.arguments", (), file),
+        input=_object(found, "porter.input", _INPUT_KEYS, file),
+        metadata=found,
+        folded="porter.folding" in found,
+    )
+
+
+def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:
+    """Return a JSON object that holds at least `names`."""
+    described = json.loads(found[key])
+    if not isinstance(described, dict) or not described.keys() >= set(names):
+        raise _not_ported(file, f"has a {key} that is not the one porter writes")
+    return described
+
+
+def _not_ported(file: Path, what: str) -> OutputError:
+    return OutputError(
+        "load/not-ported", f"the metadata {what}", file=file, hint="Was it written by port-weights?"
+    )

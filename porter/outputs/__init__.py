@@ -1,0 +1,1 @@
+"""The forms that a port can be written in."""

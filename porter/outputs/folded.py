@@ -1,0 +1,192 @@
+"""A port whose norms are part of the convolutions in front of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec
+from porter.core.dtypes import BY_NAME, DType
+from porter.errors import MissingDependencyError
+from porter.outputs.metadata import describe
+from porter.outputs.timm_call import keywords
+from porter.planning.plan import Plan
+from porter.transfer.atomic_folder import new_folder
+from porter.transfer.float_conversion import convert, output_dtype
+from porter.transfer.safetensors_writer import SafetensorsWriter
+from porter.transfer.sharded_writer import ShardedWriter
+from porter.transfer.source_hashes import SourceHashes
+from porter.transfer.transfer import Progress, TransferReport, transfer
+from porter.transfer.value_checks import Finding, ValueChecks
+
+if TYPE_CHECKING:
+    from porter.networks.bn_folding import Folding
+
+REASON = "no convolution of its own stands in front of it, and behind it SAME pads with zeros"
+
+_LOAD = "state = load_file({out!r})"
+_LOAD_SHARDS = (
+    'state = {{name: tensor for file in pathlib.Path({out!r}).glob("*.safetensors") '
+    "for name, tensor in load_file(file).items()}}"
+)
+# Building the network for a file of folded weights, without porter.
+_RECIPE = """\
+import {modules}timm, torch
+from safetensors.torch import load_file
+
+{load}
+model = timm.create_model({model!r}{arguments}).eval()
+for name, module in list(model.named_modules()):
+    if isinstance(module, torch.nn.Conv2d) and module.bias is None and f"{{name}}.bias" in state:
+        module.bias = torch.nn.Parameter(torch.zeros(module.out_channels))
+    elif isinstance(module, torch.nn.BatchNorm2d) and f"{{name}}.weight" not in state:
+        model.set_submodule(name, getattr(module, "act", torch.nn.Identity()))
+    elif hasattr(module, "gamma") and f"{{name}}.gamma" not in state:
+        model.set_submodule(name, torch.nn.Identity())
+model.load_state_dict(state, strict=True)"""
+
+
+def write_folded(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    max_shard_size: int | None = None,
+    progress: Progress | None = None,
+    hashes: SourceHashes | None = None,
+) -> tuple[TransferReport, Folding]:
+    """Port, fold every norm and layer scale that can be folded exactly, and write the result.
+
+    Everything is computed in float64, from the stored values, and rounded once.
+
+    Args:
+        checkpoint: The open source that `plan` was made from.
+        plan: The port to timm.
+        out: The safetensors file, or the folder of shards, to write; it appears whole or not at all.
+        dtype: As for `porter.transfer.transfer`; None rounds to the type that is stored.
+        max_shard_size: Bytes of tensors that a shard may hold; one file where None.
+        progress: Called with bytes and bytes in all while the source is being read.
+        hashes: The digests of the checkpoint's files, where they were begun before.
+
+    Returns:
+        What was written, and which norms were folded.
+
+    Raises:
+        MissingDependencyError: torch or timm is not installed.
+        CheckpointError: the source is damaged or changed meanwhile.
+        OutputError: `out` cannot be written, or the network cannot be traced.
+    """
+    _require_torch()
+    metadata = describe(plan, checkpoint.format, dtype)
+    with tempfile.TemporaryDirectory(prefix="porter-") as folder:
+        wide = Path(folder) / "wide.safetensors"
+        report = transfer(
+            checkpoint,
+            plan.assignments,
+            wide,
+            dtype="float64",
+            metadata=metadata,
+            progress=progress,
+            hashes=hashes,
+        )
+        tensors, folding = _folded(wide)
+    described = {"folded": folding.folded, "unfolded": dict.fromkeys(folding.unfolded, REASON)}
+    metadata["porter.folding"] = json.dumps(described)
+    metadata["porter.source_files"] = json.dumps([file._asdict() for file in report.sources])
+    rounded, findings = _rounded(tensors, _types(plan, dtype))
+    nbytes = _write(out, rounded, metadata, max_shard_size)
+    found = (*report.findings, *findings)
+    return report._replace(path=Path(out), nbytes=nbytes, tensors=len(rounded), findings=found), folding
+
+
+def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = False) -> str | None:
+    """Return the program that loads folded weights without porter; None where timm has no such network."""
+    if plan.variant.is_own:
+        return None
+    return _RECIPE.format(
+        modules="pathlib, " if is_sharded else "",
+        load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
+        model=plan.variant.target.name,
+        arguments=keywords(plan),
+    )
+
+
+def _require_torch() -> None:
+    try:
+        import timm  # noqa: F401, PLC0415 - optional
+    except ImportError as error:
+        raise MissingDependencyError(
+            "fold/no-timm",
+            f"{error.name or 'timm'} is not installed; it knows which convolution stands before which norm",
+            hint="pip install 'porter[torch]'",
+        ) from None
+
+
+def _folded(wide: Path) -> tuple[dict[str, Array], Folding]:
+    """Return the state dict of the folded network in float64."""
+    from porter.loading.load_model import build_network  # noqa: PLC0415 - needs torch
+    from porter.loading.ported_file import read_metadata  # noqa: PLC0415 - as above
+    from porter.networks.bn_folding import fold_batch_norm  # noqa: PLC0415 - needs torch
+
+    model = build_network(read_metadata(wide)).double().eval()
+    values = load_file(wide)
+    for name, tensor in model.state_dict().items():
+        tensor.numpy()[...] = values[name]
+    folding = fold_batch_norm(model)
+    return {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}, folding
+
+
+def _types(plan: Plan, dtype: str | None) -> Mapping[str, DType]:
+    """Return the element type of each tensor of the unfolded network."""
+    if dtype is not None:
+        return {item.target: output_dtype(dtype) for item in plan.assignments if item.parts}
+    return {item.target: item.parts[0].spec.dtype for item in plan.assignments if item.parts}
+
+
+def _rounded(
+    tensors: Mapping[str, Array], types: Mapping[str, DType]
+) -> tuple[dict[str, tuple[DType, Array]], Sequence[Finding]]:
+    wide = BY_NAME["float64"]
+    rounded: dict[str, tuple[DType, Array]] = {}
+    findings: list[Finding] = []
+    for name, values in tensors.items():
+        if values.dtype != np.float64:
+            rounded[name] = BY_NAME[values.dtype.name], values
+            continue
+        # A bias that folding made has the type of its kernel.
+        narrow = types.get(name) or types[name.removesuffix("bias") + "weight"]
+        words = convert(values, wide, narrow)
+        checks = ValueChecks(name, values.shape, is_variance=False)
+        checks.converted(words.reshape(-1), narrow, values.reshape(-1), wide, 0)
+        findings.extend(checks.findings())
+        rounded[name] = narrow, words
+    return rounded, findings
+
+
+def _write(
+    out: str | os.PathLike[str],
+    tensors: Mapping[str, tuple[DType, Array]],
+    metadata: Mapping[str, str],
+    max_shard_size: int | None,
+) -> int:
+    specs = [(name, TensorSpec(dtype, words.shape)) for name, (dtype, words) in tensors.items()]
+    if max_shard_size is None:
+        return _fill(SafetensorsWriter(out, specs, metadata), tensors)
+    with new_folder(Path(out)) as folder:
+        return _fill(ShardedWriter(folder, specs, metadata, limit=max_shard_size), tensors)
+
+
+def _fill(opened: SafetensorsWriter | ShardedWriter, tensors: Mapping[str, tuple[DType, Array]]) -> int:
+    with opened as writer:
+        for name in writer.names:
+            writer.write(name, np.ascontiguousarray(tensors[name][1]))
+        writer.commit()
+    return writer.nbytes

@@ -1,0 +1,147 @@
+"""The images that a network expects: the table's, but for what the source itself says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.object_graph import ObjectGraph
+from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
+from porter.errors import PlanError
+from porter.planning.recognition import Match
+from porter.tables.variants import InputSpec
+
+# keras.applications.efficientnet divides by sqrt(variance), and its published weights store ImageNet's std as
+# the variance. Built with them, the network has a second layer, without variables, that divides by
+# sqrt(std) once more: by the std in all (keras-team/keras, efficientnet.py, IMAGENET_STDDEV_RGB).
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_CLOSE = 1e-6
+_PIXEL = 255.0
+_TABLES = "the table's; the source tells none"
+_SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization does not divide
+
+
+def expected_input(
+    checkpoint: Checkpoint, match: Match, size: int | None
+) -> tuple[InputSpec, str, tuple[str, ...]]:
+    """Return the images that a network expects, where their size comes from, and notes.
+
+    Args:
+        checkpoint: The source.
+        match: The network in it.
+        size: Height and width that a person chose; the source's or the table's where None.
+
+    Raises:
+        PlanError: the network takes another size only, or `size` is not positive.
+    """
+    stored = checkpoint.stored_input
+    if stored.steps:
+        images, notes = _composed(checkpoint, match.variant.input, stored)
+    else:
+        images, notes = _stored_normalization(checkpoint, match)
+    if stored.unread:
+        names = ", ".join(stored.unread)
+        told = f"{names} in front of the network may change images in a way that mean and std do not include"
+        notes = (*notes, told)
+    chosen, source, more = _size(match, stored, size)
+    return images._replace(size=chosen), source, (*notes, *more)
+
+
+def _size(match: Match, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
+    table = match.variant.input
+    if size is not None:
+        if not isinstance(size, int) or size < 1:
+            raise PlanError("plan/input-size", "images have a whole number of pixels", found=repr(size))
+        if table.check_sizes == (table.size,) and size != table.size:
+            raise PlanError(
+                "plan/input-size",
+                f"{match.variant.name} takes images of one size only",
+                expected=table.size,
+                found=size,
+                hint="Leave --input-size out.",
+            )
+        return size, "chosen with --input-size", ()
+    if stored.size is None:
+        return table.size, _TABLES, ()
+    height, width = stored.size
+    if height == width:
+        return height, stored.size_source, ()
+    note = (
+        f"the source takes images of {height}x{width} pixels, which are not square: the metadata says "
+        f"{table.size}, as the table does; --input-size chooses another"
+    )
+    return table.size, _TABLES, (note,)
+
+
+def _composed(
+    checkpoint: Checkpoint, table: InputSpec, stored: StoredInput
+) -> tuple[InputSpec, tuple[str, ...]]:
+    """Return mean and std that do what the model's own layers do to pixels in 0..255."""
+    channels = len(table.mean)
+    factor, offset = np.ones(1), np.zeros(1)
+    for scale, shift in (_affine(checkpoint, step) for step in stored.steps):
+        if {len(scale), len(shift)} <= {1, channels}:
+            factor, offset = factor * scale, offset * scale + shift
+        else:
+            factor = np.zeros(1)  # so that it is not taken for a std
+    if not np.isfinite(factor).all() or not np.isfinite(offset).all() or not (factor > 0).all():
+        told = f"the model's {_names(stored.steps)} cannot be said as one mean and std for each channel"
+        return table, (f"{told}: those in the metadata are the table's",)
+    order = -1 if table.channel_order == "bgr" else 1  # a table and the metadata list channels as RGB
+    mean, std = (
+        tuple(float(str(value)) for value in np.broadcast_to(values, channels)[::order].astype(np.float32))
+        for values in (0.0 - offset / factor / _PIXEL, 1 / (factor * _PIXEL))
+    )
+    if np.allclose((mean, std), (table.mean, table.std), rtol=_CLOSE, atol=_CLOSE):
+        return table, ()
+    return table._replace(mean=mean, std=std), (
+        f"mean and std are those of the model's {_names(stored.steps)}",
+    )
+
+
+def _names(steps: Iterable[Rescaling | Normalization]) -> str:
+    return ", ".join(f"{step.layer} ({type(step).__name__})" for step in steps)
+
+
+def _affine(checkpoint: Checkpoint, step: Rescaling | Normalization) -> tuple[Array, Array]:
+    """Return factor and offset of one layer, float64, one number or one per channel."""
+    if isinstance(step, Rescaling):
+        return np.asarray(step.scale), np.asarray(step.offset)
+    mean, variance = (
+        checkpoint.read(values).astype(np.float64).ravel() if isinstance(values, str) else np.asarray(values)
+        for values in (step.mean, step.variance)
+    )
+    deviation = np.maximum(np.sqrt(variance), _SMALLEST_DEVIATION)
+    return 1 / deviation, -mean / deviation
+
+
+def _stored_normalization(checkpoint: Checkpoint, match: Match) -> tuple[InputSpec, tuple[str, ...]]:
+    """Return mean and std as a layer stores them that the table names.
+
+    They are the table's where the network has no such layer or the checkpoint no values for it.
+    """
+    variant = match.variant
+    layer = variant.input.normalization
+    node = match.graph.resolve(layer, match.nodes[variant.parts[0].name]) if layer else None
+    if node is None:
+        return variant.input, ()
+    mean, variance = (_values(checkpoint, match.graph, name, node) for name in ("mean", "variance"))
+    if not mean or not variance:
+        return variant.input, ()
+    note = "mean and std are those of the network's Normalization layer"
+    if len(variance) == len(_IMAGENET_STD) and np.allclose(variance, _IMAGENET_STD, rtol=0, atol=_CLOSE):
+        why = "its variance is ImageNet's std: networks that Keras publishes divide by its root twice"
+        return variant.input._replace(mean=mean, std=variance), (f"{note}; {why}",)
+    std = tuple(float(value) for value in np.sqrt(variance))
+    return variant.input._replace(mean=mean, std=std), (note,)
+
+
+def _values(checkpoint: Checkpoint, graph: ObjectGraph, name: str, node: int) -> tuple[float, ...]:
+    child = graph.resolve(name, node)
+    key = None if child is None else graph.nodes[child].key
+    if key is None:
+        return ()
+    # The shortest decimals of the stored float32: 0.485, not 0.48500001430511475.
+    return tuple(float(str(value)) for value in checkpoint.read(key).astype(np.float32).ravel())

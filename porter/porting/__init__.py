@@ -1,1 +1,0 @@
-"""One call for a port, one for loading what it wrote."""

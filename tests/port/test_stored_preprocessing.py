@@ -1,0 +1,124 @@
+"""What a source says of its images: their size, and the layers that prepare them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors import safe_open
+
+import porter
+from porter.cli.main import main
+from porter.errors import PlanError
+from porter.planning.ledger import Bucket
+
+WRITER = Path(__file__).parent / "write_prepared_models.py"
+RAMP = np.arange(256)[:, None] / 255
+OF_AN_OLD_KERAS = Path(__file__).parent.parent / "checkpoints" / "written_by_keras_2_12"
+
+
+@pytest.fixture(scope="module", params=["tf_keras", "keras"])
+def models(request, tmp_path_factory):
+    """Return the folder where one generation of Keras wrote models that prepare their own images."""
+    if find_spec(request.param) is None:
+        pytest.skip(f"needs {request.param}")
+    folder = tmp_path_factory.mktemp(request.param)
+    run = subprocess.run(
+        [sys.executable, WRITER, request.param, folder], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    return folder
+
+
+def saved(models, name, way):
+    """Return the path of a model; skip where this Keras, or the writer, does not save it so."""
+    path = models / f"{name}.{way}"
+    if not path.exists():
+        pytest.skip("not written in this way")
+    return path
+
+
+def stated(path):
+    """Return what the metadata of a ported file say of its images."""
+    with safe_open(path, "numpy") as file:
+        return json.loads(file.metadata()["porter.input"])
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", ["h5", "keras", "saved_model"])
+@pytest.mark.parametrize("name", ["rescaled", "two_steps", "adapted", "resized"])
+def test_layers_that_prepare_images_become_mean_and_std(models, tmp_path, name, way):
+    """Every value from 0 to 255 becomes under the metadata's mean and std what Keras's layers make of it."""
+    expected = np.load(models / "prepared.npz")[name]
+
+    result = porter.port(saved(models, name, way), tmp_path / "out.safetensors")
+
+    images = stated(result.out)
+    prepared = (RAMP - images["mean"]) / images["std"]
+    np.testing.assert_allclose(prepared, expected, rtol=0, atol=1e-6)  # float32 on Keras's side
+    assert images["size"] == 96
+    said = [note for note in result.plan.notes if "mean and std are those" in note]
+    assert len(said) == (name != "rescaled")  # those of "rescaled" are the table's
+    left_out = [line for line in result.plan.ledger if line.bucket is Bucket.LEFT_OUT]
+    assert len(left_out) == (3 if name == "adapted" else 0)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", ["h5", "keras", "saved_model"])
+@pytest.mark.parametrize(("name", "layer"), [("lambda", "own_code (Lambda)"), ("arithmetic", "subtract (")])
+def test_code_in_front_of_the_network_is_reported(models, tmp_path, name, layer, way):
+    """A Lambda and plain arithmetic are not read, and the port says so by name."""
+    result = porter.port(saved(models, name, way), tmp_path / "out.safetensors")
+
+    (note,) = result.plan.notes
+    assert layer in note
+    assert "mean and std do not include" in note
+
+
+@pytest.mark.tensorflow
+def test_size_of_the_images_may_be_chosen(models, tmp_path):
+    """What a person says counts more than what the source says, in the metadata and in what is printed."""
+    pytest.importorskip("torch", reason="needs torch")
+    out = tmp_path / "out.safetensors"
+    command = ["port-weights", str(models / "rescaled.keras"), str(out)]
+
+    stored = CliRunner().invoke(main, command)
+    assert "images  96x96 pixels (the input shape in the source's config)" in stored.output
+    chosen = CliRunner().invoke(main, [*command, "--input-size", "128"])
+
+    assert "images  128x128 pixels (chosen with --input-size)" in chosen.output
+    assert stated(out)["size"] == 128
+    assert porter.load_model(out).pretrained_cfg["input_size"] == (3, 128, 128)
+
+
+def test_network_of_one_size_takes_no_other(tmp_path):
+    """A vision transformer's position embeddings fix the size, so that another is refused."""
+    from porter.planning.plan import plan
+    from porter.recordings.random_checkpoint import RandomCheckpoint
+    from porter.tables.shipped import load_tables
+
+    tables = load_tables()
+    checkpoint = RandomCheckpoint(tables.variant("garden_vit_tiny_patch16_224"), 0)
+
+    assert plan(checkpoint, tables, "garden_vit_tiny_patch16_224", input_size=224).input_spec.size == 224
+    with pytest.raises(PlanError) as caught:
+        plan(checkpoint, tables, "garden_vit_tiny_patch16_224", input_size=256)
+
+    assert caught.value.code == "plan/input-size"
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("nested.full.h5", (8, 8)), ("sequential.full.h5", None), ("sequential.weights.h5", None)],
+)
+def test_config_of_an_old_keras_is_read(name, size):
+    """A file that Keras 2.12 wrote tells the size of its images; one without images or config, none."""
+    pytest.importorskip("h5py")
+    with porter.open_checkpoint(OF_AN_OLD_KERAS / name) as checkpoint:
+        assert checkpoint.stored_input.size == size
