@@ -82,7 +82,7 @@ def examine(name: str, sizes: list[tuple[int, int]], static: tuple[int, int], fo
     if variant.input.check_sizes == (variant.input.size,):
         static = (variant.input.size, variant.input.size)
     checkpoint = RandomCheckpoint(variant, 0)
-    made = plan(checkpoint, tables, variant.name)
+    made = plan(checkpoint, tables, variant=variant.name)
     path = folder / f"{name}.safetensors"
     transfer(checkpoint, made.assignments, path, metadata=describe(made, checkpoint.format, None))
     passed = True

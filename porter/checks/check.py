@@ -16,7 +16,8 @@ from porter.parity.compare import compare
 from porter.parity.outcome import ImageResult, ParityReport
 from porter.parity.tolerances import Tolerances
 from porter.planning.ledger import Bucket
-from porter.planning.plan import Plan, Weights
+from porter.planning.options import DEFAULTS, PortOptions
+from porter.planning.plan import Plan
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
@@ -38,12 +39,10 @@ class Check:
         batch: Images per input.
         seed: Seed of the inputs, and of the weights where there is no checkpoint.
         checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
-        weights: Which of the stored weights to read.
-        bn_eps: The batch normalisation epsilon; the table's where None.
+        options: What is chosen about the port that is checked.
         threads: Threads per framework; as many as there are cores, at most four, where None.
         timeout: Seconds after which a framework that has not answered is ended.
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
-        backbone_only: Compare the network without a classifier: a known one, or a head of somebody's own.
     """
 
     variant: Variant
@@ -52,12 +51,10 @@ class Check:
     batch: int = 1
     seed: int = 0
     checkpoint: Path | None = None
-    weights: Weights = "auto"
-    bn_eps: float | None = None
+    options: PortOptions = DEFAULTS
     threads: int | None = None
     timeout: float = 1800.0
     images: tuple[Path, ...] = ()
-    backbone_only: bool = False
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -92,11 +89,9 @@ class Check:
             threads=self.threads or default_threads(),
             seed=self.seed,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint.absolute()),
-            weights=self.weights,
-            bn_eps=self.bn_eps,
+            options=replace(self.options, variant=self.variant.name),
             local=local,
             images=tuple(str(path.absolute()) for path in self.images),
-            backbone_only=self.backbone_only,
         )
 
 

@@ -77,7 +77,7 @@ def fits(variants: Sequence[Variant], checkpoint: Checkpoint) -> list[Fit]:
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> Fit:
     try:
-        made = plan(checkpoint, Tables({variant.name: variant}), variant.name)
+        made = plan(checkpoint, Tables({variant.name: variant}), variant=variant.name)
     except PlanError as error:
         near = mismatch(checkpoint, variant)
         lines = tuple(f"{rule}: {told}" for rule, told in zip(near.rules, near.reasons, strict=True))

@@ -19,6 +19,7 @@ from porter.cli.command import Command
 from porter.cli.options import json_option, table_option
 from porter.cli.outcome import explained, write_reports
 from porter.parity.golden_files import golden_path
+from porter.planning.options import PortOptions
 from porter.planning.recognition import recognise
 from porter.report.text import text
 from porter.runners.process import missing_packages, require
@@ -161,10 +162,8 @@ def parity_check(
         batch=batch,
         seed=seed,
         checkpoint=checkpoint,
-        weights=weights,
-        bn_eps=bn_eps,
+        options=PortOptions(weights=weights, bn_eps=bn_eps, backbone_only=backbone_only),
         images=images,
-        backbone_only=backbone_only,
     )
     beyond = [
         option.opts[0]

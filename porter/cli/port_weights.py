@@ -20,7 +20,7 @@ from porter.outputs.renaming import TARGETS
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.core.checkpoint import Checkpoint
     from porter.outputs.port import PortResult
-    from porter.planning.choices import ChannelOrder, Classes
+    from porter.planning.options import ChannelOrder, Classes, OutputType
     from porter.planning.plan import Plan
     from porter.transfer.transfer import Progress
 
@@ -114,7 +114,7 @@ def port_weights(
     variant: str | None,
     weights: Literal["auto", "raw", "ema"],
     bn_eps: float | None,
-    dtype: str | None,
+    dtype: OutputType | None,
     classes: Classes,
     channel_order: ChannelOrder | None,
     preset: str | None,
@@ -145,8 +145,20 @@ def port_weights(
     """
     _require_sense(out, hub_folder, target, max_shard_size, fold_bn=fold_bn, dry_run=dry_run)
     from porter.checkpoints import open_checkpoint
+    from porter.planning.options import PortOptions
     from porter.transfer.source_hashes import SourceHashes
 
+    options = PortOptions(
+        variant=variant,
+        weights=weights,
+        bn_eps=bn_eps,
+        dtype=dtype,
+        classes=classes,
+        channel_order=channel_order,
+        preset=preset,
+        backbone_only=backbone_only,
+        input_size=input_size,
+    )
     place = hub_folder or out
     writing = place is not None and not dry_run
     # The digests are under way while the rest of the program is still being imported.
@@ -157,30 +169,19 @@ def port_weights(
         from porter.planning.plan import plan
         from porter.tables.shipped import load_tables
 
-        made = plan(
-            checkpoint,
-            load_tables(*([table] if table else [])),
-            variant,
-            weights=weights,
-            bn_eps=bn_eps,
-            classes=classes,
-            channel_order=channel_order,
-            preset=preset,
-            backbone_only=backbone_only,
-            input_size=input_size,
-        )
+        made = plan(checkpoint, load_tables(*([table] if table else [])), options)
         from porter.outputs.port import aim_at, carry_out
 
         aimed = aim_at(made, target)
         result = None
         if place is not None and writing:
             with _progress(quiet=verbosity < 0) as progress:
-                options: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
+                how: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
                 if hub_folder is not None:
-                    result = _to_hub_folder(checkpoint, made, hub_folder, options)
+                    result = _to_hub_folder(checkpoint, made, hub_folder, how)
                 else:
-                    options |= {"aimed": aimed, "fold_bn": fold_bn, "max_shard_size": max_shard_size}
-                    result = carry_out(checkpoint, made, place, **options)
+                    how |= {"aimed": aimed, "fold_bn": fold_bn, "max_shard_size": max_shard_size}
+                    result = carry_out(checkpoint, made, place, **how)
     from porter.cli import port_report
 
     for warning in port_report.warnings(made, aimed, result):

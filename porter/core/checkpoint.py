@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porter.core.dtypes import DType
+from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
 
@@ -46,6 +47,7 @@ class Checkpoint(ABC):
         specs: Checkpoint key to spec, in key order.
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the images that its network takes.
+        stored_network: The network as the source describes it; None if it stores weights alone.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.
@@ -57,6 +59,7 @@ class Checkpoint(ABC):
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
+    stored_network: StoredNetwork | None = None
     frozen_in_part: Mapping[str, bool] = MappingProxyType({})
     assumed_order: tuple[str, ...] = ()
 

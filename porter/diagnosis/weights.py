@@ -69,4 +69,4 @@ class SeededWeights(PlannedWeights):
 
     def __init__(self, variant: Variant, seed: int) -> None:
         checkpoint = RandomCheckpoint(variant, seed)
-        super().__init__(checkpoint, plan(checkpoint, Tables({variant.name: variant}), variant.name))
+        super().__init__(checkpoint, plan(checkpoint, Tables({variant.name: variant}), variant=variant.name))

@@ -12,9 +12,8 @@ from porter.errors import OutputError
 from porter.outputs.metadata import describe
 from porter.outputs.renaming import TARGETS
 from porter.outputs.timm_call import create_model_call
-from porter.planning.choices import ChannelOrder, Classes
-from porter.planning.plan import Plan, Weights, plan, require_known
-from porter.tables.shipped import load_tables
+from porter.planning.options import DEFAULTS, PortOptions, require_known
+from porter.planning.plan import Plan, plan
 from porter.tables.variants import Tables
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import Progress, TransferReport, transfer
@@ -59,47 +58,32 @@ class PortResult(NamedTuple):
         return create_model_call(self.plan, self.out)
 
 
-def port(  # noqa: PLR0913 (one for each choice that the command offers)
+def port(
     source: PathLike,
     out: PathLike,
     *,
     tables: Tables | None = None,
-    variant: str | None = None,
-    weights: Weights = "auto",
-    bn_eps: float | None = None,
-    dtype: str | None = None,
-    classes: Classes = "all",
-    channel_order: ChannelOrder | None = None,
-    preset: str | None = None,
-    backbone_only: bool = False,
-    input_size: int | None = None,
+    options: PortOptions = DEFAULTS,
     target: str = "timm",
     fold_bn: bool = False,
     max_shard_size: int | None = None,
     progress: Progress | None = None,
+    **choices: Any,
 ) -> PortResult:
     """Port TensorFlow weights to a safetensors file that timm loads with ``strict=True``.
 
     Args:
         source: A checkpoint prefix, its ``.index`` file, a training directory or a SavedModel.
         out: The file (or folder, see `target`) to write; it appears whole or not at all.
-        tables: Known networks; those that come with porter where None.
-        variant: The network, where names and shapes alone do not decide.
-        weights: ``"auto"`` reads the exponential moving average of every variable that has one, ``"ema"``
-            insists that there is one, ``"raw"`` ignores them.
-        bn_eps: The batch normalisation epsilon of the training; the table's default where None.
-        dtype: ``"float64"``, ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
-        classes: ``"drop-background"`` leaves out class 0 of 1001.
-        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR images round.
-        preset: A named preprocessing of the table, for weights that no checkpoint describes: ``"advprop"``.
-        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
-        input_size: Height and width of images, for the metadata; the source's or the table's where None.
+        tables: Known networks; those that come with porter if None.
+        options: What was chosen about the port.
         target: ``"timm"``; ``"transformers"`` writes a folder for ``from_pretrained``, ``"netspresso"`` a
             file under NetsPresso Trainer's names.
-        fold_bn: Fold norms and layer scales into the convolutions in front of them; needs torch and timm.
+        fold_bn: Fold norms and layer scales into the convolutions before them; needs torch and timm.
         max_shard_size: Write a folder of files with at most this many bytes of tensors each, and an index,
             as Hugging Face does; for timm, folded or not, and for transformers.
         progress: Called with bytes written and bytes in all, as the work goes on.
+        **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
         CheckpointError: the source cannot be read.
@@ -107,26 +91,16 @@ def port(  # noqa: PLR0913 (one for each choice that the command offers)
         OutputError: the output cannot be written.
         MissingDependencyError: torch or timm is needed and not installed.
     """
+    options = options.merged(choices)
     # The digests are under way while the plan is being made.
     with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
-        made = plan(
-            checkpoint,
-            tables or load_tables(),
-            variant,
-            weights=weights,
-            bn_eps=bn_eps,
-            classes=classes,
-            channel_order=channel_order,
-            preset=preset,
-            backbone_only=backbone_only,
-            input_size=input_size,
-        )
+        made = plan(checkpoint, tables, options)
         aimed = aim_at(made, target)
         return carry_out(
             checkpoint,
             made,
             out,
-            dtype=dtype,
+            dtype=options.dtype,
             aimed=aimed,
             fold_bn=fold_bn,
             max_shard_size=max_shard_size,

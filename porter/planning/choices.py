@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
+from porter.planning.options import ChannelOrder, PortOptions
 from porter.planning.recognition import Match
 from porter.tables.variants import Dim, Entry, Variant
-
-Classes = Literal["all", "drop-background"]
-ChannelOrder = Literal["rgb"]
 
 # TensorFlow's ImageNet labels: class 0 is background, the others are one more than everybody else's.
 _WITH_BACKGROUND = 1001
@@ -47,16 +45,13 @@ class Choice(NamedTuple):
         return self.lengths[dim] if isinstance(dim, str) else dim
 
 
-def choose(
-    match: Match, checkpoint: Checkpoint, classes: Classes, channel_order: ChannelOrder | None
-) -> Choice:
+def choose(match: Match, checkpoint: Checkpoint, options: PortOptions) -> Choice:
     """Apply a person's choices to what was found.
 
     Args:
         match: The network in the checkpoint.
         checkpoint: The source, for messages.
-        classes: ``"drop-background"`` leaves out class 0 of 1001.
-        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
+        options: Its `classes` and `channel_order` are applied.
 
     Raises:
         PlanError: there is no background class, or the network does not take BGR.
@@ -64,7 +59,7 @@ def choose(
     lengths, selections, notes = dict(match.lengths), {}, []
     name = _free_length(match.variant, _CLASSES_ARGUMENT)
     count = None if name is None else lengths.get(name)
-    if classes == "drop-background":
+    if options.classes == "drop-background":
         if name is None or count != _WITH_BACKGROUND:
             raise PlanError(
                 "plan/no-background",
@@ -77,7 +72,7 @@ def choose(
         lengths[name], selections[name] = count - 1, slice(1, None)
     elif count == _WITH_BACKGROUND:
         notes.append("1001 classes: the first is background; --classes drop-background leaves it out")
-    order, flipped, more = _order(match, checkpoint, channel_order)
+    order, flipped, more = _order(match, checkpoint, options.channel_order)
     return Choice(lengths, {**selections, **flipped}, order, (*notes, *more))
 
 

@@ -52,8 +52,6 @@ def expected_input(
 def _size(match: Match, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
     table = match.variant.input
     if size is not None:
-        if not isinstance(size, int) or size < 1:
-            raise PlanError("plan/input-size", "images have a whole number of pixels", found=repr(size))
         if table.check_sizes == (table.size,) and size != table.size:
             raise PlanError(
                 "plan/input-size",

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 from porter.core.assignments import Assignment, Part
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
-from porter.planning.choices import ChannelOrder, Choice, Classes, choose, choose_preset
+from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.expected_input import expected_input
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
+from porter.planning.options import DEFAULTS, Classes, PortOptions, Weights
 from porter.planning.recognition import Match, recognise
+from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
-Weights = Literal["auto", "raw", "ema"]
 _SHOWN = 5
 _REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
 _REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
@@ -58,53 +58,38 @@ class Plan(NamedTuple):
     classes: Classes = "all"
 
 
-def plan(  # noqa: PLR0913 (one for each choice that a person has)
+def plan(
     checkpoint: Checkpoint,
-    tables: Tables,
-    variant: str | None = None,
-    *,
-    weights: Weights = "auto",
-    bn_eps: float | None = None,
-    classes: Classes = "all",
-    channel_order: ChannelOrder | None = None,
-    preset: str | None = None,
-    backbone_only: bool = False,
-    input_size: int | None = None,
+    tables: Tables | None = None,
+    options: PortOptions = DEFAULTS,
+    **choices: Any,
 ) -> Plan:
     """Join a checkpoint and the tables.
 
     Args:
         checkpoint: The source.
-        tables: Known networks.
-        variant: The network, where names and shapes alone do not decide.
-        weights: ``"auto"`` reads the moving average of every variable that has one, ``"ema"`` insists that
-            there is one, ``"raw"`` ignores them.
-        bn_eps: The batch normalisation epsilon of the training; the table's default where None.
-        classes: ``"drop-background"`` leaves out class 0 of 1001.
-        channel_order: ``"rgb"`` turns the first convolution of a network that takes BGR round.
-        preset: A named preprocessing of the table, for weights that no checkpoint describes: ``"advprop"``.
-        backbone_only: Leave the classifier behind, whether a table knows it or it is somebody's own.
-        input_size: Height and width of images, for the metadata; the source's or the table's where None.
+        tables: Known networks; those that come with porter if None.
+        options: What was chosen.
+        **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
-            Or an argument is none of those above (``plan/unknown-choice``).
-        TableError: `variant` is not known.
+            Or a choice does not exist (``plan/unknown-choice``).
+        TableError: the variant is not known.
     """
-    require_known("weights", weights, get_args(Weights))
-    require_known("classes", classes, get_args(Classes))
-    require_known("channel_order", channel_order, (None, *get_args(ChannelOrder)))
-    match = recognise(checkpoint, tables, variant)
-    if backbone_only:
+    options = options.merged(choices)
+    tables = tables or load_tables()
+    match = recognise(checkpoint, tables, options.variant)
+    if options.backbone_only:
         match = backbone_alone(match)
-    averages = _averages(checkpoint, match, weights)
-    epsilon, epsilon_source, notes = _epsilon(match.variant, bn_eps)
-    choice = choose(match, checkpoint, classes, channel_order)
-    match, offers = choose_preset(match, checkpoint, preset)
-    expected, size_source, input_notes = expected_input(checkpoint, match, input_size)
+    averages = _averages(checkpoint, match, options.weights)
+    epsilon, epsilon_source, notes = _epsilon(match.variant, options.bn_eps)
+    choice = choose(match, checkpoint, options)
+    match, offers = choose_preset(match, checkpoint, options.preset)
+    expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _ledger(checkpoint, match, found, averages)
-    if backbone_only:
+    if options.backbone_only:
         ledger = leave_head(match, ledger)
     _refuse_leftovers(checkpoint, match, ledger)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
@@ -125,23 +110,8 @@ def plan(  # noqa: PLR0913 (one for each choice that a person has)
         input_spec=expected,
         size_source=size_source,
         channel_order=choice.channel_order,
-        classes=classes,
+        classes=options.classes,
     )
-
-
-def require_known(name: str, chosen: object, known: Sequence[object]) -> None:
-    """Refuse a choice that does not exist.
-
-    Raises:
-        PlanError: `chosen` is none of `known`.
-    """
-    if chosen not in known:
-        raise PlanError(
-            "plan/unknown-choice",
-            f"{name} cannot be what was asked for",
-            expected=" or ".join(map(repr, known)),
-            found=repr(chosen),
-        )
 
 
 def _remarks(checkpoint: Checkpoint, match: Match) -> Iterator[str]:
@@ -216,13 +186,6 @@ def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str,
             )
         return None, "", ()
     if chosen is not None:
-        if not (chosen > 0 and math.isfinite(chosen)):
-            raise PlanError(
-                "plan/bn-eps",
-                "the batch normalisation epsilon is no positive, finite number",
-                found=chosen,
-                hint=f"Give the --bn-eps of the training, or leave it out for {known.default:g}.",
-            )
         return chosen, "chosen with --bn-eps", ()
     return known.default, known.source, (known.note,) if known.note else ()
 

@@ -11,12 +11,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import PorterError
-from porter.planning.plan import Plan, Weights, plan
+from porter.planning.options import DEFAULTS, PortOptions
+from porter.planning.plan import Plan, plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
@@ -39,11 +41,9 @@ class Job:
         threads: Threads that the framework may use.
         seed: Seed of random weights; ignored where `checkpoint` is given.
         checkpoint: Stored weights, or None for random ones.
-        weights: Which of the stored weights: raw, moving averages, or whatever is best.
-        bn_eps: The batch normalisation epsilon, or None for the table's.
+        options: What is chosen about the port.
         local: Whether to wait for a reference recording and run every stage on its activations too.
         images: Image files to prepare as well, each side with its own code, see `images_out`.
-        backbone_only: Whether to leave the classifier, or a head of somebody's own, behind.
     """
 
     table: str
@@ -55,11 +55,9 @@ class Job:
     threads: int
     seed: int = 0
     checkpoint: str | None = None
-    weights: Weights = "auto"
-    bn_eps: float | None = None
+    options: PortOptions = DEFAULTS
     local: bool = False
     images: tuple[str, ...] = ()
-    backbone_only: bool = False
 
     @property
     def images_out(self) -> str:
@@ -85,15 +83,7 @@ class Job:
 
     def plan(self, checkpoint: Checkpoint) -> Plan:
         """Plan the port of `checkpoint` with this job's table and choices."""
-        tables = load_tables(Path(self.table))
-        return plan(
-            checkpoint,
-            tables,
-            self.variant,
-            weights=self.weights,
-            bn_eps=self.bn_eps,
-            backbone_only=self.backbone_only,
-        )
+        return plan(checkpoint, load_tables(Path(self.table)), self.options, variant=self.variant)
 
     def load_inputs(self) -> list[Array]:
         """Read the inputs, (N, H, W, C) float32, in order."""
@@ -116,8 +106,12 @@ def jobs_to_line(jobs: Sequence[Job]) -> str:
 def jobs_from_line(line: str) -> list[Job]:
     """Read what `jobs_to_line` wrote."""
     described = json.loads(line)
-    tuples = ("names", "dtypes", "images")
-    return [Job(**{**job, **{name: tuple(job[name]) for name in tuples}}) for job in described]
+    return [_job(job) for job in described]
+
+
+def _job(described: dict[str, Any]) -> Job:
+    lists = {name: tuple(described[name]) for name in ("names", "dtypes", "images")}
+    return Job(**{**described, **lists, "options": PortOptions(**described["options"])})
 
 
 def planned_stages(made: Plan) -> tuple[Stage, ...]:

@@ -122,7 +122,7 @@ def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> st
     prefix = _prefix(checkpoint)
     tables = load_tables(Path(job.table))
     match = recognise(checkpoint, tables, made.variant.name)
-    match = backbone_alone(match) if job.backbone_only else match
+    match = backbone_alone(match) if job.options.backbone_only else match
     for name, node in match.nodes.items():
         stored = checkpoint.graph.paths[node] or ""
         tracked = _follow(network, made.variant.part(name).path)

@@ -41,7 +41,7 @@ def ported(tmp_path_factory):
     variant = tables.variant("conv_small")
 
     checkpoint = RandomCheckpoint(variant, 0)
-    made = plan(checkpoint, tables, variant.name)
+    made = plan(checkpoint, tables, variant=variant.name)
     metadata = describe(made, checkpoint.format, None)
     whole = folder / "1000.safetensors"
     transfer(checkpoint, made.assignments, whole, metadata=metadata)

@@ -102,7 +102,7 @@ def test_file_of_an_unknown_table_loads_from_itself(tmp_path):
     (tmp_path / "mine.toml").write_text(text)
     tables = load_tables(tmp_path / "mine.toml")
     checkpoint = RandomCheckpoint(tables.variants[NAME], 0)
-    made = plan(checkpoint, tables, NAME)
+    made = plan(checkpoint, tables, variant=NAME)
     carry_out(checkpoint, made, tmp_path / "out.safetensors")
 
     state = porter.load_model(tmp_path / "out.safetensors").state_dict()

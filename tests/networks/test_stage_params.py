@@ -97,7 +97,7 @@ def against_golden(name, model, folder, *, strict=True):
     variant = tables.variant(name)
     golden = _Golden(golden_path(variant), tables)
     checkpoint = RandomCheckpoint(variant, golden.check.seed)
-    transfer(checkpoint, plan(checkpoint, tables, name).assignments, folder / "weights")
+    transfer(checkpoint, plan(checkpoint, tables, variant=name).assignments, folder / "weights")
     weights = {key: torch.from_numpy(value) for key, value in load_file(folder / "weights").items()}
     model.load_state_dict(weights, strict=strict)
     model = model.double().eval()

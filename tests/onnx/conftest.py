@@ -38,7 +38,7 @@ def ported(variant, tmp_path_factory):
             done[name] = tmp_path_factory.mktemp("ported") / f"{name}.safetensors"
             checkpoint = RandomCheckpoint(variant(name), 0)
             tables = load_tables()
-            made = plan(checkpoint, tables, variant(name).name)
+            made = plan(checkpoint, tables, variant=variant(name).name)
             metadata = describe(made, checkpoint.format, None)
             transfer(checkpoint, made.assignments, done[name], metadata=metadata)
         return done[name]

@@ -30,7 +30,7 @@ image, out, *names = sys.argv[1:]
 tables, found = load_tables(), {}
 for name in names:
     checkpoint = RandomCheckpoint(tables.variant(name), 0)
-    made = plan(checkpoint, tables, name)
+    made = plan(checkpoint, tables, variant=name)
     source = made.variant.source
     network = build(source.name, source.arguments, bn_eps=1e-3, classes=5, channels=3, size=(64, 64))
     preparation = Preparation(64, source.arguments, network, made.input_spec, checkpoint)

@@ -31,7 +31,7 @@ def network(request, tables, tmp_path_factory):
 
     variant = tables.variant(request.param)
     checkpoint = RandomCheckpoint(variant, 0)
-    made = plan(checkpoint, Tables({variant.name: variant}), variant.name)
+    made = plan(checkpoint, Tables({variant.name: variant}), variant=variant.name)
     path = tmp_path_factory.mktemp("ported") / "model.safetensors"
     transfer(checkpoint, made.assignments, path, metadata=describe(made, checkpoint.format, None))
     yield variant, load_model(path).double()

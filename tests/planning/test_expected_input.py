@@ -23,7 +23,7 @@ def planned(name, stored):
     """Return the plan of random weights whose source says `stored` of its images."""
     checkpoint = RandomCheckpoint(TABLES.variants[name], 0)
     checkpoint.stored_input = stored
-    return plan(checkpoint, TABLES, name)
+    return plan(checkpoint, TABLES, variant=name)
 
 
 def described(*layers):

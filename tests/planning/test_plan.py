@@ -227,7 +227,7 @@ def test_epsilon_has_a_default_with_a_source_and_can_be_chosen():
 @pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), 0.0, -1e-3])
 def test_epsilon_that_is_no_positive_number_is_refused(epsilon):
     """What a command line or a script computes to NaN becomes a refusal, not a network of NaN."""
-    with pytest.raises(PlanError, match="no positive, finite number") as refused:
+    with pytest.raises(PlanError, match="must be positive and finite") as refused:
         plan(MemoryCheckpoint(arrays(SMALL)), TABLES, bn_eps=epsilon)
 
     assert refused.value.code == "plan/bn-eps"
@@ -264,5 +264,5 @@ def test_choice_that_does_not_exist_is_refused(wrong):
 def test_network_that_was_not_meant_is_named():
     """Whoever asks for one width and has another is told which."""
     with pytest.raises(PlanError, match="those of mobilenetv4_conv_small") as refused:
-        plan(MemoryCheckpoint(arrays(SMALL)), TABLES, "mobilenetv4_conv_medium")
+        plan(MemoryCheckpoint(arrays(SMALL)), TABLES, variant="mobilenetv4_conv_medium")
     assert refused.value.code == "plan/other-network"

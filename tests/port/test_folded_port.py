@@ -45,7 +45,7 @@ def ported(tmp_path_factory):
         if (name, dtype) not in done:
             folder = tmp_path_factory.mktemp(name)
             checkpoint = RandomCheckpoint(TABLES.variant(name), 0)
-            made = plan(checkpoint, TABLES, TABLES.variant(name).name)
+            made = plan(checkpoint, TABLES, variant=TABLES.variant(name).name)
             plain, folded = folder / "plain.safetensors", folder / "folded.safetensors"
             transfer(checkpoint, made.assignments, plain, metadata=describe(made, checkpoint.format, None))
             done[name, dtype] = (
@@ -166,6 +166,6 @@ def test_network_that_timm_lacks_has_no_program():
     from porter.outputs.folded import plain_recipe
 
     name = next(name for name, variant in TABLES.variants.items() if variant.is_own and variant.twin is None)
-    made = plan(RandomCheckpoint(TABLES.variants[name], 0), TABLES, name)
+    made = plan(RandomCheckpoint(TABLES.variants[name], 0), TABLES, variant=name)
 
     assert plain_recipe(made, "out.safetensors") is None

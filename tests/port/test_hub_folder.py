@@ -170,7 +170,7 @@ def test_options_that_do_not_go_together_are_usage_errors(tmp_path, options):
 def test_network_that_takes_bgr_is_refused(tmp_path):
     """Timm would give it RGB images: nothing in a hub folder can say otherwise."""
     checkpoint = RandomCheckpoint(TABLES.variant("keras_resnet50"), 0)
-    made = plan(checkpoint, TABLES, "keras_resnet50")
+    made = plan(checkpoint, TABLES, variant="keras_resnet50")
 
     with pytest.raises(OutputError, match="--channel-order rgb") as refused:
         write_hub_folder(checkpoint, made, tmp_path / "hub", command="")
@@ -183,6 +183,6 @@ def test_headless_network_has_no_classes(source):
     from porter.outputs.hub_folder import config
 
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
-    made = plan(checkpoint, TABLES, "mobilenetv4_conv_small", backbone_only=True)
+    made = plan(checkpoint, TABLES, variant="mobilenetv4_conv_small", backbone_only=True)
 
     assert config(made)["num_classes"] == 0

@@ -25,7 +25,7 @@ TABLES = load_tables()
 def written(out, **options):
     """Port seeded weights of the smallest network."""
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
-    made = plan(checkpoint, TABLES, "mobilenetv4_conv_small")
+    made = plan(checkpoint, TABLES, variant="mobilenetv4_conv_small")
     return Path(carry_out(checkpoint, made, out, **options).out)
 
 
@@ -109,7 +109,7 @@ def test_shards_can_be_exported(tmp_path):
 def test_folded_norms_and_another_library_exclude_each_other(tmp_path):
     """The command refuses it as wrong usage; the function must not leave it out silently."""
     checkpoint = RandomCheckpoint(TABLES.variant("hf_mobilevit_xxs"), 0)
-    made = plan(checkpoint, TABLES, "hf_mobilevit_xxs")
+    made = plan(checkpoint, TABLES, variant="hf_mobilevit_xxs")
     with pytest.raises(OutputError) as refused:
         carry_out(checkpoint, made, tmp_path / "m", aimed=aim_at(made, "transformers"), fold_bn=True)
     assert refused.value.code == "output/folded"
@@ -128,7 +128,7 @@ def test_graph_must_be_called_so(tmp_path):
 def test_library_and_length_of_shards_are_held_against_what_there_is(tmp_path):
     """A misspelt library and an impossible length are refused by the functions, too."""
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
-    made = plan(checkpoint, TABLES, "mobilenetv4_conv_small")
+    made = plan(checkpoint, TABLES, variant="mobilenetv4_conv_small")
 
     with pytest.raises(PlanError, match="'timm' or 'transformers' or 'netspresso'"):
         aim_at(made, "transformer")
@@ -141,7 +141,7 @@ def test_printed_line_prepares_images_as_the_source_does(tmp_path, monkeypatch):
     """What timm itself has for this network are other numbers."""
     timm = pytest.importorskip("timm", reason="needs the [torch] extra")
     checkpoint = RandomCheckpoint(TABLES.variant("slim_mobilenetv2_035"), 0)
-    made = plan(checkpoint, TABLES, "slim_mobilenetv2_035")
+    made = plan(checkpoint, TABLES, variant="slim_mobilenetv2_035")
     monkeypatch.chdir(tmp_path)
     line = carry_out(checkpoint, made, "m.safetensors").loading_line
     plain = eval(line, {"timm": timm})  # noqa: S307 (what a person is told to run)

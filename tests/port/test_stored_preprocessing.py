@@ -106,9 +106,11 @@ def test_network_of_one_size_takes_no_other(tmp_path):
     tables = load_tables()
     checkpoint = RandomCheckpoint(tables.variant("garden_vit_tiny_patch16_224"), 0)
 
-    assert plan(checkpoint, tables, "garden_vit_tiny_patch16_224", input_size=224).input_spec.size == 224
+    assert (
+        plan(checkpoint, tables, variant="garden_vit_tiny_patch16_224", input_size=224).input_spec.size == 224
+    )
     with pytest.raises(PlanError) as caught:
-        plan(checkpoint, tables, "garden_vit_tiny_patch16_224", input_size=256)
+        plan(checkpoint, tables, variant="garden_vit_tiny_patch16_224", input_size=256)
 
     assert caught.value.code == "plan/input-size"
 

@@ -45,7 +45,7 @@ def test_asking_for_a_network_settles_the_tie(name):
     twin = TABLES.variants[name]
 
     for wanted in (name, twin.twin.of):
-        made = plan(RandomCheckpoint(twin, 0), TABLES, wanted)
+        made = plan(RandomCheckpoint(twin, 0), TABLES, variant=wanted)
 
         assert made.variant.name == wanted
         assert not any("--variant" in note for note in made.notes)

@@ -99,7 +99,7 @@ def test_every_stage_is_tensorflows(written):
 def test_fused_attention_is_split_again_without_copying_rows(name):
     """Query, key and value of transformers are TensorFlow's own three variables, each read once and whole."""
     variant = TABLES.variant(name)
-    aimed = aim(plan(RandomCheckpoint(variant, 0), TABLES, name), "transformers")
+    aimed = aim(plan(RandomCheckpoint(variant, 0), TABLES, variant=name), "transformers")
 
     split = [a for a in aimed.assignments if ".attention.attention." in a.target]
 
@@ -118,7 +118,7 @@ def test_h5_file_of_transformers_is_the_checkpoint(tmp_path):
     source = RandomCheckpoint(variant, 0)
     with h5py.File(tmp_path / "tf_model.h5", "w") as file:
         write_as_transformers(file, {variant.full_source(e): source for e in variant.entries}, h5py)
-    carry_out(source, plan(source, TABLES, variant.name), tmp_path / "expected")
+    carry_out(source, plan(source, TABLES, variant=variant.name), tmp_path / "expected")
 
     result = porter.port(tmp_path / "tf_model.h5", tmp_path / "found", variant=variant.name)
 

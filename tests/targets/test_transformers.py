@@ -107,7 +107,7 @@ def test_mapped_variants_reach_transformers(tmp_path):
     cases = []
     for name, sizes in VARIANTS.items():
         source = RandomCheckpoint(tables.variant(name), 0)
-        made = plan(source, tables, name)
+        made = plan(source, tables, variant=name)
         folder = tmp_path / name
         folder.mkdir()
         carry_out(source, made, folder / "timm")

@@ -56,7 +56,7 @@ def planned(folder, model_name, state, *, arguments, bn_eps, size=224):
     table = folder / "table.toml"
     table.write_text(_table(model_name, rules, arguments, bn_eps, size))
     checkpoint = MemoryCheckpoint(arrays)
-    return checkpoint, plan(checkpoint, load_tables(table), "source")
+    return checkpoint, plan(checkpoint, load_tables(table), variant="source")
 
 
 def _table(model_name, rules, arguments, bn_eps, size):

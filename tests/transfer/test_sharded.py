@@ -27,7 +27,7 @@ FLOAT = BY_NAME["float32"]
 def planned():
     """Random weights of a network of 15 MB, and the plan that ports them."""
     checkpoint = RandomCheckpoint(TABLES.variants[SMALL], 0)
-    return checkpoint, plan(checkpoint, TABLES, SMALL)
+    return checkpoint, plan(checkpoint, TABLES, variant=SMALL)
 
 
 def test_shards_hold_what_one_file_holds(planned, tmp_path):

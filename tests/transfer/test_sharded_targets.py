@@ -25,7 +25,7 @@ LIMIT = 4_000_000
 def planned(name):
     """Return random weights and the plan that ports them."""
     checkpoint = RandomCheckpoint(TABLES.variants[name], 0)
-    return checkpoint, plan(checkpoint, TABLES, name)
+    return checkpoint, plan(checkpoint, TABLES, variant=name)
 
 
 def shards(folder):

@@ -1,0 +1,59 @@
+"""What a source stores of its network: operations with their attributes, in order of execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Operation(NamedTuple):
+    """One operation of a stored network, in terms that Keras configs and TensorFlow graphs share.
+
+    The kinds and their attributes, lengths in pixels, axes as (N, H, W, C):
+
+    ======================  ==========================================================================
+    input                   shape
+    conv, depthwise_conv    kernel (h, w), strides (h, w), padding "same" or "valid", dilation (h, w),
+                            groups, use_bias; transposed_conv likewise
+    dense                   use_bias
+    norm                    epsilon, axes; layer_norm likewise
+    relu                    max_value or None, negative_slope, threshold
+    sigmoid, softmax, tanh, softplus, swish, hard_sigmoid (slope, offset), hard_swish (slope, offset),
+    gelu (approximate), elu (alpha)
+    add, subtract, multiply, divide, concat (axis), matmul
+    scale                   scale, offset: input * scale + offset, with constants (Rescaling too)
+    max_pool, avg_pool      size, strides, padding
+    global_max_pool, global_avg_pool (keepdims)
+    pad                     amounts ((top, bottom), (left, right)), mode, value
+    flatten, reshape (shape), resize (size, interpolation)
+    other                   class_name, and whatever the layer's config or the operation's attributes hold
+    ======================  ==========================================================================
+
+    Attributes:
+        kind: One of the above.
+        name: The source's own name of the layer or operation, for messages.
+        inputs: Numbers of the operations whose outputs it takes, all smaller than its own.
+        attributes: By the names above.
+        variables: Checkpoint keys by role: kernel, bias, gamma, beta, mean, variance, or the variable's own
+            name.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[int, ...]
+    attributes: Mapping[str, object]
+    variables: Mapping[str, str]
+
+
+class StoredNetwork(NamedTuple):
+    """A network as its source describes it.
+
+    Attributes:
+        operations: In order of execution.
+        outputs: Numbers of the operations that the network returns.
+        origin: Where the description stands, for messages: ``"the file's config"``.
+    """
+
+    operations: tuple[Operation, ...]
+    outputs: tuple[int, ...]
+    origin: str
