@@ -4,7 +4,7 @@ Usage: python benchmarks/measure.py [VARIANT...] [--missing]
 
 Without names every variant is measured; with ``--missing`` those only that have no measurement, or one of
 another state of their table. Sizes: those of the variant's table, and 96 where the network takes several.
-Four variants at a time share one process per framework. The file and the README's support table are written
+Four variants at a time share one process per framework. The file and the support table of docs/supported.md are written
 after each, so that an interrupted run keeps what it has.
 """
 
@@ -22,7 +22,7 @@ from porter.report.support import support_table
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Tables, Variant
 
-_README = Path(__file__).parent.parent / "README.md"
+_SUPPORTED = Path(__file__).parent.parent / "docs" / "supported.md"
 _START, _END = "<!-- support table: porter variants --markdown -->\n", "<!-- end of support table -->"
 _SMALL_EVEN = 96
 _AT_A_TIME = 4
@@ -79,15 +79,15 @@ def _noted(variant: Variant, checked: Checked, tables: Tables) -> bool:
     )
     measured = {**read_measurements(), variant.name: found}
     write_measurements(measured)
-    _write_readme(support_table(tables.variants.values(), measured))
+    _write_table(support_table(tables.variants.values(), measured))
     print(f"{variant.name}: {found.largest:.1e} {'parity' if report.passed else 'NO PARITY'}", flush=True)
     return report.passed
 
 
-def _write_readme(table: str) -> None:
-    before, _, rest = _README.read_text().partition(_START)
+def _write_table(table: str) -> None:
+    before, _, rest = _SUPPORTED.read_text().partition(_START)
     _, _, after = rest.partition(_END)
-    _README.write_text(before + _START + table + _END + after)
+    _SUPPORTED.write_text(before + _START + table + _END + after)
 
 
 if __name__ == "__main__":
