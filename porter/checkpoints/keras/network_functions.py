@@ -1,4 +1,4 @@
-"""Single functions as layers of a Keras model: TensorFlow's in tf_keras, Keras's own operations in Keras 3."""
+"""Single functions as layers of a Keras model: TensorFlow's in tf_keras, Keras's operations in Keras 3."""
 
 from __future__ import annotations
 

@@ -43,14 +43,42 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
 )
 
 _NOTHING = frozenset(
-    ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity")
-    + ("ActivityRegularization", "InputLayer", "StochasticDepth")
+    [
+        "Dropout",
+        "SpatialDropout2D",
+        "GaussianNoise",
+        "GaussianDropout",
+        "AlphaDropout",
+        "Identity",
+        "ActivityRegularization",
+        "InputLayer",
+        "StochasticDepth",
+    ]
 )
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
-    ("name", "dtype", "trainable", "momentum", "norm_momentum", "seed", "synchronized", "batch_input_shape")
-    + ("batch_shape", "stochastic_depth_drop_rate", "survival_prob", "use_sync_bn", "dropout_rate", "filters")
-    + ("units", "divisible_by", "input_specs", "bn_momentum", "init_stochastic_depth_rate", "num_classes")
+    [
+        "name",
+        "dtype",
+        "trainable",
+        "momentum",
+        "norm_momentum",
+        "bn_momentum",
+        "seed",
+        "synchronized",
+        "use_sync_bn",
+        "batch_input_shape",
+        "batch_shape",
+        "stochastic_depth_drop_rate",
+        "init_stochastic_depth_rate",
+        "survival_prob",
+        "dropout_rate",
+        "filters",
+        "units",
+        "divisible_by",
+        "input_specs",
+        "num_classes",
+    ]
 )
 _IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
@@ -69,14 +97,14 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     if layer.class_name in _NOTHING:
         return []
     if layer.class_name == "Activation":
-        return _activation(values.get("activation"), is_keras_3)
+        return _activation(values.get("activation"), is_keras_3=is_keras_3)
     known = _LAYERS.get(layer.class_name)
     if known is None:
         return [Step("other", {"class_name": layer.class_name, **relevant(values)})]
     own = known(values)
     if values.get("data_format") == "channels_first":
         own.attributes["data_format"] = "channels_first"
-    return [own, *_activation(values.get("activation"), is_keras_3)]
+    return [own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
 
 
 def activation_step(name: str, *, is_keras_3: bool) -> list[Step]:
@@ -100,7 +128,7 @@ def relevant(values: Mapping[str, Any]) -> Attributes:
     }
 
 
-def _activation(value: Any, is_keras_3: bool) -> list[Step]:
+def _activation(value: Any, *, is_keras_3: bool) -> list[Step]:
     if value is None:
         return []
     if isinstance(value, Mapping):  # a function or a layer, spelt out
@@ -109,7 +137,7 @@ def _activation(value: Any, is_keras_3: bool) -> list[Step]:
             return steps(LayerConfig("", value["class_name"], None, values=inner), is_keras_3=is_keras_3)
         value = inner if isinstance(inner, str) else value.get("class_name", "")
     if not isinstance(value, str):
-        raise ValueError("no activation")
+        raise TypeError("no activation")
     return activation_step(value, is_keras_3=is_keras_3)
 
 
