@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from porter.core.checkpoint import Array, TensorSpec
 from porter.core.object_graph import Node, Slot
 
@@ -20,16 +22,31 @@ AVERAGE = "average"
 _LISTED = "_model_variables_moving_average"  # the attribute of both generations' optimizers
 _COUNTERS = ("iteration", "iterations", "iter")
 _MOST_COUNTERS = 2  # iteration, and learning_rate where it is a variable
+_NAMED = re.compile(rf"/{AVERAGE}/|[/_]{AVERAGE}$")
 _UNPLACED = "its optimizer holds moving averages that cannot be told apart by their names"
-UNPLACED_BY_POSITION = "its optimizer holds moving averages in an order that does not fit the model's variables"
+_UNPLACED_BY_POSITION = (
+    "its optimizer holds moving averages in an order that does not fit the model's trainable variables"
+)
+_UNDECIDED = "its optimizer's variables may or may not be moving averages: the file does not tell"
+# Relative distance of an average from its variable is a few percent, that of a momentum or a gradient 1.
+_NEAR, _FAR = 0.5, 0.9
+_MOST_COMPARED = 6
+_MOST_ELEMENTS = 1 << 22
+_FLOATS = ("float32", "float64", "float16")
+
+Stored = Sequence[tuple[str, TensorSpec]]
+"""Key and spec of variables, in order."""
 
 
-def add_averages(nodes: list[Node], read: Callable[[str], Array]) -> str:
+def add_averages(
+    nodes: list[Node], read: Callable[[str], Array], optimizer: Iterable[int] = ()
+) -> str:
     """Make slots of the averages that full names tell.
 
     Args:
         nodes: The nodes of one object graph; the root is given the slots.
         read: Reads a variable; a counter of steps alone is read.
+        optimizer: Nodes known to be an optimizer's, any of which must be placed if its name is an average's.
 
     Returns:
         Why some averages could not be placed; "" where all were, or none is there.
@@ -37,6 +54,7 @@ def add_averages(nodes: list[Node], read: Callable[[str], Array]) -> str:
     if not any(AVERAGE in node.full_name for node in nodes):
         return ""
     listed = set(_listed(nodes))
+    listed.update(number for number in optimizer if _NAMED.search(plain(nodes[number].full_name)))
     raws = _by_name(nodes)
     flat = _flattened(raws)
     slots = []
@@ -68,23 +86,49 @@ def has_not_begun(variables: Iterable[tuple[str, str | None]], read: Callable[[s
 
 
 def averages_by_position(
-    state: Sequence[tuple[int, TensorSpec]], trainable: Sequence[tuple[int, TensorSpec]]
-) -> tuple[Slot, ...]:
-    """Return the slots of an optimizer that is known to hold averages; () where no order fits.
+    state: Stored, trainable: Stored, read: Callable[[str], Array], *, is_used: bool | None
+) -> tuple[dict[str, str], str]:
+    """Find the averages in an optimizer's variables that have numbers for names.
 
     Args:
-        state: Node and spec of the optimizer's variables, in its order.
-        trainable: Node and spec of the model's trainable variables, in the model's order.
+        state: The optimizer's variables, in its order.
+        trainable: The model's trainable variables, in the model's order; what comes behind may be missing.
+        read: Reads a variable.
+        is_used: Whether the optimizer is said to hold averages; None to decide it by the values.
+
+    Returns:
+        Key of the average by the variable's own key, and why there is none although there may be some.
     """
-    shapes = [spec.shape for _, spec in trainable]
     counters = 0
     while counters < min(_MOST_COUNTERS, len(state)) and state[counters][1].shape == ():
         counters += 1
-    found = state[counters : counters + len(shapes)]
-    if not shapes or [spec.shape for _, spec in found] != shapes:
-        return ()
-    pairs = zip(trainable, found, strict=True)
-    return tuple(Slot(AVERAGE, original, variable) for (original, _), (variable, _) in pairs)
+    found = state[counters : counters + len(trainable)]
+    if is_used is False or not trainable or not found:
+        return {}, ""
+    if counters and not read(state[0][0]).any():  # no step was made: Keras 3 holds zeros
+        return {}, ""
+    if [spec.shape for _, spec in found] != [spec.shape for _, spec in trainable]:
+        return {}, _UNPLACED_BY_POSITION if is_used else ""
+    averages = {raw: average for (raw, _), (average, _) in zip(trainable, found, strict=True)}
+    near = _are_near(averages, dict(trainable), read) if is_used is None else True
+    return (averages if near else {}), _UNDECIDED if near is None else ""
+
+
+def _are_near(
+    averages: Mapping[str, str], specs: Mapping[str, TensorSpec], read: Callable[[str], Array]
+) -> bool | None:
+    """Whether values are near those of the variables that they may be averages of; None in between."""
+    readable = [raw for raw, spec in specs.items() if spec.dtype.name in _FLOATS and spec.size <= _MOST_ELEMENTS]
+    compared = sorted(readable, key=lambda raw: specs[raw].size, reverse=True)[:_MOST_COMPARED]
+    distances = []
+    for raw in compared:
+        values = read(raw).astype(np.float64)
+        if size := float(np.linalg.norm(values)):
+            distances.append(float(np.linalg.norm(values - read(averages[raw]))) / size)
+    if not distances or not np.isfinite(distances).all():
+        return None
+    middle = float(np.median(distances))
+    return True if middle < _NEAR else False if middle > _FAR else None
 
 
 def _listed(nodes: list[Node]) -> Iterator[int]:
