@@ -60,6 +60,21 @@ def parse_config(text: str | bytes) -> LayerConfig:
     return _layer(document, 0)
 
 
+def uses_averages(text: str | bytes) -> bool | None:
+    """Whether a model's config says that its optimizer holds moving averages; None if it does not tell."""
+    found = [
+        values["use_ema"] for values in _objects(json.loads(text).get("compile_config"), 0) if "use_ema" in values
+    ]
+    return any(value is True for value in found) if found else None
+
+
+def _objects(value: Any, depth: int) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict) and depth <= _MOST_DEPTH:
+        yield value
+        for inner in value.values():
+            yield from _objects(inner, depth + 1)
+
+
 def _layer(document: Any, depth: int) -> LayerConfig:
     if depth > _MOST_DEPTH or not isinstance(document, dict):
         raise Malformed("keras/bad-config", "the model's config is not that of a model")

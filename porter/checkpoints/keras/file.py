@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from porter.checkpoints.keras import archive
-from porter.checkpoints.keras.config import LayerConfig, parse_config
+from porter.checkpoints.keras.averages import AVERAGE, add_averages, averages_by_position
+from porter.checkpoints.keras.config import LayerConfig, parse_config, uses_averages
 from porter.checkpoints.keras.layers import Layer, Order, graph_of
 from porter.checkpoints.keras.legacy import is_legacy, legacy_config, legacy_model, versions
 from porter.checkpoints.keras.network import stored_network
 from porter.checkpoints.keras.preprocessing import stored_input
 from porter.checkpoints.keras.saved_state import is_saved_state, saved_model_state
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
-from porter.core.object_graph import ObjectGraph
+from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.formats.files import RegularFile
 from porter.formats.hdf5.data import Hdf5Data
 from porter.formats.hdf5.description import Description, describe
@@ -58,9 +59,11 @@ class KerasFile(Checkpoint):
 
     def _open(self) -> None:
         source, base, size, config, kind = self._handle, 0, self._handle.size, None, ""
+        says_averages = None
         if archive.is_archive(self._handle):
             opened = archive.read_archive(self._handle)
             config, kind = parse_config(opened.config), opened.kind
+            says_averages = uses_averages(opened.config)
             base, size = opened.weights.offset, opened.weights.size
             if opened.weights.is_compressed:
                 self._unpacked = source = _unpacked(self._handle, opened.weights)
@@ -79,7 +82,29 @@ class KerasFile(Checkpoint):
         self.assumed_order = tuple(layer.name for layer in model.layers if layer.is_assumed)
         nodes = graph_of(model)
         by_class = any(node.anonymous for node in nodes)
+        self._add_averages(model, nodes, is_used=says_averages)
         self.graph = ObjectGraph(nodes, stored=True, origin=_BY_CLASS if by_class else _IN_MODEL_ORDER)
+
+    def _add_averages(self, model: Layer, nodes: list[Node], *, is_used: bool | None) -> None:
+        """Give the root a slot for each moving average, or say why that cannot be done."""
+        state = [variable for layer in model.attributes if layer.is_state for variable in layer.variables]
+        numbers = {node.key: number for number, node in enumerate(nodes) if node.key is not None}
+        if not all(variable.key.rpartition("/")[2].isdecimal() for variable in state):
+            optimizer = (numbers[variable.key] for variable in state)
+            self.unplaced_averages = add_averages(nodes, self.read, optimizer)
+            return
+        keys = [variable.key for variable in state]
+        if model.order is not Order.MODEL:  # a table will tell the order of the layers
+            self.numbered_state = tuple(keys)
+            return
+        trainable = [variable.key for variable in model.trainable_variables]
+        pairs, self.unplaced_averages = averages_by_position(
+            [(key, self.specs[key]) for key in keys],
+            [(key, self.specs[key]) for key in trainable],
+            self.read,
+            is_used=is_used,
+        )
+        nodes[0].slots += tuple(Slot(AVERAGE, numbers[raw], numbers[key]) for raw, key in pairs.items())
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""

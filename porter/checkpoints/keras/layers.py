@@ -15,6 +15,9 @@ from enum import Enum
 from porter.core.object_graph import Node
 
 
+NOT_TRAINABLE = ("moving_mean", "moving_variance", "mean", "variance", "count", "seed_generator_state")
+
+
 class Order(Enum):
     """What a file says of the order of the layers that a layer or model is made of.
 
@@ -59,6 +62,7 @@ class Layer:
         is_state: True for optimizers, metrics and random generators, which are no layers with weights.
         is_frozen_in_part: Whether layers below are listed out of the model's order, trainable ones first.
         is_assumed: Whether that they are not is assumed, for nothing in the file tells.
+        is_trainable: False where the model's config says that it is frozen.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Layer:
     is_state: bool = False
     is_frozen_in_part: bool = False
     is_assumed: bool = False
+    is_trainable: bool = True
 
     @property
     def all(self) -> Iterator[Layer]:
@@ -82,6 +87,16 @@ class Layer:
         """Whether Keras would count it as a layer with weights."""
         parts = (*self.layers, *self.attributes)
         return not self.is_state and (bool(self.variables) or any(part.has_weights for part in parts))
+
+
+    @property
+    def trainable_variables(self) -> Iterator[Variable]:
+        """The variables that an optimizer is given, in its order, as far as the file tells the layers' order."""
+        if self.is_state or not self.is_trainable:
+            return
+        yield from (variable for variable in self.variables if variable.edges[0] not in NOT_TRAINABLE)
+        for part in (*self.layers, *self.attributes):
+            yield from part.trainable_variables
 
 
 def graph_of(root: Layer) -> list[Node]:

@@ -50,6 +50,7 @@ class _Reader:
     def layer(self, path: str, name: str, config: LayerConfig | None, class_name: str | None) -> Layer:
         """Return what is stored below `path`."""
         found = Layer(name, self._own_variables(path, name, config, class_name), is_state=name in _STATE)
+        found.is_trainable = config is None or config.values.get("trainable") is not False
         for member in sorted(self._members.get(path, ()), key=_numeric):
             inner = f"{path}/{member}" if path else member
             if member == _LAYERS and config is not None and config.layers is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from porter.checkpoints.keras.averages import add_averages
 from porter.checkpoints.tensorflow.bundle_index import BundleIndex, read_index
 from porter.checkpoints.tensorflow.coalesced_reads import read_together
 from porter.checkpoints.tensorflow.keras_objects import add_layer_edges
@@ -71,6 +72,7 @@ class Bundle(Checkpoint):
                     "graph/not-a-string", "the object graph is not one string", found=spec.dtype.name
                 )
             graph = parse_graph(self.read(GRAPH_KEY).item(), self.specs)
+            self.unplaced_averages = add_averages(graph.nodes, self.read)
             add_layer_edges(graph.nodes, self.specs)
             return graph
 

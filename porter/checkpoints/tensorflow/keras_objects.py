@@ -2,7 +2,9 @@
 
 Keras 3 tracks the layers of a model as the list ``_operations`` and calls some variables by private names.
 Its `export` stores a list ``variables`` in the model's order, and each of them again as ``_all_variables``.
-Tables name layers as ``layer_with_weights-K``, so those edges are added beside the stored ones.
+``tf.train.Checkpoint(weights=model.weights)`` stores such a list too, for any Keras; there the variables' full
+names tell which of them are one layer. Tables name layers as ``layer_with_weights-K``, so those edges are added
+beside the stored ones.
 
 Source: the attributes of keras.Functional, keras.Sequential and keras.export.ExportArchive in Keras 3.15.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from porter.checkpoints.tensorflow.variable_lists import add_listed_layers
 from porter.core.checkpoint import TensorSpec
 from porter.core.object_graph import Node
 
@@ -33,7 +36,7 @@ def add_layer_edges(nodes: list[Node], specs: Mapping[str, TensorSpec]) -> None:
         for node in nodes:  # a Sequential is a shell around the functional model that it makes
             if _FUNCTIONAL in node.children:
                 _add_edges_of(node, nodes[node.children[_FUNCTIONAL]])
-    else:
+    elif not add_listed_layers(nodes):
         return
     for node in nodes:
         _add_public_names(node, nodes, specs)
