@@ -41,6 +41,7 @@ class Plan(NamedTuple):
         classes: ``"drop-background"`` where the first class was left out.
         input_spec: What the network expects: size, mean and std are the source's where it stores them.
         size_source: Where the size of the images comes from.
+        places: Object path in the checkpoint of each part of the network that is there, by its name.
     """
 
     variant: Variant
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...]
     input_spec: InputSpec
     size_source: str
+    places: Mapping[str, str]
     channel_order: str = "rgb"
     classes: Classes = "all"
 
@@ -109,6 +111,7 @@ def plan(
         notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *input_notes, *offers),
         input_spec=expected,
         size_source=size_source,
+        places={name: match.graph.paths[node] or "" for name, node in match.nodes.items()},
         channel_order=choice.channel_order,
         classes=options.classes,
     )
