@@ -14,6 +14,8 @@ from porter.networks.post_import import register_with_timm
 
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
+    from porter.checks.checking import check as check
+    from porter.checks.report import CheckReport as CheckReport
     from porter.errors import PorterError as PorterError
     from porter.loading.load_model import load_model as load_model
     from porter.outputs.port import port as port
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 __version__ = version.VERSION
 
 _HOME = {
+    "CheckReport": "porter.checks.report",
     "PorterError": "porter.errors",
     "Recording": "porter.recordings.recording",
     "capture": "porter.recordings.capturing",
+    "check": "porter.checks.checking",
     "compare": "porter.parity.compare",
     "load_model": "porter.loading.load_model",
     "load_tables": "porter.tables.shipped",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 _LONGEST_NAME = 200
 
@@ -15,16 +16,21 @@ class PorterError(Exception):
         code: Stable identifier such as ``"bundle/bad-checksum"``; safe to match on in scripts.
         file: The file the problem is in, or None.
         tensor: The variable or tensor the problem is about, or None.
+        problem: What is wrong, without a full stop.
+        expected: What should have been there, or None.
+        found: What was there, or None.
+        hint: What to do, as a sentence, or None.
+        details: Further lines, where one cannot hold what there is to say (a list of candidates).
 
     Args:
         code: Sets `code`.
-        problem: What is wrong, without a full stop.
+        problem: Sets `problem`.
         file: Sets `file`.
         tensor: Sets `tensor`.
-        expected: What should have been there.
-        found: What was there.
-        hint: What to do, as a sentence.
-        details: Further lines, where one cannot hold what there is to say (a list of candidates).
+        expected: Sets `expected`.
+        found: Sets `found`.
+        hint: Sets `hint`.
+        details: Sets `details`.
     """
 
     def __init__(
@@ -42,8 +48,28 @@ class PorterError(Exception):
         self.code = code
         self.file = None if file is None else os.fspath(file)
         self.tensor = tensor
+        self.problem = problem
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+        self.details = tuple(details)
         lines = [_one_line(self.file, tensor, problem, expected, found, hint)]
         super().__init__("\n  ".join(lines + [_escaped(detail) for detail in details]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as JSON-ready data, for `error_from_json` in another process."""
+        expected, found = (None if value is None else str(value) for value in (self.expected, self.found))
+        return {
+            "classes": [kind.__name__ for kind in type(self).__mro__ if issubclass(kind, PorterError)],
+            "code": self.code,
+            "problem": self.problem,
+            "file": self.file,
+            "tensor": self.tensor,
+            "expected": expected,
+            "found": found,
+            "hint": self.hint,
+            "details": list(self.details),
+        }
 
 
 class CheckpointError(PorterError):
@@ -68,6 +94,26 @@ class ParityError(PorterError):
 
 class MissingDependencyError(PorterError):
     """An optional package is needed and not installed."""
+
+
+def error_from_json(described: Mapping[str, Any]) -> PorterError:
+    """Return the error that `PorterError.to_json` described, of its own class where that is imported here."""
+    fields = dict(described)
+    known = {kind.__name__: kind for kind in _kinds(PorterError)}
+    kind = next(known[name] for name in fields.pop("classes") if name in known)
+    return kind(fields.pop("code"), fields.pop("problem"), **fields)
+
+
+def _kinds(kind: type[PorterError]) -> Iterator[type[PorterError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
+
+
+def not_installed(packages: Sequence[str]) -> str:
+    """Return that `packages`, at least one, are not installed, in words."""
+    *others, last = packages
+    return f"{', '.join(others)} and {last} are not installed" if others else f"{last} is not installed"
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Check:
         threads: Threads per framework; as many as there are cores, at most four, where None.
         timeout: Seconds after which a framework that has not answered is ended.
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
+        labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
     """
 
     variant: Variant
@@ -55,6 +56,7 @@ class Check:
     threads: int | None = None
     timeout: float = 1800.0
     images: tuple[Path, ...] = ()
+    labels: Path | None = None
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -92,7 +94,14 @@ class Check:
             options=replace(self.options, variant=self.variant.name),
             local=local,
             images=tuple(str(path.absolute()) for path in self.images),
+            labels=None if self.labels is None else str(self.labels.absolute()),
         )
+
+    def planned(self) -> Plan:
+        """Open the weights, plan their port and close them."""
+        job = self.job(Path(), Path(), local=False)
+        with job.open_weights() as weights:
+            return job.plan(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +113,31 @@ class Checked:
     actual: Recording
 
 
-def check_against_tensorflow(check: Check, tolerances: Tolerances | None = None) -> Checked:
+def silent(_phase: str) -> None:
+    """Say nothing of a phase that begins."""
+
+
+def check_against_tensorflow(
+    check: Check,
+    tolerances: Tolerances | None = None,
+    *,
+    made: Plan | None = None,
+    phase: Callable[[str], None] = silent,
+) -> Checked:
     """Run TensorFlow and PyTorch in parallel and compare every stage, propagated and local.
+
+    Args:
+        check: What to check.
+        tolerances: The defaults if None.
+        made: The plan of the port that is checked, if the caller has it.
+        phase: Called with each phase, in words, as it begins.
 
     Raises:
         MissingDependencyError: TensorFlow or torch is not installed.
         ParityError: a framework failed, crashed or hung.
+        PorterError: a framework's process refused its job; the error is that process's own.
     """
-    (checked,) = check_all_against_tensorflow([check], tolerances)
-    return checked
+    return next(_all_against_tensorflow([(check, made or check.planned())], tolerances, phase))
 
 
 def check_all_against_tensorflow(
@@ -123,16 +148,26 @@ def check_all_against_tensorflow(
     Raises:
         MissingDependencyError: TensorFlow or torch is not installed.
         ParityError: a framework failed, crashed or hung.
+        PorterError: a framework's process refused its job; the error is that process's own.
     """
-    timeout = sum(check.timeout for check in checks)
+    return _all_against_tensorflow([(check, check.planned()) for check in checks], tolerances, silent)
+
+
+def _all_against_tensorflow(
+    planned: Sequence[tuple[Check, Plan]], tolerances: Tolerances | None, phase: Callable[[str], None]
+) -> Iterator[Checked]:
+    timeout = sum(check.timeout for check, _ in planned)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
-        prepared = [_Prepared(check, Path(name), number) for number, check in enumerate(checks)]
+        prepared = [_Prepared(*each, Path(name), number) for number, each in enumerate(planned)]
+        phase("running TensorFlow and PyTorch")
         source_jobs, target_jobs = zip(*(each.jobs for each in prepared), strict=True)
         with Child("tensorflow", *source_jobs) as source, Child("torch", *target_jobs) as target:
             handover = Handover(target, [each.reference for each in prepared])
             wait_for(source, [target], timeout, handover.name_written)
             handover.name_rest()
+            phase("TensorFlow is done; waiting for PyTorch")
             wait_for(target, [], timeout)
+        phase("comparing every stage")
         for each in prepared:
             yield each.outcome(tolerances)
 
@@ -170,10 +205,10 @@ class Handover:
 class _Prepared:
     """A check, its files in a folder, and what each framework has to do."""
 
-    def __init__(self, check: Check, folder: Path, number: int) -> None:
+    def __init__(self, check: Check, made: Plan, folder: Path, number: int) -> None:
         self._inputs = folder / f"{number}.inputs.safetensors"
-        check, self._made = settle(check, self._inputs)
-        self._check = check
+        self._check = check = settle(check, made, self._inputs)
+        self._made = made
         self.reference, self._other = (
             folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
         )
@@ -192,19 +227,18 @@ class _Prepared:
         return Checked(report, expected, actual)
 
 
-def settle(check: Check, inputs: Path) -> tuple[Check, Plan]:
-    """Plan the port and write what the networks are given; return the check with its sizes, and the plan.
+def settle(check: Check, made: Plan, inputs: Path) -> Check:
+    """Write what the networks are given, as the port takes it; return the check with its sizes.
 
-    Images have the size that the source takes, unless the check says otherwise.
+    Images have the size that the source takes, unless the check says otherwise; a size that was chosen for
+    the port is the one that is checked.
     """
-    job = check.job(inputs, inputs, local=False)
-    with job.open_weights() as checkpoint:
-        made = job.plan(checkpoint)
-    if check.images and not check.sizes:
+    if not check.sizes and (check.images or check.options.input_size is not None):
         size = made.input_spec.size
         check = replace(check, sizes=((size, size),))
-    write_inputs(check, inputs, spec=made.input_spec, channels=_channels(made))
-    return check, made
+    spec = made.input_spec._replace(channel_order=made.channel_order)
+    write_inputs(check, inputs, spec=spec, channels=_channels(made))
+    return check
 
 
 def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, channels: int = 3) -> Path:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from porter.checks.check import Check, Checked, write_inputs
-from porter.errors import ParityError
+from porter.core.data_files import inside_package
+from porter.errors import OutputError, ParityError
 from porter.parity.compare import compare
 from porter.parity.golden_files import golden_path
 from porter.parity.outcome import ParityReport
 from porter.parity.tolerances import Tolerances
-from porter.recordings.recording import Recording, Run
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.recordings.sampling import SampleRule
 from porter.runners.process import Child, wait_for
+from porter.tables.shipped import mappings_folder
 from porter.tables.variants import Tables, Variant
 
 # Every stride-2 layer sees an even input at 96 (96, 48, 24, 12, 6), where SAME padding is lopsided, and an
@@ -33,13 +36,13 @@ _KEPT_OF_INPUT = 256
 
 
 def record_goldens(
-    variants: Sequence[Variant], folder: Path | None = None, *, seed: int = 0, threads: int | None = None
+    variants: Sequence[Variant], folder: Path, *, seed: int = 0, threads: int | None = None
 ) -> list[Path]:
     """Run TensorFlow on random weights and inputs and write what later checks need, one file per variant.
 
     Args:
         variants: The networks.
-        folder: Where to write; the goldens that come with porter are replaced where None.
+        folder: Where to write.
         seed: Seed of weights, inputs and samples.
         threads: As for `Check`.
 
@@ -48,8 +51,16 @@ def record_goldens(
 
     Raises:
         MissingDependencyError: TensorFlow is not installed.
+        OutputError: the folder lies in the installed package.
         ParityError: TensorFlow failed, or a stage is not finite.
     """
+    if inside_package(folder):
+        raise OutputError(
+            "golden/installed-package",
+            "goldens are not written into the installed package, where the next installation replaces them",
+            file=folder,
+            hint="Name a folder of your own with --folder.",
+        )
     paths = [golden_path(variant, folder) for variant in variants]
     checks = [
         Check(v, sizes=golden_sizes(v), dtypes=("float64",), seed=seed, threads=threads) for v in variants
@@ -65,7 +76,7 @@ def record_goldens(
         for variant, path, out in zip(variants, paths, recorded, strict=True):
             recording = Recording.load(out)
             path.parent.mkdir(parents=True, exist_ok=True)
-            counts = _kept(variant), _KEPT_AT_SECOND
+            counts = _kept(variant, path), _KEPT_AT_SECOND
             runs = (_sampled(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
             Recording(recording.provenance, tuple(runs)).save(path)
     return paths
@@ -79,12 +90,12 @@ def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:
     return tuple((size, size) for size in sorted(own)[:2])
 
 
-def _kept(variant: Variant) -> int:
-    """Return how many elements of each stage to keep: as many as the golden that is replaced has."""
-    path = golden_path(variant)
-    if path.is_file():
-        rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
-        return max(rule.count for rule in rules if rule is not None)
+def _kept(variant: Variant, replaced: Path) -> int:
+    """Return how many elements of each stage to keep: as many as the golden that is replaced, or shipped."""
+    for path in (replaced, golden_path(variant)):
+        if path.is_file():
+            rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
+            return max(rule.count for rule in rules if rule is not None)
     return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages)))
 
 
@@ -134,7 +145,7 @@ class _Golden:
             raise ParityError("golden/not-a-golden", "the recording names no variant or seed", file=path)
         self.variant = tables.variant(provenance.variant)
         self.stale = provenance.table_digest != self.variant.digest
-        self.out = path
+        self.out = self._path = path
         shapes = [run.input.canonical_shape for run in self.recording.runs]
         self.check = Check(
             self.variant,
@@ -147,17 +158,25 @@ class _Golden:
     def outcome(self, tolerances: Tolerances | None) -> Checked:
         title = f"{self.variant.name}: torch against the golden"
         if self.stale:
+            variant = self.variant
             reason = (
-                f"the table {self.variant.table.name} has changed since the golden was recorded "
-                f"({self.recording.provenance.created}); "
-                f"record it again: porter golden record {self.variant.name}"
+                f"the table {variant.table.name} has changed since the golden was recorded "
+                f"({self.recording.provenance.created}); record it again: {self._command()}"
             )
-            provenance = self.recording.provenance
-            report = ParityReport(title, provenance, provenance, (), stale=reason)
-            return Checked(report, self.recording, self.recording)
+            never = Provenance("torch", "not run", variant=variant.name, table_digest=variant.digest)
+            report = ParityReport(title, self.recording.provenance, never, (), stale=reason)
+            return Checked(report, self.recording, Recording(never, ()))
         actual = Recording.load(self.out)
         report = compare(self.recording, actual, tolerances=tolerances, title=title)
         return Checked(report, self.recording, actual)
+
+    def _command(self) -> str:
+        """Return how to record the golden again, ready for a shell."""
+        words = ["porter", "golden", "record", self.variant.name]
+        if not self.variant.table.is_relative_to(mappings_folder()):
+            words += ["--table", str(self.variant.table)]
+        folder = self._path.parent
+        return shlex.join([*words, "--folder", "golden" if inside_package(folder) else str(folder)])
 
 
 def _sampled(run: Run, seed: int, kept: int) -> Run:

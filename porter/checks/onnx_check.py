@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from porter.checks.check import Check, Checked, count_ledger, image_results_of, settle
+from porter.checks.check import Check, Checked, count_ledger, image_results_of, settle, silent
 from porter.parity import witnesses
 from porter.parity.compare import compare
 from porter.parity.outcome import CaseResult, ParityReport
 from porter.parity.tolerances import Tolerances
+from porter.planning.plan import Plan
 from porter.recordings.recording import Recording
 from porter.runners.process import Child, missing_packages, wait_for
 
 
-def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Checked:
+def check_against_onnx(
+    check: Check,
+    tolerances: Tolerances | None = None,
+    *,
+    made: Plan | None = None,
+    phase: Callable[[str], None] = silent,
+) -> Checked:
     """Run PyTorch and the exported ONNX file in parallel and compare every stage.
 
     The dynamic export is checked: one file for every size. Where the network has none, a static one per size
@@ -24,20 +32,30 @@ def check_against_onnx(check: Check, tolerances: Tolerances | None = None) -> Ch
     graph is written and once more as onnxruntime optimises it. Where TensorFlow is installed and takes the
     sizes, it is the third witness.
 
+    Args:
+        check: What to check.
+        tolerances: The defaults if None.
+        made: The plan of the port that is checked, if the caller has it.
+        phase: Called with each phase, in words, as it begins.
+
     Raises:
         MissingDependencyError: torch, onnx or onnxruntime is not installed.
         ParityError: a framework failed, crashed or hung.
+        PorterError: a framework's process refused its job; the error is that process's own.
     """
+    made = made or check.planned()
     frameworks = ["torch", "onnx", *_third(check)]
     check = replace(check, variant=replace(check.variant, input=check.variant.input._replace(square=False)))
     with tempfile.TemporaryDirectory(prefix="porter-") as name, ExitStack() as stack:
         folder = Path(name)
         inputs = folder / "inputs.safetensors"
-        check, made = settle(check, inputs)
+        check = settle(check, made, inputs)
         jobs = {f: check.job(inputs, folder / f"{f}.safetensors", local=False) for f in frameworks}
+        phase(f"running {', '.join(frameworks)}")
         children = [stack.enter_context(Child(framework, job)) for framework, job in jobs.items()]
         for child in children:
             wait_for(child, children, check.timeout)
+        phase("comparing every stage")
         recordings = {framework: Recording.load(job.out) for framework, job in jobs.items()}
         optimised = Recording.load(jobs["onnx"].optimised_out)
         sides = recordings["torch"], recordings["onnx"]

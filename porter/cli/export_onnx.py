@@ -8,7 +8,7 @@ import click
 
 from porter.cli.command import Command
 from porter.cli.options import table_option
-from porter.errors import MissingDependencyError
+from porter.errors import MissingDependencyError, not_installed
 from porter.loading.ported_file import read_metadata
 from porter.runners.process import missing_packages
 from porter.tables.variants import Tables
@@ -56,7 +56,7 @@ def export_onnx(
     if missing:
         raise MissingDependencyError(
             "onnx/not-installed",
-            f"{', '.join(missing)} is not installed",
+            not_installed(missing),
             hint="pip install 'porter[torch,onnx]'",
         )
     from porter.onnx.export import export_onnx as export

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 def byte_bar(total: int) -> Progress:
@@ -18,3 +27,16 @@ def byte_bar(total: int) -> Progress:
     )
     bar.add_task("", total=total)
     return bar
+
+
+def spinner(what: str) -> Progress:
+    """Return a spinner on stderr with the time since its start, with one task called `what`."""
+    shown = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    shown.add_task(what, total=None)
+    return shown

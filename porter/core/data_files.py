@@ -11,3 +11,8 @@ def shipped_folder(name: str) -> Path:
     """Return a folder of data by its name: inside a wheel, or beside a checkout."""
     packaged = _PACKAGE / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def inside_package(path: Path) -> bool:
+    """Whether a path lies in the folder that porter itself is installed in."""
+    return path.resolve().is_relative_to(_PACKAGE.resolve())

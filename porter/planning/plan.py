@@ -46,6 +46,7 @@ class Plan(NamedTuple):
         network: What the source says of its network and what was compared, in a few words.
         classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None where it
             has nothing there, or does not tell.
+        places: Object path in the checkpoint of each part of the network that is there, by its name.
     """
 
     variant: Variant
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...]
     input_spec: InputSpec
     size_source: str
+    places: Mapping[str, str]
     channel_order: str = "rgb"
     classes: Classes = "all"
     network: str = ""
@@ -124,6 +126,7 @@ def plan(
         ),
         input_spec=expected,
         size_source=size_source,
+        places={name: match.graph.paths[node] or "" for name, node in match.nodes.items()},
         channel_order=choice.channel_order,
         classes=options.classes,
         network=network.line,

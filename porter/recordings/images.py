@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from porter.core.checkpoint import Array
-from porter.errors import ParityError
+from porter.errors import MissingDependencyError, ParityError, not_installed
 from porter.tables.variants import InputSpec
+
+if TYPE_CHECKING:  # the packages that a check of random weights needs may be there without it
+    from PIL.Image import Image
 
 
 def decode(path: Path) -> Array:
@@ -19,8 +22,15 @@ def decode(path: Path) -> Array:
         (height, width, 3) uint8, RGB.
 
     Raises:
+        MissingDependencyError: Pillow is not installed.
         ParityError: it cannot be read as a image.
     """
+    try:
+        from PIL import Image  # noqa: PLC0415  (see above)
+    except ImportError:
+        raise MissingDependencyError(
+            "picture/no-pillow", not_installed(["Pillow"]), hint="pip install 'porter[torch]'"
+        ) from None
     try:
         with Image.open(path) as image:
             return _colours(image)
@@ -28,7 +38,7 @@ def decode(path: Path) -> Array:
         raise ParityError("picture/unreadable", f"cannot be read as a image ({error})", file=path) from None
 
 
-def _colours(image: Image.Image) -> Array:
+def _colours(image: Image) -> Array:
     if image.mode.startswith("I;16"):
         # Grey of 16 bits: convert() would cut it off at 255, TensorFlow's decoder takes the high byte.
         grey = (np.asarray(image) >> 8).astype(np.uint8)

@@ -9,7 +9,18 @@ from string import Template
 
 from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Verdict
 from porter.recordings.recording import Provenance
-from porter.report.notation import bound, error, guilty, preparation, relative, sentence, share, size, verdict
+from porter.report.notation import (
+    bound,
+    error,
+    guilty,
+    notes,
+    preparation,
+    relative,
+    sentence,
+    share,
+    size,
+    verdict,
+)
 from porter.report.plot import plots
 
 _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expected", "actual")
@@ -37,8 +48,8 @@ def _verdict(report: ParityReport) -> Iterator[str]:
             f"{column} column: {escape(sentence(deviation))}."
         )
     yield f'<div class="verdict {report.verdict.name.lower()}"><b>{verdict(report)}</b><p>{told}</p></div>'
-    if report.notes:
-        yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in report.notes)}</ul>"
+    if notes(report):
+        yield f"<ul>{''.join(f'<li>{escape(note)}</li>' for note in notes(report))}</ul>"
 
 
 def _findings(report: ParityReport) -> Iterator[str]:
@@ -163,8 +174,6 @@ def _facts(provenance: Provenance) -> Iterator[tuple[str, str]]:
         value = getattr(provenance, name)
         if value is not None:
             yield name.replace("_", " "), str(value)
-    for note in provenance.notes:
-        yield "note", note
 
 
 def _table(headings: Iterable[str], rows: Iterable[str]) -> str:

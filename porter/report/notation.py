@@ -89,6 +89,11 @@ def sentence(deviation: Deviation) -> str:
     )
 
 
+def notes(report: ParityReport) -> list[str]:
+    """Return every note of the report and of its two sides, once."""
+    return list(dict.fromkeys(report.notes + report.expected.notes + report.actual.notes))
+
+
 def side(provenance: Provenance) -> str:
     """Return what was run, with versions, in one line."""
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())

@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterator
 import click
 
 from porter.parity.outcome import CaseResult, Guess, ImageResult, ParityReport, StageResult, Verdict
-from porter.report.notation import bound, error, guilty, preparation, relative, sentence, side, size, verdict
+from porter.report.notation import (
+    bound,
+    error,
+    guilty,
+    notes,
+    preparation,
+    relative,
+    sentence,
+    side,
+    size,
+    verdict,
+)
 
 _WIDTH = 80
 _CELL = 8
@@ -161,7 +172,7 @@ def _cells(stage: StageResult | None, paint: Paint) -> str:
 
 
 def _circumstances(report: ParityReport) -> Iterator[str]:
-    for note in report.notes + report.expected.notes + report.actual.notes:
+    for note in notes(report):
         yield from _item("note", note)
     if report.ledger:
         yield from _item("ledger", ", ".join(f"{count} {word}" for word, count in report.ledger.items()))

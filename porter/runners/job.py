@@ -44,6 +44,7 @@ class Job:
         options: What is chosen about the port.
         local: Whether to wait for a reference recording and run every stage on its activations too.
         images: Image files to prepare as well, each side with its own code, see `images_out`.
+        labels: File with the names of the classes, one a line; ImageNet's if None.
     """
 
     table: str
@@ -58,6 +59,7 @@ class Job:
     options: PortOptions = DEFAULTS
     local: bool = False
     images: tuple[str, ...] = ()
+    labels: str | None = None
 
     @property
     def images_out(self) -> str:
@@ -143,7 +145,7 @@ def serve(work: Callable[[Job], None]) -> None:
         for job in jobs_from_line(sys.stdin.readline()):
             work(job)
     except PorterError as error:
-        answers.write(json.dumps({"code": error.code, "message": str(error)}) + "\n")
+        answers.write(json.dumps(error.to_json()) + "\n")
         answers.flush()
         sys.exit(REFUSED)
     except Exception:  # noqa: BLE001 (reported in full, and the process ends)

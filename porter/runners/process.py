@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,18 +18,19 @@ from types import TracebackType
 from typing import Self
 
 import porter
-from porter.errors import MissingDependencyError, ParityError, PorterError
+from porter.errors import MissingDependencyError, ParityError, error_from_json, not_installed
 from porter.runners.job import REFUSED, Job, jobs_to_line, reference_to_line
 
 _LAST_LINES = 5
 _POLL_SECONDS = 0.02
+_LACKING = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)[^']*'$")
 
 # What each framework's module needs, and how to get it.
 _NEEDS = {
-    "tensorflow": (("tensorflow", "official"), "pip install 'porter[tensorflow]'"),
-    "torch": (("torch", "timm"), "pip install 'porter[torch]'"),
+    "tensorflow": (("tensorflow", "tf_keras", "official"), "pip install 'porter[tensorflow]'"),
+    "torch": (("torch", "timm", "torchvision", "PIL"), "pip install 'porter[torch]'"),
     "onnx": (
-        ("torch", "timm", "onnx", "onnxruntime", "onnxscript"),
+        ("torch", "timm", "torchvision", "PIL", "onnx", "onnxruntime", "onnxscript"),
         "pip install 'porter[torch,onnx]'",
     ),
 }
@@ -51,7 +53,15 @@ _ENVIRONMENT = {
 
 def missing_packages(framework: str) -> list[str]:
     """Return the packages that `framework` needs and that are not installed, without importing any."""
-    return [name for name in _NEEDS[framework][0] if importlib.util.find_spec(name) is None]
+    return [name for name in _NEEDS[framework][0] if not is_installed(name)]
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:  # a finder that keeps the package from being imported says so
+        return False
 
 
 def require(framework: str) -> None:
@@ -63,7 +73,7 @@ def require(framework: str) -> None:
     missing = missing_packages(framework)
     if missing:
         raise MissingDependencyError(
-            f"runner/no-{framework}", f"{', '.join(missing)} is not installed", hint=_NEEDS[framework][1]
+            f"runner/no-{framework}", not_installed(missing), hint=_NEEDS[framework][1]
         )
 
 
@@ -105,7 +115,11 @@ class Child:
             return code == 0
         answer = self._process.stdout.read() if self._process.stdout else ""
         if code == REFUSED and answer:
-            raise _refusal(json.loads(answer))
+            raise error_from_json(json.loads(answer))
+        if lacking := _LACKING.search(self.last_lines()):
+            raise MissingDependencyError(
+                f"runner/no-{self.framework}", not_installed([lacking[1]]), hint=_NEEDS[self.framework][1]
+            )
         raise ParityError(f"runner/{self.framework}-failed", self._obituary(code))
 
     def _send(self, line: str) -> None:
@@ -187,7 +201,3 @@ def _environment(threads: int) -> dict[str, str]:
     root = str(Path(porter.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, **_ENVIRONMENT, **counts, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _refusal(answer: dict[str, str]) -> PorterError:
-    return ParityError(answer["code"], answer["message"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,21 +15,19 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
+from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
-from porter.planning.custom_head import backbone_alone
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
-from porter.planning.recognition import recognise
 from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of
-from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage
 
 Weights = Mapping[str, Array]  # by object path
-_KERAS = (".h5", ".hdf5", ".keras")
 
 
 def _record(job: Job) -> None:
@@ -36,7 +35,7 @@ def _record(job: Job) -> None:
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-        values = _stored(job, made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
+        values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
         runs: list[Run] = []
         for dtype in job.dtypes:
             runs.extend(_runs(made, values, dtype, inputs))
@@ -61,7 +60,7 @@ def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) 
         checkpoint=checkpoint,
     )
     prepared = [prepare(path, preparation) for path in job.images]
-    save_file({"prepared": np.stack(prepared)}, job.images_out)
+    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
 
 
 def _pin(threads: int) -> None:
@@ -77,17 +76,17 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
     return {part.path: checkpoint.read(part.key) for part in _parts(made)}
 
 
-def _stored(job: Job, made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
+def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
     if network_of(made.variant) is not made.variant:
         reader = tf.train.load_checkpoint(str(_index(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
     variables = _objects(network, [part.path for part in _parts(made)])
-    if checkpoint.files[0].suffix in _KERAS:
+    if isinstance(checkpoint, KerasFile):
         _load_with_keras(network, checkpoint)
         return {path: variable.numpy() for path, variable in variables.items()}
-    prefix = _restore(network, made, checkpoint, job)
+    prefix = _restore(network, made, checkpoint)
     averages = set(moving_averages(checkpoint).values())
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
@@ -95,14 +94,18 @@ def _stored(job: Job, made: Plan, checkpoint: Checkpoint, image: Array) -> Weigh
     return values | averaged
 
 
-def _load_with_keras(network: Keras, checkpoint: Checkpoint) -> None:
+def _load_with_keras(network: Keras, checkpoint: KerasFile) -> None:
     """Let Keras itself load one of its own files: what porter reads is held against that.
 
     Raises:
         ParityError: Keras cannot load it into this network.
     """
     try:
-        network.load_weights(str(checkpoint.files[0]))
+        with tempfile.TemporaryDirectory(prefix="porter-") as folder:
+            # Keras goes by a file's name, porter by what is in it.
+            named = Path(folder) / f"model{_suffix(checkpoint)}"
+            named.symlink_to(checkpoint.files[0].absolute())
+            network.load_weights(str(named))
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ParityError(
             "runner/keras-refuses",
@@ -113,18 +116,20 @@ def _load_with_keras(network: Keras, checkpoint: Checkpoint) -> None:
         ) from error
 
 
+def _suffix(checkpoint: KerasFile) -> str:
+    """Return how Keras names a file of this kind."""
+    kinds = {"Keras HDF5": ".h5", "Keras .weights.h5": ".weights.h5"}
+    return next((suffix for kind, suffix in kinds.items() if checkpoint.format.startswith(kind)), ".keras")
+
+
 def _parts(made: Plan) -> Iterator[Any]:
     return (part for assignment in made.assignments for part in assignment.sources)
 
 
-def _restore(network: Keras, made: Plan, checkpoint: Checkpoint, job: Job) -> str:
+def _restore(network: Keras, made: Plan, checkpoint: Checkpoint) -> str:
     """Restore every part of the network from where the stored object graph has it; return the prefix."""
     prefix = _prefix(checkpoint)
-    tables = load_tables(Path(job.table))
-    match = recognise(checkpoint, tables, made.variant.name)
-    match = backbone_alone(match) if job.options.backbone_only else match
-    for name, node in match.nodes.items():
-        stored = checkpoint.graph.paths[node] or ""
+    for name, stored in made.places.items():
         tracked = _follow(network, made.variant.part(name).path)
         for edge in reversed(stored.split("/") if stored else []):
             tracked = tf.train.Checkpoint(**{edge: tracked})
@@ -160,9 +165,7 @@ def _by_name_only(checkpoint: Checkpoint) -> ParityError:
 def _build(made: Plan, dtype: str, image: Array) -> Keras:
     """Build the classification model of the variant, computing in `dtype`, for inputs like `image`."""
     variant = network_of(made.variant)
-    lengths: dict[str, object] = {
-        name: made.arguments.get(free.argument, free.default) for name, free in variant.free.items()
-    }
+    lengths: dict[str, object] = {name: stored_length(made, free) for name, free in variant.free.items()}
     if source_of(variant.source.name).fixed_size:
         lengths["size"] = image.shape[1:3]
     key = repr((variant.source, dtype, made.bn_eps, lengths))
@@ -236,16 +239,16 @@ def _runs(made: Plan, values: Weights, dtype: str, inputs: Sequence[Array]) -> I
         if network is not assigned:
             _assign(network, made, values)
             assigned = network
-        yield _run(network, stages, image.astype(dtype))
+        yield _run(network, made, stages, image.astype(dtype))
 
 
-def _run(network: Keras, stages: tuple[Stage, ...], x: Array) -> Run:
+def _run(network: Keras, made: Plan, stages: tuple[Stage, ...], x: Array) -> Run:
     objects = _objects(network, [stage.source for stage in stages])
     layers = {stage.name: objects[stage.source] for stage in stages}
     with _watched(layers) as seen:
-        network(tf.constant(x), training=False)
+        network(tf.constant(source_order(made, x)), training=False)
     # Dictionaries keep the order of execution; the table's order is the order of comparison.
-    ordered = {name: Activation.full(seen[name], "NHWC") for name in layers}
+    ordered = {name: Activation.full(kept_classes(made, name, seen[name]), "NHWC") for name in layers}
     return Run(x.dtype.name, Activation.full(x, "NHWC"), ordered)
 
 

@@ -23,7 +23,7 @@ from timm.data.transforms_factory import create_transform
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import TableError
-from porter.loading.labels import imagenet_labels
+from porter.loading.labels import imagenet_labels, read_labels
 from porter.loading.load_model import load_model
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
@@ -83,7 +83,8 @@ def _record(job: Job) -> None:
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
         if job.images:
             own = network.own_images(job.images, inputs[0].shape[1])
-            labels = imagenet_labels(own["logits"].shape[-1])
+            classes = own["logits"].shape[-1]
+            labels = read_labels(Path(job.labels), classes) if job.labels else imagenet_labels(classes)
             said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
             save_file(own, job.images_out, said)
         if job.local:

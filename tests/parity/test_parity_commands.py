@@ -108,7 +108,7 @@ def test_verify_gives_a_line_per_golden(tables, tmp_path):
     result = run(golden, "verify", "--folder", tmp_path)
 
     assert result.exit_code == 0
-    assert result.output.startswith("mobilenetv4_conv_small")
+    assert result.stdout.startswith("mobilenetv4_conv_small")
     assert "parity" in result.output
 
 

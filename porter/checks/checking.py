@@ -1,0 +1,214 @@
+"""`porter.check`: prove that a ported network computes what its source computes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from porter.checks.check import DTYPES, Check, Checked, Size, check_against_tensorflow, silent
+from porter.checks.explanation import explained
+from porter.checks.goldens import verify_goldens
+from porter.checks.report import CheckReport
+from porter.core.checkpoint import Checkpoint
+from porter.errors import ParityError, not_installed
+from porter.parity.golden_files import golden_path
+from porter.parity.tolerances import Tolerances
+from porter.planning.options import DEFAULTS, PortOptions, require_known
+from porter.planning.plan import Plan, plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.runners.process import missing_packages, require
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Tables, Variant
+
+Reference = Literal["tensorflow", "golden", "onnx"]
+Phase = Callable[[str], None]
+
+
+def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by name)
+    variant: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    *,
+    against: Reference | None = None,
+    tables: Tables | None = None,
+    options: PortOptions = DEFAULTS,
+    sizes: Sequence[int | Size] = (),
+    dtypes: Sequence[str] = DTYPES,
+    batch: int = 1,
+    seed: int = 0,
+    images: Sequence[str | os.PathLike[str]] = (),
+    labels: str | os.PathLike[str] | None = None,
+    tolerances: Tolerances | None = None,
+    phase: Phase = silent,
+    **choices: Any,
+) -> CheckReport:
+    """Run a network and its port side by side and compare them stage by stage.
+
+    >>> porter.check("conv_small", against="golden").passed  # doctest: +SKIP
+    True
+
+    Args:
+        variant: The network; may be left out if there is a checkpoint, which says what it is.
+        checkpoint: Check these weights: the reference restores them itself, PyTorch gets them ported. Random
+            weights if None.
+        against: The reference; TensorFlow if None, or the network's golden if TensorFlow is not installed.
+        tables: Known networks; those that come with porter if None.
+        options: What is chosen about the port.
+        sizes: Input sizes in pixels, each a side or (height, width); the table's if empty.
+        dtypes: Element types to compute in, of float64 and float32. float64 decides and is always run.
+        batch: Images per input.
+        seed: Seed of the inputs, and of random weights.
+        images: Image files to use as the input.
+        labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
+        tolerances: The defaults if None.
+        phase: Called with each phase of the check, in words, as it begins.
+        **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
+
+    Raises:
+        MissingDependencyError: a framework that is needed is not installed.
+        ParityError: the check could not be made. Code ``check/beyond-golden`` where TensorFlow is needed for
+            something that was asked for, which `found` names.
+        PorterError: the checkpoint, the table or an option is refused.
+    """
+    options = options.merged(choices)
+    paths = None if checkpoint is None else Path(checkpoint), tuple(map(Path, images))
+    given = _Request(
+        variant or options.variant,
+        paths[0],
+        replace(options, variant=None),
+        tuple((size, size) if isinstance(size, int) else size for size in sizes),
+        tuple(dict.fromkeys(("float64", *dtypes))),
+        batch,
+        seed,
+        paths[1],
+        None if labels is None else Path(labels),
+    )
+    return given.run(against, tables or load_tables(), tolerances, phase)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A check whose network is not known yet."""
+
+    variant: str | None
+    checkpoint: Path | None
+    options: PortOptions
+    sizes: tuple[Size, ...]
+    dtypes: tuple[str, ...]
+    batch: int
+    seed: int
+    images: tuple[Path, ...]
+    labels: Path | None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be run."""
+        if self.variant is None and self.checkpoint is None:
+            raise ParityError("check/nothing-named", "neither a variant nor a checkpoint was given to check")
+        for dtype in self.dtypes:
+            require_known("dtypes", dtype, DTYPES)
+        if self.batch < 1 or any(side < 1 for size in self.sizes for side in size):
+            raise ParityError("check/size", "a batch and its images have at least one image and pixel")
+        if self.options.dtype is not None:
+            raise ParityError(
+                "check/dtype",
+                "a check computes with the weights as they are stored, and dtype rounds them",
+                found=self.options.dtype,
+                hint="Leave dtype out.",
+            )
+
+    def run(
+        self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
+    ) -> CheckReport:
+        require_known("against", against, (None, *get_args(Reference)))
+        golden = self._golden(against, tables)
+        if golden is not None:
+            return _against_golden(golden, tables, tolerances, phase, asked_for=against == "golden")
+        phase("reading the weights" if self.checkpoint else "making random weights")
+        with self._weights(tables) as weights:
+            made = plan(weights, tables, replace(self.options, variant=self.variant))
+            checked = self._checked(made, against, tolerances, phase)
+            return _explained(checked, made, weights, phase)
+
+    def _golden(self, against: Reference | None, tables: Tables) -> Path | None:
+        """Return the golden that is the reference, because it was asked for or there is nothing else."""
+        if against in ("tensorflow", "onnx") or (against is None and not missing_packages("tensorflow")):
+            return None
+        beyond = self._beyond_a_golden()
+        if beyond and against == "golden":
+            raise ParityError(
+                "check/beyond-golden",
+                "a golden holds one input and its weights; anything else needs TensorFlow",
+                found=beyond[0],
+            )
+        path = None if beyond or self.variant is None else golden_path(tables.variant(self.variant))
+        if against is None and (path is None or not path.exists()):
+            require("tensorflow")
+        return path
+
+    def _beyond_a_golden(self) -> list[str]:
+        """Return what was asked for and is in no golden, which holds one input and one seed."""
+        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None)
+        names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]
+        if "options" not in names:
+            return names
+        chosen = [n for n in PortOptions.__slots__ if getattr(self.options, n) != getattr(DEFAULTS, n)]
+        return [*(name for name in names if name != "options"), *chosen]
+
+    def _weights(self, tables: Tables) -> Checkpoint:
+        if self.checkpoint is not None:
+            from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
+
+            return open_checkpoint(self.checkpoint)
+        return RandomCheckpoint(tables.variant(self.variant or ""), self.seed)
+
+    def _checked(
+        self, made: Plan, against: Reference | None, tolerances: Tolerances | None, phase: Phase
+    ) -> Checked:
+        request = Check(
+            made.variant,
+            sizes=self.sizes,
+            dtypes=self.dtypes,
+            batch=self.batch,
+            seed=self.seed,
+            checkpoint=self.checkpoint,
+            options=self.options,
+            images=self.images,
+            labels=self.labels,
+        )
+        if against == "onnx":
+            from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
+
+            return check_against_onnx(request, tolerances, made=made, phase=phase)
+        return check_against_tensorflow(request, tolerances, made=made, phase=phase)
+
+
+def _explained(checked: Checked, made: Plan, weights: Checkpoint, phase: Phase) -> CheckReport:
+    outcome = checked.report
+    if not outcome.passed:
+        from porter.diagnosis.weights import PlannedWeights  # noqa: PLC0415  (a check that passes needs none)
+
+        phase("looking for the cause")
+        outcome = explained(checked, _as_planned(made), PlannedWeights(weights, made))
+    return CheckReport(outcome, checked.expected, checked.actual)
+
+
+def _as_planned(made: Plan) -> Variant:
+    """Return the network with the epsilon that the port has."""
+    variant = made.variant
+    if variant.bn_eps is None or made.bn_eps is None:
+        return variant
+    return replace(variant, bn_eps=variant.bn_eps._replace(default=made.bn_eps))
+
+
+def _against_golden(
+    path: Path, tables: Tables, tolerances: Tolerances | None, phase: Phase, *, asked_for: bool
+) -> CheckReport:
+    phase("running PyTorch against the golden")
+    (checked,) = verify_goldens([path], tables, tolerances=tolerances)
+    outcome = explained(checked, tables.variant(checked.expected.provenance.variant or ""))
+    if not asked_for:
+        note = f"compared with the golden, because {not_installed(missing_packages('tensorflow'))}"
+        outcome = replace(outcome, notes=(note, *outcome.notes))
+    return CheckReport(outcome, checked.expected, checked.actual)
