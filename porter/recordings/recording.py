@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,13 @@ FORMAT = "porter-recording"
 VERSION = 1
 _METADATA_KEY = "porter.recording"
 _COLUMNS = ("stages", "local")
+# From the coarsest up, by bits of mantissa.
+_PRECISIONS = ("bfloat16", "float16", "float32", "float64")
+
+
+def narrowest(dtypes: Iterable[str]) -> str:
+    """Return the element type with the least precision; one that is not known counts as the least."""
+    return min(dtypes, key=lambda dtype: _PRECISIONS.index(dtype) if dtype in _PRECISIONS else -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,7 @@ class Recording:
             framework: Name of the framework, for the report.
             source: What was run, in words.
         """
-        dtype = str(next(iter(stages.values())).dtype) if stages else str(inputs.dtype)
+        dtype = narrowest(str(values.dtype) for values in (stages or {"input": inputs}).values())
         wrapped = {name: Activation.full(values, layout) for name, values in stages.items()}
         run = Run(dtype, Activation.full(inputs, layout), wrapped)
         return cls(Provenance(framework, source), (run,))
