@@ -25,6 +25,13 @@ class PorterError(Exception):
         found: What was there.
         hint: What to do, as a sentence.
         details: Further lines, where one cannot hold what there is to say (a list of candidates).
+
+    Example:
+        >>> try:
+        ...     porter.open_checkpoint("no-such-file")
+        ... except porter.PorterError as error:
+        ...     print(error.code, error.file)
+        checkpoint/not-found no-such-file
     """
 
     def __init__(

@@ -8,7 +8,8 @@ from dataclasses import replace
 from porter.parity.comparison import deviation, relative_difference
 from porter.parity.outcome import CaseResult, Deviation, Noise, ParityReport, StageResult, Status
 from porter.parity.tolerances import Tolerances
-from porter.recordings.recording import Activation, Recording, Run, narrowest
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Recording, Run, narrowest
 
 INPUT = "input"
 
@@ -37,6 +38,17 @@ def compare(
 
     Returns:
         Every stage of every run; what is missing, extra, misshapen, not finite or constant is in it too.
+
+    Example:
+        >>> images = np.random.default_rng(0).random((2, 8, 8, 3))
+        >>> stages = {"stem": images[:, ::2, ::2], "logits": images.mean((1, 2))}
+        >>> expected = porter.Recording.from_arrays(images, stages, layout="NHWC", framework="tensorflow")
+        >>> stages["logits"] = stages["logits"] + 1e-6
+        >>> actual = porter.Recording.from_arrays(images, stages, layout="NHWC", framework="torch")
+        >>> porter.compare(expected, actual, title="my network")
+        ParityReport of my network
+          no parity: logits
+          float64@8x8: 2 of 3 stages passed, worst 1.8e-06
     """
     comparer = _Comparer(expected, actual, tolerances or Tolerances(), stages)
     cases = [comparer.case(run, other) for run, other in _pairs(expected, actual)]

@@ -231,7 +231,7 @@ class ImageResult:
     probability_difference: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ParityReport:
     """The whole check.
 
@@ -256,6 +256,17 @@ class ParityReport:
     ledger: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     images: tuple[ImageResult, ...] = ()
+
+    def __repr__(self) -> str:
+        """Say in a few lines what was compared and how it came out."""
+        reason = self.stale or self.undecided or self.first_bad_stage
+        lines = [f"ParityReport of {self.title}", f"  {self.verdict}" + (f": {reason}" if reason else "")]
+        for case in self.cases:
+            passed = sum(stage.passed for stage in case.stages)
+            lines.append(
+                f"  {case.name}: {passed} of {len(case.stages)} stages passed, worst {case.worst:.1e}"
+            )
+        return "\n".join(lines)
 
     @property
     def verdict(self) -> Verdict:

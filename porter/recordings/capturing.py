@@ -11,7 +11,8 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 from porter.errors import ParityError
-from porter.recordings.recording import Activation, ImageLayout, Provenance, Recording, Run, narrowest
+from porter.recordings.activation import Activation, ImageLayout
+from porter.recordings.recording import Provenance, Recording, Run, narrowest
 
 # How torch names a model inside `torch.compile` and inside these.
 _COMPILED = "_orig_mod"

@@ -20,7 +20,8 @@ from porter.planning.custom_head import backbone_alone
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.planning.recognition import recognise
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of

@@ -11,7 +11,8 @@ import pytest
 from porter.parity.compare import compare
 from porter.parity.outcome import SCHEMA, SCHEMA_VERSION, Status, Verdict
 from porter.parity.tolerances import NOISE_FACTOR, NOISE_FLOOR, StageTolerance, Tolerances
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Provenance, Recording, Run
 
 RNG = np.random.default_rng(2)
 INPUT = RNG.standard_normal((2, 8, 8, 3))
