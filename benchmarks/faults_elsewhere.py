@@ -22,8 +22,9 @@ from torch import nn
 from porter.core.checkpoint import Array
 from porter.diagnosis import diagnose
 from porter.parity.compare import compare
+from porter.recordings.activation import Activation
 from porter.recordings.capturing import capture
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.recording import Provenance, Recording, Run
 
 
 def randomise(model: nn.Module, seed: int) -> None:

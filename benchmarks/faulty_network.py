@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from porter.diagnosis.weights import SeededWeights
+from porter.recordings.activation import Activation
 from porter.recordings.random_weights import image_input
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.recordings.sampling import SampleRule
 from porter.tables.variants import Stage, Variant
 

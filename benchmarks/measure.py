@@ -4,8 +4,8 @@ Usage: python benchmarks/measure.py [VARIANT...] [--missing]
 
 Without names every variant is measured; with ``--missing`` those only that have no measurement, or one of
 another state of their table. Sizes: those of the variant's table, and 96 where the network takes several.
-Four variants at a time share one process per framework. The file and the support table of docs/supported.md are written
-after each, so that an interrupted run keeps what it has.
+Four variants at a time share one process per framework. The file and the support table of docs/supported.md
+are written after each, so that an interrupted run keeps what it has.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ counted). TensorFlow writes the checkpoints in a child process. Exits with 1 whe
 Usage: python benchmarks/port.py [--only hybrid,large,many] [--rounds N] [--folder FOLDER] [--classes N]
 
 Goals:
-  hybrid  MobileNetV4HybridMedium: at most 2.0 times the time of importing numpy and click, under 60 MB resident
+  hybrid  MobileNetV4HybridMedium: at most 2.0 times importing numpy and click, under 60 MB resident
   large   a 2 GB checkpoint: at most 1.15 times the time of the SHA-256 of its source, under 100 MB resident
   many    100,000 small variables listed (porter inspect) in under 3 seconds
 

@@ -31,6 +31,13 @@ class PorterError(Exception):
         found: Sets `found`.
         hint: Sets `hint`.
         details: Sets `details`.
+
+    Example:
+        >>> try:
+        ...     porter.open_checkpoint("no-such-file")
+        ... except porter.PorterError as error:
+        ...     print(error.code, error.file)
+        checkpoint/not-found no-such-file
     """
 
     def __init__(

@@ -19,6 +19,8 @@ from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
 
 Array = NDArray[Any]
 
+_SHOWN = 3
+
 
 class TensorSpec(NamedTuple):
     """Shape and element type of one stored tensor, known without reading its bytes."""
@@ -124,6 +126,19 @@ class Checkpoint(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release every file handle. Arrays that were read stay valid."""
+
+    def __repr__(self) -> str:
+        """Say in a few lines what is open: the container, how much it holds, its first variables."""
+        size = sum(spec.nbytes for spec in self.specs.values())
+        lines = [
+            f"{self.path}: {self.format}",
+            f"  {len(self.specs)} tensors, {size / 1e6:,.1f} MB",
+            *(
+                f"  {key} {spec.dtype.name} {list(spec.shape)}"
+                for key, spec in [*self.specs.items()][:_SHOWN]
+            ),
+        ]
+        return "\n".join(lines + ["  ..."] * (len(self.specs) > _SHOWN))
 
     def find(self, object_path: str) -> str | None:
         """Return the key of the variable at `object_path`, by any of its paths in the object graph."""

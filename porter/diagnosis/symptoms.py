@@ -10,7 +10,8 @@ import numpy as np
 from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Values
 from porter.parity.outcome import CaseResult, ParityReport, StageResult
-from porter.recordings.recording import Activation, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Recording, Run
 
 
 @dataclass(frozen=True, slots=True)

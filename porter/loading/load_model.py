@@ -27,13 +27,20 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> torch.nn
         The model in eval mode; input (batch, channels, height, width), normalised as the file's metadata
         say. Its `pretrained_cfg` holds the source's preprocessing, so that
         `timm.data.resolve_model_data_config` gives the right transform. Only the order of colours it cannot
-        say: where the metadata's channel_order is ``"bgr"``, turn them round after it (or port with
+        say: if the metadata's channel_order is ``"bgr"``, flip the image's channels after it (or port with
         `channel_order` ``"rgb"``).
 
     Raises:
         OutputError: the file was not written by porter, its definition of a network is malformed, or it does
             not fit the network.
         MissingDependencyError: torch or timm is not installed.
+
+    Example:
+        >>> import torch
+        >>> _ = porter.port("ckpt-1", "mobilenet.safetensors")
+        >>> model = porter.load_model("mobilenet.safetensors")
+        >>> model(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
     """
     ported = read_metadata(Path(path))
     model = build_network(ported)

@@ -90,6 +90,13 @@ def port(
         PlanError: the source and the tables do not close, or the target cannot hold this network.
         OutputError: the output cannot be written.
         MissingDependencyError: torch or timm is needed and not installed.
+
+    Example:
+        >>> result = porter.port("ckpt-1", "mobilenet.safetensors")
+        >>> result.plan.variant.name, result.report.tensors
+        ('keras_mobilenetv1_025', 164)
+        >>> print(result.loading_line)
+        porter.load_model('mobilenet.safetensors')
     """
     options = options.merged(choices)
     # The digests are under way while the plan is being made.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from porter.parity.comparison import deviation, relative_difference
 from porter.parity.outcome import CaseResult, Deviation, Noise, ParityReport, StageResult, Status
 from porter.parity.tolerances import Tolerances
-from porter.recordings.recording import Activation, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Recording, Run, narrowest
 
 INPUT = "input"
-_NARROW = ("float16", "float32", "float64")
 
 
 def compare(
@@ -23,29 +24,41 @@ def compare(
 ) -> ParityReport:
     """Compare two recordings of what should be the same network.
 
-    Runs are paired by element type and size (``"float64@224x224"``); where each side has one run only, these
-    two are paired. Where there is a float64 run, float64 decides and other types inform.
+    Runs are paired by element type and size (``"float64@224x224"``); if each side has one run only, these
+    two are paired. float64 decides and other types inform. If no pair is float64 on both sides, the verdict
+    is "not decidable", or "no parity" if something cannot be compared at all: float32 cannot tell a small
+    fault from rounding (a wrong epsilon moves an attention network by 4e-4, correct rounding by 2e-4).
 
     Args:
         expected: The reference. May be a golden, whose stages are samples.
-        actual: The other side. Where it has local activations, both columns are compared.
-        tolerances: The defaults where None.
-        stages: Compare these only; all that either side has where None.
+        actual: The other side. If it has local activations, both columns are compared.
+        tolerances: The defaults if None.
+        stages: Compare these only; all that either side has if None.
         title: What is compared, in words.
 
     Returns:
         Every stage of every run; what is missing, extra, misshapen, not finite or constant is in it too.
+
+    Example:
+        >>> images = np.random.default_rng(0).random((2, 8, 8, 3))
+        >>> stages = {"stem": images[:, ::2, ::2], "logits": images.mean((1, 2))}
+        >>> expected = porter.Recording.from_arrays(images, stages, layout="NHWC", framework="tensorflow")
+        >>> stages["logits"] = stages["logits"] + 1e-6
+        >>> actual = porter.Recording.from_arrays(images, stages, layout="NHWC", framework="torch")
+        >>> porter.compare(expected, actual, title="my network")
+        ParityReport of my network
+          no parity: logits
+          float64@8x8: 2 of 3 stages passed, worst 1.8e-06
     """
-    pairs = list(_pairs(expected, actual))
-    wide = any(run.dtype == "float64" for run, _ in pairs)
     comparer = _Comparer(expected, actual, tolerances or Tolerances(), stages)
+    cases = [comparer.case(run, other) for run, other in _pairs(expected, actual)]
+    if not any(case.decides for case in cases):
+        cases = [replace(case, decides=case.differs_in_kind) for case in cases]
     return ParityReport(
         title=title or f"{actual.provenance.source} against {expected.provenance.source}",
         expected=expected.provenance,
         actual=actual.provenance,
-        cases=tuple(
-            comparer.case(run, other, decides=run.dtype == "float64" or not wide) for run, other in pairs
-        ),
+        cases=tuple(cases),
         notes=(*expected.provenance.notes, *actual.provenance.notes),
     )
 
@@ -73,8 +86,8 @@ class _Comparer:
         self._tolerances = tolerances
         self._only = stages
 
-    def case(self, expected: Run, actual: Run, *, decides: bool) -> CaseResult:
-        dtype = min(expected.dtype, actual.dtype, key=_width)
+    def case(self, expected: Run, actual: Run) -> CaseResult:
+        dtype = narrowest((expected.dtype, actual.dtype))
         twins = self._twins(expected, actual)
         names = self._only or list(dict.fromkeys([*expected.stages, *actual.stages]))
         results = [
@@ -90,7 +103,12 @@ class _Comparer:
             local = _column(wanted, actual.local.get(name), tolerance) if actual.local else None
             results.append(StageResult(name, propagated, local, noise))
         return CaseResult(
-            expected.name, dtype, expected.size, expected.input.shape[0], decides, tuple(results)
+            expected.name,
+            dtype,
+            expected.size,
+            expected.input.shape[0],
+            decides=dtype == "float64",
+            stages=tuple(results),
         )
 
     def _twins(self, expected: Run, actual: Run) -> tuple[Run, Run] | None:
@@ -100,10 +118,6 @@ class _Comparer:
         name = expected.name.replace(expected.dtype, "float64", 1)
         twins = self._expected.run(name), self._actual.run(name)
         return (twins[0], twins[1]) if twins[0] and twins[1] else None
-
-
-def _width(dtype: str) -> int:
-    return _NARROW.index(dtype) if dtype in _NARROW else 0
 
 
 def _column(expected: Activation | None, actual: Activation | None, tolerance: float) -> Deviation:

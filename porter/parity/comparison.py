@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from porter.core.checkpoint import Array
 from porter.parity.outcome import Deviation, Status, Worst
-from porter.recordings.recording import Activation, Statistics
+from porter.recordings.activation import Activation, Statistics
 
 Values = NDArray[np.float64]
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from porter.parity.outcome_json import case_json, jsonable
 from porter.recordings.recording import Provenance
 
 SCHEMA = "porter-parity-report"
@@ -27,12 +28,16 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The answer of a whole check. Only `PARITY` is good."""
+    """The answer of a whole check. Only `PARITY` is good.
+
+    `UNDECIDED` is neither: no float64 run on both sides, so that rounding may explain what differs.
+    """
 
     PARITY = "parity"
     NO_PARITY = "no parity"
     STALE = "stale"
     NOTHING = "nothing compared"
+    UNDECIDED = "not decidable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,20 @@ class CaseResult:
         return len(self.stages) > 1 and all(stage.passed for stage in self.stages)
 
     @property
+    def differs_in_kind(self) -> bool:
+        """Whether more than rounding is wrong: another input, or a stage that could not be compared."""
+        return (
+            len(self.stages) < 2
+            or not self.stages[0].passed
+            or any(
+                not deviation.passed and not deviation.compared
+                for stage in self.stages
+                for deviation in (stage.propagated, stage.local)
+                if deviation is not None
+            )
+        )
+
+    @property
     def first_bad_stage(self) -> StageResult | None:
         """The guilty stage, or None.
 
@@ -212,7 +231,7 @@ class ImageResult:
     probability_difference: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ParityReport:
     """The whole check.
 
@@ -238,15 +257,39 @@ class ParityReport:
     findings: tuple[Finding, ...] = ()
     images: tuple[ImageResult, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say in a few lines what was compared and how it came out."""
+        reason = self.stale or self.undecided or self.first_bad_stage
+        lines = [f"ParityReport of {self.title}", f"  {self.verdict}" + (f": {reason}" if reason else "")]
+        for case in self.cases:
+            passed = sum(stage.passed for stage in case.stages)
+            lines.append(
+                f"  {case.name}: {passed} of {len(case.stages)} stages passed, worst {case.worst:.1e}"
+            )
+        return "\n".join(lines)
+
     @property
     def verdict(self) -> Verdict:
         """The answer; rests on the deciding cases alone."""
         if self.stale is not None:
             return Verdict.STALE
         deciding = [case for case in self.cases if case.decides]
-        if not deciding:
-            return Verdict.NOTHING
-        return Verdict.PARITY if all(case.passed for case in deciding) else Verdict.NO_PARITY
+        if deciding:
+            return Verdict.PARITY if all(case.passed for case in deciding) else Verdict.NO_PARITY
+        return Verdict.UNDECIDED if self.cases else Verdict.NOTHING
+
+    @property
+    def undecided(self) -> str | None:
+        """Why the check can be neither passed nor failed, and what would decide it; None if it is decided."""
+        if self.verdict is not Verdict.UNDECIDED:
+            return None
+        stages = [(s.propagated.relative, s.name) for case in self.cases for s in case.stages[1:]]
+        largest, stage = max(stages)
+        dtypes = ", ".join(dict.fromkeys(case.dtype for case in self.cases))
+        return (
+            f"only {dtypes} was compared, whose rounding can hide a fault or look like one (largest "
+            f"difference {largest:.1e}, at {stage}); record a float64 run on both sides"
+        )
 
     @property
     def passed(self) -> bool:
@@ -255,7 +298,7 @@ class ParityReport:
 
     @property
     def first_bad_stage(self) -> str | None:
-        """Name of the guilty stage of the first failing deciding case, or None."""
+        """Name of the first bad stage of the first failing case that decides, or None."""
         for case in self.cases:
             bad = case.first_bad_stage if case.decides else None
             if bad is not None:
@@ -282,51 +325,13 @@ class ParityReport:
             "verdict": self.verdict.value,
             "first_bad_stage": self.first_bad_stage,
             "stale": self.stale,
+            "undecided": self.undecided,
             "notes": list(self.notes),
             "expected": asdict(self.expected),
             "actual": asdict(self.actual),
             "ledger": dict(self.ledger),
             "findings": [asdict(finding) for finding in self.findings],
             "images": [asdict(image) for image in self.images],
-            "cases": [_case_json(case) for case in self.cases],
+            "cases": [case_json(case) for case in self.cases],
         }
-        return {key: _jsonable(value) for key, value in document.items()}
-
-
-def _case_json(case: CaseResult) -> dict[str, Any]:
-    bad = case.first_bad_stage
-    return {
-        "name": case.name,
-        "dtype": case.dtype,
-        "size": list(case.size),
-        "batch": case.batch,
-        "decides": case.decides,
-        "passed": case.passed,
-        "worst_relative": case.worst,
-        "first_bad_stage": None if bad is None else bad.name,
-        "stages": [_stage_json(stage) for stage in case.stages],
-    }
-
-
-def _stage_json(stage: StageResult) -> dict[str, Any]:
-    return {
-        "name": stage.name,
-        "passed": stage.passed,
-        "propagated": _deviation_json(stage.propagated),
-        "local": None if stage.local is None else _deviation_json(stage.local),
-        "noise": None if stage.noise is None else asdict(stage.noise),
-    }
-
-
-def _deviation_json(deviation: Deviation) -> dict[str, Any]:
-    return {**asdict(deviation), "status": deviation.status.value, "relative": deviation.relative}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _jsonable(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_jsonable(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return {key: jsonable(value) for key, value in document.items()}

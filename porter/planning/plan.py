@@ -85,6 +85,14 @@ def plan(
         PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
             Or a choice does not exist (``plan/unknown-choice``).
         TableError: the variant is not known.
+
+    Example:
+        >>> with porter.open_checkpoint("ckpt-1") as checkpoint:
+        ...     plan = porter.plan(checkpoint)
+        >>> plan.variant.name, plan.weights, plan.input_spec.size
+        ('keras_mobilenetv1_025', 'raw', 224)
+        >>> plan.assignments[0].target
+        'conv_stem.weight'
     """
     options = options.merged(choices)
     tables = tables or load_tables()

@@ -39,6 +39,8 @@ def _verdict(report: ParityReport) -> Iterator[str]:
     bad = next(((c, c.first_bad_stage) for c in report.cases if c.decides and c.first_bad_stage), None)
     if report.stale is not None:
         told = escape(report.stale)
+    elif report.undecided is not None:
+        told = escape(f"Not decidable: {report.undecided}.")
     elif report.verdict is Verdict.PARITY:
         told = "Every stage of every case that decides is within tolerance."
     elif bad is not None and bad[1] is not None:

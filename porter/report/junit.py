@@ -12,11 +12,11 @@ def junit(report: ParityReport) -> str:
     """Return the document, with the elements and attributes that Jenkins, GitLab and GitHub actions read.
 
     A stage over tolerance is a failure in a case that decides, and skipped with its reason in one that
-    only informs. A stale reference, or one with which nothing was compared, is an error of its own suite,
-    so that no consumer takes it for a pass.
+    only informs. A stale reference, one with which nothing was compared, or a check that is not decidable
+    is an error of its own suite, so that no consumer takes it for a pass.
     """
     root = ET.Element("testsuites", name=_clean(report.title))
-    if report.verdict in (Verdict.STALE, Verdict.NOTHING):
+    if report.verdict in (Verdict.STALE, Verdict.NOTHING, Verdict.UNDECIDED):
         _add_error(root, report)
     for case in report.cases:
         _add_case(root, report, case)
@@ -30,7 +30,7 @@ def junit(report: ParityReport) -> str:
 def _add_error(root: ET.Element, report: ParityReport) -> None:
     suite = ET.SubElement(root, "testsuite", name="verdict", tests="1", failures="0", errors="1", skipped="0")
     test = ET.SubElement(suite, "testcase", classname=_clean(report.title), name="verdict", time="0")
-    told = report.stale or "no case that decides was compared"
+    told = report.stale or report.undecided or "no case that decides was compared"
     ET.SubElement(
         test, "error", type=report.verdict.name.lower(), message=_clean(f"{verdict(report)}: {told}")
     )

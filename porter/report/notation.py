@@ -27,6 +27,7 @@ _VERDICTS = {
     Verdict.NO_PARITY: "NO PARITY",
     Verdict.STALE: "STALE",
     Verdict.NOTHING: "NOTHING COMPARED",
+    Verdict.UNDECIDED: "NOT DECIDABLE",
 }
 
 

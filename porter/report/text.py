@@ -25,7 +25,7 @@ _WIDTH = 80
 _CELL = 8
 _GUESS = 39
 _CASES_PER_TABLE = 3
-_COLOURS = {Verdict.PARITY: "green", Verdict.STALE: "yellow"}
+_COLOURS = {Verdict.PARITY: "green", Verdict.STALE: "yellow", Verdict.UNDECIDED: "yellow"}
 
 Paint = Callable[[str, str], str]
 
@@ -52,7 +52,8 @@ def _head(report: ParityReport, paint: Paint) -> Iterator[str]:
     yield from textwrap.wrap(report.title, _WIDTH)
     yield from _item("expected", side(report.expected))
     yield from _item("actual", side(report.actual))
-    reason = f": {report.stale}" if report.stale is not None else ""
+    problem = report.stale or report.undecided
+    reason = f": {problem}" if problem is not None else ""
     if report.verdict is Verdict.NO_PARITY and report.first_bad_stage is not None:
         reason = f": first bad stage is {report.first_bad_stage}"
     first, *rest = textwrap.wrap(f"{answer}{reason}", _WIDTH)
@@ -75,7 +76,8 @@ def _cases(report: ParityReport, paint: Paint) -> Iterator[str]:
         else:
             yield row if case.passed else paint(row, "red")
     if not all(case.decides for case in report.cases):
-        yield "(i) informs only; the verdict rests on the other cases"
+        rests = "the verdict rests on the other cases" if report.undecided is None else "nothing decides"
+        yield f"(i) informs only; {rests}"
 
 
 def _worst(case: CaseResult, column: str) -> str:

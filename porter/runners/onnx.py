@@ -22,7 +22,8 @@ from porter.onnx.graph import stage_names, takes_every_size, widen, with_stage_o
 from porter.onnx.program import NEEDS_SIZE
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, serve
 from porter.tables.variants import Stage
 from porter.transfer.transfer import transfer

@@ -20,7 +20,8 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.job import Job, planned_stages, serve

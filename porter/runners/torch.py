@@ -27,9 +27,10 @@ from porter.loading.labels import imagenet_labels, read_labels
 from porter.loading.load_model import load_model
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
+from porter.recordings.activation import Activation
 from porter.recordings.capturing import capture, to_array
 from porter.recordings.images import decode
-from porter.recordings.recording import Activation, Provenance, Recording, Run
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, references, serve
 from porter.tables.variants import Stage
 from porter.transfer.transfer import transfer

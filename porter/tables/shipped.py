@@ -1,4 +1,4 @@
-"""Which mapping tables there are: those that come with porter, and those that a person gives."""
+"""Which mapping tables there are: those that come with porter, and those that are passed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,20 @@ def load_tables(*files: Path) -> Tables:
     """Read mapping tables.
 
     Args:
-        *files: Table files, read in full; the tables that come with porter where none is given, of which a
-            variant is read when it is asked for.
+        *files: Table files, read in full; the tables that come with porter if none is passed, of which a
+            variant is read when it is used.
 
     Raises:
         TableError: a table is malformed or contradicts itself.
+
+    Example:
+        >>> tables = porter.load_tables()
+        >>> tables
+        Tables of ... networks (...)
+        >>> tables.variant("keras_mobilenetv1_025")
+        Variant keras_mobilenetv1_025: Keras Applications MobileNet
+          keras.application(model='MobileNet', alpha=0.25) -> porter_mobilenetv1_025(pad_type='same')
+          137 variables, 15 stages, version 1
     """
     if not files and (tables := indexed_tables(mappings_folder())) is not None:
         return tables

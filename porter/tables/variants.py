@@ -16,6 +16,8 @@ from porter.errors import TableError
 
 Dim = int | str
 
+_SHOWN = 3
+
 
 class Entry(NamedTuple):
     """One source variable and the target tensor it becomes.
@@ -177,7 +179,7 @@ class Twin(NamedTuple):
     differs: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Variant:
     """One network: how its variables map, how both sides are built, and where they are compared.
 
@@ -222,6 +224,15 @@ class Variant:
     note: str = ""
     presets: Mapping[str, Preset] = field(default_factory=dict)
     twin: Twin | None = None
+
+    def __repr__(self) -> str:
+        """Say in a few lines which network this is on both sides, and how much of it a check compares."""
+        sides = ((network.name, network.arguments.items()) for network in (self.source, self.target))
+        calls = (f"{name}({', '.join(f'{k}={v!r}' for k, v in found)})" for name, found in sides)
+        return (
+            f"Variant {self.name}: {self.title}\n  {' -> '.join(calls)}\n"
+            f"  {len(self.entries)} variables, {len(self.stages)} stages, version {self.version}"
+        )
 
     def full_source(self, entry: Entry) -> str:
         """Return the entry's object path below the classification model."""
@@ -293,6 +304,11 @@ class Tables:
     ) -> None:
         self.variants: Mapping[str, Variant] = variants or {}
         self.signatures: Mapping[str, Signature] = signatures or {}
+
+    def __repr__(self) -> str:
+        """Say how many networks are known, and the first of them; none is expanded for it."""
+        first = ", ".join([*self.variants][:_SHOWN])
+        return f"Tables of {len(self.variants)} networks ({first}{', ...' * (len(self.variants) > _SHOWN)})"
 
     def variant(self, name: str) -> Variant:
         """Return a variant by its full name, or by an ending of it that is unique.

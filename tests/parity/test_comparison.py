@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from porter.parity.comparison import deviation
 from porter.parity.outcome import Status
-from porter.recordings.recording import Activation
+from porter.recordings.activation import Activation
 from porter.recordings.sampling import SampleRule
 
 RNG = np.random.default_rng(1)

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from porter.errors import OutputError, ParityError
-from porter.recordings.recording import Activation, Provenance, Recording, Run, Statistics
+from porter.recordings.activation import Activation, Statistics
+from porter.recordings.recording import Provenance, Recording, Run
 from porter.recordings.sampling import SampleRule
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,6 @@ from enum import Enum
 
 from porter.core.object_graph import Node
 
-
 NOT_TRAINABLE = ("moving_mean", "moving_variance", "mean", "variance", "count", "seed_generator_state")
 
 
@@ -87,7 +86,6 @@ class Layer:
         """Whether Keras would count it as a layer with weights."""
         parts = (*self.layers, *self.attributes)
         return not self.is_state and (bool(self.variables) or any(part.has_weights for part in parts))
-
 
     @property
     def trainable_variables(self) -> Iterator[Variable]:
