@@ -7,20 +7,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
-from porter.cli.options import SomePath, json_option, table_file_option, verbosity_options
+from porter.cli.options import SomePath, json_option, port_options, table_file_option, verbosity_options
 from porter.outputs.renaming import TARGETS
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.core.checkpoint import Checkpoint
     from porter.outputs.port import PortResult
-    from porter.planning.options import ChannelOrder, Classes, OutputType
+    from porter.planning.options import PortOptions
     from porter.planning.plan import Plan
     from porter.transfer.transfer import Progress
 
@@ -31,55 +31,7 @@ _PROGRESS_BYTES = 200_000_000
 @click.command("port-weights", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=SomePath())
 @click.argument("out", type=SomePath(), required=False)
-@click.option("--variant", metavar="NAME", help="The network, where names and shapes alone do not decide.")
-@click.option(
-    "--weights",
-    type=click.Choice(["auto", "raw", "ema"]),
-    default="auto",
-    show_default=True,
-    help="Moving averages: auto reads them wherever there are any, ema insists on them, raw ignores them.",
-)
-@click.option(
-    "--bn-eps",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="FLOAT",
-    help="Batch normalisation epsilon of the training; no checkpoint stores it.  [default: see porter table]",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Convert floating-point tensors.  [default: as stored]",
-)
-@click.option(
-    "--classes",
-    type=click.Choice(["all", "drop-background"]),
-    default="all",
-    show_default=True,
-    help="Of 1001 classes the first is background: keep it, or leave it out.",
-)
-@click.option(
-    "--channel-order",
-    type=click.Choice(["rgb"]),
-    help="Turn the first convolution of a network that takes BGR images round.  [default: as stored]",
-)
-@click.option(
-    "--preset",
-    "--pictures",
-    "preset",
-    metavar="NAME",
-    help="Named preprocessing of weights that no checkpoint describes: advprop (mean and std 0.5).",
-)
-@click.option(
-    "--backbone-only",
-    is_flag=True,
-    help="Leave the classifier behind: a known one, or the head of a model built around the network.",
-)
-@click.option(
-    "--input-size",
-    type=click.IntRange(min=1),
-    metavar="PIXELS",
-    help="Height and width of images, for the metadata.  [default: the source's, or else the table's]",
-)
+@port_options()
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
@@ -111,15 +63,7 @@ _PROGRESS_BYTES = 200_000_000
 def port_weights(
     source: Path,
     out: Path | None,
-    variant: str | None,
-    weights: Literal["auto", "raw", "ema"],
-    bn_eps: float | None,
-    dtype: OutputType | None,
-    classes: Classes,
-    channel_order: ChannelOrder | None,
-    preset: str | None,
-    backbone_only: bool,
-    input_size: int | None,
+    options: PortOptions,
     target: str,
     fold_bn: bool,
     max_shard_size: int | None,
@@ -145,20 +89,8 @@ def port_weights(
     """
     _require_sense(out, hub_folder, target, max_shard_size, fold_bn=fold_bn, dry_run=dry_run)
     from porter.checkpoints import open_checkpoint
-    from porter.planning.options import PortOptions
     from porter.transfer.source_hashes import SourceHashes
 
-    options = PortOptions(
-        variant=variant,
-        weights=weights,
-        bn_eps=bn_eps,
-        dtype=dtype,
-        classes=classes,
-        channel_order=channel_order,
-        preset=preset,
-        backbone_only=backbone_only,
-        input_size=input_size,
-    )
     place = hub_folder or out
     writing = place is not None and not dry_run
     # The digests are under way while the rest of the program is still being imported.
@@ -176,7 +108,7 @@ def port_weights(
         result = None
         if place is not None and writing:
             with _progress(quiet=verbosity < 0) as progress:
-                how: dict[str, Any] = {"dtype": dtype, "progress": progress, "hashes": hashes}
+                how: dict[str, Any] = {"dtype": options.dtype, "progress": progress, "hashes": hashes}
                 if hub_folder is not None:
                     result = _to_hub_folder(checkpoint, made, hub_folder, how)
                 else:
