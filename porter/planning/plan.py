@@ -57,6 +57,11 @@ class Plan(NamedTuple):
     channel_order: str = "rgb"
     classes: Classes = "all"
 
+    def __repr__(self) -> str:
+        """Say in one line what is ported to what."""
+        model, count = self.variant.target.name, len(self.assignments)
+        return f"<Plan: {self.variant.name} to {model}, {count} tensors, {self.weights} weights>"
+
 
 def plan(
     checkpoint: Checkpoint,
