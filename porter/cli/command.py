@@ -8,11 +8,34 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 
 from porter.errors import PorterError
+
+# Codes of names that nothing has.
+_WRONG_NAMES = (
+    "checkpoint/not-found",
+    "output/no-folder",
+    "plan/pictures",
+    "plan/unknown-choice",
+    "table/ambiguous-variant",
+    "table/unknown-variant",
+)
+
+
+class _WrongName(click.ClickException):
+    exit_code = 2
+
+
+def _is_usage(error: PorterError) -> bool:
+    """Whether the command line itself is wrong: it names what does not exist."""
+    if error.code in _WRONG_NAMES:
+        return True
+    unreadable = error.code.endswith("/unreadable") and error.file is not None
+    return unreadable and not Path(error.file or "").exists()
 
 
 @contextmanager
@@ -21,7 +44,8 @@ def _edge() -> Iterator[None]:
         yield
     except PorterError as error:
         first, *details = str(error).splitlines()
-        raise click.ClickException("\n".join([f"{first} [{error.code}]", *details])) from None
+        kind = _WrongName if _is_usage(error) else click.ClickException
+        raise kind("\n".join([f"{first} [{error.code}]", *details])) from None
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
             raise
@@ -29,7 +53,10 @@ def _edge() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command whose `PorterError`s, and a full disk under stdout, become one line and exit code 1."""
+    """A command whose `PorterError`s, and a full disk under stdout, become one line and exit code 1.
+
+    A name that nothing has, and a path where nothing is, are wrong usage: exit code 2.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; an option may read a file."""

@@ -4,19 +4,25 @@
 `table_file_option`: port-weights, which reads tables later; the command receives the path.
 `json_option`: every command that prints.
 `verbosity_options`, `SomePath`: port-weights, inspect.
+`output_options`: the form of a port; the command receives an `OutputOptions`.
 `port_options`: every choice about a port, for commands that plan one; the command receives a `PortOptions`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from porter.cli.byte_size import ByteSize
+from porter.outputs.registry import TARGETS
+
 if TYPE_CHECKING:
+    from porter.outputs.options import OutputOptions
+    from porter.planning.options import PortOptions
     from porter.tables.variants import Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,8 +65,11 @@ def verbosity_options(command: F) -> F:
     """Add -v and -q; the command receives `verbosity`: -1, 0 or 1."""
 
     def combine(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
-        sign = 1 if param.name == "verbose" else -1
-        ctx.params["verbosity"] = ctx.params.get("verbosity", 0) + sign * value
+        before = ctx.params.setdefault("verbosity", 0)
+        if value and before:
+            raise click.UsageError("-v and -q exclude each other.")
+        if value:
+            ctx.params["verbosity"] = 1 if param.name == "verbose" else -1
         return value
 
     for flag, name, text in (
@@ -130,24 +139,69 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
 }
 
 
+_OUTPUT_OPTIONS: dict[str, Callable[[F], F]] = {
+    "target": click.option(
+        "--target",
+        type=click.Choice(TARGETS),
+        default="timm",
+        show_default=True,
+        help="What to write for: transformers gives a folder for from_pretrained, netspresso a file, "
+        "hub-folder what --hub-folder gives.",
+    ),
+    "max_shard_size": click.option(
+        "--max-shard-size",
+        type=ByteSize(),
+        help="Write OUT as a folder of files with at most this much of tensors each (5GB, 200MB), and an "
+        "index. A longer tensor has a file of its own.",
+    ),
+    "fold_bn": click.option(
+        "--fold-bn",
+        is_flag=True,
+        help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
+    ),
+}
+
+
 def port_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for each attribute of `PortOptions`; the command receives the record as `options`.
 
     Args:
         *left_out: Attributes that the command has no option for, or one of its own.
     """
-    names = [name for name in _PORT_OPTIONS if name not in left_out]
 
-    def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def with_record(*args: Any, **given: Any) -> Any:
-            from porter.planning.options import PortOptions
+    def record(**chosen: Any) -> PortOptions:
+        from porter.planning.options import PortOptions
 
-            chosen = {name: given.pop(name) for name in names}
-            return command(*args, options=PortOptions(**chosen), **given)
+        return PortOptions(**chosen)
 
-        for name in reversed(names):
-            with_record = _PORT_OPTIONS[name](with_record)
-        return with_record
+    added = {name: option for name, option in _PORT_OPTIONS.items() if name not in left_out}
+    return lambda command: _with_record(command, "options", added, record)
 
-    return add
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add an option for each attribute of `OutputOptions`; the command receives the record as `form`."""
+
+    def record(**chosen: Any) -> OutputOptions:
+        from porter.outputs.options import OutputOptions
+
+        return OutputOptions(**chosen)
+
+    return _with_record(command, "form", _OUTPUT_OPTIONS, record)
+
+
+def _with_record(
+    command: Callable[..., Any],
+    argument: str,
+    added: Mapping[str, Callable[..., Any]],
+    record: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Add options to a command that receives them together, as one argument."""
+
+    @functools.wraps(command)
+    def gathering(*args: Any, **given: Any) -> Any:
+        chosen = {name: given.pop(name) for name in added}
+        return command(*args, **{argument: record(**chosen)}, **given)
+
+    for option in reversed(list(added.values())):
+        gathering = option(gathering)
+    return gathering

@@ -2,44 +2,114 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from porter.outputs.port import PortResult
+from porter.core.checkpoint import Checkpoint
+from porter.outputs.output import Output
 from porter.planning.ledger import Bucket
 from porter.planning.plan import Plan
+from porter.transfer.transfer import TransferReport
 
-if TYPE_CHECKING:  # see `porter.outputs.port`
-    from porter.networks.bn_folding import Folding
-    from porter.outputs.renaming.aim import Aim
-
-# Where most networks have nothing, a count of nothing is not worth its place.
+# If most networks have nothing, a count of nothing is not worth its place.
 _RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
+# What follows the name of a checkpoint in the name of its first file.
+_ENDING = re.compile(r"\.index$|-\d{5}-of-\d{5}$")
 
 
-def warnings(made: Plan, aimed: Aim | None, result: PortResult | None) -> Iterator[str]:
-    """Yield what the person should know before trusting the result."""
-    yield from made.notes
-    if aimed is not None:
-        yield from aimed.notes
-    if result is not None:
-        yield from map(str, result.report.findings)
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was done, or would be.
+
+    Attributes:
+        source: What the person named.
+        checkpoint: What was opened for it.
+        output: The plan in the form that was chosen.
+        out: What was written, or would be; None if the person named nothing.
+        written: Sizes, digests and findings; None after a dry run.
+    """
+
+    source: Path
+    checkpoint: Checkpoint
+    output: Output
+    out: Path | None
+    written: TransferReport | None
+
+    def warnings(self) -> Iterator[str]:
+        """Yield what the person should know before trusting the result."""
+        yield from self.output.plan.notes
+        yield from self.output.notes
+        if self.written is not None:
+            yield from map(str, self.written.findings)
+
+    def lines(self, *, verbose: bool) -> Iterator[str]:
+        """Yield the lines that are printed."""
+        made = self.output.plan
+        yield f"network   {made.variant.name}: {made.variant.title} to {self.output.title}"
+        yield f"source    {_resolved(self.source, self.checkpoint)} ({self.checkpoint.format})"
+        yield f"weights   {_weights(made)}"
+        yield f"layers    {made.network}"
+        if made.bn_eps is not None:
+            yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
+        yield f"images    {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
+        yield from _ledger(made, verbose=verbose)
+        if self.written is None or self.out is None:
+            yield "dry run   nothing was read or written"
+            return
+        written = self.written
+        yield from self.output.remarks(verbose=verbose)
+        yield f"wrote     {self.out} ({written.nbytes / 1e6:.1f} MB, {written.tensors} tensors)"
+        yield self.output.loading_line(self.out)
+        yield from self.output.alternatives(self.out)
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON document."""
+        made, written = self.output.plan, self.written
+        said: dict[str, Any] = {
+            "schema": "porter-port",
+            "schema_version": 1,
+            "variant": made.variant.name,
+            "model": made.variant.target.name,
+            "arguments": dict(made.arguments),
+            "source": str(_resolved(self.source, self.checkpoint)),
+            "source_format": self.checkpoint.format,
+            "weights": {"read": made.weights, "from_average": made.from_average},
+            "network": {
+                "compared": made.network,
+                "classifier_activation": made.classifier_activation,
+            },
+            "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
+            "input_size": {"value": made.input_spec.size, "source": made.size_source},
+            "target": self.output.library,
+            "notes": [*made.notes, *self.output.notes],
+            **_tensors(self.output),
+            "folding": None,
+            "out": None,
+        }
+        if written is not None and self.out is not None:
+            said["out"] = {
+                "path": str(self.out),
+                "size": written.nbytes,
+                "source_files": [file._asdict() for file in written.sources],
+                "findings": [asdict(finding) for finding in written.findings],
+                "load": self.output.loading_line(self.out),
+            }
+        return {**said, **self.output.details()}
 
 
-def lines(
-    made: Plan, aimed: Aim | None, source: Path, container: str, result: PortResult | None, *, verbose: bool
-) -> Iterator[str]:
-    """Yield the lines that are printed; `result` is None after a dry run."""
-    yield f"network   {made.variant.name}: {made.variant.title} to {aimed.table.title if aimed else 'timm'}"
-    yield f"source    {source} ({container})"
-    yield f"weights   {_weights(made)}"
-    yield f"layers    {made.network}"
-    if made.bn_eps is not None:
-        yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
-    yield f"images  {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
+def _resolved(source: Path, checkpoint: Checkpoint) -> Path:
+    """Return what was opened: of a training directory, the step that was chosen."""
+    if not source.is_dir() or not checkpoint.files:
+        return source
+    first = checkpoint.files[0]
+    return first.with_name(_ENDING.sub("", first.name)) if _ENDING.search(first.name) else source
+
+
+def _ledger(made: Plan, *, verbose: bool) -> Iterator[str]:
     counts = Counter(line.bucket for line in made.ledger)
     yield "ledger    " + ", ".join(
         f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
@@ -48,30 +118,6 @@ def lines(
         width = max(len(line.path) for line in made.ledger)
         for line in made.ledger:
             yield f"  {line.bucket.value:<12} {line.path:<{width}}  {line.reason}"
-    if result is None:
-        yield "dry run   nothing was read or written"
-        return
-    report = result.report
-    if result.folding is not None:
-        yield from _folding(result.folding, verbose=verbose)
-    yield f"wrote     {result.out} ({report.nbytes / 1e6:.1f} MB, {report.tensors} tensors)"
-    yield result.loading_line
-    if result.folding is not None:
-        from porter.outputs.folded import plain_recipe
-
-        recipe = plain_recipe(made, result.out, is_sharded=result.is_sharded)
-        if recipe is not None:
-            yield f"or, without porter:\n\n{recipe}"
-
-
-def _folding(folding: Folding, *, verbose: bool) -> Iterator[str]:
-    from porter.outputs.folded import REASON
-
-    yield f"folded    {len(folding.folded)} norms and layer scales into the convolutions in front of them"
-    if verbose:
-        yield from (f"  folded       {name}" for name in folding.folded)
-    if folding.unfolded:
-        yield f"left      {len(folding.unfolded)}: {', '.join(folding.unfolded)} ({REASON})"
 
 
 def _weights(made: Plan) -> str:
@@ -83,24 +129,12 @@ def _weights(made: Plan) -> str:
     return f"moving average for {made.from_average} variables{raw}"
 
 
-def document(made: Plan, aimed: Aim | None, container: str, result: PortResult | None) -> dict[str, Any]:
-    """Return the JSON document; `result` is None after a dry run."""
-    said: dict[str, Any] = {
-        "schema": "porter-port",
-        "schema_version": 1,
-        "variant": made.variant.name,
-        "model": made.variant.target.name,
-        "arguments": dict(made.arguments),
-        "source_format": container,
-        "weights": {"read": made.weights, "from_average": made.from_average},
-        "network": {"compared": made.network, "classifier_activation": made.classifier_activation},
-        "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
-        "input_size": {"value": made.input_spec.size, "source": made.size_source},
-        "target": aimed.table.target if aimed else "timm",
-        "notes": [*made.notes, *(aimed.notes if aimed else ())],
+def _tensors(output: Output) -> dict[str, Any]:
+    """Return both sides of the port: what became of every variable, and where every tensor comes from."""
+    return {
         "ledger": [
             {"key": line.key, "path": line.path, "bucket": line.bucket.value, "reason": line.reason}
-            for line in made.ledger
+            for line in output.plan.ledger
         ],
         "targets": [
             {
@@ -109,20 +143,6 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
                 "sources": [part.key for part in assignment.sources],
                 "layouts": [part.layout.pattern for part in assignment.sources],
             }
-            for assignment in (aimed or made).assignments
+            for assignment in output.assignments
         ],
-        "folding": None,
-        "out": None,
     }
-    if result is not None:
-        report = result.report
-        said["out"] = {
-            "path": str(result.out),
-            "size": report.nbytes,
-            "source_files": [file._asdict() for file in report.sources],
-            "findings": [asdict(finding) for finding in report.findings],
-            "load": result.loading_line,
-        }
-    if result is not None and result.folding is not None:
-        said["folding"] = {"folded": result.folding.folded, "unfolded": result.folding.unfolded}
-    return said

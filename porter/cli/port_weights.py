@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -12,17 +13,25 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from porter.cli.byte_size import ByteSize
 from porter.cli.command import Command
-from porter.cli.options import SomePath, json_option, port_options, table_file_option, verbosity_options
-from porter.outputs.renaming import TARGETS
+from porter.cli.options import (
+    SomePath,
+    json_option,
+    output_options,
+    port_options,
+    table_file_option,
+    verbosity_options,
+)
+from porter.errors import OutputError
+from porter.outputs.registry import chosen_output
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.core.checkpoint import Checkpoint
-    from porter.outputs.port import PortResult
+    from porter.outputs.options import OutputOptions
+    from porter.outputs.output import Output
     from porter.planning.options import PortOptions
-    from porter.planning.plan import Plan
-    from porter.transfer.transfer import Progress
+    from porter.transfer.source_hashes import SourceHashes
+    from porter.transfer.transfer import Progress, TransferReport
 
 # Below this a port is over before a person could read the bar.
 _PROGRESS_BYTES = 200_000_000
@@ -32,24 +41,7 @@ _PROGRESS_BYTES = 200_000_000
 @click.argument("source", type=SomePath())
 @click.argument("out", type=SomePath(), required=False)
 @port_options()
-@click.option(
-    "--target",
-    type=click.Choice(TARGETS),
-    default="timm",
-    show_default=True,
-    help="Library to write for: transformers gives a folder for from_pretrained, netspresso a file.",
-)
-@click.option(
-    "--max-shard-size",
-    type=ByteSize(),
-    help="Write OUT as a folder of files with at most this much of tensors each (5GB, 200MB), and an index. "
-    "A longer tensor has a file of its own.",
-)
-@click.option(
-    "--fold-bn",
-    is_flag=True,
-    help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
-)
+@output_options
 @click.option(
     "--hub-folder",
     type=click.Path(path_type=Path),
@@ -64,9 +56,7 @@ def port_weights(
     source: Path,
     out: Path | None,
     options: PortOptions,
-    target: str,
-    fold_bn: bool,
-    max_shard_size: int | None,
+    form: OutputOptions,
     hub_folder: Path | None,
     dry_run: bool,
     table: Path | None,
@@ -87,11 +77,11 @@ def port_weights(
       port-weights training/ model/ --target transformers
       port-weights training/ --hub-folder my_mobilenet
     """
-    _require_sense(out, hub_folder, target, max_shard_size, fold_bn=fold_bn, dry_run=dry_run)
+    form, place = _place(out, hub_folder, form, dry_run=dry_run)
+    kind = _output(form, place)
     from porter.checkpoints import open_checkpoint
     from porter.transfer.source_hashes import SourceHashes
 
-    place = hub_folder or out
     writing = place is not None and not dry_run
     # The digests are under way while the rest of the program is still being imported.
     with (
@@ -102,72 +92,56 @@ def port_weights(
         from porter.tables.shipped import load_tables
 
         made = plan(checkpoint, load_tables(*([table] if table else [])), options)
-        from porter.outputs.port import aim_at, carry_out
+        output = kind(made, options, form)
+        report = None
+        if place is not None and dry_run:
+            output.require_place(place, checkpoint)
+        elif place is not None:
+            report = _written(output, checkpoint, place, hashes, quiet=verbosity < 0)
+    from porter.cli.port_report import Report
 
-        aimed = aim_at(made, target)
-        result = None
-        if place is not None and writing:
-            with _progress(quiet=verbosity < 0) as progress:
-                how: dict[str, Any] = {"dtype": options.dtype, "progress": progress, "hashes": hashes}
-                if hub_folder is not None:
-                    result = _to_hub_folder(checkpoint, made, hub_folder, how)
-                else:
-                    how |= {"aimed": aimed, "fold_bn": fold_bn, "max_shard_size": max_shard_size}
-                    result = carry_out(checkpoint, made, place, **how)
-    from porter.cli import port_report
-
-    for warning in port_report.warnings(made, aimed, result):
+    told = Report(source, checkpoint, output, place, report)
+    for warning in told.warnings():
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
-        import json
-
-        click.echo(json.dumps(port_report.document(made, aimed, checkpoint.format, result), indent=2))
+        click.echo(json.dumps(told.document(), indent=2))
     elif verbosity >= 0:
-        for line in port_report.lines(made, aimed, source, checkpoint.format, result, verbose=verbosity > 0):
+        for line in told.lines(verbose=verbosity > 0):
             click.echo(line)
 
 
-def _require_sense(
-    out: Path | None,
-    hub_folder: Path | None,
-    target: str,
-    max_shard_size: int | None,
-    *,
-    fold_bn: bool,
-    dry_run: bool,
-) -> None:
-    """Refuse options that do not go together."""
+def _place(
+    out: Path | None, hub_folder: Path | None, form: OutputOptions, *, dry_run: bool
+) -> tuple[OutputOptions, Path | None]:
+    """Return the form and what to write, of which ``--hub-folder DIR`` names both."""
     if hub_folder is not None and out is not None:
         raise click.UsageError("--hub-folder is written instead of OUT: give one of them.")
     if out is None and hub_folder is None and not dry_run:
         raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run or --hub-folder).")
-    is_file = target != "transformers" and max_shard_size is None
-    if out is not None and is_file and not dry_run and out.name and out.suffix != ".safetensors":
-        raise click.UsageError("OUT must end in .safetensors: whatever loads it goes by the name.")
-    if fold_bn and target != "timm":
-        raise click.UsageError(
-            "--fold-bn goes with timm only: no other library has the network without norms."
-        )
-    if max_shard_size is not None and target == "netspresso":
-        raise click.UsageError(
-            "--max-shard-size goes with timm and transformers: NetsPresso's networks load one file."
-        )
-    if hub_folder is not None and max_shard_size is not None:
-        raise click.UsageError(
-            "--hub-folder goes without --max-shard-size: of several files, timm would load the first alone."
-        )
-    if hub_folder is not None and (fold_bn or target != "timm"):
-        raise click.UsageError(
-            "--hub-folder goes without --fold-bn and --target: timm builds the network with its norms."
-        )
+    if hub_folder is None:
+        return form, out
+    if form.target not in ("timm", "hub-folder"):
+        raise click.UsageError("--hub-folder goes without --target: timm builds the network with its norms.")
+    from dataclasses import replace
+
+    return replace(form, target="hub-folder"), hub_folder
 
 
-def _to_hub_folder(checkpoint: Checkpoint, made: Plan, folder: Path, options: dict[str, Any]) -> PortResult:
-    from porter.outputs.hub_folder import loading_line, write_hub_folder
-    from porter.outputs.port import PortResult
+def _output(form: OutputOptions, place: Path | None) -> type[Output]:
+    """Return the chosen form; what does not go together is wrong usage."""
+    try:
+        return chosen_output(form, place)
+    except OutputError as error:
+        raise click.UsageError(f"{error} [{error.code}]") from None
 
-    report = write_hub_folder(checkpoint, made, folder, command=_command_line(), **options)
-    return PortResult(made, report, folder, load=loading_line(made, folder))
+
+def _written(
+    output: Output, checkpoint: Checkpoint, place: Path, hashes: SourceHashes | None, *, quiet: bool
+) -> TransferReport:
+    from porter.transfer.transfer import Writing
+
+    with _progress(quiet=quiet) as progress:
+        return output.write(checkpoint, place, Writing(progress, hashes, _command_line()))
 
 
 def _command_line() -> str:

@@ -32,15 +32,22 @@ def check(file: Path, against: Path | None) -> int:
 
 def _state_dict_faults(file: Path, variant: Variant) -> Iterator[str]:
     try:
-        from porter.networks.shapes import state_dict_shapes
+        from porter.networks.shapes import state_dict_shapes, takes_epsilon
 
         shapes = state_dict_shapes(variant)
+        is_taken = takes_epsilon(variant)
     except ImportError:
         yield from ()  # without timm the PyTorch side cannot be looked at
-    except (PorterError, RuntimeError, TypeError) as error:
+    except (AssertionError, PorterError, RuntimeError, TypeError, ValueError) as error:
         yield f"{file}: [variant.{variant.name}.target]: the PyTorch network cannot be built ({error})"
     else:
         yield from (f"{file}: {line}" for line in state_dict_faults(variant, shapes))
+        if variant.bn_eps is not None and not is_taken:
+            argument, section = variant.bn_eps.argument, f"[variant.{variant.name}.bn_eps]"
+            yield (
+                f"{file}: {section}: {variant.target.name} does not take its epsilon as {argument!r}: "
+                "the port would be made, and not load"
+            )
 
 
 def _against(variants: list[Variant], source: Path) -> tuple[Iterator[str], bool]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from porter.errors import OutputError
 from porter.networks.definition import parse
 from porter.tables.variants import Variant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# An epsilon that no network has by itself.
+_TRIED = 0.0123
 
 
 def state_dict_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
@@ -17,7 +24,28 @@ def state_dict_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
         OutputError: the network cannot be built.
         ImportError: torch or timm is not installed.
     """
-    arguments: dict[str, Any] = dict(variant.target.arguments)
+    return {name: tuple(tensor.shape) for name, tensor in _built(variant).state_dict().items()}
+
+
+def takes_epsilon(variant: Variant) -> bool:
+    """Whether the epsilon that a port passes to the network arrives in at least one of its norms.
+
+    Raises:
+        OutputError: the network cannot be built.
+        ImportError: torch or timm is not installed.
+    """
+    if variant.bn_eps is None:
+        return True
+    try:
+        model = _built(variant, **{variant.bn_eps.argument: _TRIED})
+    except (AssertionError, AttributeError, OutputError, TypeError, ValueError):
+        return False  # without the argument it could be built
+    return any(getattr(module, "eps", None) == _TRIED for module in model.modules())
+
+
+def _built(variant: Variant, **more: Any) -> nn.Module:
+    arguments: dict[str, Any] = {**variant.target.arguments, **more}
+    model: nn.Module
     if variant.network is None:
         from timm import create_model
 
@@ -26,4 +54,4 @@ def state_dict_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
         from porter.networks.building import build
 
         model = build(variant.target.name, parse(variant.network), **arguments)
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return model

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -15,15 +15,16 @@ from safetensors.numpy import load_file
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.dtypes import BY_NAME, DType
 from porter.errors import MissingDependencyError
-from porter.outputs.metadata import describe
+from porter.outputs.options import OutputOptions
+from porter.outputs.output import Output
 from porter.outputs.timm_call import keywords
+from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
 from porter.transfer.atomic_folder import new_folder
 from porter.transfer.float_conversion import convert, output_dtype
 from porter.transfer.safetensors_writer import SafetensorsWriter
 from porter.transfer.sharded_writer import ShardedWriter
-from porter.transfer.source_hashes import SourceHashes
-from porter.transfer.transfer import Progress, TransferReport, transfer
+from porter.transfer.transfer import TransferReport, Writing, refuse_source, transfer
 from porter.transfer.value_checks import Finding, ValueChecks
 
 if TYPE_CHECKING:
@@ -53,70 +54,78 @@ for name, module in list(model.named_modules()):
 model.load_state_dict(state, strict=True)"""
 
 
-def write_folded(
-    checkpoint: Checkpoint,
-    plan: Plan,
-    out: str | os.PathLike[str],
-    *,
-    dtype: str | None = None,
-    max_shard_size: int | None = None,
-    progress: Progress | None = None,
-    hashes: SourceHashes | None = None,
-) -> tuple[TransferReport, Folding]:
-    """Port, fold every norm and layer scale that can be folded exactly, and write the result.
+class Folded(Output):
+    """A file, or shards, of timm's network without the norms that can be folded exactly.
 
     Everything is computed in float64, from the stored values, and rounded once.
 
-    Args:
-        checkpoint: The open source that `plan` was made from.
-        plan: The port to timm.
-        out: The safetensors file, or the folder of shards, to write; it appears whole or not at all.
-        dtype: As for `porter.transfer.transfer`; None rounds to the type that is stored.
-        max_shard_size: Bytes of tensors that a shard may hold; one file where None.
-        progress: Called with bytes and bytes in all while the source is being read.
-        hashes: The digests of the checkpoint's files, where they were begun before.
-
-    Returns:
-        What was written, and which norms were folded.
-
-    Raises:
-        MissingDependencyError: torch or timm is not installed.
-        CheckpointError: the source is damaged or changed meanwhile.
-        OutputError: `out` cannot be written, or the network cannot be traced.
+    Attributes:
+        folding: Which norms were folded; None until it is written.
     """
-    _require_torch()
-    metadata = describe(plan, checkpoint.format, dtype)
-    with tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        wide = Path(folder) / "wide.safetensors"
-        report = transfer(
-            checkpoint,
-            plan.assignments,
-            wide,
-            dtype="float64",
-            metadata=metadata,
-            progress=progress,
-            hashes=hashes,
+
+    def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
+        super().__init__(plan, options, form)
+        self.folding: Folding | None = None
+
+    def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
+        """Port, fold every norm and layer scale that can be folded exactly, and write the result.
+
+        Raises:
+            MissingDependencyError: torch or timm is not installed.
+            CheckpointError: the source is damaged or changed meanwhile.
+            OutputError: `out` cannot be written, or the network cannot be traced.
+        """
+        _require_torch()
+        refuse_source(out, checkpoint)
+        metadata = self.metadata(checkpoint)
+        with tempfile.TemporaryDirectory(prefix="porter-") as folder:
+            wide = Path(folder) / "wide.safetensors"
+            report = transfer(
+                checkpoint, self.assignments, wide, dtype="float64", metadata=metadata, writing=writing
+            )
+            tensors, folding = _folded(wide)
+        described = {"folded": folding.folded, "unfolded": dict.fromkeys(folding.unfolded, REASON)}
+        metadata["porter.folding"] = json.dumps(described)
+        metadata["porter.source_files"] = json.dumps([file._asdict() for file in report.sources])
+        rounded, findings = _rounded(tensors, _types(self.plan, self.options.dtype))
+        nbytes = _write(out, rounded, metadata, self.form.shard_size)
+        self.folding = folding
+        found = (*report.findings, *findings)
+        return report._replace(path=out, nbytes=nbytes, tensors=len(rounded), findings=found)
+
+    def loading_line(self, out: Path) -> str:
+        """Return a call of `porter.load_model`, which builds the network without its norms."""
+        return f"porter.load_model({os.fspath(out)!r})"
+
+    def remarks(self, *, verbose: bool) -> Iterator[str]:
+        """Yield how many norms were folded, and which were not."""
+        if self.folding is None:
+            return
+        folded, unfolded = self.folding.folded, self.folding.unfolded
+        yield f"folded    {len(folded)} norms and layer scales into the convolutions in front of them"
+        if verbose:
+            yield from (f"  folded       {name}" for name in folded)
+        if unfolded:
+            yield f"left      {len(unfolded)}: {', '.join(unfolded)} ({REASON})"
+
+    def alternatives(self, out: Path) -> Iterator[str]:
+        """Yield the program that loads folded weights without porter, if timm has the network."""
+        if self.plan.variant.is_own:
+            return
+        is_sharded = not self.is_file(self.form)
+        recipe = _RECIPE.format(
+            modules="pathlib, " if is_sharded else "",
+            load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
+            model=self.plan.variant.target.name,
+            arguments=keywords(self.plan),
         )
-        tensors, folding = _folded(wide)
-    described = {"folded": folding.folded, "unfolded": dict.fromkeys(folding.unfolded, REASON)}
-    metadata["porter.folding"] = json.dumps(described)
-    metadata["porter.source_files"] = json.dumps([file._asdict() for file in report.sources])
-    rounded, findings = _rounded(tensors, _types(plan, dtype))
-    nbytes = _write(out, rounded, metadata, max_shard_size)
-    found = (*report.findings, *findings)
-    return report._replace(path=Path(out), nbytes=nbytes, tensors=len(rounded), findings=found), folding
+        yield f"or, without porter:\n\n{recipe}"
 
-
-def plain_recipe(plan: Plan, out: str | os.PathLike[str], *, is_sharded: bool = False) -> str | None:
-    """Return the program that loads folded weights without porter; None where timm has no such network."""
-    if plan.variant.is_own:
-        return None
-    return _RECIPE.format(
-        modules="pathlib, " if is_sharded else "",
-        load=(_LOAD_SHARDS if is_sharded else _LOAD).format(out=os.fspath(out)),
-        model=plan.variant.target.name,
-        arguments=keywords(plan),
-    )
+    def details(self) -> Mapping[str, Any]:
+        """Return which norms were folded."""
+        if self.folding is None:
+            return {}
+        return {"folding": {"folded": self.folding.folded, "unfolded": self.folding.unfolded}}
 
 
 def _require_torch() -> None:

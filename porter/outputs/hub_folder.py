@@ -8,71 +8,95 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import ClassVar
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import OutputError
 from porter.networks.pretrained_cfg import pretrained_cfg
-from porter.outputs.metadata import describe
+from porter.outputs.options import OutputOptions
+from porter.outputs.output import Output, Refusals
+from porter.outputs.timm_call import is_timm_network, load_file_call
 from porter.parity.measurements import Support, read_measurements, support
+from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
+from porter.tables.shipped import mappings_folder
 from porter.tables.variants import Variant
 from porter.transfer.atomic_file import write_whole
 from porter.transfer.atomic_folder import new_folder, write_json
-from porter.transfer.source_hashes import SourceHashes
-from porter.transfer.transfer import Progress, TransferReport, transfer
+from porter.transfer.transfer import TransferReport, Writing, transfer
 from porter.version import VERSION
 
 _CONFIG, _WEIGHTS, _CARD = "config.json", "model.safetensors", "README.md"
 
 
-def write_hub_folder(
-    checkpoint: Checkpoint,
-    plan: Plan,
-    folder: str | os.PathLike[str],
-    *,
-    command: str,
-    dtype: str | None = None,
-    progress: Progress | None = None,
-    hashes: SourceHashes | None = None,
-) -> TransferReport:
-    """Write config.json, model.safetensors and a model card.
+class HubFolder(Output):
+    """config.json, model.safetensors and a model card."""
 
-    Args:
-        checkpoint: The open source that `plan` was made from.
-        plan: The port to timm.
-        folder: Where to write; it appears whole or not at all.
-        command: The command line that did it, for the card, as it is given in the source's folder.
-        dtype: As for `porter.transfer.transfer`.
-        progress: Called with bytes written and bytes in all.
-        hashes: The digests of the checkpoint's files, where they were begun before.
+    excluded: ClassVar[Refusals] = {
+        "max_shard_size": (
+            "output/hub-folder",
+            "--hub-folder goes without --max-shard-size: of several files, timm would load the first alone",
+        ),
+        "fold_bn": (
+            "output/hub-folder",
+            "--hub-folder goes without --fold-bn: timm builds the network with its norms",
+        ),
+    }
 
-    Raises:
-        CheckpointError: the source is damaged or changed meanwhile.
-        OutputError: the folder is there and not empty, or cannot be written; the network takes BGR images,
-            which nothing in such a folder can say.
-    """
-    if plan.channel_order != "rgb":
-        raise OutputError(
-            "output/bgr",
-            f"{plan.variant.name} takes BGR images, and timm prepares RGB ones for every hub folder",
-            file=folder,
-            hint="Turn its first convolution round: --channel-order rgb.",
-        )
-    metadata = describe(plan, checkpoint.format, dtype)
-    with new_folder(Path(folder)) as hidden:
-        write_json(hidden / _CONFIG, config(plan))
-        report = transfer(
-            checkpoint,
-            plan.assignments,
-            hidden / _WEIGHTS,
-            dtype=dtype,
-            metadata=metadata,
-            progress=progress,
-            hashes=hashes,
-        )
-        write_whole(hidden / _CARD, model_card(plan, metadata, report, Path(folder).name, command))
-    return report._replace(path=Path(folder) / _WEIGHTS)
+    def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
+        super().__init__(plan, options, form)
+        if plan.channel_order != "rgb":
+            raise OutputError(
+                "output/bgr",
+                f"{plan.variant.name} takes BGR images, and timm prepares RGB ones for every hub folder",
+                hint="Turn its first convolution round: --channel-order rgb.",
+            )
+
+    @classmethod
+    def is_file(cls, form: OutputOptions) -> bool:  # noqa: ARG003 (of no form of it)
+        """Return False."""
+        return False
+
+    def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
+        """Move the bytes to a folder that is not there yet, or empty; see `Output.write`."""
+        metadata = self.metadata(checkpoint)
+        with new_folder(out) as hidden:
+            write_json(hidden / _CONFIG, config(self.plan))
+            report = transfer(
+                checkpoint,
+                self.assignments,
+                hidden / _WEIGHTS,
+                dtype=self.options.dtype,
+                metadata=metadata,
+                writing=writing,
+            )
+            made_by = ("command", "bash", writing.command)
+            if writing.command is None:
+                made_by = ("call", "python", self._call(checkpoint.path.name, out.name))
+            write_whole(hidden / _CARD, model_card(self.plan, metadata, report, out.name, made_by))
+        return report._replace(path=out / _WEIGHTS)
+
+    def loading_line(self, out: Path) -> str:
+        """Return the Python that loads the folder."""
+        if not self.plan.variant.is_own and not is_timm_network(self.plan.variant):
+            return load_file_call(self.plan, out / _WEIGHTS)
+        return loading_line(self.plan, out)
+
+    def _call(self, source: str, out: str) -> str:
+        """Return the call of `porter.port` that asks for this port, without folders: those are private."""
+        named = {"target": self.form.target}
+        named |= {
+            field.name: getattr(self.options, field.name)
+            for field in fields(self.options)
+            if getattr(self.options, field.name) != field.default
+        }
+        given = "".join(f", {name}={value!r}" for name, value in named.items())
+        table = self.plan.variant.table
+        if not table.is_relative_to(mappings_folder()):
+            given += f", tables=porter.load_tables({table.name!r})"
+        return f"porter.port({source!r}, {out!r}{given})"
 
 
 def config(plan: Plan) -> dict[str, object]:
@@ -99,9 +123,22 @@ def loading_line(plan: Plan, folder: str | os.PathLike[str]) -> str:
 
 
 def model_card(
-    plan: Plan, metadata: Mapping[str, str], report: TransferReport, name: str, command: str
+    plan: Plan,
+    metadata: Mapping[str, str],
+    report: TransferReport,
+    name: str,
+    made_by: tuple[str, str, str | None],
 ) -> str:
-    """Return the README of the folder: what it is, where it comes from, how far it is proved."""
+    """Return the README of the folder: what it is, where it comes from, how far it is proved.
+
+    Args:
+        plan: The port.
+        metadata: What the file of weights says of itself.
+        report: What was written.
+        name: What the folder is called.
+        made_by: What made it, in a word; the language that this is written in; and how it was asked for.
+    """
+    maker, language, asked = made_by
     return "\n".join(
         [
             "---",
@@ -115,7 +152,7 @@ def model_card(
             "",
             "```python",
             "import timm",
-            *(["import porter  # timm has no entry point for this network"] if plan.variant.is_own else []),
+            *_registration(plan.variant),
             "",
             f"model = {loading_line(plan, name)}.eval()",
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
@@ -125,10 +162,10 @@ def model_card(
             "",
             *_provenance(plan, metadata, report),
             "",
-            "The command that made it, in the source's folder:",
+            f"The {maker} that made it, in the source's folder:",
             "",
-            "```bash",
-            command,
+            f"```{language}",
+            f"{asked}",
             "```",
             "",
             "## How far it is proved",
@@ -137,6 +174,15 @@ def model_card(
             "",
         ]
     )
+
+
+def _registration(variant: Variant) -> Iterator[str]:
+    """Say who knows a network that timm has no entry point for."""
+    if variant.is_own:
+        yield "import porter  # timm has no entry point for this network"
+    elif not is_timm_network(variant):
+        name = variant.target.name
+        yield f"# timm has no entry point for {name!r}: first import the module that registers one"
 
 
 def _provenance(plan: Plan, metadata: Mapping[str, str], report: TransferReport) -> Iterator[str]:

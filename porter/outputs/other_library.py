@@ -1,85 +1,43 @@
-"""Writing a port for a library other than timm: one file, or a folder that the library loads."""
+"""What the forms for libraries other than timm have in common."""
 
 from __future__ import annotations
 
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
-from porter.errors import OutputError
-from porter.outputs.metadata import describe
-from porter.outputs.renaming.aim import Aim
+from porter.outputs.options import OutputOptions
+from porter.outputs.output import Output
+from porter.outputs.renaming.aim import aim
+from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
-from porter.transfer.atomic_folder import new_folder, write_json
-from porter.transfer.sharded_writer import ShardedWriter
-from porter.transfer.source_hashes import SourceHashes
-from porter.transfer.transfer import Progress, TransferReport, transfer
 
-# What transformers looks for in a folder.
-_CONFIG, _PREPROCESSOR, _WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"
+FOLDED = ("output/folded", "--fold-bn goes with timm only: no other library has the network without norms")
 
 
-def write(
-    checkpoint: Checkpoint,
-    plan: Plan,
-    aim: Aim,
-    out: str | os.PathLike[str],
-    *,
-    dtype: str | None = None,
-    max_shard_size: int | None = None,
-    progress: Progress | None = None,
-    hashes: SourceHashes | None = None,
-) -> TransferReport:
-    """Move the bytes of an aimed plan.
+class OtherLibrary(Output):
+    """A plan under the names of the library that `OutputOptions.target` names."""
 
-    Args:
-        checkpoint: The open source that `plan` was made from.
-        plan: The port to timm.
-        aim: The same port, aimed at another library.
-        out: The file or folder to write; it appears whole or not at all.
-        dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"``; None keeps what is stored.
-        max_shard_size: Bytes of tensors that a shard may hold; one file where None.
-        progress: Called with bytes written and bytes in all, as the work goes on.
-        hashes: The digests of the checkpoint's files, where they were begun before.
+    def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
+        super().__init__(plan, options, form)
+        self.aim = aim(plan, form.target)
+        self.library = self.aim.table.target
+        self.title = self.aim.table.title
+        self.assignments = self.aim.assignments
+        self.notes = self.aim.notes
 
-    Raises:
-        CheckpointError: the source is damaged or changed meanwhile.
-        OutputError: the output cannot be written, or the library reads one file only.
-    """
-    if max_shard_size is not None and not aim.table.folder:
-        raise OutputError(
-            "output/shards",
-            f"{aim.table.title} is loaded from one file: torch.load_state_dict knows no index of shards",
-            file=out,
-            hint="Leave --max-shard-size out.",
-        )
-    table = {"file": aim.table.file.name, "sha256": aim.table.digest}
-    described = {
-        "library": aim.table.target,
-        "network": aim.table.title,
-        "config": dict(aim.config),
-        "table": table,
-    }
-    metadata = describe(plan, checkpoint.format, dtype)
-    metadata["porter.target"] = json.dumps(described, sort_keys=True)
-    move = partial(
-        transfer,
-        checkpoint,
-        aim.assignments,
-        dtype=dtype,
-        metadata=metadata,
-        progress=progress,
-        hashes=hashes,
-    )
-    if not aim.table.folder:
-        return move(out)
-    with new_folder(Path(out)) as folder:
-        write_json(folder / _CONFIG, aim.config)
-        write_json(folder / _PREPROCESSOR, aim.preprocessor)
-        if max_shard_size is None:
-            report = move(folder / _WEIGHTS)
-        else:
-            report = move(folder, open_writer=partial(ShardedWriter, limit=max_shard_size))
-    return report._replace(path=Path(out) / _WEIGHTS if max_shard_size is None else Path(out))
+    def loading_line(self, out: Path) -> str:
+        """Return what the library's table says."""
+        return self.aim.table.load.format(path=os.fspath(out))
+
+    def metadata(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Return what the file says of itself, the library included."""
+        table = self.aim.table
+        described = {
+            "library": table.target,
+            "network": table.title,
+            "config": dict(self.aim.config),
+            "table": {"file": table.file.name, "sha256": table.digest},
+        }
+        return {**super().metadata(checkpoint), "porter.target": json.dumps(described, sort_keys=True)}

@@ -1,17 +1,37 @@
-"""The `timm.create_model` call that builds a ported network."""
+"""How a port with timm's names is loaded."""
 
 from __future__ import annotations
 
 import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
 
 from porter.networks.pretrained_cfg import pretrained_cfg
 from porter.planning.plan import Plan
+from porter.tables.shipped import load_tables, mappings_folder
+from porter.tables.variants import Variant
 
 
-def create_model_call(plan: Plan, out: str | os.PathLike[str]) -> str:
-    """Return the `timm.create_model` call that builds the network and loads `out` into it."""
-    name, path = plan.variant.target.name, os.fspath(out)
+def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
+    """Return the Python that loads the file `out`."""
+    path = os.fspath(out)
+    if plan.variant.is_own:
+        return f"porter.load_model({path!r})"
+    if not is_timm_network(plan.variant):
+        return f"model.load_state_dict(safetensors.torch.load_file({path!r}), strict=True)"
+    name = plan.variant.target.name
     return f"timm.create_model({name!r}, checkpoint_path={path!r}{keywords(plan)})"
+
+
+def load_folder_call(plan: Plan, out: str | os.PathLike[str]) -> str:
+    """Return the Python that loads the folder of shards `out`."""
+    path = os.fspath(out)
+    if plan.variant.is_own or is_timm_network(plan.variant):
+        return f"porter.load_model({path!r})"
+    files = f'pathlib.Path({path!r}).glob("*.safetensors")'
+    read = f"{{n: t for f in {files} for n, t in safetensors.torch.load_file(f).items()}}"
+    return f"model.load_state_dict({read}, strict=True)"
 
 
 def keywords(plan: Plan) -> str:
@@ -22,3 +42,23 @@ def keywords(plan: Plan) -> str:
     prepared = pretrained_cfg(plan.input_spec._asdict(), plan.arguments.get("in_chans", 3))
     named = {**plan.arguments, "pretrained_cfg_overlay": prepared}
     return "".join(f", {name}={value!r}" for name, value in named.items())
+
+
+def is_timm_network(variant: Variant) -> bool:
+    """Whether timm itself has the network that a table names.
+
+    The tables that come with porter are held against timm by its tests. For other tables, timm's source is
+    searched: importing timm takes seconds.
+    """
+    if variant.is_own:
+        return False
+    if variant.table.is_relative_to(mappings_folder()):
+        return True
+    name = variant.target.name.partition(".")[0]
+    found = find_spec("timm")
+    if found is None or found.origin is None:
+        return any(name == known.target.name for known in load_tables().variants.values())
+    # A function under this name, or an old name for one.
+    defined = re.compile(rf"^def {re.escape(name)}\(|^\s+'{re.escape(name)}':", re.MULTILINE)
+    files = (Path(found.origin).parent / "models").glob("*.py")
+    return any(defined.search(file.read_text(encoding="utf-8")) for file in files)

@@ -66,6 +66,11 @@ class Plan(NamedTuple):
     network: str = ""
     classifier_activation: str | None = None
 
+    def __repr__(self) -> str:
+        """Say in one line what is ported to what."""
+        model, count = self.variant.target.name, len(self.assignments)
+        return f"<Plan: {self.variant.name} to {model}, {count} tensors, {self.weights} weights>"
+
 
 def plan(
     checkpoint: Checkpoint,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,23 @@ def new_folder(path: Path) -> Iterator[Path]:
         _sync(path.absolute().parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
+
+
+def require_new(path: Path) -> None:
+    """Look whether a folder could be made, and change nothing.
+
+    Raises:
+        OutputError: it could not.
+    """
+    _refuse_taken(path)
+    parent = path.absolute().parent
+    try:
+        if not stat.S_ISDIR(parent.stat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "no folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission")
+    except OSError as error:
+        raise output_error(error, path) from error
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

@@ -19,10 +19,27 @@ from porter.transfer.safetensors_writer import SafetensorsWriter
 from porter.transfer.source_hashes import SourceFile, SourceHashes
 from porter.transfer.value_checks import Finding
 
-__all__ = ["Progress", "TransferReport", "transfer"]
+__all__ = ["Progress", "TransferReport", "Writing", "transfer"]
 
 
 OpenWriter = Callable[[str | os.PathLike[str], list[tuple[str, TensorSpec]], dict[str, str]], Writer]
+
+
+class Writing(NamedTuple):
+    """How a port is written, beside what it holds.
+
+    Attributes:
+        progress: Called with bytes written and bytes in all, as the work goes on.
+        hashes: The digests of the checkpoint's files, if they were begun before.
+        command: The command line that asked for the port, without folders; for a model card.
+    """
+
+    progress: Progress | None = None
+    hashes: SourceHashes | None = None
+    command: str | None = None
+
+
+QUIETLY = Writing()
 
 
 class TransferReport(NamedTuple):
@@ -52,8 +69,7 @@ def transfer(
     *,
     dtype: str | None = None,
     metadata: Mapping[str, str] | None = None,
-    progress: Progress | None = None,
-    hashes: SourceHashes | None = None,
+    writing: Writing = QUIETLY,
     open_writer: OpenWriter = SafetensorsWriter,
 ) -> TransferReport:
     """Write every assignment to `out`, which appears whole or not at all.
@@ -66,8 +82,7 @@ def transfer(
             rounding to nearest with ties to even; None keeps the stored type.
         metadata: Strings for the header. The entry ``porter.source_files`` is added: a JSON list with name,
             size and sha256 of each source file.
-        progress: Called with bytes written and bytes in all, as the work goes on.
-        hashes: The digests of `checkpoint.files`, begun by the caller; begun here where None.
+        writing: Who hears of the progress, and digests that the caller began.
         open_writer: Called with `out`, the specs and the metadata: what to write with.
 
     Returns:
@@ -80,13 +95,13 @@ def transfer(
     """
     started = time.perf_counter()
     wanted = None if dtype is None else output_dtype(dtype)
-    _refuse_source(Path(out), checkpoint)
+    refuse_source(Path(out), checkpoint)
     specs = [(item.target, _output_spec(item, wanted, out)) for item in assignments]
     with (
-        hashes or SourceHashes(checkpoint.files) as digests,
+        writing.hashes or SourceHashes(checkpoint.files) as digests,
         open_writer(out, specs, _with_sources(metadata, digests.placeholder())) as writer,
     ):
-        findings = Mover(checkpoint, writer, wanted, progress).move(assignments)
+        findings = Mover(checkpoint, writer, wanted, writing.progress).move(assignments)
         sources = digests.result()
         writer.replace_metadata(_with_sources(metadata, sources))
         writer.commit()
@@ -154,7 +169,12 @@ def _with_sources(metadata: Mapping[str, str] | None, sources: Sequence[SourceFi
     return {**(metadata or {}), "porter.source_files": described}
 
 
-def _refuse_source(out: Path, checkpoint: Checkpoint) -> None:
+def refuse_source(out: Path, checkpoint: Checkpoint) -> None:
+    """Refuse to replace a file of the source.
+
+    Raises:
+        OutputError: `out` is one.
+    """
     for file in checkpoint.files:
         try:
             same = out.samefile(file)

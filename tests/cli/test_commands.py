@@ -68,7 +68,9 @@ def test_every_command_is_in_the_readme(path, command):
 
 def test_refusal_is_one_line_with_exit_code_one(tmp_path):
     """No traceback, nothing on stdout, the reason and its code on stderr."""
-    result = run("inspect", tmp_path / "nothing")
+    np.save(tmp_path / "x.npy", np.zeros(1))
+
+    result = run("inspect", tmp_path / "x.npy")
 
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -202,15 +204,16 @@ def run_installed(*arguments, stdout):
     )
 
 
-def test_port_weights_ends_with_everything_printed():
+def test_port_weights_ends_with_everything_printed(tmp_path):
     """The process ends at once, but not before what it printed was delivered; the exit code is kept."""
     helped = run_installed("--help", stdout=subprocess.PIPE)
-    refused = run_installed("nowhere", "out.safetensors", stdout=subprocess.PIPE)
+    np.save(tmp_path / "x.npy", np.zeros(1))
+    refused = run_installed(tmp_path / "x.npy", "out.safetensors", stdout=subprocess.PIPE)
     misused = run_installed(stdout=subprocess.PIPE)
 
     assert (helped.returncode, refused.returncode, misused.returncode) == (0, 1, 2)
     assert helped.stdout.rstrip().endswith("Show this message and exit.")
-    assert "checkpoint/not-found" in refused.stderr
+    assert "checkpoint/numpy" in refused.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

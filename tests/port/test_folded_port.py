@@ -15,7 +15,10 @@ from safetensors.numpy import load_file
 
 import porter
 from porter.outputs.metadata import describe
+from porter.outputs.options import OutputOptions
 from porter.outputs.port import carry_out
+from porter.outputs.registry import chosen_output
+from porter.planning.options import PortOptions
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -24,6 +27,7 @@ from porter.transfer.transfer import transfer
 pytestmark = pytest.mark.torch
 pytest.importorskip("timm", reason="needs timm")
 TABLES = load_tables()
+FOLDED = OutputOptions(fold_bn=True)
 
 # Folded norms keep one parameter per channel, as a bias. The hybrids' eight norms in front of attention keep
 # both of theirs (640 + 1024 and 768 + 2048 more than if they could be folded), and their counter is none.
@@ -51,11 +55,17 @@ def ported(tmp_path_factory):
             done[name, dtype] = (
                 plain,
                 folded,
-                carry_out(checkpoint, made, folded, dtype=dtype, fold_bn=True),
+                carry_out(checkpoint, made, folded, PortOptions(dtype=dtype), FOLDED),
             )
         return done[name, dtype]
 
     return both
+
+
+def recipe(output, out):
+    """Return the program that loads `out` without porter, of what is printed."""
+    (text,) = output.alternatives(out)
+    return text.partition("\n\n")[2]
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -67,10 +77,10 @@ def test_counts_are_those_of_the_arithmetic(ported, name):
     weights = {n: v for n, v in tensors.items() if not n.endswith(("mean", "var", "num_batches_tracked"))}
 
     assert sum(values.size for values in weights.values()) == total
-    assert len(result.folding.unfolded) == left
+    assert len(result.output.folding.unfolded) == left
     with safe_open(folded, "numpy") as file:
         described = json.loads(file.metadata()["porter.folding"])
-    assert described["folded"] == list(result.folding.folded)
+    assert described["folded"] == list(result.output.folding.folded)
     assert all("convolution" in reason for reason in described["unfolded"].values())
 
 
@@ -114,12 +124,10 @@ def test_printed_program_loads_it_without_porter(ported, tmp_path):
     """The program that the command prints builds timm's network and loads the file, strictly."""
     import torch
 
-    from porter.outputs.folded import plain_recipe
-
     for name in ("conv_small", "hybrid_medium"):
         _, folded, result = ported(name)
         program = (
-            plain_recipe(result.plan, folded) + "\nimport sys\nassert 'porter' not in sys.modules\n"
+            recipe(result.output, folded) + "\nimport sys\nassert 'porter' not in sys.modules\n"
             # The rounding goes by the threads, and another test may have chosen them here.
             f"torch.set_num_threads({torch.get_num_threads()})\n"
             "torch.save(model(torch.ones(1, 3, 64, 64)), sys.argv[1])\n"
@@ -163,9 +171,9 @@ def test_folding_for_another_library_is_a_usage_error(tmp_path):
 
 def test_network_that_timm_lacks_has_no_program():
     """What cannot run is not printed: such a file is loaded by porter alone."""
-    from porter.outputs.folded import plain_recipe
-
     name = next(name for name, variant in TABLES.variants.items() if variant.is_own and variant.twin is None)
     made = plan(RandomCheckpoint(TABLES.variants[name], 0), TABLES, variant=name)
 
-    assert plain_recipe(made, "out.safetensors") is None
+    output = chosen_output(FOLDED)(made, PortOptions(), FOLDED)
+
+    assert list(output.alternatives("out.safetensors")) == []

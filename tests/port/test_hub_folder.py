@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from porter.cli.main import main
 from porter.errors import OutputError
-from porter.outputs.hub_folder import write_hub_folder
+from porter.outputs.options import OutputOptions
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -173,7 +174,7 @@ def test_network_that_takes_bgr_is_refused(tmp_path):
     made = plan(checkpoint, TABLES, variant="keras_resnet50")
 
     with pytest.raises(OutputError, match="--channel-order rgb") as refused:
-        write_hub_folder(checkpoint, made, tmp_path / "hub", command="")
+        carry_out(checkpoint, made, tmp_path / "hub", form=OutputOptions(target="hub-folder"))
     assert refused.value.code == "output/bgr"
     assert list(tmp_path.iterdir()) == []
 

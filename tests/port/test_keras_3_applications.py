@@ -52,7 +52,8 @@ def test_port_computes_the_logits_of_keras_3(written, tmp_path, name):
     """Each of its three files ports to the same tensors, and they give Keras 3's logits in float64."""
     import torch
 
-    results = [porter.port(written / name / file, tmp_path / file) for file in FILES]
+    outs = [tmp_path / f"{file}.safetensors" for file in FILES]
+    results = [porter.port(written / name / file, out) for file, out in zip(FILES, outs, strict=True)]
     model = porter.load_model(results[0].out).double()
     with np.load(written / name / "run.npz") as run:
         image, expected = (run[key] for key in ("prepared", "logits"))

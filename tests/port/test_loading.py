@@ -14,7 +14,8 @@ import porter
 from porter.cli.main import main
 from porter.errors import OutputError, PlanError
 from porter.loading.ported_file import read_metadata
-from porter.outputs.port import aim_at, carry_out
+from porter.outputs.options import OutputOptions
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -22,11 +23,11 @@ from porter.tables.shipped import load_tables
 TABLES = load_tables()
 
 
-def written(out, **options):
+def written(out, **form):
     """Port seeded weights of the smallest network."""
     checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
     made = plan(checkpoint, TABLES, variant="mobilenetv4_conv_small")
-    return Path(carry_out(checkpoint, made, out, **options).out)
+    return Path(carry_out(checkpoint, made, out, form=OutputOptions(**form)).out)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_folded_norms_and_another_library_exclude_each_other(tmp_path):
     checkpoint = RandomCheckpoint(TABLES.variant("hf_mobilevit_xxs"), 0)
     made = plan(checkpoint, TABLES, variant="hf_mobilevit_xxs")
     with pytest.raises(OutputError) as refused:
-        carry_out(checkpoint, made, tmp_path / "m", aimed=aim_at(made, "transformers"), fold_bn=True)
+        carry_out(checkpoint, made, tmp_path / "m", form=OutputOptions(target="transformers", fold_bn=True))
     assert refused.value.code == "output/folded"
     assert list(tmp_path.iterdir()) == []
 
@@ -127,13 +128,10 @@ def test_graph_must_be_called_so(tmp_path):
 
 def test_library_and_length_of_shards_are_held_against_what_there_is(tmp_path):
     """A misspelt library and an impossible length are refused by the functions, too."""
-    checkpoint = RandomCheckpoint(TABLES.variant("conv_small"), 0)
-    made = plan(checkpoint, TABLES, variant="mobilenetv4_conv_small")
-
-    with pytest.raises(PlanError, match="'timm' or 'transformers' or 'netspresso'"):
-        aim_at(made, "transformer")
+    with pytest.raises(PlanError, match="'timm' or 'transformers' or 'netspresso' or 'hub-folder'"):
+        porter.port("nowhere", tmp_path / "m", target="transformer")
     with pytest.raises(OutputError, match="at least one byte"):
-        carry_out(checkpoint, made, tmp_path / "m", max_shard_size=-1)
+        porter.port("nowhere", tmp_path / "m", max_shard_size=-1)
 
 
 @pytest.mark.torch

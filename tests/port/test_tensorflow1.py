@@ -143,7 +143,11 @@ def test_images_of_advprop_are_asked_for(written, tmp_path):
 def test_images_that_a_table_does_not_know_are_refused(written, tmp_path):
     """A network that takes images in one way only does not pretend to know another."""
     with pytest.raises(PlanError, match="has no preset 'advprop'") as refused:
-        porter.port(written / "slim_mobilenetv2_035" / "model.ckpt-100", tmp_path / "out", preset="advprop")
+        porter.port(
+            written / "slim_mobilenetv2_035" / "model.ckpt-100",
+            tmp_path / "out.safetensors",
+            preset="advprop",
+        )
 
     assert refused.value.code == "plan/pictures"
 

@@ -161,3 +161,20 @@ def test_damaged_table_is_read_or_told_and_never_crashes(monkeypatch, name):
         told += bool(table_faults(GOOD)[0])
 
     assert told > 200
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("argument", ["norm_epsilon", "drop_rate"])
+def test_epsilon_must_be_an_argument_that_the_network_takes(tmp_path, argument):
+    """Such a table made a port that did not load; one that the network takes for another thing, a wrong one."""
+    pytest.importorskip("timm", reason="needs the [torch] extra")
+    source = mappings_folder() / "mlperf_tiny" / "visual_wake_words.toml"
+    file = tmp_path / "t.toml"
+    true = CliRunner().invoke(table, ["--check", str(source)])
+    file.write_text(source.read_text().replace('argument = "bn_eps"', f'argument = "{argument}"', 1))
+
+    run = CliRunner().invoke(table, ["--check", str(file)])
+
+    assert true.exit_code == 0, true.output
+    assert run.exit_code == 1
+    assert f"does not take its epsilon as '{argument}'" in run.output

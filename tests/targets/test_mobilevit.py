@@ -118,12 +118,12 @@ def test_h5_file_of_transformers_is_the_checkpoint(tmp_path):
     source = RandomCheckpoint(variant, 0)
     with h5py.File(tmp_path / "tf_model.h5", "w") as file:
         write_as_transformers(file, {variant.full_source(e): source for e in variant.entries}, h5py)
-    carry_out(source, plan(source, TABLES, variant=variant.name), tmp_path / "expected")
+    carry_out(source, plan(source, TABLES, variant=variant.name), tmp_path / "expected.safetensors")
 
-    result = porter.port(tmp_path / "tf_model.h5", tmp_path / "found", variant=variant.name)
+    result = porter.port(tmp_path / "tf_model.h5", tmp_path / "found.safetensors", variant=variant.name)
 
     assert result.plan.variant.name == variant.name
-    expected, found = load_file(tmp_path / "expected"), load_file(tmp_path / "found")
+    expected, found = load_file(tmp_path / "expected.safetensors"), load_file(tmp_path / "found.safetensors")
     assert set(found) == set(expected)
     assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
 

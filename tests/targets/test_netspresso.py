@@ -15,10 +15,13 @@ from timm_sources import planned, random_state
 
 import porter
 from porter.errors import PlanError
-from porter.outputs.other_library import write
+from porter.outputs.options import OutputOptions
+from porter.outputs.port import carry_out
 from porter.outputs.renaming.aim import aim
+from porter.planning.options import PortOptions
 
 pytestmark = pytest.mark.torch
+NETSPRESSO = OutputOptions(target="netspresso")
 CHILD = Path(__file__).parent / "load_netspresso.py"
 DOCUMENTS = Path(__file__).parent.parent / "networks" / "stage_params"
 NAMES = sorted(path.stem for path in DOCUMENTS.glob("*.yaml"))
@@ -40,7 +43,7 @@ def test_netspresso_takes_every_file_strictly_and_computes_what_timm_does(tmp_pa
         save_file(state, folder / "state")
         checkpoint, made = planned(folder, name, state, arguments={"pad_type": "same"}, bn_eps=1e-3)
         # In float64, so that a variance that takes up the difference of the epsilons is not rounded.
-        write(checkpoint, made, aim(made, "netspresso"), folder / "ported", dtype="float64")
+        carry_out(checkpoint, made, folder / "ported.safetensors", PortOptions(dtype="float64"), NETSPRESSO)
         document = (DOCUMENTS / f"{name}.yaml").read_text()
         cases.append(
             {
@@ -51,7 +54,7 @@ def test_netspresso_takes_every_file_strictly_and_computes_what_timm_does(tmp_pa
                 else document,
                 "activation": "gelu" if name.endswith("hybrid_large") else "relu",
                 "state": str(folder / "state"),
-                "ported": str(folder / "ported"),
+                "ported": str(folder / "ported.safetensors"),
                 "sizes": [96, 97],
             }
         )

@@ -17,15 +17,17 @@ from timm_sources import planned, random_state
 import porter
 from porter.errors import OutputError, PlanError
 from porter.loading.ported_file import read_metadata
-from porter.outputs.other_library import write
+from porter.outputs.options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.outputs.renaming.aim import aim
+from porter.planning.options import PortOptions
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.atomic_folder import new_folder
 
 pytestmark = pytest.mark.torch
+TRANSFORMERS = OutputOptions(target="transformers")
 CHILD = Path(__file__).parent / "load_transformers.py"
 
 # model, timm's arguments for it, its batch normalisation epsilon, size of its images, sizes to compare at
@@ -62,8 +64,8 @@ def ported(folder, name, arguments, epsilon, size, dtype=None):
     state = random_state(model, size)
     save_file(state, folder / "state.safetensors")
     checkpoint, made = planned(folder, name, state, arguments=arguments, bn_eps=epsilon, size=size)
-    aimed = aim(made, "transformers")
-    return aimed, write(checkpoint, made, aimed, folder / "out", dtype=dtype), known
+    result = carry_out(checkpoint, made, folder / "out", PortOptions(dtype=dtype), TRANSFORMERS)
+    return result.output.aim, result.report, known
 
 
 def test_transformers_loads_every_family_and_computes_what_timm_does(tmp_path):
@@ -110,9 +112,11 @@ def test_mapped_variants_reach_transformers(tmp_path):
         made = plan(source, tables, variant=name)
         folder = tmp_path / name
         folder.mkdir()
-        carry_out(source, made, folder / "timm")
-        carry_out(source, made, folder / "out", aimed=aim(made, "transformers"))
-        cases.append({"ported": str(folder / "timm"), "folder": str(folder / "out"), "sizes": sizes})
+        carry_out(source, made, folder / "timm.safetensors")
+        carry_out(source, made, folder / "out", form=TRANSFORMERS)
+        cases.append(
+            {"ported": str(folder / "timm.safetensors"), "folder": str(folder / "out"), "sizes": sizes}
+        )
 
     for (name, _), answer in zip(VARIANTS.items(), answers(cases), strict=True):
         print(name, answer["class"], answer["errors"])

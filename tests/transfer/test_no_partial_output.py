@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 
 from porter.errors import OutputError
 from porter.transfer.atomic_file import AtomicFile
-from porter.transfer.transfer import transfer
+from porter.transfer.transfer import Writing, transfer
 
 # The full run of 200 is `PORTER_KILLS=200 pytest tests/transfer/test_no_partial_output.py`.
 KILLS = int(os.environ.get("PORTER_KILLS", "25"))
@@ -119,7 +119,7 @@ def test_exception_in_the_middle_keeps_the_old_file(sources, folder, mode, error
     source = FileCheckpoint(sources, {"v": words(0, "int32", (1000, 1000))})
     os.truncate(source.path, 64 << 30)  # sparse; its digest would take a minute
     with pytest.raises(error):
-        transfer(source, [source.assign("t", ("v", "i o -> o i"))], folder / "out", progress=stop)
+        transfer(source, [source.assign("t", ("v", "i o -> o i"))], folder / "out", writing=Writing(stop))
 
     assert [path.name for path in folder.iterdir()] == ["out"]
     assert (folder / "out").read_bytes() == b"old"
@@ -136,7 +136,7 @@ def test_old_file_is_replaced_only_when_the_new_one_is_whole(sources, folder, mo
         seen.add(out.read_bytes())
         seen.update(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
-    port(sources, out, progress=look)
+    port(sources, out, writing=Writing(look))
 
     assert seen == {b"old", "out"}
     assert load_file(out)["t"].shape == (1000, 1000)
@@ -166,7 +166,7 @@ def test_full_disk_leaves_nothing(sources, folder, mode, monkeypatch, reserve, o
         if old:
             (folder / "out").write_bytes(old)
         with pytest.raises(OutputError, match="not enough space") as caught:
-            port(sources, folder / "out", progress=lambda *_: calls.append(1))
+            port(sources, folder / "out", writing=Writing(lambda *_: calls.append(1)))
         left = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     assert caught.value.code == "output/disk-full"
@@ -310,7 +310,7 @@ def test_write_protected_file_is_not_replaced(sources, folder):
 def test_values_after_the_first_failure_can_be_written(sources, folder, mode):
     """A failed port does not stand in the way of the next one."""
     with pytest.raises(ZeroDivisionError):
-        port(sources, folder / "out", progress=lambda *_: 1 // 0)
+        port(sources, folder / "out", writing=Writing(lambda *_: 1 // 0))
     port(sources, folder / "out")
 
     np.testing.assert_array_equal(load_file(folder / "out")["t"], words(0, "int32", (1000, 1000)).T)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from porter.core.assignments import Assignment, Part
 from porter.core.layouts import parse_layout
 from porter.errors import CheckpointError, OutputError, PlanError
-from porter.transfer.transfer import transfer
+from porter.transfer.transfer import Writing, transfer
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_source_that_changes_meanwhile_is_refused(sources, folder):
             source,
             [source.assign("t", ("v", "c -> c"))],
             folder / "o",
-            progress=lambda *_: source.path.write_bytes(b"new"),
+            writing=Writing(lambda *_: source.path.write_bytes(b"new")),
         )
 
     assert caught.value.code == "source/changed"

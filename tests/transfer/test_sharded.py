@@ -11,15 +11,18 @@ from porter.cli.byte_size import ByteSize
 from porter.core.checkpoint import TensorSpec
 from porter.core.dtypes import BY_NAME
 from porter.errors import OutputError
+from porter.outputs.options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.sharded_writer import INDEX, ShardedWriter
+from porter.transfer.transfer import Writing
 
 TABLES = load_tables()
 SMALL = "mobilenetv4_conv_small"
 LIMIT = 4_000_000
+SHARDS = OutputOptions(max_shard_size=LIMIT)
 FLOAT = BY_NAME["float32"]
 
 
@@ -34,7 +37,7 @@ def test_shards_hold_what_one_file_holds(planned, tmp_path):
     """Every tensor is in the shard that the index names, bit for bit that of the single file."""
     checkpoint, made = planned
     carry_out(checkpoint, made, tmp_path / "whole.safetensors")
-    result = carry_out(checkpoint, made, tmp_path / "shards", max_shard_size=LIMIT)
+    result = carry_out(checkpoint, made, tmp_path / "shards", form=SHARDS)
 
     whole = load_file(tmp_path / "whole.safetensors")
     index = json.loads((tmp_path / "shards" / INDEX).read_text())
@@ -57,7 +60,7 @@ def test_shards_hold_what_one_file_holds(planned, tmp_path):
 def test_one_shard_needs_no_index(planned, tmp_path):
     """Where everything fits into one file there is one, under Hugging Face's name for it."""
     checkpoint, made = planned
-    carry_out(checkpoint, made, tmp_path / "out", max_shard_size=10**9)
+    carry_out(checkpoint, made, tmp_path / "out", form=OutputOptions(max_shard_size="1GB"))
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.safetensors"]
 
@@ -71,7 +74,7 @@ def test_interrupted_port_leaves_nothing(planned, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        carry_out(checkpoint, made, tmp_path / "out", max_shard_size=LIMIT, progress=stop)
+        carry_out(checkpoint, made, tmp_path / "out", form=SHARDS, writing=Writing(stop))
 
     assert list(tmp_path.iterdir()) == []
 
@@ -82,7 +85,7 @@ def test_folder_that_holds_something_is_refused(planned, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
 
     with pytest.raises(OutputError) as caught:
-        carry_out(checkpoint, made, tmp_path, max_shard_size=LIMIT)
+        carry_out(checkpoint, made, tmp_path, form=SHARDS)
 
     assert caught.value.code == "output/not-empty"
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
@@ -117,7 +120,7 @@ def test_shards_load_with_porter_and_with_hugging_face(planned, tmp_path):
     torch = pytest.importorskip("torch")
     hub = pytest.importorskip("huggingface_hub")
     checkpoint, made = planned
-    result = carry_out(checkpoint, made, tmp_path / "out", max_shard_size=LIMIT)
+    result = carry_out(checkpoint, made, tmp_path / "out", form=SHARDS)
 
     model = porter.load_model(tmp_path / "out")
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -134,7 +137,7 @@ def test_missing_shard_is_named_when_loading(planned, tmp_path):
     """A folder that lost a shard is refused by what its index lists."""
     pytest.importorskip("torch")
     checkpoint, made = planned
-    carry_out(checkpoint, made, tmp_path / "out", max_shard_size=LIMIT)
+    carry_out(checkpoint, made, tmp_path / "out", form=SHARDS)
     next((tmp_path / "out").glob("model-00002-*")).unlink()
 
     with pytest.raises(OutputError, match="model-00002-of") as caught:

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file
 import porter
 from porter.cli.main import main
 from porter.errors import OutputError
-from porter.outputs.port import aim_at, carry_out
+from porter.outputs.options import OutputOptions
+from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -50,18 +51,20 @@ def test_folded_network_in_shards_is_the_folded_network(tmp_path):
     """Shards hold what one file of folded weights holds; porter and the printed recipe load them."""
     pytest.importorskip("timm")
     checkpoint, made = planned("mobilenetv4_conv_small")
-    carry_out(checkpoint, made, tmp_path / "whole.safetensors", fold_bn=True)
-    result = carry_out(checkpoint, made, tmp_path / "shards", fold_bn=True, max_shard_size=LIMIT)
+    carry_out(checkpoint, made, tmp_path / "whole.safetensors", form=OutputOptions(fold_bn=True))
+    result = carry_out(
+        checkpoint, made, tmp_path / "shards", form=OutputOptions(fold_bn=True, max_shard_size=LIMIT)
+    )
 
     expected = load_file(tmp_path / "whole.safetensors")
     assert_equal(shards(tmp_path / "shards"), expected)
     state = porter.load_model(tmp_path / "shards").state_dict()
     assert_equal({name: tensor.numpy() for name, tensor in state.items()}, expected)
     assert result.loading_line == f"porter.load_model({str(tmp_path / 'shards')!r})"
-    from porter.outputs.folded import plain_recipe
+    (printed,) = result.output.alternatives(result.out)
 
     names = {}
-    exec(plain_recipe(made, result.out, is_sharded=True), names)  # noqa: S102 (what a person is told to run)
+    exec(printed.partition("\n\n")[2], names)  # noqa: S102 (what a person is told to run)
     found = names["model"].state_dict()
     assert_equal({name: tensor.numpy() for name, tensor in found.items()}, expected)
 
@@ -69,9 +72,9 @@ def test_folded_network_in_shards_is_the_folded_network(tmp_path):
 def test_transformers_folder_may_be_sharded(tmp_path):
     """Config, preprocessor, shards and index: what from_pretrained looks for, with the same tensors."""
     checkpoint, made = planned("garden_mobilenetv2_100")
-    aimed = aim_at(made, "transformers")
-    carry_out(checkpoint, made, tmp_path / "whole", aimed=aimed)
-    result = carry_out(checkpoint, made, tmp_path / "shards", aimed=aimed, max_shard_size=LIMIT)
+    carry_out(checkpoint, made, tmp_path / "whole", form=OutputOptions(target="transformers"))
+    sharded = OutputOptions(target="transformers", max_shard_size=LIMIT)
+    result = carry_out(checkpoint, made, tmp_path / "shards", form=sharded)
 
     assert_equal(shards(tmp_path / "shards"), load_file(tmp_path / "whole" / "model.safetensors"))
     for file in ("config.json", "preprocessor_config.json"):
@@ -84,8 +87,8 @@ def test_file_for_netspresso_is_never_sharded(tmp_path):
     checkpoint, made = planned("mobilenetv4_conv_small")
     out = tmp_path / "out.safetensors"
 
-    with pytest.raises(OutputError, match="is loaded from one file") as caught:
-        carry_out(checkpoint, made, out, aimed=aim_at(made, "netspresso"), max_shard_size=LIMIT)
+    with pytest.raises(OutputError, match="load one file") as caught:
+        carry_out(checkpoint, made, out, form=OutputOptions(target="netspresso", max_shard_size=LIMIT))
 
     assert caught.value.code == "output/shards"
     assert list(tmp_path.iterdir()) == []

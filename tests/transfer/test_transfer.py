@@ -18,7 +18,7 @@ import porter.transfer.tensor_blocks
 from porter.core.assignments import Assignment
 from porter.core.layouts import parse_layout
 from porter.errors import OutputError, PlanError
-from porter.transfer.transfer import transfer
+from porter.transfer.transfer import Writing, transfer
 
 PATTERNS = {
     "h w i o -> o i h w": 4,
@@ -215,7 +215,10 @@ def test_progress_ends_at_the_length_of_the_data(sources, folder):
     source = FileCheckpoint(sources, {"v": words(0, "float32", (1000, 1000))})
     calls = []
     transfer(
-        source, [source.assign("t", ("v", "a b -> a b"))], folder / "o", progress=lambda *c: calls.append(c)
+        source,
+        [source.assign("t", ("v", "a b -> a b"))],
+        folder / "o",
+        writing=Writing(lambda *c: calls.append(c)),
     )
 
     assert calls == sorted(calls)

@@ -1,0 +1,124 @@
+"""What every form of a port can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from porter.core.assignments import Assignment
+from porter.core.checkpoint import Checkpoint
+from porter.errors import OutputError
+from porter.outputs.metadata import describe
+from porter.outputs.options import OutputOptions
+from porter.planning.options import PortOptions
+from porter.planning.plan import Plan
+from porter.transfer.atomic_file import require_writable
+from porter.transfer.atomic_folder import require_new
+from porter.transfer.transfer import TransferReport, Writing, refuse_source
+
+SUFFIX = ".safetensors"
+
+Refusals = Mapping[str, tuple[str, str]]
+
+
+class Output(ABC):
+    """A plan in one form.
+
+    Attributes:
+        plan: The port to timm.
+        options: What was chosen about the port.
+        form: What was chosen about its form.
+        library: What loads it.
+        title: What is written, in words.
+        assignments: One per tensor that is written.
+        notes: What a person should know of this form before trusting the result.
+        excluded: Why the form cannot have what another choice asks for: the code and the reason, by the name
+            of the choice in `OutputOptions`.
+
+    Args:
+        plan: Sets `plan`.
+        options: Sets `options`.
+        form: Sets `form`; `refuse` was asked about it.
+
+    Raises:
+        PlanError: the form cannot hold this network.
+        OutputError: the form cannot say what this port needs.
+    """
+
+    excluded: ClassVar[Refusals] = {}
+
+    def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
+        self.plan = plan
+        self.options = options
+        self.form = form
+        self.library = self.title = "timm"
+        self.assignments: Sequence[Assignment] = plan.assignments
+        self.notes: tuple[str, ...] = ()
+
+    @classmethod
+    def refuse(cls, form: OutputOptions, out: Path | None) -> None:
+        """Refuse what can be refused before anything is opened.
+
+        Raises:
+            OutputError: choices do not go together, or `out` is no name for this form.
+        """
+        for choice, (code, reason) in cls.excluded.items():
+            if getattr(form, choice):
+                raise OutputError(code, reason)
+        if out is not None and cls.is_file(form) and out.name and out.suffix != SUFFIX:
+            raise OutputError(
+                "output/suffix", f"OUT must end in {SUFFIX}: whatever loads it goes by the name", file=out
+            )
+
+    @classmethod
+    def is_file(cls, form: OutputOptions) -> bool:
+        """Whether the form is one file and no folder."""
+        return form.shard_size is None
+
+    def require_place(self, out: Path, checkpoint: Checkpoint) -> None:
+        """Try whether `out` could be written, and leave nothing.
+
+        Raises:
+            OutputError: it could not.
+        """
+        refuse_source(out, checkpoint)
+        if self.is_file(self.form):
+            require_writable(out)
+        else:
+            require_new(out)
+
+    @abstractmethod
+    def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
+        """Write the port; it appears whole or not at all.
+
+        Args:
+            checkpoint: The open source that the plan was made from.
+            out: The file or folder.
+            writing: How it is done.
+
+        Raises:
+            CheckpointError: the source is damaged or changed meanwhile.
+            OutputError: `out` cannot be written.
+        """
+
+    @abstractmethod
+    def loading_line(self, out: Path) -> str:
+        """Return one line of Python that loads `out` into the library it was written for, strictly."""
+
+    def remarks(self, *, verbose: bool) -> Iterator[str]:  # noqa: ARG002 (forms with more to say use it)
+        """Yield lines, after writing, on what this form did beside moving bytes."""
+        yield from ()
+
+    def alternatives(self, out: Path) -> Iterator[str]:  # noqa: ARG002 (as above)
+        """Yield other ways to load `out`."""
+        yield from ()
+
+    def details(self) -> Mapping[str, Any]:
+        """Return, after writing, entries of the JSON document that this form alone has."""
+        return {}
+
+    def metadata(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Return what the file says of itself."""
+        return describe(self.plan, checkpoint.format, self.options.dtype)

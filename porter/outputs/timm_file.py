@@ -1,0 +1,29 @@
+"""One safetensors file that timm loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from porter.core.checkpoint import Checkpoint
+from porter.outputs.output import Output
+from porter.outputs.timm_call import load_file_call
+from porter.transfer.transfer import TransferReport, Writing, transfer
+
+
+class TimmFile(Output):
+    """The usual form."""
+
+    def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
+        """Move the bytes; see `Output.write`."""
+        return transfer(
+            checkpoint,
+            self.assignments,
+            out,
+            dtype=self.options.dtype,
+            metadata=self.metadata(checkpoint),
+            writing=writing,
+        )
+
+    def loading_line(self, out: Path) -> str:
+        """Return a call of `timm.create_model`, or of `porter.load_model` for a network of porter's own."""
+        return load_file_call(self.plan, out)
