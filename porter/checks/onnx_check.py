@@ -15,7 +15,7 @@ from porter.parity.outcome import CaseResult, ParityReport
 from porter.parity.tolerances import Tolerances
 from porter.planning.plan import Plan
 from porter.recordings.recording import Recording
-from porter.runners.process import Child, missing_packages, wait_for
+from porter.runners.process import Child, missing_packages, require, wait_for
 
 
 def check_against_onnx(
@@ -43,6 +43,7 @@ def check_against_onnx(
         ParityError: a framework failed, crashed or hung.
         PorterError: a framework's process refused its job; the error is that process's own.
     """
+    require("onnx")
     made = made or check.planned()
     frameworks = ["torch", "onnx", *_third(check)]
     check = replace(check, variant=replace(check.variant, input=check.variant.input._replace(square=False)))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
 from porter.cli.command import Command
 from porter.cli.options import table_option
-from porter.errors import MissingDependencyError, not_installed
-from porter.loading.ported_file import read_metadata
+from porter.errors import MissingDependencyError, OutputError, not_installed
+from porter.loading.ported_file import Ported, read_metadata
 from porter.runners.process import missing_packages
-from porter.tables.variants import Tables
+from porter.tables.variants import Tables, Variant
 
 # Images of this side take gigabytes to be traced with: a longer one is a slip of the finger.
 _LARGEST = 4096
@@ -62,7 +63,7 @@ def export_onnx(
     from porter.onnx.export import export_onnx as export
 
     side = size or int(ported.input["size"])
-    stages = tables.variant(ported.variant).stages
+    stages = _variant(tables, ported, source).stages
     done = export(source, target, size=None if dynamic else (side, side), fold_bn=fold_bn, stages=stages)
     takes = f"batch 1, {side}x{side}" if done.size else "every batch, height and width"
     mean, std = map(list, ported.mean_and_std)
@@ -74,3 +75,17 @@ def export_onnx(
     if done.folding is not None and done.folding.unfolded:
         click.echo(f"unfolded  {', '.join(done.folding.unfolded)} (no convolution of their own in front)")
     click.echo(f"wrote     {done.path} ({done.nbytes / 1e6:.1f} MB, {done.nodes} nodes)")
+
+
+def _variant(tables: Tables, ported: Ported, source: Path) -> Variant:
+    """Return the network in a ported file, which says itself what table it was ported with."""
+    if ported.variant in tables.variants:
+        return tables.variants[ported.variant]
+    table = json.loads(ported.metadata.get("porter.table", "{}")).get("file")
+    raise OutputError(
+        "onnx/unknown-variant",
+        "was ported with a table that is not among those that are known here",
+        file=source,
+        expected=f"a table with {ported.variant}",
+        hint=f"Give that table: --table {table or 'FILE'}.",
+    )

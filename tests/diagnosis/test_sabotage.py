@@ -43,6 +43,7 @@ def places(network, fault, count=2):
     import fault_injection
 
     found = [m for m in fault_injection.mutants(network.model) if m.fault == fault]
+    assert found, f"the network has no place for {fault!r}"
     draw = np.random.default_rng(sum(map(ord, fault)))
     return [found[i] for i in draw.choice(len(found), min(count, len(found)), replace=False)]
 
@@ -69,13 +70,17 @@ def test_an_activation_that_is_never_reached_is_no_fault(network):
     sound = network("conv_small")
     import fault_injection
 
-    for mutant in fault_injection.mutants(sound.model):
-        if mutant.fault == "ReLU6 for ReLU":
-            actual, changed = sound.mutate(mutant)
-            report = compare(sound.expected, actual)
+    mutants = [m for m in fault_injection.mutants(sound.model) if m.fault == "ReLU6 for ReLU"]
+    assert mutants
+    reached = []
+    for mutant in mutants:
+        actual, changed = sound.mutate(mutant)
+        report = compare(sound.expected, actual)
 
-            assert report.passed == (not changed)
-            assert bool(diagnose(report, sound.expected, actual, sound.variant)) == bool(changed)
+        assert report.passed == (not changed)
+        assert bool(diagnose(report, sound.expected, actual, sound.variant)) == bool(changed)
+        reached.append(bool(changed))
+    assert not all(reached)
 
 
 @pytest.mark.parametrize("name", ["conv_small", "hybrid_medium"])
@@ -115,13 +120,18 @@ def test_a_negative_variance_of_the_keys_is_named_though_the_output_is_finite(ne
     import fault_injection
 
     sound = network("hybrid_medium")
-    for mutant in fault_injection.mutants(sound.model):
-        if mutant.fault == "swapped mean and variance" and mutant.place.endswith("attn.key.norm"):
-            actual, changed = sound.mutate(mutant)
-            report = compare(sound.expected, actual)
-            findings = diagnose(report, sound.expected, actual, sound.variant)
+    keys = [
+        mutant
+        for mutant in fault_injection.mutants(sound.model)
+        if mutant.fault == "swapped mean and variance" and mutant.place.endswith("attn.key.norm")
+    ]
+    assert keys
+    for mutant in keys:
+        actual, changed = sound.mutate(mutant)
+        report = compare(sound.expected, actual)
+        findings = diagnose(report, sound.expected, actual, sound.variant)
 
-            assert (findings[0].cause, findings[0].stage) == ("swapped-statistics", changed[0])
+        assert (findings[0].cause, findings[0].stage) == ("swapped-statistics", changed[0])
 
 
 def test_a_golden_is_enough_for_a_diagnosis(network):
@@ -185,6 +195,7 @@ def test_preprocessing_is_told_from_the_two_inputs(network):
     image = faulty_preprocessing.image(0, 2 * SIZE)
     right = faulty_preprocessing.prepared(image, SIZE)
     expected = sound.recording(sound.forward(0, right), {}, right)
+    assert faulty_preprocessing.PREPROCESSING
     for fault, causes in faulty_preprocessing.PREPROCESSING.items():
         wrong = faulty_preprocessing.prepared(image, SIZE, fault)
         actual = sound.recording(sound.forward(0, wrong), sound.forward(0, right), wrong)

@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from porter.cli.export_onnx import export_onnx
 from porter.errors import OutputError
@@ -185,3 +187,19 @@ def test_file_that_porter_did_not_write_is_refused(tmp_path):
     assert run.exit_code == 1
     assert "Name a file that port-weights wrote. [load/unreadable]" in run.stderr
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_port_by_an_own_table_says_which_table_it_wants(ported, tmp_path):
+    """A network that no shipped table has names the table that its file was ported with."""
+    source = tmp_path / "own.safetensors"
+    with safe_open(ported("conv_small"), framework="numpy") as file:
+        metadata = file.metadata()
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    table = json.dumps({**json.loads(metadata["porter.table"]), "file": "mine.toml"})
+    save_file(arrays, source, {**metadata, "porter.variant": "my_network", "porter.table": table})
+
+    result = CliRunner().invoke(export_onnx, [str(source), str(tmp_path / "model.onnx")])
+
+    assert result.exit_code == 1
+    assert "--table mine.toml" in result.output
+    assert "onnx/unknown-variant" in result.output

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import porter
+from porter.checks import goldens
 from porter.checks.goldens import golden_sizes, record_goldens, verify_goldens
-from porter.errors import ParityError
+from porter.cli.golden import golden as golden_command
+from porter.errors import OutputError, ParityError
 from porter.parity.compare import compare
 from porter.parity.golden_files import golden_path
 from porter.parity.outcome import Status, Verdict
@@ -108,8 +114,41 @@ def test_changed_table_makes_a_golden_stale(tables, edited_table):
     report = verify_goldens([golden_path(variant)], load_tables(variant.table))[0].report
 
     assert report.verdict is Verdict.STALE
-    assert "porter golden record mobilenetv4_conv_small" in report.stale
+    words = shlex.split(report.stale.partition("record it again: ")[2])
+    assert words[:4] == ["porter", "golden", "record", "mobilenetv4_conv_small"]
+    assert words[4:6] == ["--table", str(variant.table)]
+    assert words[6:] == ["--folder", str(golden_path(variant).parent)]
+    assert report.actual.framework == "torch"
+    assert report.actual.table_digest == variant.digest
     assert not report.passed
+
+
+def test_the_installed_package_is_not_written_into(tables):
+    """What the next installation would replace is refused before TensorFlow is started."""
+    folder = Path(porter.__file__).parent / "golden"
+
+    with pytest.raises(OutputError, match="--folder") as refused:
+        record_goldens([tables.variant("conv_small")], folder)
+
+    assert refused.value.code == "golden/installed-package"
+    assert not folder.exists()
+
+
+def test_goldens_are_recorded_where_the_person_is(tmp_path, monkeypatch):
+    """Without --folder they go to ./golden, wherever porter itself is."""
+    monkeypatch.chdir(tmp_path)
+    folders = []
+
+    def recorded(_variants, folder, **_seed):
+        folders.append(folder.absolute())
+        return []
+
+    monkeypatch.setattr(goldens, "record_goldens", recorded)
+
+    result = CliRunner().invoke(golden_command, ["record", "conv_small"])
+
+    assert result.exit_code == 0, result.output
+    assert folders == [tmp_path / "golden"]
 
 
 def test_recording_without_a_seed_is_no_golden(tables, tmp_path):

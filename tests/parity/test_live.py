@@ -13,6 +13,7 @@ from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import ParityError
 from porter.parity.outcome import Status, Verdict
 from porter.parity.tolerances import NOISE_FLOOR
+from porter.planning.options import PortOptions
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -167,7 +168,7 @@ def test_stored_weights_agree(tables, written, way, stages, weights):
             tables.variant("conv_small"),
             sizes=((64, 64),),
             checkpoint=written / way,
-            weights=weights,
+            options=PortOptions(weights=weights),
         )
     )
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 
 from porter.cli.golden import golden
 from porter.cli.parity_check import parity_check
+from porter.cli.port_weights import port_weights
 from porter.parity.golden_files import golden_path
+from porter.planning.options import PortOptions
 from porter.runners import process
 
 
@@ -126,3 +130,27 @@ def test_verify_of_a_stale_golden_exits_with_1(edited_table, tables, tmp_path):
 def test_verify_of_an_empty_folder_is_wrong_usage(tmp_path):
     """Nothing to verify is not success."""
     assert run(golden, "verify", "--folder", tmp_path).exit_code == 2
+
+
+@pytest.mark.torch
+def test_each_phase_is_a_line_where_nobody_watches(tables):
+    """With stderr in a log every phase is a line with the time; stdout holds the report alone."""
+    pytest.importorskip("timm", reason="needs timm")
+
+    result = run(parity_check, "--variant", "conv_small", "--against", "golden", "--json")
+
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(r"\[ *\d+ s\] checking conv_small: running PyTorch against the golden", line)
+    assert json.loads(result.stdout)["verdict"] == "parity"
+
+
+def test_every_option_of_a_port_is_one_of_the_check():
+    """What changes a port can be told to the check, by the same names."""
+    names = {field.name for field in dataclasses.fields(PortOptions)} - {"variant", "dtype"}
+    of_port, of_check = (
+        {param.name: param.opts for param in command.params if param.name in names}
+        for command in (port_weights, parity_check)
+    )
+
+    assert of_check == of_port
+    assert set(of_check) == names

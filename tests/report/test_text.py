@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from porter.parity.outcome import Guess, ImageResult
+from porter.report.html import html
 from porter.report.text import text
 
 
@@ -110,3 +111,14 @@ def test_a_long_kind_of_run_does_not_touch_the_size(passing):
 
     assert rows[-1].startswith("float32 optimised 200x200")
     assert {row.index("x2") - 3 for row in rows} == {lines[start].index("size")}
+
+
+def test_each_note_is_there_once(make_report):
+    """A note of one side that the report repeats is printed once, in text and on the page."""
+    report = make_report(None)
+    expected = replace(report.expected, notes=("the constant is rounded",))
+    report = replace(report, expected=expected, notes=(*expected.notes, "a note of the report"))
+
+    for written in (text(report), html(report)):
+        assert written.count("the constant is rounded") == 1
+        assert written.count("a note of the report") == 1

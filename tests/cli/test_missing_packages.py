@@ -1,0 +1,128 @@
+"""Every command on an installation that lacks packages: help works, and what is missing is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+PACKAGES = (
+    "torch",
+    "timm",
+    "torchvision",
+    "PIL",
+    "tensorflow",
+    "tf_keras",
+    "official",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "onnx_ir",
+    "h5py",
+    "rich",
+    "yaml",
+)
+
+# The group and its subcommands, found through the commands themselves: a new one is tried unasked.
+HELP = """
+import click
+from click.testing import CliRunner
+from porter.cli.main import main
+
+def commands(command, words):
+    yield words
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            yield from commands(command.get_command(context, name), [*words, name])
+
+tried = 0
+for words in commands(main, []):
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0, (words, result.output, result.exception)
+    assert "Usage:" in result.output, words
+    tried += 1
+assert tried >= 11, tried
+"""
+
+# Ports the random weights of a network, which needs no package that may be missing.
+PORT = """
+import sys
+from pathlib import Path
+from porter.outputs.metadata import describe
+from porter.planning.plan import plan
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+from porter.transfer.transfer import transfer
+tables = load_tables()
+source = RandomCheckpoint(tables.variant("conv_small"), 0)
+made = plan(source, tables, variant="conv_small")
+transfer(source, made.assignments, Path(sys.argv[1]), metadata=describe(made, source.format, None))
+"""
+
+
+def without(hidden, *arguments):
+    """Run Python in a process that cannot import `hidden`."""
+    paths = os.pathsep.join([str(ROOT / "tests" / "traced"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": paths, "HIDDEN_PACKAGES": ",".join(hidden)}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("hidden", [PACKAGES, *((name,) for name in PACKAGES)], ids=lambda names: names[-1])
+def test_help_works_on_every_installation(hidden):
+    """Every command explains itself, whichever package is missing."""
+    run = without(hidden, "-c", HELP)
+
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.fixture(scope="module")
+def ported(tmp_path_factory):
+    """A ported file, made where nothing optional is installed."""
+    out = tmp_path_factory.mktemp("ported") / "model.safetensors"
+    run = without(PACKAGES, "-c", PORT, out)
+    assert run.returncode == 0, run.stderr
+    return out
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["parity-check", "--variant", "conv_small"], "torch"),
+        (["parity-check", "--variant", "conv_small", "--against", "golden"], "torch"),
+        (["parity-check", "--variant", "conv_small", "--against", "onnx"], "torch,onnx"),
+        (["parity-check", "--variant", "conv_small", "--against", "tensorflow"], "tensorflow"),
+        (["parity-check", "--variant", "conv_small", "--seed", "3"], "tensorflow"),
+        (["parity-check", "--variant", "conv_small", "--image", "a.png"], "tensorflow"),
+        (["golden", "record", "conv_small"], "tensorflow"),
+        (["golden", "verify", "conv_small"], "torch"),
+        (["classify", "{ported}", "a.png"], "torch"),
+        (["export-onnx", "{ported}", "model.onnx"], "torch,onnx"),
+    ],
+)
+def test_what_is_missing_is_named(ported, tmp_path, words, extra):
+    """One line says what to install; there is no traceback and no file."""
+    arguments = [word.format(ported=ported) for word in words]
+
+    run = without(PACKAGES, "-m", "porter.cli.main", *arguments)
+
+    assert run.returncode == 1
+    assert f"pip install 'porter[{extra}]'" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+
+
+def test_what_needs_no_package_works():
+    """What is known of a network needs none of them."""
+    run = without(PACKAGES, "-m", "porter.cli.main", "table", "conv_small")
+
+    assert run.returncode == 0, run.stderr
+    assert "conv_stem" in run.stdout

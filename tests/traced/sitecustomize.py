@@ -1,0 +1,67 @@
+"""Lies on the path of traced processes: hides packages from them, and counts what they call.
+
+HIDDEN_PACKAGES: names, separated by commas, that cannot be imported.
+TRACE_FILE: gets a line "<process> <function>" for each outermost call of a function of `_COUNTED`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.machinery
+import os
+import sys
+from pathlib import Path
+
+_COUNTED = {
+    "porter.checkpoints": "open_checkpoint",
+    "porter.planning.recognition": "recognise",
+}
+
+
+class _Hider:
+    """Refuses to find what is hidden."""
+
+    names = frozenset(filter(None, os.environ.get("HIDDEN_PACKAGES", "").split(",")))
+
+    def find_spec(self, name, *_where):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+class _Counter:
+    """Puts a counting function in the place of one, before anybody imports it from its module."""
+
+    def find_spec(self, name, path=None, *_target):
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name in _COUNTED else None
+        if spec is not None:
+            run = spec.loader.exec_module
+
+            def exec_module(module):
+                run(module)
+                setattr(module, _COUNTED[name], _counting(getattr(module, _COUNTED[name])))
+
+            spec.loader.exec_module = exec_module
+        return spec
+
+
+def _counting(function):
+    depth = 0
+
+    @functools.wraps(function)
+    def counted(*args, **kwargs):
+        nonlocal depth
+        if depth == 0:
+            with Path(os.environ["TRACE_FILE"]).open("a") as file:
+                file.write(f"{os.getpid()} {function.__name__}\n")
+        depth += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            depth -= 1
+
+    return counted
+
+
+sys.meta_path.insert(0, _Hider())
+if "TRACE_FILE" in os.environ:
+    sys.meta_path.insert(0, _Counter())
