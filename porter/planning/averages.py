@@ -38,7 +38,10 @@ def with_numbered_averages(checkpoint: Checkpoint, match: Match, weights: Weight
     numbers = graph.node_of_key
     slots = tuple(Slot(AVERAGE, numbers[raw], numbers[key]) for raw, key in pairs.items())
     root = graph.nodes[0]
-    nodes = [Node(root.children, root.key, root.full_name, (*root.slots, *slots), root.anonymous), *graph.nodes[1:]]
+    nodes = [
+        Node(root.children, root.key, root.full_name, (*root.slots, *slots), root.anonymous),
+        *graph.nodes[1:],
+    ]
     found = Arranged(checkpoint, ObjectGraph(nodes, stored=graph.stored, origin=graph.origin))
     found.unplaced_averages = reason
     return found
@@ -71,7 +74,9 @@ def averages_of(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mappi
             if is_known
             else "no optimizer is stored here, which is where moving averages would be",
             file=checkpoint.path,
-            hint="Use --weights raw (or auto)." if is_known else "Port a full checkpoint, or use --weights raw (or auto).",
+            hint="Use --weights raw (or auto)."
+            if is_known
+            else "Port a full checkpoint, or use --weights raw (or auto).",
         )
     return found
 

@@ -13,7 +13,7 @@ from porter.errors import PlanError
 from porter.planning.averages import averages_of, with_numbered_averages
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
-from porter.planning.expected_input import expected_input
+from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Match, recognise
@@ -147,7 +147,7 @@ def _ledger(
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        {**_preparing(checkpoint), **_left_out(match)},
+        {**_preparing(checkpoint, match), **_left_out(match)},
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
 
@@ -179,11 +179,15 @@ def _unusable(
     return reasons
 
 
-def _preparing(checkpoint: Checkpoint) -> dict[str, str]:
+def _preparing(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
     """Return, by key, why the variables of layers that prepare images are no part of the network."""
     reason = "prepares images; the output's metadata carries it as mean and std"
     steps = checkpoint.stored_input.steps
-    return {key: reason for step in steps if isinstance(step, Normalization) for key in step.keys}
+    keys = [key for step in steps if isinstance(step, Normalization) for key in step.keys]
+    if not steps and (node := normalization_node(match)) is not None:
+        nodes = match.graph.nodes
+        keys += [key for child in nodes[node].children.values() if (key := nodes[child].key) is not None]
+    return dict.fromkeys(keys, reason)
 
 
 def _left_out(match: Match) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """Moving averages that an optimizer of Keras holds of a model's variables, told by names or by positions.
 
-Every optimizer of Keras that was made with ``use_ema=True`` lists its averages directly behind its counters and
-in front of everything else, in the order of the model's trainable variables. tf_keras calls them
-``Adam/average/<variable>``, Keras 3 ``adam/<variable, "/" as "_">_average``, the wrappers of TensorFlow Addons
-(MovingAverage, SWA) ``<optimizer>/<variable>/average``.
+Every optimizer of Keras that was made with ``use_ema=True`` lists its averages directly behind its counters
+and in front of everything else, in the order of the model's trainable variables. tf_keras calls them
+``Adam/average/<variable>``, Keras 3 ``adam/<variable, "/" as "_">_average``, the wrappers of TensorFlow
+Addons (MovingAverage, SWA) ``<optimizer>/<variable>/average``.
 
 Source: BaseOptimizer.build of Keras 3.15 and _BaseOptimizer.build of tf_keras 2.20.
 """
@@ -38,9 +38,7 @@ Stored = Sequence[tuple[str, TensorSpec]]
 """Key and spec of variables, in order."""
 
 
-def add_averages(
-    nodes: list[Node], read: Callable[[str], Array], optimizer: Iterable[int] = ()
-) -> str:
+def add_averages(nodes: list[Node], read: Callable[[str], Array], optimizer: Iterable[int] = ()) -> str:
     """Make slots of the averages that full names tell.
 
     Args:
@@ -60,7 +58,9 @@ def add_averages(
     slots = []
     for number, node in enumerate(nodes):
         if AVERAGE in node.full_name and node.key is not None:
-            original = next((raw for raw in _originals(plain(node.full_name), raws, flat) if raw != number), None)
+            original = next(
+                (raw for raw in _originals(plain(node.full_name), raws, flat) if raw != number), None
+            )
             if original is not None:
                 slots.append(Slot(AVERAGE, original, number))
                 listed.discard(number)
@@ -118,7 +118,9 @@ def _are_near(
     averages: Mapping[str, str], specs: Mapping[str, TensorSpec], read: Callable[[str], Array]
 ) -> bool | None:
     """Whether values are near those of the variables that they may be averages of; None in between."""
-    readable = [raw for raw, spec in specs.items() if spec.dtype.name in _FLOATS and spec.size <= _MOST_ELEMENTS]
+    readable = [
+        raw for raw, spec in specs.items() if spec.dtype.name in _FLOATS and spec.size <= _MOST_ELEMENTS
+    ]
     compared = sorted(readable, key=lambda raw: specs[raw].size, reverse=True)[:_MOST_COMPARED]
     distances = []
     for raw in compared:

@@ -61,7 +61,9 @@ def parse_config(text: str | bytes) -> LayerConfig:
 def uses_averages(text: str | bytes) -> bool | None:
     """Whether a model's config says that its optimizer holds moving averages; None if it does not tell."""
     found = [
-        values["use_ema"] for values in _objects(json.loads(text).get("compile_config"), 0) if "use_ema" in values
+        values["use_ema"]
+        for values in _objects(json.loads(text).get("compile_config"), 0)
+        if "use_ema" in values
     ]
     return any(value is True for value in found) if found else None
 

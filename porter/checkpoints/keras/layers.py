@@ -14,7 +14,6 @@ from enum import Enum
 
 from porter.core.object_graph import Node
 
-
 NOT_TRAINABLE = ("moving_mean", "moving_variance", "mean", "variance", "count", "seed_generator_state")
 
 
@@ -88,10 +87,9 @@ class Layer:
         parts = (*self.layers, *self.attributes)
         return not self.is_state and (bool(self.variables) or any(part.has_weights for part in parts))
 
-
     @property
     def trainable_variables(self) -> Iterator[Variable]:
-        """The variables that an optimizer is given, in its order, as far as the file tells the layers' order."""
+        """The variables that an optimizer is given, in its order if `order` is the model's."""
         if self.is_state or not self.is_trainable:
             return
         yield from (variable for variable in self.variables if variable.edges[0] not in NOT_TRAINABLE)
