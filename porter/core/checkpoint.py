@@ -53,9 +53,10 @@ class Checkpoint(ABC):
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.
-        unplaced_averages: Why moving averages that are stored, or may be, are not in `graph.slots`; "" if none.
-        numbered_state: Key of each variable of an optimizer, in its own order, if the source does not tell what
-            each of them is.
+        unplaced_averages: Why moving averages that are stored, or may be, are not in `graph.slots`; "" if
+            there are none.
+        numbered_state: Key of each variable of an optimizer, in its own order, if the source does not tell
+            what each of them is.
     """
 
     path: Path

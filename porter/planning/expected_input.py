@@ -121,8 +121,7 @@ def _stored_normalization(checkpoint: Checkpoint, match: Match) -> tuple[InputSp
     They are the table's where the network has no such layer or the checkpoint no values for it.
     """
     variant = match.variant
-    layer = variant.input.normalization
-    node = match.graph.resolve(layer, match.nodes[variant.parts[0].name]) if layer else None
+    node = normalization_node(match)
     if node is None:
         return variant.input, ()
     mean, variance = (_values(checkpoint, match.graph, name, node) for name in ("mean", "variance"))
@@ -134,6 +133,29 @@ def _stored_normalization(checkpoint: Checkpoint, match: Match) -> tuple[InputSp
         return variant.input._replace(mean=mean, std=variance), (f"{note}; {why}",)
     std = tuple(float(value) for value in np.sqrt(variance))
     return variant.input._replace(mean=mean, std=std), (note,)
+
+
+def normalization_node(match: Match) -> int | None:
+    """Return the node of the Normalization layer that the table names, or None.
+
+    A file without a config does not tell which of several unused layers has that place: then the layer is
+    told by its variables, which no layer that trains has.
+    """
+    path, graph = match.variant.input.normalization, match.graph
+    if not path:
+        return None
+    node = graph.resolve(path, match.nodes[match.variant.parts[0].name])
+    if node is not None:
+        return node
+    found = [
+        number
+        for number, other in enumerate(graph.nodes)
+        if all(
+            (child := other.children.get(name)) is not None and graph.nodes[child].key is not None
+            for name in ("mean", "variance")
+        )
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _values(checkpoint: Checkpoint, graph: ObjectGraph, name: str, node: int) -> tuple[float, ...]:

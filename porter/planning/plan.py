@@ -10,13 +10,14 @@ from porter.core.assignments import Assignment, Part
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
+from porter.planning.averages import averages_of, with_numbered_averages
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
-from porter.planning.expected_input import expected_input
+from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.network.findings import NO_NETWORK, Findings
-from porter.planning.options import DEFAULTS, Classes, PortOptions, Weights
+from porter.planning.options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Match, recognise
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
@@ -104,7 +105,8 @@ def plan(
     match = recognise(checkpoint, tables, options.variant)
     if options.backbone_only:
         match = backbone_alone(match)
-    averages = _averages(checkpoint, match, options.weights)
+    checkpoint = with_numbered_averages(checkpoint, match, options.weights)
+    averages = averages_of(checkpoint, match, options.weights)
     choice = choose(match, checkpoint, options)
     match, offers = choose_preset(match, checkpoint, options.preset)
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
@@ -186,36 +188,11 @@ def _ledger(
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        {**_preparing(checkpoint), **_left_out(match)},
+        {**_preparing(checkpoint, match), **_left_out(match)},
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
 
 
-def _averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
-    mapped = set(match.keys)
-    found = {raw: average for raw, average in moving_averages(checkpoint).items() if raw in mapped}
-    if weights == "raw":
-        _refuse_averages_alone(checkpoint, match, found)
-        return {}
-    if weights == "ema" and not found:
-        raise PlanError(
-            "plan/no-average",
-            "the checkpoint holds no exponential moving average of this network",
-            file=checkpoint.path,
-            hint="Use --weights raw (or auto).",
-        )
-    return found
-
-
-def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mapping[str, str]) -> None:
-    alone = sum(raw == average for raw, average in averages.items())
-    if alone:
-        raise PlanError(
-            "plan/averages-alone",
-            f"{alone} variables of {match.variant.name} are stored as moving averages alone",
-            file=checkpoint.path,
-            hint="Use --weights ema (or auto).",
-        )
 
 
 def _unusable(
@@ -232,11 +209,15 @@ def _unusable(
     return reasons
 
 
-def _preparing(checkpoint: Checkpoint) -> dict[str, str]:
+def _preparing(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
     """Return, by key, why the variables of layers that prepare images are no part of the network."""
     reason = "prepares images; the output's metadata carries it as mean and std"
     steps = checkpoint.stored_input.steps
-    return {key: reason for step in steps if isinstance(step, Normalization) for key in step.keys}
+    keys = [key for step in steps if isinstance(step, Normalization) for key in step.keys]
+    if not steps and (node := normalization_node(match)) is not None:
+        nodes = match.graph.nodes
+        keys += [key for child in nodes[node].children.values() if (key := nodes[child].key) is not None]
+    return dict.fromkeys(keys, reason)
 
 
 def _left_out(match: Match) -> dict[str, str]:

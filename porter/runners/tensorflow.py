@@ -84,11 +84,12 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
     variables = _objects(network, [part.path for part in _parts(made)])
+    averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
         _load_with_keras(network, checkpoint)
-        return {path: variable.numpy() for path, variable in variables.items()}
+        values = {path: variable.numpy() for path, variable in variables.items()}
+        return values | {p.path: checkpoint.read(p.key) for p in _parts(made) if p.key in averages}
     prefix = _restore(network, made, checkpoint)
-    averages = set(moving_averages(checkpoint).values())
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}

@@ -1,9 +1,9 @@
 """Moving averages that an optimizer of Keras holds of a model's variables, told by names or by positions.
 
-Every optimizer of Keras that was made with ``use_ema=True`` lists its averages directly behind its counters and
-in front of everything else, in the order of the model's trainable variables. tf_keras calls them
-``Adam/average/<variable>``, Keras 3 ``adam/<variable, "/" as "_">_average``, the wrappers of TensorFlow Addons
-(MovingAverage, SWA) ``<optimizer>/<variable>/average``.
+Every optimizer of Keras that was made with ``use_ema=True`` lists its averages directly behind its counters
+and in front of everything else, in the order of the model's trainable variables. tf_keras calls them
+``Adam/average/<variable>``, Keras 3 ``adam/<variable, "/" as "_">_average``, the wrappers of TensorFlow
+Addons (MovingAverage, SWA) ``<optimizer>/<variable>/average``.
 
 Source: BaseOptimizer.build of Keras 3.15 and _BaseOptimizer.build of tf_keras 2.20.
 """

@@ -89,7 +89,7 @@ class Layer:
 
     @property
     def trainable_variables(self) -> Iterator[Variable]:
-        """The variables that an optimizer is given, in its order, as far as the file tells the layers' order."""
+        """The variables that an optimizer is given, in its order if `order` is the model's."""
         if self.is_state or not self.is_trainable:
             return
         yield from (variable for variable in self.variables if variable.edges[0] not in NOT_TRAINABLE)

@@ -2,8 +2,8 @@
 
 Keras 3 tracks the layers of a model as the list ``_operations`` and calls some variables by private names.
 Its `export` stores a list ``variables`` in the model's order, and each of them again as ``_all_variables``.
-``tf.train.Checkpoint(weights=model.weights)`` stores such a list too, for any Keras; there the variables' full
-names tell which of them are one layer. Tables name layers as ``layer_with_weights-K``, so those edges are added
+``tf.train.Checkpoint(weights=model.weights)`` stores such a list too, for any Keras; there the full names
+tell which variables are one layer. Tables name layers as ``layer_with_weights-K``, so those edges are added
 beside the stored ones.
 
 Source: the attributes of keras.Functional, keras.Sequential and keras.export.ExportArchive in Keras 3.15.

@@ -1,7 +1,7 @@
 """Layers from lists of variables: what ``tf.train.Checkpoint(weights=model.weights)`` stores.
 
-The paths of such a checkpoint are positions, ``weights/0``; the variables' full names say which of them belong
-to one layer, and the list is in the model's order.
+The paths of such a checkpoint are positions, ``weights/0``; the variables' full names say which of them
+belong to one layer, and the list is in the model's order.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def add_listed_layers(nodes: list[Node]) -> bool:
     """Add ``layer_with_weights-K`` edges to the root for the lists of variables that it holds.
 
     Where several lists share layers (``trainable=..., others=...``) the one that names every layer gives the
-    order. Nothing is added if none does, or a layer comes behind the point where the list turns back to layers
-    that it had before: its place in the model is then unknown.
+    order. Nothing is added if none does, or a layer comes behind the point where the list turns back to
+    layers that it had before: its place in the model is then unknown.
 
     Args:
         nodes: The nodes of one object graph; layers are added at their end.
