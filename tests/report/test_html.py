@@ -48,7 +48,9 @@ def outline(page):
 @pytest.mark.parametrize("kind", ["passing", "failing", "broken"])
 def test_the_page_is_well_formed(kind, request):
     """Every element is closed in order, whatever the outcome."""
-    outline(html(request.getfixturevalue(kind)))
+    tags = [tag for tag, _ in outline(html(request.getfixturevalue(kind)))]
+
+    assert {"html", "head", "body", "table"} <= set(tags)
 
 
 def test_the_page_loads_nothing_and_runs_nothing(failing):
