@@ -45,7 +45,7 @@ def outline(page):
     return parser.seen
 
 
-@pytest.mark.parametrize("kind", ["passing", "failing", "broken"])
+@pytest.mark.parametrize("kind", ["passing", "failing", "broken", "undecided"])
 def test_the_page_is_well_formed(kind, request):
     """Every element is closed in order, whatever the outcome."""
     tags = [tag for tag, _ in outline(html(request.getfixturevalue(kind)))]
@@ -152,3 +152,11 @@ def test_nothing_compared_is_still_a_page(passing):
     outline(page)
     assert "<b>NOTHING COMPARED</b>" in page
     assert "<svg class" not in page
+
+
+def test_what_cannot_be_decided_is_neither_good_nor_bad(undecided):
+    """The verdict says what would decide."""
+    page = html(undecided)
+
+    assert '<div class="verdict undecided"><b>NOT DECIDABLE</b>' in page
+    assert "record a float64 run on both sides" in page

@@ -110,3 +110,13 @@ def test_a_long_kind_of_run_does_not_touch_the_size(passing):
 
     assert rows[-1].startswith("float32 optimised 200x200")
     assert {row.index("x2") - 3 for row in rows} == {lines[start].index("size")}
+
+
+def test_what_cannot_be_decided_says_why_and_what_would_decide(undecided):
+    """The verdict names what is missing; no line of cases claims that another one decides."""
+    shown = " ".join(text(undecided).split())
+
+    assert "NOT DECIDABLE: only float32 was compared" in shown
+    assert "record a float64 run on both sides" in shown
+    assert "(i) informs only; nothing decides" in shown
+    assert "PARITY" not in shown
