@@ -38,7 +38,7 @@ def read_variant(
         used: (template, rule) of every rule that applies is added.
 
     Returns:
-        The variant; None where `faults` collected something.
+        The variant; None if `faults` collected something.
 
     Raises:
         TableError: something is wrong, unless `faults` collects.

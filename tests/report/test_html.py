@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from porter.parity.outcome import Guess, ImageResult
+from porter.parity.outcome import ClassProbability, ImageResult
 from porter.report.html import html
 
 VOID = {"meta", "br"}
@@ -133,7 +133,7 @@ def test_environment_ledger_and_findings_are_on_the_page(failing):
 
 def test_images_are_shown_with_what_all_three_see(passing):
     """A real image has its preparation's difference and the classes of both networks."""
-    guesses = tuple(Guess(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
+    guesses = tuple(ClassProbability(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
     image = ImageResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1], 2e-7)
 
     page = html(replace(passing, images=(image,)))

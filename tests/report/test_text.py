@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from porter.parity.outcome import Guess, ImageResult
+from porter.parity.outcome import ClassProbability, ImageResult
 from porter.report.text import text
 
 
@@ -77,7 +77,9 @@ def test_colour_is_only_added_on_request(failing):
 
 def image(source_difference):
     """Return a image on which both sides agree, with long names of classes."""
-    guesses = tuple(Guess(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5))
+    guesses = tuple(
+        ClassProbability(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5)
+    )
     return ImageResult("cat.jpg", source_difference, 0.31, guesses, guesses, guesses, 2e-7)
 
 
