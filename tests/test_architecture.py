@@ -18,23 +18,32 @@ import porter
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "porter"
 
-# From the bottom up; a module may import from its own layer and from those above it in this list.
+# From the bottom up; a module may import from its own package and from those above it in this list.
+# One package to a row: two that shared one could import each other.
 LAYERS = [
-    {"errors", "version", "core"},
-    {"formats"},
-    {"checkpoints"},
-    {"tables"},
-    {"planning"},
-    {"transfer"},
-    {"recordings"},
-    {"parity"},
-    {"same_padding", "networks"},
-    {"loading"},
-    {"outputs"},
-    {"onnx", "report", "diagnosis", "runners"},
-    {"checks"},
-    {"cli"},
+    "errors",
+    "version",
+    "core",
+    "formats",
+    "checkpoints",
+    "tables",
+    "planning",
+    "transfer",
+    "same_padding",
+    "networks",
+    "recordings",
+    "parity",
+    "loading",
+    "outputs",
+    "onnx",
+    "diagnosis",
+    "runners",
+    "report",
+    "checks",
+    "cli",
 ]
+LONGEST_FUNCTION = 60
+LONGEST_FILE = 350
 
 FRAMEWORKS = {
     "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
@@ -87,10 +96,17 @@ def imported(path):
 
 def layer(name):
     """Return the number of a module's layer."""
-    part = name.split(".")[1]
-    found = [number for number, members in enumerate(LAYERS) if part in members]
-    assert found, f"{name} has no layer in LAYERS"
-    return found[0]
+    package = name.split(".")[1]
+    assert package in LAYERS, f"{name} has no layer in LAYERS"
+    return LAYERS.index(package)
+
+
+def functions():
+    """Yield (where it is, lines with its decorators and docstring) of every function of the package."""
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
 
 
 @pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "porter"])
@@ -105,7 +121,42 @@ def test_there_is_no_import_cycle():
     """Every module can be understood before the ones that use it."""
     graph = {name: {i for i in imported(path) if i in NAMES - {"porter", name}} for name, path in modules()}
 
-    list(graphlib.TopologicalSorter(graph).static_order())
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(graph) > len(LAYERS)
+
+
+def test_packages_import_each_other_one_way_only():
+    """Two packages that need each other are one; the layers are an order that the imports bear out."""
+    graph = {package: set() for package in LAYERS}
+    for name, path in modules():
+        for other in imported(path):
+            if other in NAMES - {"porter"} and name != "porter":
+                graph[name.split(".")[1]].add(other.split(".")[1])
+
+    order = list(graphlib.TopologicalSorter({p: needs - {p} for p, needs in graph.items()}).static_order())
+
+    assert set(order) == set(LAYERS)
+    assert set(LAYERS) == {
+        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()
+    } - {
+        "__init__",
+        "__pycache__",
+        "py",
+    }
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_no_file_is_too_long_to_be_read_at_once(name, path):
+    """A longer file holds more than one concept."""
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+@pytest.mark.parametrize("package", ["", *LAYERS])
+def test_no_function_is_too_long_to_be_read_at_once(package):
+    """A longer function does more than one thing."""
+    found = {name: lines for name, lines in functions() if (name.split(".")[1:-1] or [""])[0] == package}
+
+    assert {name: lines for name, lines in found.items() if lines > LONGEST_FUNCTION} == {}
+    assert found or package == "version"
 
 
 @pytest.mark.parametrize("framework", sorted(FRAMEWORKS))

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array
-from porter.parity.outcome import Guess, ImageResult
+from porter.parity.outcome import ClassProbability, ImageResult
 from porter.recordings.images import decode, prepare
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
@@ -86,6 +86,6 @@ def _probabilities(logits: Array) -> Array:
     return result
 
 
-def _guesses(probabilities: Array, names: Sequence[str]) -> tuple[Guess, ...]:
+def _guesses(probabilities: Array, names: Sequence[str]) -> tuple[ClassProbability, ...]:
     best = np.argsort(-probabilities, kind="stable")[:_BEST]
-    return tuple(Guess(int(i), float(probabilities[i]), names[i] if names else "") for i in best)
+    return tuple(ClassProbability(int(i), float(probabilities[i]), names[i] if names else "") for i in best)

@@ -76,11 +76,11 @@ def with_third_witness(
     if len(recordings) < 3:
         note = "TensorFlow is not a witness: it is not installed, or does not take these sizes"
         return replace(report, notes=(*report.notes, note))
-    testimonies = witnesses.cross_examine(recordings, tolerances)
+    compared = witnesses.compare_outputs(recordings, tolerances)
     return replace(
         report,
-        notes=(*report.notes, *witnesses.verdicts(testimonies)),
-        findings=(*report.findings, *witnesses.findings(testimonies)),
+        notes=(*report.notes, *witnesses.summaries(compared)),
+        findings=(*report.findings, *witnesses.findings(compared)),
     )
 
 

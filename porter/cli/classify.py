@@ -13,7 +13,7 @@ from porter.cli.options import json_option
 from porter.errors import MissingDependencyError
 
 if TYPE_CHECKING:  # imports torch
-    from porter.loading.classification import Classifier, Guess
+    from porter.loading.classification import Classifier, Prediction
     from porter.loading.labels import Labels
 
 
@@ -64,7 +64,7 @@ def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, a
 
 
 def _document(
-    classifier: Classifier, labels: Labels, seen: list[tuple[Path, tuple[Guess, ...]]]
+    classifier: Classifier, labels: Labels, seen: list[tuple[Path, tuple[Prediction, ...]]]
 ) -> dict[str, object]:
     return {
         "schema": "porter-classify",

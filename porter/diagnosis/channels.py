@@ -22,10 +22,10 @@ def channel_clues(symptom: Symptom, expected: Values, actual: Values) -> Iterato
     offered = [(expected, actual, "")]
     if x is not None and x.shape == expected.shape:
         offered.append((expected - x, actual - x, "what the stage adds to its input: "))
-    for one, other, told in offered:
+    for one, other, evidence in offered:
         if one.shape[0] * one.shape[2] * one.shape[3] < 4:
             continue
-        found = list(_affine(one, other, told)) or list(_permuted(one, other, told))
+        found = list(_affine(one, other, evidence)) or list(_permuted(one, other, evidence))
         if found:
             yield from found
             return
@@ -46,19 +46,19 @@ def _affine(expected: Values, actual: Values, prefix: str) -> Iterator[Clue]:
     slopes, offsets = slopes[known], offsets[known]
     moved = np.abs(offsets).max() > _EXACT * np.abs(a).max()
     spread = float(slopes.max() - slopes.min())
-    told = f"{prefix}every channel is {slopes.min():.6g} to {slopes.max():.6g} times the reference's"
-    told += f" plus {offsets.min():.3g} to {offsets.max():.3g}" if moved else " with no offset"
+    evidence = f"{prefix}every channel is {slopes.min():.6g} to {slopes.max():.6g} times the reference's"
+    evidence += f" plus {offsets.min():.3g} to {offsets.max():.3g}" if moved else " with no offset"
     constant = spread < 1e-7
     if constant and min(abs(slopes[0] / _HARD_SIGMOID - 1), abs(slopes[0] * _HARD_SIGMOID - 1)) < 1e-7:
-        yield Clue("hard-sigmoid", 0.95, f"{told}; 6 x 0.16667 is {_HARD_SIGMOID:.5f}")
+        yield Clue("hard-sigmoid", 0.95, f"{evidence}; 6 x 0.16667 is {_HARD_SIGMOID:.5f}")
     elif constant and abs(slopes[0] - 1) < 1e-7 and moved:
-        yield Clue("missing-fold", 0.75, f"{told}: a bias or mean that was not folded")
+        yield Clue("missing-fold", 0.75, f"{evidence}: a bias or mean that was not folded")
     elif not moved:
-        yield Clue("layer-scale", 0.8, told)
+        yield Clue("layer-scale", 0.8, evidence)
     elif ((slopes >= 1).all() or (slopes <= 1).all()) and np.abs(np.log(np.abs(slopes))).max() < 0.5:
-        yield Clue("bn-epsilon", 0.85, f"{told}, all on the same side of 1")
+        yield Clue("bn-epsilon", 0.85, f"{evidence}, all on the same side of 1")
     else:
-        yield Clue("swapped-statistics", 0.6, told)
+        yield Clue("swapped-statistics", 0.6, evidence)
 
 
 def _fit(e: Values, a: Values, usable: NDArray[np.bool_]) -> tuple[Values, Values, float]:
@@ -90,5 +90,7 @@ def _permuted(expected: Values, actual: Values, prefix: str) -> Iterator[Clue]:
     sure = likeness.max(axis=1) > 1 - _EXACT
     moved = int((sure & (best != np.arange(len(best)))).sum())
     if sure.mean() > 0.9 and moved and len(set(best)) == len(best):
-        told = f"{prefix}{moved} of {len(best)} channels are others of the reference, up to scale and offset"
-        yield Clue("channel-order", 0.9, f"{told} (correlation above 1 - {_EXACT:.0e})")
+        evidence = (
+            f"{prefix}{moved} of {len(best)} channels are others of the reference, up to scale and offset"
+        )
+        yield Clue("channel-order", 0.9, f"{evidence} (correlation above 1 - {_EXACT:.0e})")

@@ -12,11 +12,11 @@ class Clue:
     Attributes:
         cause: Stable code of the finding.
         weight: How far the numbers force the cause, 0..1. 1 is proof.
-        told: One sentence with numbers, without its full stop.
+        evidence: One sentence with numbers, without its full stop.
         place: The layer or tensor to look at, or "" for the stage as a whole.
     """
 
     cause: str
     weight: float
-    told: str
+    evidence: str
     place: str = ""

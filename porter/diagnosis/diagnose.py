@@ -79,7 +79,7 @@ def _input_findings(
     if len(sides) == 2:
         for clue in sorted(input_clues(*sides), key=lambda clue: -clue.weight)[:_LONGEST]:
             place = look_at(clue.cause, clue.place, "input", variant)
-            yield Finding(clue.cause, "input", f"{clue.told}.", place)
+            yield Finding(clue.cause, "input", f"{clue.evidence}.", place)
 
 
 def _examine(
@@ -92,8 +92,10 @@ def _examine(
     epsilon = variant.bn_eps.default if variant is not None and variant.bn_eps is not None else None
     matches = refit(symptom, _block(symptom, variant, weights), weights, epsilon)
     if matches is not None and not matches:
-        told = "every known fault of an argument, layout or tensor was recomputed, and none gives this output"
-        yield Clue("unknown", _RULED_OUT, told)
+        evidence = (
+            "every known fault of an argument, layout or tensor was recomputed, and none gives this output"
+        )
+        yield Clue("unknown", _RULED_OUT, evidence)
     for match in (matches or ())[:_LONGEST]:
         yield _clue(match)
 
@@ -103,11 +105,11 @@ def _clue(match: Match) -> Clue:
         "the weights that follow from the table" if match.faulty == "weights" else "the reference's weights"
     )
     goal = "the reference's output" if match.faulty == "weights" else "the other side's output"
-    told = (
+    evidence = (
         f"recomputed in numpy from {source} and the same input, the stage gives {goal} to {match.error:.1e} "
-        f"of its scale with {match.hypothesis.told}, and is off by {match.before:.1e} without"
+        f"of its scale with {match.hypothesis.difference}, and is off by {match.before:.1e} without"
     )
-    return Clue(match.hypothesis.cause, 1.0 - min(match.left, 0.5), told, match.hypothesis.place)
+    return Clue(match.hypothesis.cause, 1.0 - min(match.left, 0.5), evidence, match.hypothesis.place)
 
 
 def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Array]) -> Block:
@@ -132,7 +134,7 @@ def _ordered(
     stages: dict[str, list[str]] = {}
     for clue, symptom in found:
         stages.setdefault(clue.cause, []).append(symptom.stage)
-        # Of stages with the same fault the first one is told; rounding does not make a later one better.
+        # Of stages with the same fault the first one is reported; rounding does not make a later one better.
         if clue.cause not in best or clue.weight > best[clue.cause][0].weight + _ROUNDING:
             best[clue.cause] = (clue, symptom)
     ranked = sorted(best.values(), key=lambda pair: -pair[0].weight)
@@ -143,14 +145,16 @@ def _ordered(
     for clue, symptom in ranked[:_LONGEST]:
         if proved and clue.weight < _PROOF:
             return
-        spoken = [c.told for c, s in found if s is symptom and c.cause == clue.cause and c is not clue]
+        spoken = [c.evidence for c, s in found if s is symptom and c.cause == clue.cause and c is not clue]
         also = sorted(set(stages[clue.cause]) - {symptom.stage})
         more = f"; {len(bad) - 1} further stages are bad by themselves" if len(bad) > 1 else ""
         more += f", of those examined {', '.join(also)} for the same reason" if also else ""
         place = look_at(clue.cause, clue.place, symptom.stage, variant)
-        yield Finding(clue.cause, symptom.stage, f"{'; '.join((clue.told, *spoken[:1]))}{more}.", place)
+        yield Finding(clue.cause, symptom.stage, f"{'; '.join((clue.evidence, *spoken[:1]))}{more}.", place)
 
 
 def _unknown(symptom: Symptom, variant: Variant | None) -> Finding:
-    told = f"it is off by {symptom.before:.1e} on the reference's own input, and no known fault explains how"
-    return Finding("unknown", symptom.stage, f"{told}.", look_at("", "", symptom.stage, variant))
+    evidence = (
+        f"it is off by {symptom.before:.1e} on the reference's own input, and no known fault explains how"
+    )
+    return Finding("unknown", symptom.stage, f"{evidence}.", look_at("", "", symptom.stage, variant))

@@ -45,13 +45,13 @@ class Hypothesis:
 
     Attributes:
         cause: Stable code of the finding.
-        told: What is different, as words that follow "with".
+        difference: What is different, as words that follow "with".
         place: The layer or tensor to look at.
         edits: The fault itself: layers of the program and what replaces them.
     """
 
     cause: str
-    told: str
+    difference: str
     place: str
     edits: Mapping[Layer, Layer]
 
@@ -96,14 +96,14 @@ def _whole_stage(program: Program) -> Iterator[Hypothesis]:
     if len(norms) > 1:
         for epsilon in EPSILONS:
             edits = {norm: replace(norm, epsilon=epsilon) for norm in norms}
-            told = f"batch normalisation epsilon {epsilon:g} for {norms[0].epsilon:g} throughout"
-            yield Hypothesis("bn-epsilon", told, norms[0].name, edits)
+            difference = f"batch normalisation epsilon {epsilon:g} for {norms[0].epsilon:g} throughout"
+            yield Hypothesis("bn-epsilon", difference, norms[0].name, edits)
     acts = [layer for layer in every if isinstance(layer, Activation) and layer.function != "identity"]
     if len(acts) > 1:
         for function in ACTIVATIONS:
             edits = {act: replace(act, function=function) for act in acts}
-            told = f"{_named(function)} for {acts[0].function} throughout"
-            yield Hypothesis("activation", told, acts[0].name, edits)
+            difference = f"{_named(function)} for {acts[0].function} throughout"
+            yield Hypothesis("activation", difference, acts[0].name, edits)
 
 
 def _strided(program: Program) -> list[Conv]:
@@ -117,16 +117,16 @@ def _other_padding(conv: Conv) -> Conv:
 def _paddings(program: Program) -> Iterator[Hypothesis]:
     for conv in _strided(program):
         new = _other_padding(conv)
-        told = f"{new.padding} padding for {conv.padding} in {conv.name} (stride {conv.stride})"
-        yield Hypothesis("padding", told, conv.name, {conv: new})
+        difference = f"{new.padding} padding for {conv.padding} in {conv.name} (stride {conv.stride})"
+        yield Hypothesis("padding", difference, conv.name, {conv: new})
 
 
 def _epsilons(program: Program) -> Iterator[Hypothesis]:
     for norm in _norms(program):
         for epsilon in EPSILONS:
             if epsilon != norm.epsilon:
-                told = f"batch normalisation epsilon {epsilon:g} for {norm.epsilon:g} in {norm.name}"
-                yield Hypothesis("bn-epsilon", told, norm.name, {norm: replace(norm, epsilon=epsilon)})
+                difference = f"batch normalisation epsilon {epsilon:g} for {norm.epsilon:g} in {norm.name}"
+                yield Hypothesis("bn-epsilon", difference, norm.name, {norm: replace(norm, epsilon=epsilon)})
 
 
 def _norms(program: Program) -> list[BatchNorm]:
@@ -138,8 +138,8 @@ def _statistics(program: Program) -> Iterator[Hypothesis]:
     pairs += [pair for pair in itertools.combinations(_SWAPPED, 2) if pair not in pairs]
     for (a, b), norm in itertools.product(pairs, _norms(program)):
         new = with_tensors(norm, {a: getattr(norm, b), b: getattr(norm, a)})
-        told = f"{_SWAPPED[a]} and {_SWAPPED[b]} of {norm.name} exchanged"
-        yield Hypothesis("swapped-statistics", told, norm.name, {norm: new})
+        difference = f"{_SWAPPED[a]} and {_SWAPPED[b]} of {norm.name} exchanged"
+        yield Hypothesis("swapped-statistics", difference, norm.name, {norm: new})
 
 
 def _functions(program: Program) -> Iterator[Hypothesis]:
@@ -153,8 +153,8 @@ def _functions(program: Program) -> Iterator[Hypothesis]:
         cause = "activation" if isinstance(layer, Activation) else "hard-sigmoid"
         for function in known:
             if function != layer.function:
-                told = f"{_named(function)} for {_named(layer.function)} after {layer.name}"
-                yield Hypothesis(cause, told, layer.name, {layer: replace(layer, function=function)})
+                difference = f"{_named(function)} for {_named(layer.function)} after {layer.name}"
+                yield Hypothesis(cause, difference, layer.name, {layer: replace(layer, function=function)})
 
 
 def _named(function: str) -> str:
@@ -164,16 +164,18 @@ def _named(function: str) -> str:
 def _branches(program: Program) -> Iterator[Hypothesis]:
     for layer in layers(program):
         if isinstance(layer, Residual):
-            told = "no residual addition" if layer.added else "a residual addition"
-            yield Hypothesis("residual", told, layer.name, {layer: replace(layer, added=not layer.added)})
+            difference = "no residual addition" if layer.added else "a residual addition"
+            yield Hypothesis(
+                "residual", difference, layer.name, {layer: replace(layer, added=not layer.added)}
+            )
 
 
 def _axes(program: Program) -> Iterator[Hypothesis]:
     for name, layer, attribute, kernel in _kernels(program):
-        for told, change in _MISREADINGS.items():
+        for difference, change in _MISREADINGS.items():
             new = change(kernel)
             if new is not None and not np.array_equal(new, kernel):
-                yield _changed("kernel-layout", f"{name} {told}", layer, attribute, new)
+                yield _changed("kernel-layout", f"{name} {difference}", layer, attribute, new)
 
 
 def _kernels(program: Program) -> Iterator[tuple[str, Layer, str, Values]]:
@@ -183,9 +185,9 @@ def _kernels(program: Program) -> Iterator[tuple[str, Layer, str, Values]]:
             yield tensor_name(layer, attribute), layer, attribute, getattr(layer, attribute)
 
 
-def _changed(cause: str, told: str, layer: Layer, attribute: str, value: Values) -> Hypothesis:
+def _changed(cause: str, difference: str, layer: Layer, attribute: str, value: Values) -> Hypothesis:
     new = with_tensors(layer, {attribute: value})
-    return Hypothesis(cause, told, tensor_name(layer, attribute), {layer: new})
+    return Hypothesis(cause, difference, tensor_name(layer, attribute), {layer: new})
 
 
 def _square_taps(kernel: Values) -> Values | None:
@@ -232,8 +234,8 @@ def _labels(program: Program) -> Iterator[Hypothesis]:
             for shift in (1, -1):
                 changes = {name: np.roll(value, shift, axis=0) for name, value in tensors(layer)}
                 new = with_tensors(layer, changes)
-                told = f"the classes of {layer.name} shifted by {shift:+d}"
-                yield Hypothesis("label-offset", told, layer.name, {layer: new})
+                difference = f"the classes of {layer.name} shifted by {shift:+d}"
+                yield Hypothesis("label-offset", difference, layer.name, {layer: new})
 
 
 def _defaults(program: Program) -> Iterator[Hypothesis]:
@@ -243,17 +245,17 @@ def _defaults(program: Program) -> Iterator[Hypothesis]:
         for names in (("mean", "variance"), tuple(initial), *((name,) for name in initial)):
             new = with_tensors(norm, {name: initial[name] for name in names})
             words = " and ".join(_SWAPPED[name] for name in names)
-            told = f"{words} of {norm.name} at their initial value"
-            yield Hypothesis("not-loaded", told, norm.name, {norm: new})
+            difference = f"{words} of {norm.name} at their initial value"
+            yield Hypothesis("not-loaded", difference, norm.name, {norm: new})
     for layer in layers(program):
         if isinstance(layer, Conv | Dense) and layer.bias is not None:
             zero = replace(layer, bias=np.zeros_like(layer.bias))
-            # In front of a normalisation PyTorch's convolution has no bias: it belongs into the mean.
+            # Before a normalisation PyTorch's convolution has no bias: it belongs into the mean.
             folded = layer in _before_norms(program)
-            cause, told = (
+            cause, difference = (
                 ("missing-fold", "not folded into the mean") if folded else ("not-loaded", "at zero")
             )
-            yield Hypothesis(cause, f"{layer.name}.bias {told}", layer.name, {layer: zero})
+            yield Hypothesis(cause, f"{layer.name}.bias {difference}", layer.name, {layer: zero})
         if isinstance(layer, Scale):
             # timm's initial value.
             small = replace(layer, gamma=np.full_like(layer.gamma, 1e-5))
@@ -269,21 +271,21 @@ def _precisions(program: Program) -> Iterator[Hypothesis]:
     products = [layer for layer in layers(program) if isinstance(layer, Conv | Dense)]
     for rounding in ROUNDINGS if products else ():
         every: dict[Layer, Layer] = {layer: replace(layer, rounding=rounding) for layer in products}
-        told = f"the operands of all products rounded to {rounding}"
-        yield Hypothesis(f"precision-{rounding}", told, products[0].name, every)
+        difference = f"the operands of all products rounded to {rounding}"
+        yield Hypothesis(f"precision-{rounding}", difference, products[0].name, every)
     for rounding, layer in itertools.product(ROUNDINGS, products if len(products) > 1 else ()):
-        told = f"the operands of {layer.name} rounded to {rounding}"
+        difference = f"the operands of {layer.name} rounded to {rounding}"
         edit: dict[Layer, Layer] = {layer: replace(layer, rounding=rounding)}
-        yield Hypothesis(f"precision-{rounding}", told, layer.name, edit)
+        yield Hypothesis(f"precision-{rounding}", difference, layer.name, edit)
 
 
 def _exchanges_inside(program: Program) -> Iterator[Hypothesis]:
     held = [(layer, name, value) for layer in layers(program) for name, value in tensors(layer)]
     for (a, name_a, one), (b, name_b, other) in itertools.combinations(held, 2):
         if a is not b and one.shape == other.shape:
-            told = f"{tensor_name(a, name_a)} and {tensor_name(b, name_b)} exchanged"
+            difference = f"{tensor_name(a, name_a)} and {tensor_name(b, name_b)} exchanged"
             edits = {a: with_tensors(a, {name_a: other}), b: with_tensors(b, {name_b: one})}
-            yield Hypothesis("swapped-tensors", told, tensor_name(a, name_a), edits)
+            yield Hypothesis("swapped-tensors", difference, tensor_name(a, name_a), edits)
     for a, b in itertools.combinations(_norms(program), 2):
         if a.gamma.shape == b.gamma.shape:
             edits = {a: replace(b, name=a.name), b: replace(a, name=b.name)}
@@ -295,8 +297,8 @@ def _orders(program: Program) -> Iterator[Hypothesis]:
         for attribute, value in tensors(layer):
             for axis in range(min(value.ndim, 2)):
                 side = ("output", "input")[axis]
-                for told, order in _permutations(value.shape[axis]):
-                    words = f"{tensor_name(layer, attribute)} with its {side} channels {told}"
+                for difference, order in _permutations(value.shape[axis]):
+                    words = f"{tensor_name(layer, attribute)} with its {side} channels {difference}"
                     yield _changed("channel-order", words, layer, attribute, np.take(value, order, axis))
 
 
@@ -313,8 +315,8 @@ def _permutations(count: int) -> Iterator[tuple[str, NDArray[np.intp]]]:
     yield "exchanged in pairs", indices ^ 1 if count % 2 == 0 else indices[::-1]
     for groups in range(2, count // 2 + 1):
         if count % groups == 0:
-            told = f"grouped as {groups} x {count // groups} and read the other way round"
-            yield told, indices.reshape(groups, -1).T.ravel()
+            difference = f"grouped as {groups} x {count // groups} and read the other way round"
+            yield difference, indices.reshape(groups, -1).T.ravel()
 
 
 def _foreign_values(

@@ -47,34 +47,34 @@ def _sizes(symptom: Symptom) -> Iterator[Clue]:
         return
     if all(s % 2 for size in passed for s in size) and any(s % 2 == 0 for size in failed for s in size):
         even, odd = ("x".join(map(str, sizes[0])) for sizes in (failed, passed))
-        told = (
+        evidence = (
             f"at the even size {even} it is off by {symptom.before:.1e}, at the odd size {odd} it passes; "
             "SAME padding is lopsided at even sizes only"
         )
-        yield Clue("padding", 0.95, told)
+        yield Clue("padding", 0.95, evidence)
 
 
 def _shapes(symptom: Symptom) -> Iterator[Clue]:
     expected, actual = symptom.expected.shape, symptom.actual.shape
     if len(expected) == len(actual) == 2 and abs(expected[1] - actual[1]) == 1:
-        told = f"{expected[1]} classes against {actual[1]}: one side has a background class"
-        yield Clue("label-offset", 0.95, told)
+        evidence = f"{expected[1]} classes against {actual[1]}: one side has a background class"
+        yield Clue("label-offset", 0.95, evidence)
     elif expected != actual:
         status = symptom.result.propagated.status
         if status is Status.SHAPE and len(expected) == 4 and expected[2:] != actual[2:]:
-            told = f"the other side's map has {actual[2:]} pixels for {expected[2:]}"
-            yield Clue("padding", 0.6, told)
+            evidence = f"the other side's map has {actual[2:]} pixels for {expected[2:]}"
+            yield Clue("padding", 0.6, evidence)
 
 
 def _not_finite(expected: Values, actual: Values) -> Iterator[Clue]:
     bad = np.isnan(actual)
     if bad.any() and np.isfinite(expected).all():
         channels = bad.reshape(bad.shape[0], bad.shape[1], -1).all(axis=(0, 2)).sum()
-        told = (
+        evidence = (
             f"{int(bad.sum())} of {bad.size} values are NaN ({channels} whole channels) where the reference "
             "has none, as after the square root of a negative variance"
         )
-        yield Clue("swapped-statistics", 0.7, told)
+        yield Clue("swapped-statistics", 0.7, evidence)
 
 
 def _precision(expected: Values, actual: Values) -> Iterator[Clue]:
@@ -88,13 +88,13 @@ def _precision(expected: Values, actual: Values) -> Iterator[Clue]:
     with np.errstate(over="ignore"):
         half = actual.astype(np.float16).astype(np.float64)
     off = deviation / _scale(expected)
-    told = f"every value of the other side is exact in {{}}, and it is off by {off:.1e}"
+    evidence = f"every value of the other side is exact in {{}}, and it is off by {off:.1e}"
     if not (bits & 0xFFFF).any():
-        yield Clue("precision-bf16", 1.0, told.format("bfloat16"))
+        yield Clue("precision-bf16", 1.0, evidence.format("bfloat16"))
     elif np.array_equal(half, actual):
-        yield Clue("precision-float16", 1.0, told.format("float16"))
+        yield Clue("precision-float16", 1.0, evidence.format("float16"))
     elif deviation < 1e-5 * _scale(expected):
-        yield Clue("precision-float32", 1.0, told.format("float32"))
+        yield Clue("precision-float32", 1.0, evidence.format("float32"))
 
 
 def _scale(values: Values) -> float:
@@ -137,8 +137,10 @@ def _rectified(expected: Values, actual: Values) -> Iterator[Clue]:
         deviation = np.abs(actual - expected)
         if 1e-4 < deviation.max() < 4.8e-4 and deviation[np.abs(expected) > 6].max(initial=0.0) < 1e-6:
             most = deviation.max()
-            told = f"the difference is at most {most:.2e} and vanishes for large values: tanh for erf GELU"
-            yield Clue("activation", 0.9, told)
+            evidence = (
+                f"the difference is at most {most:.2e} and vanishes for large values: tanh for erf GELU"
+            )
+            yield Clue("activation", 0.9, evidence)
 
 
 def _same(a: Values, b: Values) -> bool:
@@ -166,13 +168,15 @@ def _borders(symptom: Symptom, expected: Values, actual: Values) -> Iterator[Clu
             "right": deviation[:, -2:].max(),
         }
         off = ", ".join(name for name, value in edges.items() if value > 1e-3 * worst)
-        told = f"the deviation lies at the border ({off}) and is {inner / worst:.1e} of that inside"
-        yield Clue("padding", 0.9, told)
+        evidence = f"the deviation lies at the border ({off}) and is {inner / worst:.1e} of that inside"
+        yield Clue("padding", 0.9, evidence)
     elif symptom.input is not None and symptom.input.shape[2] >= 2 * deviation.shape[0] - 1:
         even = symptom.input.shape[2] % 2 == 0 or symptom.input.shape[3] % 2 == 0
         if even:
-            told = f"the stage halves an even map of {symptom.input.shape[2]} rows, where SAME is lopsided"
-            yield Clue("padding", 0.35, told)
+            evidence = (
+                f"the stage halves an even map of {symptom.input.shape[2]} rows, where SAME is lopsided"
+            )
+            yield Clue("padding", 0.35, evidence)
 
 
 def _noise(expected: Values, actual: Values) -> Iterator[Clue]:
@@ -188,5 +192,5 @@ def _noise(expected: Values, actual: Values) -> Iterator[Clue]:
         return
     for name, low, high in (("tf32", 2.0**-13, 2.0**-9), ("bf16", 2.0**-9, 2.0**-5.5)):
         if low <= level < high:
-            told = f"the deviation is {level:.1e} of the spread, without bias or structure, as in {name}"
-            yield Clue(f"precision-{name}", 0.55, told)
+            evidence = f"the deviation is {level:.1e} of the spread, without bias or structure, as in {name}"
+            yield Clue(f"precision-{name}", 0.55, evidence)

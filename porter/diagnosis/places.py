@@ -38,8 +38,8 @@ def look_at(cause: str, place: str, stage: str, variant: Variant | None) -> str:
         return ", ".join(filter(None, (where, advice)))
     block = _block(place, stage, variant)
     section = f"{_ARGUMENTS[cause]} and " if cause in _ARGUMENTS else ""
-    told = f"{section}{block} in {_file(variant)} (timm: {where})"
-    return f"{told}; {advice}" if advice else told
+    found = f"{section}{block} in {_file(variant)} (timm: {where})"
+    return f"{found}; {advice}" if advice else found
 
 
 def _file(variant: Variant | None) -> str:

@@ -34,17 +34,19 @@ def _order(expected: Values, actual: Values) -> Iterator[Clue]:
     count = expected.shape[1]
     for order in itertools.permutations(range(count)) if 2 <= count <= 4 else ():
         if list(order) != list(range(count)) and _close(expected[:, list(order)], actual):
-            told = f"the input's channels come in the order {order}"
+            evidence = f"the input's channels come in the order {order}"
             yield Clue(
-                "preprocessing-channel-order", 0.98, told + (", as BGR for RGB" if order == (2, 1, 0) else "")
+                "preprocessing-channel-order",
+                0.98,
+                evidence + (", as BGR for RGB" if order == (2, 1, 0) else ""),
             )
             return
     # Normalised before or after the exchange: the same channels, each with its own scale.
     for order in itertools.permutations(range(count)) if count == 3 else ():
         fits = [_line(expected[:, o], actual[:, c]) for c, o in enumerate(order)]
         if list(order) != [0, 1, 2] and max(left for _, _, left in fits) < _EXACT:
-            told = f"the input's channels come in the order {order}, each with another scale and offset"
-            yield Clue("preprocessing-channel-order", 0.9, told)
+            evidence = f"the input's channels come in the order {order}, each with another scale and offset"
+            yield Clue("preprocessing-channel-order", 0.9, evidence)
             return
 
 
@@ -79,16 +81,16 @@ def _mirrored(expected: Values, actual: Values) -> Iterator[Clue]:
         "upside down": expected[:, :, ::-1],
         "with rows and columns exchanged": expected.swapaxes(2, 3),
     }
-    for told, turned in turns.items():
+    for evidence, turned in turns.items():
         if turned.shape == actual.shape and _close(turned, actual):
-            yield Clue("preprocessing-orientation", 0.97, f"the input is the reference's {told}")
+            yield Clue("preprocessing-orientation", 0.97, f"the input is the reference's {evidence}")
 
 
 def _resized(expected: Values, actual: Values) -> Iterator[Clue]:
     flat = [values.reshape(values.shape[0], -1) for values in (expected, actual)]
     likeness = float(np.corrcoef(flat[0].ravel(), flat[1].ravel())[0, 1])
     if likeness > 0.3:
-        told = f"the inputs are alike (correlation {likeness:.4f}), but not by a scale, offset or order"
-        yield Clue("preprocessing-resize", 0.8, f"{told}, as after another crop or interpolation")
+        evidence = f"the inputs are alike (correlation {likeness:.4f}), but not by a scale, offset or order"
+        yield Clue("preprocessing-resize", 0.8, f"{evidence}, as after another crop or interpolation")
     else:
         yield Clue("preprocessing", 0.5, f"the inputs have little in common (correlation {likeness:.4f})")

@@ -126,7 +126,7 @@ class Block:
 
 
 def program(block: Block, conventions: Conventions) -> Program | None:
-    """Return the program of a stage, or None where no recipe has exactly its layers.
+    """Return the program of a stage, or None if no recipe has exactly its layers.
 
     A layer that cannot be recomputed here (layer normalisation, a bare tensor) is in no recipe.
     """

@@ -70,7 +70,7 @@ def refit(
         symptom: The stage's input and both sides' outputs.
         block: The stage's weights and shapes.
         weights: All tensors of the network.
-        epsilon: The network's batch normalisation epsilon, or None where it is not known.
+        epsilon: The network's batch normalisation epsilon, or None if it is not known.
     """
     symptom = symptom.single()
     start = None if symptom.input is None else _Start.find(symptom, symptom.input, block, epsilon)
@@ -132,8 +132,8 @@ class _Start:
 
     def _fit(self, norm: BatchNorm) -> Match:
         def attempt(epsilon: float) -> tuple[float, Match]:
-            told = f"batch normalisation epsilon {epsilon:.6g} for {norm.epsilon:g} in {norm.name}"
-            edit = Hypothesis("bn-epsilon", told, norm.name, {norm: replace(norm, epsilon=epsilon)})
+            difference = f"batch normalisation epsilon {epsilon:.6g} for {norm.epsilon:g} in {norm.name}"
+            edit = Hypothesis("bn-epsilon", difference, norm.name, {norm: replace(norm, epsilon=epsilon)})
             out = self.machine.run(edited(self.program, edit.edits), self.x)
             error = self.goal.error(out)
             return self.goal.along(out, base), Match(edit, error, self.before, self.faulty)

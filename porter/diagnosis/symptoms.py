@@ -61,7 +61,7 @@ class Side:
         return float(np.abs(picked - self.values)[known].max()) / (self.scale or 1.0)
 
     def along(self, out: Values, base: Values) -> float:
-        """Return how far `out` has come on the straight way from `base` to this side: 0 none, 1 all."""
+        """Return the projection of `out` - `base` onto this side's - `base`: 0 none, 1 all."""
         picked, start = self._pick(out), self._pick(base)
         if picked is None or start is None:
             return np.nan
@@ -81,7 +81,7 @@ class Symptom:
     Attributes:
         stage: Its name.
         dtype: Element type that was computed in.
-        input: The reference's input of the stage in float64, channels first; None where only a sample of
+        input: The reference's input of the stage in float64, channels first; None if only a sample of
             it is known.
         expected: The reference's output.
         actual: The other side's output on the same input, or on its own where that was not run.
@@ -117,7 +117,7 @@ class Symptom:
         return replace(self, input=self.input[:1], expected=expected, actual=actual)
 
     def both(self) -> tuple[Values, Values] | None:
-        """Return the full outputs (expected, actual), or None where shapes differ or one is a sample."""
+        """Return the full outputs (expected, actual), or None if shapes differ or one is a sample."""
         if self.expected.indices is not None or self.actual.indices is not None:
             return None
         same = self.expected.values.shape == self.actual.values.shape

@@ -17,7 +17,7 @@ from porter.recordings.images import decode, prepare
 from porter.tables.variants import InputSpec
 
 
-class Guess(NamedTuple):
+class Prediction(NamedTuple):
     """One class of one image.
 
     Attributes:
@@ -56,7 +56,7 @@ class Classifier:
         if self.classes == 0:
             raise OutputError("classify/no-classes", "the network has no classifier", file=path)
 
-    def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Guess, ...]:
+    def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Prediction, ...]:
         """Return the `count` likeliest classes of a image file, likeliest first.
 
         Raises:
@@ -64,13 +64,13 @@ class Classifier:
         """
         probabilities = self.probabilities(prepare(decode(image), self._spec, self._spec.size))
         best = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple(Guess(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
+        return tuple(Prediction(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
 
     def probabilities(self, pixels: Array) -> Array:
         """Return (classes,) float64 for one prepared image, (size, size, 3) float32.
 
         Raises:
-            OutputError: a weight of the network is NaN or infinite, or as good as that.
+            OutputError: a weight of the network is NaN or infinite, or overflows.
         """
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         with torch.inference_mode():

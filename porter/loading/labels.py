@@ -16,7 +16,7 @@ class Labels(NamedTuple):
     """One name for each class of a network.
 
     Attributes:
-        names: By class; empty where nobody knows them.
+        names: By class; empty if nobody knows them.
         source: Where they come from, and what was done to them, in words.
     """
 

@@ -22,11 +22,11 @@ class Ported:
     Attributes:
         variant: Name of the variant.
         model: timm's name, or that of a network of porter's own.
-        network: The definition of a network of porter's own, see `porter.networks`; None where timm has it.
+        network: The definition of a network of porter's own, see `porter.networks`; None if timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the images.
         metadata: All of the metadata, as they are stored.
-        folded: Whether norms are part of the convolutions in front of them.
+        folded: Whether norms are part of the convolutions before them.
     """
 
     variant: str

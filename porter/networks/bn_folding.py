@@ -1,4 +1,4 @@
-"""Fold batch normalisation and layer scale into the convolution in front of them."""
+"""Fold batch normalisation and layer scale into the convolution before them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Folding:
 
     Attributes:
         folded: Module names of the norms and layer scales that are part of a convolution now.
-        unfolded: Module names of those that stay, because no convolution of their own stands in front of
-            them. A norm is never folded forward, into the convolution behind it: SAME pads with zeros
+        unfolded: Module names of those that stay, because they have no convolution of their own before
+            them. A norm is never folded forward, into the convolution after it: SAME pads with zeros
             *after* the norm, which a shift in the bias cannot know at the borders.
     """
 

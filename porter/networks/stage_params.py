@@ -4,7 +4,7 @@ The document describes the same five networks as the TensorFlow Model Garden and
 says nothing of the classifier, of padding and of epsilon: those are the Garden's here unless an argument says
 otherwise (NetsPresso's own are ``pad_type=""`` and ``bn_eps=1e-5``).
 
-``layer_scale`` is the initial value of a factor per channel behind every universal inverted residual and
+``layer_scale`` is the initial value of a factor per channel after every universal inverted residual and
 every attention. In the Garden and in timm the hybrids have it, starting at 1e-5, and the other networks have
 none; the document's conv_small says 0.1, which means twelve tensors more than the Garden's network holds.
 """
@@ -252,7 +252,7 @@ _KINDS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any], int, st
 
 
 def _depthwise(given: Mapping[str, Any], name: str, where: str) -> int:
-    """Return the kernel size of an optional depthwise convolution, 0 where there is none."""
+    """Return the kernel size of an optional depthwise convolution, 0 if there is none."""
     if _flag(given, name, where):
         return _positive(given, f"{name}_kernel_size", f"{where}, ")
     if given[f"{name}_kernel_size"] is not None:

@@ -32,7 +32,7 @@ INPUT = "image"
 # The newest that torch.onnx writes without converting between versions.
 _OPSET = 18
 
-# Everything exact that makes a graph smaller; folding norms is not among it, that is the person's choice.
+# Everything exact that makes a graph smaller; folding norms is not among it: it must be asked for explicitly.
 _REWRITES = (
     rules.materialize_reshape_shape_rule,
     rules.normalize_pad_format_conv_rule,
@@ -50,10 +50,10 @@ class Exported:
     Attributes:
         path: Where it is.
         nbytes: Its size.
-        size: (height, width) of the images it takes, in pixels; None where it takes every size.
+        size: (height, width) of the images it takes, in pixels; None if it takes every size.
         output: Name of its output: ``"logits"``, or ``"features"`` where the network has no classifier.
         nodes: Number of nodes in its graph.
-        folding: Which norms are part of a convolution now; None where that was not asked for.
+        folding: Which norms are part of a convolution now; None if that was not asked for.
     """
 
     path: Path
@@ -83,7 +83,7 @@ def export_onnx(
         out: ONNX file to write; it appears whole or not at all.
         size: (height, width) in pixels: the padding is constant, the batch is 1, and the graph computes
             nothing from sizes. None: batch, height and width are free, and the padding follows them.
-        fold_bn: Fold norms and layer scales into the convolutions in front of them.
+        fold_bn: Fold norms and layer scales into the convolutions before them.
         stages: Stages whose activations keep their names in the graph, so that it can be checked.
 
     Returns:

@@ -64,7 +64,7 @@ class _Candidate:
 
 
 def relative_difference(expected: Activation, actual: Activation) -> float | None:
-    """Return max|actual - expected| / max|expected|, or None where that has no meaning."""
+    """Return max|actual - expected| / max|expected|, or None if that has no meaning."""
     found = deviation(expected, actual, tolerance=0.0)
     return found.relative if found.compared else None
 

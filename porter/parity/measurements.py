@@ -84,6 +84,6 @@ def support(variant: Variant, measured: Mapping[str, Measurement], folder: Path 
 
 
 def worst_of(variants: Iterable[Variant], measured: Mapping[str, Measurement]) -> float | None:
-    """Return the largest deviation of several variants, or None where none was measured."""
+    """Return the largest deviation of several variants, or None if none was measured."""
     values = [measured[variant.name].largest for variant in variants if variant.name in measured]
     return max(values, default=None)

@@ -45,8 +45,8 @@ class Worst:
     """The element, or the statistic, with the largest absolute difference.
 
     Attributes:
-        index: Position in channels-first order, e.g. (n, c, h, w); None where a statistic is the worst.
-        statistic: Name of the statistic, e.g. ``"std"``; None where an element is the worst.
+        index: Position in channels-first order, e.g. (n, c, h, w); None if a statistic is the worst.
+        statistic: Name of the statistic, e.g. ``"std"``; None if an element is the worst.
         expected: The reference's value.
         actual: The other side's value.
     """
@@ -64,11 +64,11 @@ class Deviation:
     Attributes:
         status: The outcome.
         tolerance: Largest `relative` that passes.
-        compared: Number of elements compared (0 where nothing could be).
-        max_abs: max|actual - expected|, in the activation's units; NaN where nothing could be compared.
+        compared: Number of elements compared (0 if nothing could be).
+        max_abs: max|actual - expected|, in the activation's units; NaN if nothing could be compared.
         scale: max|expected|, the stage's own scale.
         share_over: Share of the compared elements whose difference exceeds tolerance x scale, 0..1.
-        worst: Where `max_abs` is; None where nothing could be compared.
+        worst: Where `max_abs` is; None if nothing could be compared.
         detail: One sentence for every status but `PASSED` and `OVER`; else "".
     """
 
@@ -88,7 +88,7 @@ class Deviation:
 
     @property
     def relative(self) -> float:
-        """max_abs / scale: also the smallest tolerance that would have passed. NaN where not compared."""
+        """max_abs / scale: also the smallest tolerance that would have passed. NaN if not compared."""
         return self.max_abs / self.scale if self.scale > 0 else math.nan
 
 
@@ -107,7 +107,7 @@ class StageResult:
     Attributes:
         name: The stage; ``"input"`` is what the networks were given.
         propagated: Each network ran on its own activations: what a user will see.
-        local: The stage was fed the reference's input of that stage: which stage is guilty. None where
+        local: The stage was fed the reference's input of that stage: which stage is guilty. None if
             that was not run (the input itself, goldens, recordings without it).
         noise: Where the float32 tolerance comes from; None in float64.
     """
@@ -174,7 +174,7 @@ class CaseResult:
 
     @property
     def worst(self) -> float:
-        """Largest relative deviation of any stage and column; NaN where one could not be compared."""
+        """Largest relative deviation of any stage and column; NaN if one could not be compared."""
         values = [d.relative for stage in self.stages for d in (stage.propagated, stage.local) if d]
         return math.nan if not values or any(map(math.isnan, values)) else max(values)
 
@@ -197,7 +197,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class ClassProbability:
     """One class, the probability that a network gives it, and its name where that is known."""
 
     index: int
@@ -213,21 +213,21 @@ class ImageResult:
         file: Name of the image file.
         source_difference: max|difference| between porter's preparation of the image, which both networks
             were given, and the source's own; in normalised units. It is the difference of JPEG decoders.
-            None where the source has no code that prepares images.
+            None if the source has no code that prepares images.
         target_difference: The same between timm's own transform and the source's, or else porter's.
         expected: Five best classes of the reference.
         actual: Five best classes of the ported network on the same pixels.
         target: Five best classes of the ported network after timm's own transform.
         probability_difference: The largest difference of any class between reference and port, on the same
-            pixels; 0 where the network has no classes.
+            pixels; 0 if the network has no classes.
     """
 
     file: str
     source_difference: float | None
     target_difference: float
-    expected: tuple[Guess, ...]
-    actual: tuple[Guess, ...]
-    target: tuple[Guess, ...]
+    expected: tuple[ClassProbability, ...]
+    actual: tuple[ClassProbability, ...]
+    target: tuple[ClassProbability, ...]
     probability_difference: float = 0.0
 
 
@@ -242,7 +242,7 @@ class ParityReport:
         cases: One per element type and size.
         notes: Sentences the reader must know (fallbacks, replaced constants, staleness).
         stale: Why the reference no longer belongs to the table, or None.
-        ledger: Where every source variable and target tensor went, counted; empty where nothing was ported.
+        ledger: Where every source variable and target tensor went, counted; empty if nothing was ported.
         findings: Likely causes, most likely first; filled by the diagnosis.
         images: One per real image that was asked for.
     """

@@ -15,13 +15,13 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class StageComparison:
     """What three witnesses say of one stage.
 
     Attributes:
         run: Name of the run, e.g. ``"float64@224x224"``.
         stage: The stage.
-        distances: max|difference| / max|first| per pair of witnesses; NaN where not comparable.
+        distances: max|difference| / max|first| per pair of witnesses; NaN if not comparable.
         agreeing: The pairs within tolerance.
     """
 
@@ -37,9 +37,9 @@ class Testimony:
 
     @property
     def outlier(self) -> str | None:
-        """The witness that neither of the others, who agree, confirms; None where there is no such one.
+        """The witness that neither of the others, who agree, confirms; None if there is no such one.
 
-        Two agreeing pairs convict nobody: the distance of the third is the sum of two that pass.
+        Two agreeing pairs name no outlier: the distance of the third is the sum of two that pass.
         """
         if len(self.agreeing) != 1:
             return None
@@ -47,9 +47,9 @@ class Testimony:
         return next(name for names in self.distances for name in names if name not in pair)
 
 
-def cross_examine(
+def compare_outputs(
     recordings: Mapping[str, Recording], tolerances: Tolerances | None = None
-) -> tuple[Testimony, ...]:
+) -> tuple[StageComparison, ...]:
     """Compare three recordings pairwise, at every stage and run that all of them have.
 
     The tolerance of a pair is that of a parity check of these two. Stages at which one is constant are left
@@ -57,7 +57,7 @@ def cross_examine(
 
     Args:
         recordings: Witness (``"tensorflow"``, ``"torch"``, ``"onnx"``) to full recording.
-        tolerances: The defaults where None.
+        tolerances: The defaults if None.
     """
     bounds = tolerances or Tolerances()
     first, *others = recordings.values()
@@ -70,27 +70,27 @@ def cross_examine(
             if deviations and all(d.status is not Status.CONSTANT for d in deviations.values()):
                 distances = {pair: d.relative for pair, d in deviations.items()}
                 agreeing = frozenset(pair for pair, d in deviations.items() if d.passed)
-                found.append(Testimony(run.name, stage, distances, agreeing))
+                found.append(StageComparison(run.name, stage, distances, agreeing))
     return tuple(found)
 
 
-def verdicts(testimonies: tuple[Testimony, ...]) -> tuple[str, ...]:
+def summaries(compared: tuple[StageComparison, ...]) -> tuple[str, ...]:
     """Return one sentence per run: all agree, or who is the outlier at which stages."""
     return tuple(
-        f"three witnesses, {name}: {_verdict(list(stages))}"
-        for name, stages in groupby(testimonies, key=lambda testimony: testimony.run)
+        f"three witnesses, {name}: {_summary(list(stages))}"
+        for name, stages in groupby(compared, key=lambda stage: stage.run)
     )
 
 
-def findings(testimonies: tuple[Testimony, ...]) -> tuple[Finding, ...]:
+def findings(compared: tuple[StageComparison, ...]) -> tuple[Finding, ...]:
     """Return the first outlier of each kind as a finding: where to look first."""
-    firsts: dict[str, Testimony] = {}
-    for testimony in testimonies:
-        if testimony.outlier is not None:
-            firsts.setdefault(testimony.outlier, testimony)
+    firsts: dict[str, StageComparison] = {}
+    for stage in compared:
+        if stage.outlier is not None:
+            firsts.setdefault(stage.outlier, stage)
     return tuple(
-        Finding("outlier", testimony.stage, f"{testimony.run}: {_evidence(testimony)}", f"the {outlier} side")
-        for outlier, testimony in firsts.items()
+        Finding("outlier", stage.stage, f"{stage.run}: {_evidence(stage)}", f"the {outlier} side")
+        for outlier, stage in firsts.items()
     )
 
 
@@ -119,26 +119,25 @@ def _noise(recording: Recording, run: Run, stage: str) -> float | None:
     return relative_difference(wide.stages[stage], run.stages[stage])
 
 
-def _verdict(testimonies: list[Testimony]) -> str:
-    if all(testimony.unanimous for testimony in testimonies):
-        worst = max(distance for testimony in testimonies for distance in testimony.distances.values())
-        return f"all agree at {len(testimonies)} stages (largest distance {worst:.1e})"
-    return "; ".join(_accusations(testimonies))
+def _summary(compared: list[StageComparison]) -> str:
+    if all(stage.unanimous for stage in compared):
+        worst = max(distance for stage in compared for distance in stage.distances.values())
+        return f"all agree at {len(compared)} stages (largest distance {worst:.1e})"
+    return "; ".join(_outliers(compared))
 
 
-def _accusations(testimonies: list[Testimony]) -> Iterator[str]:
-    named = [(testimony.outlier, testimony) for testimony in testimonies if not testimony.unanimous]
+def _outliers(compared: list[StageComparison]) -> Iterator[str]:
+    named = [(stage.outlier, stage) for stage in compared if not stage.unanimous]
     for outlier in dict.fromkeys(name for name, _ in named):
-        stages = [testimony for name, testimony in named if name == outlier]
-        where = f"at {len(stages)} of {len(testimonies)} stages, first at {stages[0].stage}"
+        stages = [stage for name, stage in named if name == outlier]
+        where = f"at {len(stages)} of {len(compared)} stages, first at {stages[0].stage}"
         if outlier is None:
             yield f"no two agree against a third {where}"
         else:
             yield f"{outlier} is the outlier {where}: {_evidence(stages[0])}"
 
 
-def _evidence(testimony: Testimony) -> str:
+def _evidence(stage: StageComparison) -> str:
     return ", ".join(
-        f"{one} and {other} are {distance:.1e} apart"
-        for (one, other), distance in testimony.distances.items()
+        f"{one} and {other} are {distance:.1e} apart" for (one, other), distance in stage.distances.items()
     )

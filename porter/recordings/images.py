@@ -23,7 +23,7 @@ def decode(path: Path) -> Array:
 
     Raises:
         MissingDependencyError: Pillow is not installed.
-        ParityError: it cannot be read as a image.
+        ParityError: it cannot be read as an image.
     """
     try:
         from PIL import Image  # noqa: PLC0415  (see above)
@@ -35,7 +35,7 @@ def decode(path: Path) -> Array:
         with Image.open(path) as image:
             return _colours(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as PIL's readers do
-        raise ParityError("picture/unreadable", f"cannot be read as a image ({error})", file=path) from None
+        raise ParityError("picture/unreadable", f"cannot be read as an image ({error})", file=path) from None
 
 
 def _colours(image: Image) -> Array:
@@ -76,7 +76,9 @@ def prepare(image: Array, spec: InputSpec, size: int) -> Array:
     height, width = image.shape[:2]
     side = np.float32(spec.crop_pct) * np.float32(min(height, width))
     if side < 1:
-        raise ParityError("picture/too-small", "nothing is left of a image", found=f"{height}x{width} pixels")
+        raise ParityError(
+            "picture/too-small", "nothing is left of the image", found=f"{height}x{width} pixels"
+        )
     top, left = (int((np.float32(length) - side) / np.float32(2)) for length in (height, width))
     crop = image[top : top + int(side), left : left + int(side)]
     rows = interpolate(crop.astype(np.float32), size)

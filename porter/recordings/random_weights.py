@@ -21,7 +21,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 _LAST_SHIFT = np.uint64(31)
 
-# Variance of a kernel's output over the mean square of its input. At 1 the signal would fade behind the
+# Variance of a kernel's output over the mean square of its input. At 1 the signal would fade against the
 # ReLUs, at 2 it would grow in linear layers.
 _KERNEL_GAIN = 1.5
 
@@ -104,8 +104,8 @@ def variable(
         name: Object path below the classification model.
         shape: Shape in TensorFlow.
         fan_in: Products summed per output element; used for kernels (two or more axes) only.
-        role: What Keras calls the variable; the last component of `name` where None.
-        gain: Gain of a kernel; what its name suggests where None.
+        role: What Keras calls the variable; the last component of `name` if None.
+        gain: Gain of a kernel; what its name suggests if None.
     """
     values = _RANGES.get(role or name.rpartition("/")[2]) if len(shape) < 2 else None
     if values is None:

@@ -73,8 +73,8 @@ class Provenance:
         versions: Package name to version.
         variant: Name of the table's variant, or None for a network in no table.
         table_digest: Digest of the expanded table the run was made from, or None.
-        seed: Seed of weights and input, or None where both were given.
-        threads: Threads the framework was held to, or None where it was left alone.
+        seed: Seed of weights and input, or None if both were given.
+        threads: Threads the framework was held to, or None if it was left alone.
         created: ISO date, or None.
         notes: Departures from the plain network, one sentence each (e.g. a replaced constant).
     """

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from porter.parity.outcome import CaseResult, Guess, ImageResult, ParityReport, StageResult, Verdict
+from porter.parity.outcome import (
+    CaseResult,
+    ClassProbability,
+    ImageResult,
+    ParityReport,
+    StageResult,
+    Verdict,
+)
 from porter.report.notation import (
     bound,
     error,
@@ -125,7 +132,7 @@ def _image(image: ImageResult) -> Iterator[str]:
     yield _clip(f"  after timm's own transform: {_guess(image.target[0])}", _WIDTH)
 
 
-def _guess(guess: Guess) -> str:
+def _guess(guess: ClassProbability) -> str:
     return f"{guess.probability:7.2%} {guess.index:>4} {guess.label}".rstrip()
 
 

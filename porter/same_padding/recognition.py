@@ -23,14 +23,14 @@ Action: TypeAlias = Literal["dynamic", "native", "kept", "nothing"]
 _PROBE_SIZES = ((5, 6), (6, 5), (7, 8), (8, 7))
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """What to do with a layer: make it dynamic or native, keep it and say so, or nothing at all."""
 
     action: Action
     reason: str
 
 
-def judge(layer: Layer, *, forced: bool) -> Verdict:
+def judge(layer: Layer, *, forced: bool) -> Decision:
     """Decide what SAME emulation does with `layer`.
 
     Args:
@@ -38,16 +38,18 @@ def judge(layer: Layer, *, forced: bool) -> Verdict:
         forced: Whether a person named it as SAME: then its present padding is not asked.
     """
     if isinstance(layer, Conv2dSame | MaxPool2dSame | AvgPool2dSame):
-        return Verdict("nothing", "is SAME already")
+        return Decision("nothing", "is SAME already")
     obstacle = _obstacle(layer)
     if obstacle is not None:
-        return Verdict("kept", obstacle)
+        return Decision("kept", obstacle)
     if has_own_forward(layer):
         if _holds_more(layer):
-            return Verdict("kept", "has a forward of its own, and more than a kernel and a bias to use in it")
+            return Decision(
+                "kept", "has a forward of its own, and more than a kernel and a bias to use in it"
+            )
         if is_same_by_behaviour(layer):
             return _rewritten(layer, "its own forward pads as SAME")
-        return Verdict("kept", "has a forward of its own that does not pad as SAME")
+        return Decision("kept", "has a forward of its own that does not pad as SAME")
     return _judge_numbers(layer, forced=forced)
 
 
@@ -171,19 +173,19 @@ def _setting_without_counterpart(layer: Layer) -> str | None:
     return None
 
 
-def _judge_numbers(layer: Layer, *, forced: bool) -> Verdict:
+def _judge_numbers(layer: Layer, *, forced: bool) -> Decision:
     window, given = window_of(layer), _given_padding(layer)
     if given is None or (window.extent == (1, 1) and given == (0, 0)) or ceils_to_same(layer):
-        return Verdict("nothing", "is SAME at every size")
+        return Decision("nothing", "is SAME at every size")
     if forced:
         return _rewritten(layer, "named in include")
     if given == (0, 0):
-        return Verdict("kept", "padding is 0, which is what VALID is written as: include it if it is SAME")
+        return Decision("kept", "padding is 0, which is what VALID is written as: include it if it is SAME")
     if getattr(layer, "ceil_mode", False):
-        return Verdict("kept", "ceil_mode together with padding is not SAME: include it if it is")
+        return Decision("kept", "ceil_mode together with padding is not SAME: include it if it is")
     if all(_stands_for_same(*axis) for axis in zip(*window, given, strict=True)):
         return _rewritten(layer, f"padding {given} stands for SAME")
-    return Verdict("kept", f"padding {given} gives SAME's output size at no input size")
+    return Decision("kept", f"padding {given} gives SAME's output size at no input size")
 
 
 def _stands_for_same(kernel: int, stride: int, dilation: int, padding: int) -> bool:
@@ -200,14 +202,14 @@ def _given_padding(layer: Layer) -> Pair | None:
     return (0, 0) if isinstance(layer.padding, str) else pair(layer.padding)
 
 
-def _rewritten(layer: Layer, reason: str) -> Verdict:
+def _rewritten(layer: Layer, reason: str) -> Decision:
     if not is_native_everywhere(layer):
-        return Verdict("dynamic", reason)
+        return Decision("dynamic", reason)
     padding = native_padding(layer)
     settled = not has_own_forward(layer) and _given_padding(layer) == padding
     if settled and not (isinstance(layer, nn.AvgPool2d) and layer.count_include_pad):
-        return Verdict("nothing", "is SAME at every size")
-    return Verdict("native", reason)
+        return Decision("nothing", "is SAME at every size")
+    return Decision("native", reason)
 
 
 def native_padding(layer: Layer) -> Pair:

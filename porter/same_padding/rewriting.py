@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
-from porter.same_padding.recognition import Layer, Verdict, has_own_forward, judge, native_padding
+from porter.same_padding.recognition import Decision, Layer, has_own_forward, judge, native_padding
 
 # In the instance's __dict__, so that copies and pickles of the model can be restored too.
 _BEFORE = "_before_same_padding"
@@ -53,7 +53,7 @@ def emulate_same_padding(
       of nothing but its kernel and bias, it is replaced, otherwise kept and reported;
     - padding that yields ceil(size / stride) outputs at some input size stands for SAME, at all of them;
     - padding 0 with a window above 1x1 is VALID, kept and reported: so are written VALID, patch embeddings
-      and layers with an explicit pad in front of them;
+      and layers with an explicit pad before them;
     - other paddings, `padding_mode`, `divisor_override`, `return_indices`, parametrized and lazy layers, and
       layers whose instance was given another forward, are kept and reported.
 
@@ -81,12 +81,12 @@ def emulate_same_padding(
     layers = _layers(model)
     chosen = None if include is None else _matching(layers, include, "include")
     left_out = _matching(layers, exclude or (), "exclude")
-    verdicts = [
+    decisions = [
         (names[0], layer, judge(layer, forced=chosen is not None))
         for layer, names in layers.items()
         if layer not in left_out and (chosen is None or layer in chosen)
     ]
-    return tuple(_apply(*verdict) for verdict in verdicts if verdict[2].action != "nothing")
+    return tuple(_apply(*decision) for decision in decisions if decision[2].action != "nothing")
 
 
 def restore_padding(model: nn.Module) -> tuple[Change, ...]:
@@ -148,17 +148,17 @@ def _matching(layers: dict[Layer, list[str]], patterns: Iterable[str], argument:
     return found
 
 
-def _apply(name: str, layer: Layer, verdict: Verdict) -> Change:
+def _apply(name: str, layer: Layer, decision: Decision) -> Change:
     before = repr(layer)
-    if verdict.action == "dynamic":
+    if decision.action == "dynamic":
         _become(layer, _same_class(layer), {})
-    elif verdict.action == "native":
+    elif decision.action == "native":
         attributes: dict[str, Any] = {"padding": native_padding(layer)}
         if isinstance(layer, nn.AvgPool2d):
             attributes["count_include_pad"] = False
         _become(layer, _native_class(layer), attributes)
-    action: Any = verdict.action
-    return Change(name, action, verdict.reason, before, repr(layer))
+    action: Any = decision.action
+    return Change(name, action, decision.reason, before, repr(layer))
 
 
 def _become(layer: Layer, cls: type[Layer], attributes: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def _at(text: Any, index: int, line: Section) -> Any:
 
 
 def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim | None) -> Block | None:
-    """Read one line; None where its template was refused already."""
+    """Read one line; None if its template was refused already."""
     name = line.take("template", str)
     if name in family.broken:
         return None

@@ -22,17 +22,17 @@ class Rule(NamedTuple):
 
     Attributes:
         source: Object path below the block's layer; "" for the layer itself. With numbered layers a label,
-            which rules about one layer share, and behind a slash the path below that layer.
+            which rules about one layer share, and after a slash the path below that layer.
             ``conv2d{+label}`` is the next layer of that kind, as Keras counts them.
         target: Module or tensor name below the block's target.
         kind: Kind of layer.
         layout: Axis order, for kind ``"tensor"``.
         shape: TensorFlow's shape of the main variable: numbers, names, products of names.
         when: Name of a block parameter; the rule applies where it is neither 0 nor false.
-        bias: True where the layer has a bias, ``"fold"`` where a batch normalisation takes it up.
+        bias: True if the layer has a bias, ``"fold"`` where a batch normalisation takes it up.
         bias_into: That batch normalisation, below the block's target.
         bn_eps: An epsilon that TensorFlow fixes here, or None.
-        join: True where the variable is one of several that make up the target, along its first axis.
+        join: True if the variable is one of several that make up the target, along its first axis.
         repeat: Name of a block parameter, or a number: how many layers the rule stands for, ``{}`` in
             `source` being their number from 0; None for one layer.
         scale: The values of the main variable are multiplied by it.
@@ -75,7 +75,7 @@ class Block(NamedTuple):
     Attributes:
         stage: Name of the stage that it is.
         part: Name of the part it belongs to.
-        source: Object path of its layer below the part; "" where layers are numbered.
+        source: Object path of its layer below the part; "" if layers are numbered.
         target: PyTorch module.
         template: Its kind.
         parameters: Value of every name that a rule of the template refers to.
@@ -140,7 +140,7 @@ def expand(
         block: The block.
         leaf_names: What the source calls a variable that is called otherwise here.
         part_path: Object path of the block's part below the model.
-        numbering: Where the layers are told apart by their number alone.
+        numbering: How layers are numbered if nothing else distinguishes them.
         layer_names: What was counted in the blocks before.
 
     Raises:

@@ -25,7 +25,7 @@ class Family(NamedTuple):
         version: The table's own version.
         builder: TensorFlow builder by name.
         parts: Parts of the classification model.
-        first: Number of the first layer by object path of a part; None where layers have paths of their own.
+        first: Number of the first layer by object path of a part; None if layers have paths of their own.
         leaf_names: What the source calls a variable, by what Keras calls it.
         free: Lengths that the checkpoint decides.
         note: What a person should know of the proof, or "".

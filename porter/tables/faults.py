@@ -26,7 +26,7 @@ class Faults:
 
     @contextmanager
     def catch(self) -> Iterator[None]:
-        """Collect a `TableError` of the block and go on behind it; raise it where faults end the reading."""
+        """Collect a `TableError` of the block and go on after it; raise it if faults end the reading."""
         try:
             yield
         except TableError as error:

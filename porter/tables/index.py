@@ -57,7 +57,7 @@ def indexed_tables(folder: Path) -> Tables | None:
     """Return the tables below `folder` without reading more than the index says is needed.
 
     Returns:
-        The tables; None where there is no index, or it is not that of these files.
+        The tables; None if there is no index, or it is not that of these files.
     """
     found = _read_json(folder / NAME)
     texts = {
@@ -116,7 +116,7 @@ def _row(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> di
 
 
 def _signature(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> list[_Pair]:
-    """Choose the variables that tell a variant from most of the others, from all that can be told apart."""
+    """Choose the variables that distinguish a variant from most of the others that have other variables."""
     rest = [other for key, other in variants.items() if key != name]
     chosen: list[_Pair] = []
     while len(chosen) < _PAIRS:

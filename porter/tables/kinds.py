@@ -17,7 +17,7 @@ class Leaf(NamedTuple):
         target: Attribute name in the PyTorch module, e.g. ``"weight"``.
         layout: Axis order pattern from source to target.
         axes: Indices into the rule's shape that give this leaf's source shape; None for all of them.
-        is_variance: True where a negative value is a fault.
+        is_variance: True if a negative value is a fault.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
         leaves: The variables it always has.
         bias: The variable it has where the rule says ``bias = true``, or None.
         rank: How many lengths the rule's shape must give, in TensorFlow's order.
-        counter: True where PyTorch keeps an int64 ``num_batches_tracked`` that TensorFlow has not.
+        counter: True if PyTorch keeps an int64 ``num_batches_tracked`` that TensorFlow has not.
     """
 
     name: str

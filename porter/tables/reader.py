@@ -98,7 +98,7 @@ def find_faults(file: Path) -> tuple[list[TableError], list[Variant]]:
 def excerpt(text: str, variant: str) -> str:
     """Return a table's text without the variants other than one: most of a table is read for nothing.
 
-    Sections are told by lines that begin with a bracket, which in a table of porter's own only headings do.
+    Sections begin at lines with a bracket in front, which in a table of porter's own only headings have.
     """
     own = (f"[variant.{variant}]", f"[variant.{variant}.")
     return "".join(

@@ -38,7 +38,7 @@ def read_variant(
         used: (template, rule) of every rule that applies is added.
 
     Returns:
-        The variant; None where `faults` collected something.
+        The variant; None if `faults` collected something.
 
     Raises:
         TableError: something is wrong, unless `faults` collects.
@@ -57,9 +57,7 @@ def read_variant(
     with faults.catch():
         twin = _twin(section)
         activation = section.take("float64_activation", str, None)
-        shared = section.section("parameters", optional=True).rest()
-        blocks = tuple(read_blocks(section, family, shared, faults))
-        section.finish()
+        blocks = _blocks(section, family, faults)
     expanded = _expand(blocks, section, family, faults)
     for each in expanded:
         used.update(each.used)
@@ -138,6 +136,13 @@ def _input(parent: Section, family: Family) -> InputSpec:
             "table/channel-order", "channel_order", expected="'rgb' or 'bgr'", found=repr(spec.channel_order)
         )
     return spec
+
+
+def _blocks(section: Section, family: Family, faults: Faults) -> tuple[Block, ...]:
+    shared = section.section("parameters", optional=True).rest()
+    blocks = tuple(read_blocks(section, family, shared, faults))
+    section.finish()
+    return blocks
 
 
 def _expand(blocks: tuple[Block, ...], section: Section, family: Family, faults: Faults) -> list[_Expanded]:

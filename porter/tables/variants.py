@@ -31,12 +31,12 @@ class Entry(NamedTuple):
         target_shape: PyTorch's shape, with the same names.
         kind: The kind of layer it came from.
         bn_eps: The epsilon that TensorFlow uses here whatever the network's is, or None.
-        is_variance: True where a negative value is a fault.
+        is_variance: True if a negative value is a fault.
         block: Where in the table the rule stands, e.g. ``"blocks.2.1: uib._expand_norm"``.
         role: What Keras calls the variable, e.g. ``"kernel"``; "" for a bare tensor.
-        join: True where the target is made of several variables, along its first axis in the table's order;
+        join: True if the target is made of several variables, along its first axis in the table's order;
             `target_shape` is then the shape of this one's share.
-        folded: True where the variable is subtracted from the target that another entry makes.
+        folded: True if the variable is subtracted from the target that another entry makes.
         scale: The values are multiplied by it.
         gain: Gain of random values, or None for the usual.
     """
@@ -86,7 +86,7 @@ class Part(NamedTuple):
     Attributes:
         name: ``"backbone"`` or ``"head"``.
         path: Object path below the classification model.
-        absent: Target arguments for a checkpoint without this part; None where it must be there.
+        absent: Target arguments for a checkpoint without this part; None if it must be there.
     """
 
     name: str
@@ -123,7 +123,7 @@ class InputSpec(NamedTuple):
 
     Attributes:
         size: Height and width in pixels of the training configuration.
-        square: True where TensorFlow's network takes square inputs only.
+        square: True if TensorFlow's network takes square inputs only.
         mean: Per-channel mean of pixels in 0..1, RGB.
         std: Per-channel standard deviation, likewise.
         crop_pct: Side of the centre crop over the shorter side of the image.
@@ -132,7 +132,7 @@ class InputSpec(NamedTuple):
             at odd sizes and a fault there is invisible.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of the input's channels.
         normalization: Object path below the first part of a Keras Normalization layer, whose stored mean and
-            variance count where a checkpoint has them; "" where the network has none.
+            variance count where a checkpoint has them; "" if the network has none.
     """
 
     size: int
@@ -192,13 +192,13 @@ class Variant:
         target: timm model and its arguments, without those that the checkpoint decides.
         parts: Parts of the classification model, in order.
         free: Lengths that the checkpoint decides, by name.
-        bn_eps: The batch normalisation epsilon, or None where the network has none.
+        bn_eps: The batch normalisation epsilon, or None if the network has none.
         input: The images it expects.
         float64_activation: Name of the activation that reproduces TensorFlow's in float64, or None.
         entries: Every source variable and its target tensor.
         counters: Targets that are int64 scalars without a counterpart in TensorFlow; written as 0.
         stages: Points of comparison in forward order.
-        network: How to build the PyTorch network, or None where its library has an entry point for it.
+        network: How to build the PyTorch network, or None if its library has an entry point for it.
         note: What a person should know of the proof, or "".
         presets: Other ways in which the network's weights take images, by the name that a person gives.
         left_out: (object path below the first part, reason) of what is not ported on purpose.

@@ -117,6 +117,7 @@ def test_blocks_are_parts_of_the_whole(generation, way):
     if not (generation / f"flat.{way}").exists():
         pytest.skip("this generation cannot save in this way")
     with open_checkpoint(generation / f"flat.{way}") as checkpoint:
+        assert checkpoint.specs
         for key, spec in checkpoint.specs.items():
             block = tuple(slice(length // 3, length) for length in spec.shape)
             checkpoint.verify(key)

@@ -120,7 +120,9 @@ def _parts(checkpoint, key):
 def test_ranges_together_are_the_whole(checkpoint):
     """The ranges along any axis, put together, are the tensor; their lengths are those asked for."""
     for key in ("vector", "matrix", "kernel", "sliced"):
-        for axis, arrays in _parts(checkpoint, key):
+        parts = list(_parts(checkpoint, key))
+        assert len(parts) == 3 * len(checkpoint.specs[key].shape) > 0
+        for axis, arrays in parts:
             np.testing.assert_array_equal(np.concatenate(arrays, axis), checkpoint.read(key))
             assert len({array.shape for array in arrays[:-1]}) <= 1
 
@@ -146,8 +148,13 @@ def test_many_tensors_of_odd_lengths_come_aligned_or_not(tmp_path):
     for name, array in sorted(arrays.items()):
         bundle.put(name, array)
     with open_checkpoint(bundle.store(tmp_path / "ckpt")) as checkpoint:
-        for key, array in checkpoint.read_each([key for key in arrays if "7" not in key]):
-            np.testing.assert_array_equal(array, arrays[key])
+        asked = [key for key in arrays if "7" not in key]
+        found = {key: array.copy() for key, array in checkpoint.read_each(asked)}
+
+    assert sorted(found) == sorted(asked)
+    assert 50 < len(asked) < len(arrays)
+    for key, array in found.items():
+        np.testing.assert_array_equal(array, arrays[key])
 
 
 @pytest.mark.parametrize("key", ["matrix", "kernel", "sliced"])
@@ -164,6 +171,7 @@ def test_damage_is_found_however_a_tensor_is_read(tmp_path, key):
 
     reads = [lambda checkpoint: list(checkpoint.read_each(["a", key]))]
     reads += [lambda checkpoint, i=i: list(checkpoint.read_ranges(key, i, 2)) for i in range(array.ndim)]
+    assert len(reads) == 1 + array.ndim > 1
     for read in reads:
         with open_checkpoint(prefix) as checkpoint, pytest.raises(CheckpointError) as caught:
             read(checkpoint)

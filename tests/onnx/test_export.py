@@ -6,11 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from click.testing import CliRunner
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from porter.cli.export_onnx import export_onnx
 from porter.errors import OutputError
 from porter.loading.ported_file import read_metadata
 from porter.recordings.random_weights import image_input
@@ -156,50 +152,3 @@ def test_file_holds_no_paths(exported):
 
     assert b".py" not in content
     assert b"site-packages" not in content
-
-
-def test_command_writes_the_file_and_says_what_it_takes(ported, tmp_path):
-    """One line each for network, input, output and file; nothing of the exporter's own chatter."""
-    out = tmp_path / "model.onnx"
-    run = CliRunner().invoke(export_onnx, [str(ported("conv_small")), str(out), "--size", "64", "--fold-bn"])
-
-    assert run.exit_code == 0, run.output
-    assert [line.split()[0] for line in run.output.splitlines()] == [
-        "network", "input", "output", "folded", "wrote",
-    ]  # fmt: skip
-    assert "batch 1, 64x64" in run.output
-    assert run.stderr == ""
-    assert out.stat().st_size > 10_000_000
-
-
-def test_size_and_dynamic_exclude_each_other(ported, tmp_path):
-    """Both together are wrong usage."""
-    arguments = [str(ported("conv_small")), str(tmp_path / "o"), "--size", "64", "--dynamic"]
-
-    assert CliRunner().invoke(export_onnx, arguments).exit_code == 2
-
-
-def test_file_that_porter_did_not_write_is_refused(tmp_path):
-    """One line, exit code 1, and no output."""
-    (tmp_path / "foreign").write_bytes(b"nothing")
-    run = CliRunner().invoke(export_onnx, [str(tmp_path / "foreign"), str(tmp_path / "out.onnx")])
-
-    assert run.exit_code == 1
-    assert "Name a file that port-weights wrote. [load/unreadable]" in run.stderr
-    assert not (tmp_path / "out.onnx").exists()
-
-
-def test_a_port_by_an_own_table_says_which_table_it_wants(ported, tmp_path):
-    """A network that no shipped table has names the table that its file was ported with."""
-    source = tmp_path / "own.safetensors"
-    with safe_open(ported("conv_small"), framework="numpy") as file:
-        metadata = file.metadata()
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    table = json.dumps({**json.loads(metadata["porter.table"]), "file": "mine.toml"})
-    save_file(arrays, source, {**metadata, "porter.variant": "my_network", "porter.table": table})
-
-    result = CliRunner().invoke(export_onnx, [str(source), str(tmp_path / "model.onnx")])
-
-    assert result.exit_code == 1
-    assert "--table mine.toml" in result.output
-    assert "onnx/unknown-variant" in result.output

@@ -170,6 +170,8 @@ def test_recording_again_gives_the_committed_golden(tables, tmp_path):
     (path,) = record_goldens([variant], tmp_path)
 
     committed, again = Recording.load(golden_path(variant)), Recording.load(path)
+    assert committed.runs
+    assert all(run.stages for run in committed.runs)
     for one, other in zip(committed.runs, again.runs, strict=True):
         for name, activation in one.stages.items():
             assert other.stages[name].rule == activation.rule

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from porter.parity.outcome import Guess, ImageResult
+from porter.parity.outcome import ClassProbability, ImageResult
 from porter.report.html import html
 
 VOID = {"meta", "br"}
@@ -45,10 +45,12 @@ def outline(page):
     return parser.seen
 
 
-@pytest.mark.parametrize("kind", ["passing", "failing", "broken"])
+@pytest.mark.parametrize("kind", ["passing", "failing", "broken", "undecided"])
 def test_the_page_is_well_formed(kind, request):
     """Every element is closed in order, whatever the outcome."""
-    outline(html(request.getfixturevalue(kind)))
+    tags = [tag for tag, _ in outline(html(request.getfixturevalue(kind)))]
+
+    assert {"html", "head", "body", "table"} <= set(tags)
 
 
 def test_the_page_loads_nothing_and_runs_nothing(failing):
@@ -131,7 +133,7 @@ def test_environment_ledger_and_findings_are_on_the_page(failing):
 
 def test_images_are_shown_with_what_all_three_see(passing):
     """A real image has its preparation's difference and the classes of both networks."""
-    guesses = tuple(Guess(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
+    guesses = tuple(ClassProbability(index, 0.5 / (index + 1), f"<{index}>") for index in range(5))
     image = ImageResult("cat & dog.jpg", 0.02, 0.31, guesses, guesses, guesses[::-1], 2e-7)
 
     page = html(replace(passing, images=(image,)))
@@ -150,3 +152,11 @@ def test_nothing_compared_is_still_a_page(passing):
     outline(page)
     assert "<b>NOTHING COMPARED</b>" in page
     assert "<svg class" not in page
+
+
+def test_what_cannot_be_decided_is_neither_good_nor_bad(undecided):
+    """The verdict says what would decide."""
+    page = html(undecided)
+
+    assert '<div class="verdict undecided"><b>NOT DECIDABLE</b>' in page
+    assert "record a float64 run on both sides" in page

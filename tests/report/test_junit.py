@@ -99,3 +99,14 @@ def test_characters_that_xml_cannot_hold_are_replaced(passing):
     root = parse(replace(passing, title="a\x00b\x1b[31m<&>"))
 
     assert root.get("name") == "a?b?[31m<&>"
+
+
+def test_what_cannot_be_decided_is_an_error(undecided):
+    """No consumer takes a check without float64 for a pass."""
+    document = parse(undecided)
+    error = document.find(".//error")
+
+    check_schema(document)
+    assert document.get("errors") == "1"
+    assert error.get("type") == "undecided"
+    assert error.get("message").startswith("NOT DECIDABLE: only float32 was compared")

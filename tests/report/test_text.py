@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from porter.parity.outcome import Guess, ImageResult
+from porter.parity.outcome import ClassProbability, ImageResult
 from porter.report.html import html
 from porter.report.text import text
 
@@ -78,7 +78,9 @@ def test_colour_is_only_added_on_request(failing):
 
 def image(source_difference):
     """Return a image on which both sides agree, with long names of classes."""
-    guesses = tuple(Guess(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5))
+    guesses = tuple(
+        ClassProbability(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5)
+    )
     return ImageResult("cat.jpg", source_difference, 0.31, guesses, guesses, guesses, 2e-7)
 
 
@@ -122,3 +124,13 @@ def test_each_note_is_there_once(make_report):
     for written in (text(report), html(report)):
         assert written.count("the constant is rounded") == 1
         assert written.count("a note of the report") == 1
+
+
+def test_what_cannot_be_decided_says_why_and_what_would_decide(undecided):
+    """The verdict names what is missing; no line of cases claims that another one decides."""
+    shown = " ".join(text(undecided).split())
+
+    assert "NOT DECIDABLE: only float32 was compared" in shown
+    assert "record a float64 run on both sides" in shown
+    assert "(i) informs only; nothing decides" in shown
+    assert "PARITY" not in shown

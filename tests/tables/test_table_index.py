@@ -31,8 +31,10 @@ def test_variant_read_by_itself_is_the_variant_of_the_whole_table(file):
     """Leaving the other variants of a file unread changes nothing of the one that is read."""
     indexed = load_tables().variants
 
-    for name, variant in read_table(file).items():
-        assert variant == indexed[name]
+    variants = read_table(file)
+
+    assert variants
+    assert {name: indexed[name] for name in variants} == variants
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
@@ -40,7 +42,9 @@ def test_a_variant_is_among_the_candidates_for_its_own_weights(file):
     """The few variables in the index never rule out the right network, and leave few others."""
     tables = load_tables()
 
-    for name in read_table(file):
+    names = list(read_table(file))
+    assert names
+    for name in names:
         found = {v.name for v in _candidates(RandomCheckpoint(tables.variants[name], 0), tables)}
         assert name in found
         assert len(found) <= 5

@@ -174,5 +174,6 @@ def test_shard_that_rests_goes_on_where_it_was(tmp_path, monkeypatch):
                 assert sum(shard._file._direct is not None for shard in writer._shards) == 1
         writer.commit()
 
+    assert len(writer.files) == len(values) == 3
     for name, file in zip("abc", writer.files, strict=True):
         np.testing.assert_array_equal(values[name], load_file(tmp_path / file)[name], strict=True)

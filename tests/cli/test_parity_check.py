@@ -1,4 +1,4 @@
-"""`parity-check` and `porter golden` on the command line."""
+"""`parity-check`: wrong usage, the document, and what it does without TensorFlow or torch."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ import json
 import re
 
 import pytest
-from click.testing import CliRunner
+from cli.command_line import run
 
-from porter.cli.golden import golden
 from porter.cli.parity_check import parity_check
 from porter.cli.port_weights import port_weights
-from porter.parity.golden_files import golden_path
 from porter.planning.options import PortOptions
 from porter.runners import process
-
-
-def run(command, *arguments):
-    """Call a command in this process."""
-    return CliRunner().invoke(command, [str(a) for a in arguments])
 
 
 @pytest.mark.parametrize(
@@ -37,7 +30,7 @@ def run(command, *arguments):
 )
 def test_wrong_usage_exits_with_2(arguments, words):
     """Options that make no sense are refused before anything runs."""
-    result = run(parity_check, *arguments)
+    result = run("parity-check", *arguments)
 
     assert result.exit_code == 2
     assert words in result.output
@@ -45,7 +38,7 @@ def test_wrong_usage_exits_with_2(arguments, words):
 
 def test_unknown_variant_exits_with_1_and_offers_near_ones():
     """A misspelt name gives one line with near names and no traceback."""
-    result = run(parity_check, "--variant", "hybrid_mediun")
+    result = run("parity-check", "--variant", "hybrid_mediun")
 
     assert result.exit_code == 1
     assert "mobilenetv4_hybrid_medium" in result.output
@@ -53,11 +46,11 @@ def test_unknown_variant_exits_with_1_and_offers_near_ones():
 
 
 @pytest.mark.torch
-def test_golden_check_prints_one_json_document(tables):
+def test_golden_check_prints_one_json_document():
     """--json prints the report and nothing else on stdout; the exit code is 0 for parity."""
     pytest.importorskip("timm", reason="needs timm")
 
-    result = run(parity_check, "--variant", "conv_small", "--against", "golden", "--json")
+    result = run("parity-check", "--variant", "conv_small", "--against", "golden", "--json")
 
     document = json.loads(result.stdout)
     assert result.exit_code == 0
@@ -73,7 +66,7 @@ def test_without_tensorflow_the_golden_is_used_and_said(monkeypatch):
         process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'porter[tensorflow]'")
     )
 
-    result = run(parity_check, "--variant", "conv_small", "--json")
+    result = run("parity-check", "--variant", "conv_small", "--json")
 
     assert result.exit_code == 0
     assert "because no_tensorflow is not installed" in json.loads(result.stdout)["notes"][0]
@@ -85,7 +78,7 @@ def test_without_tensorflow_what_a_golden_cannot_do_says_what_to_install(monkeyp
         process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'porter[tensorflow]'")
     )
 
-    result = run(parity_check, "--variant", "conv_small", "--seed", "3")
+    result = run("parity-check", "--variant", "conv_small", "--seed", "3")
 
     assert result.exit_code == 1
     assert "pip install 'porter[tensorflow]'" in result.output
@@ -96,40 +89,10 @@ def test_without_torch_the_message_says_what_to_install(monkeypatch):
     for name in ("tensorflow", "torch"):
         monkeypatch.setitem(process._NEEDS, name, ((f"no_{name}",), f"pip install 'porter[{name}]'"))
 
-    result = run(parity_check, "--variant", "conv_small")
+    result = run("parity-check", "--variant", "conv_small")
 
     assert result.exit_code == 1
     assert "pip install 'porter[torch]'" in result.output
-
-
-@pytest.mark.torch
-def test_verify_gives_a_line_per_golden(tables, tmp_path):
-    """Verdict and worst deviation of each golden in the folder; the exit code is 0."""
-    pytest.importorskip("timm", reason="needs timm")
-    path = golden_path(tables.variant("conv_small"))
-    (tmp_path / path.name).write_bytes(path.read_bytes())
-
-    result = run(golden, "verify", "--folder", tmp_path)
-
-    assert result.exit_code == 0
-    assert result.stdout.startswith("mobilenetv4_conv_small")
-    assert "parity" in result.output
-
-
-def test_verify_of_a_stale_golden_exits_with_1(edited_table, tables, tmp_path):
-    """CI notices that a table changed without its golden."""
-    variant = edited_table(("default = 1e-3", "default = 1e-5"))
-
-    result = run(golden, "verify", "conv_small", "--table", variant.table)
-
-    assert result.exit_code == 1
-    assert "stale" in result.output
-    assert "no parity" not in result.output
-
-
-def test_verify_of_an_empty_folder_is_wrong_usage(tmp_path):
-    """Nothing to verify is not success."""
-    assert run(golden, "verify", "--folder", tmp_path).exit_code == 2
 
 
 @pytest.mark.torch
@@ -137,7 +100,7 @@ def test_each_phase_is_a_line_where_nobody_watches(tables):
     """With stderr in a log every phase is a line with the time; stdout holds the report alone."""
     pytest.importorskip("timm", reason="needs timm")
 
-    result = run(parity_check, "--variant", "conv_small", "--against", "golden", "--json")
+    result = run("parity-check", "--variant", "conv_small", "--against", "golden", "--json")
 
     (line,) = result.stderr.splitlines()
     assert re.fullmatch(r"\[ *\d+ s\] checking conv_small: running PyTorch against the golden", line)
