@@ -30,7 +30,9 @@ def main(generation: str, folder: Path) -> None:
         model = build(weights=None, input_shape=(96, 96, 3), classes=5, **arguments)
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
-    base = keras.applications.MobileNetV2(weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35)
+    base = keras.applications.MobileNetV2(
+        weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35
+    )
     pooled = keras.layers.GlobalAveragePooling2D()(base.output)
     model = keras.Model(base.input, keras.layers.Dense(1, activation="sigmoid")(pooled))
     model.save(folder / "head.keras")
