@@ -157,6 +157,7 @@ def model_card(
             f"model = {loading_line(plan, name)}.eval()",
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
             "```",
+            *_activation(plan),
             "",
             "## Where it comes from",
             "",
@@ -183,6 +184,14 @@ def _registration(variant: Variant) -> Iterator[str]:
     elif not is_timm_network(variant):
         name = variant.target.name
         yield f"# timm has no entry point for {name!r}: first import the module that registers one"
+
+
+def _activation(plan: Plan) -> Iterator[str]:
+    """Yield what makes probabilities of the network's answer, where that is not softmax."""
+    if plan.classifier_activation not in (None, "softmax"):
+        yield ""
+        yield f"The network gives logits; in TensorFlow {plan.classifier_activation} follows, not softmax:"
+        yield f"`model(image).{plan.classifier_activation}()`."
 
 
 def _provenance(plan: Plan, metadata: Mapping[str, str], report: TransferReport) -> Iterator[str]:

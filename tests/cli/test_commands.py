@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from cli.command_line import LEAVES, run
 
