@@ -36,6 +36,7 @@ def lines(
     yield f"network   {made.variant.name}: {made.variant.title} to {aimed.table.title if aimed else 'timm'}"
     yield f"source    {source} ({container})"
     yield f"weights   {_weights(made)}"
+    yield f"layers    {made.network}"
     if made.bn_eps is not None:
         yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
     yield f"images  {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
@@ -92,6 +93,7 @@ def document(made: Plan, aimed: Aim | None, container: str, result: PortResult |
         "arguments": dict(made.arguments),
         "source_format": container,
         "weights": {"read": made.weights, "from_average": made.from_average},
+        "network": {"compared": made.network, "classifier_activation": made.classifier_activation},
         "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
         "input_size": {"value": made.input_spec.size, "source": made.size_source},
         "target": aimed.table.target if aimed else "timm",

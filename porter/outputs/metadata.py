@@ -35,6 +35,8 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
     rare = {}
     if variant.network is not None:
         rare["porter.network"] = _json(dict(variant.network))
+    if plan.classifier_activation not in (None, "softmax"):  # softmax is what everybody takes for granted
+        rare["porter.classifier_activation"] = str(plan.classifier_activation)
     if plan.classes != "all":
         rare["porter.classes"] = plan.classes
     return {

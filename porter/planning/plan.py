@@ -12,8 +12,10 @@ from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
+from porter.planning.network.findings import NO_NETWORK, Findings
 from porter.planning.options import DEFAULTS, Classes, PortOptions, Weights
 from porter.planning.recognition import Match, recognise
 from porter.tables.shipped import load_tables
@@ -41,6 +43,9 @@ class Plan(NamedTuple):
         classes: ``"drop-background"`` where the first class was left out.
         input_spec: What the network expects: size, mean and std are the source's where it stores them.
         size_source: Where the size of the images comes from.
+        network: What the source says of its network and what was compared, in a few words.
+        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None where it
+            has nothing there, or does not tell.
     """
 
     variant: Variant
@@ -56,6 +61,8 @@ class Plan(NamedTuple):
     size_source: str
     channel_order: str = "rgb"
     classes: Classes = "all"
+    network: str = ""
+    classifier_activation: str | None = None
 
 
 def plan(
@@ -83,7 +90,6 @@ def plan(
     if options.backbone_only:
         match = backbone_alone(match)
     averages = _averages(checkpoint, match, options.weights)
-    epsilon, epsilon_source, notes = _epsilon(match.variant, options.bn_eps)
     choice = choose(match, checkpoint, options)
     match, offers = choose_preset(match, checkpoint, options.preset)
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
@@ -92,6 +98,8 @@ def plan(
     if options.backbone_only:
         ledger = leave_head(match, ledger)
     _refuse_leftovers(checkpoint, match, ledger)
+    network = _compared(checkpoint, match)
+    epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
     counters = [
         Assignment(target, (), constant=0) for part, target in match.variant.counters if part in match.nodes
@@ -101,17 +109,34 @@ def plan(
         variant=match.variant,
         assignments=(*assignments, *counters),
         ledger=ledger,
-        arguments=_arguments(match, epsilon, choice),
+        arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
         from_average=from_average,
-        bn_eps=epsilon,
-        bn_eps_source=epsilon_source,
-        notes=(*notes, *_remarks(checkpoint, match), *choice.notes, *input_notes, *offers),
+        bn_eps=epsilon.value,
+        bn_eps_source=epsilon.source,
+        notes=(
+            *epsilon.notes,
+            *network.notes,
+            *_remarks(checkpoint, match),
+            *choice.notes,
+            *input_notes,
+            *offers,
+        ),
         input_spec=expected,
         size_source=size_source,
         channel_order=choice.channel_order,
         classes=options.classes,
+        network=network.line,
+        classifier_activation=network.classifier_activation,
     )
+
+
+def _compared(checkpoint: Checkpoint, match: Match) -> Findings:
+    if checkpoint.stored_network is None:
+        return NO_NETWORK
+    from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)
+
+    return compare_network(checkpoint, checkpoint.stored_network, match)
 
 
 def _remarks(checkpoint: Checkpoint, match: Match) -> Iterator[str]:
@@ -177,19 +202,6 @@ def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mappi
         )
 
 
-def _epsilon(variant: Variant, chosen: float | None) -> tuple[float | None, str, tuple[str, ...]]:
-    known = variant.bn_eps
-    if known is None:
-        if chosen is not None:
-            raise PlanError(
-                "plan/no-batch-norm", f"{variant.name} has no batch normalisation to set --bn-eps for"
-            )
-        return None, "", ()
-    if chosen is not None:
-        return chosen, "chosen with --bn-eps", ()
-    return known.default, known.source, (known.note,) if known.note else ()
-
-
 def _unusable(
     checkpoint: Checkpoint, found: list[tuple[Entry, str]], averages: Mapping[str, str]
 ) -> dict[str, str]:
@@ -252,7 +264,7 @@ def _assignments(
     found: list[tuple[Entry, str]],
     match: Match,
     averages: Mapping[str, str],
-    epsilon: float | None,
+    epsilon: Epsilon,
     choice: Choice,
 ) -> list[Assignment]:
     """Return one assignment per target, in the order in which the table first makes them."""
@@ -265,20 +277,16 @@ def _assignments(
     return [_assignment(target, group, epsilon, choice) for target, group in groups.items()]
 
 
-def _assignment(
-    target: str, group: list[tuple[Entry, Part]], epsilon: float | None, choice: Choice
-) -> Assignment:
+def _assignment(target: str, group: list[tuple[Entry, Part]], epsilon: Epsilon, choice: Choice) -> Assignment:
     entries = [entry for entry, _ in group if not entry.folded]
     first = entries[0]
-    fixed = first.bn_eps if first.is_variance else None
     shapes = [tuple(choice.length(dim) for dim in entry.target_shape) for entry in entries]
     joined = shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
     return Assignment(
         target=target,
         shape=joined,
         parts=tuple(part for entry, part in group if not entry.folded),
-        # The target has one epsilon for all: var + fixed == (var + offset) + epsilon.
-        offset=0.0 if fixed is None or epsilon is None else fixed - epsilon,
+        offset=epsilon.offset(target) if first.is_variance else 0.0,
         is_variance=first.is_variance,
         subtract=tuple(part for entry, part in group if entry.folded),
     )

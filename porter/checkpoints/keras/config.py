@@ -25,6 +25,7 @@ class LayerConfig:
         center: Whether it has a beta, or None.
         dim_ordering: Keras 1's ``"th"`` or ``"tf"``, or None.
         values: Everything that its own config says, but for `layers`.
+        calls: What it is called with, once for each call, as Keras's JSON has it (``inbound_nodes``).
     """
 
     name: str
@@ -34,6 +35,7 @@ class LayerConfig:
     center: bool | None = None
     dim_ordering: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[Any, ...] = ()
 
     @property
     def all(self) -> Iterator[LayerConfig]:
@@ -79,6 +81,7 @@ def _layer(document: Any, depth: int) -> LayerConfig:
         _flag(values.get("center")),
         values.get("dim_ordering") if isinstance(values.get("dim_ordering"), str) else None,
         {key: value for key, value in values.items() if key != "layers"},
+        tuple(calls) if isinstance(calls := document.get("inbound_nodes"), list) else (),
     )
 
 

@@ -11,6 +11,7 @@ from porter.checkpoints.keras import archive
 from porter.checkpoints.keras.config import LayerConfig, parse_config
 from porter.checkpoints.keras.layers import Layer, Order, graph_of
 from porter.checkpoints.keras.legacy import is_legacy, legacy_config, legacy_model, versions
+from porter.checkpoints.keras.network import stored_network
 from porter.checkpoints.keras.preprocessing import stored_input
 from porter.checkpoints.keras.saved_state import is_saved_state, saved_model_state
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
@@ -71,6 +72,7 @@ class KerasFile(Checkpoint):
         model, self.format = _model(description, config, kind)
         if config is not None:
             self.stored_input = stored_input(config, model)
+            self.stored_network = stored_network(config, model)
         doubtful = [layer for layer in model.all if layer.is_frozen_in_part]
         doubtful += [layer for layer in model.layers if layer.order is Order.BUILT and len(layer.layers) > 1]
         self.frozen_in_part = {layer.name: layer.is_frozen_in_part for layer in doubtful}

@@ -1,0 +1,165 @@
+"""The network that a Keras config describes, with the variables that the file stores for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from porter.checkpoints.keras.config import LayerConfig
+from porter.checkpoints.keras.layers import Layer
+from porter.checkpoints.keras.network_calls import Call, Source, parse_call, parse_sources
+from porter.checkpoints.keras.network_functions import function_name, function_steps
+from porter.checkpoints.keras.network_layers import Step, steps
+from porter.core.network import Operation, StoredNetwork
+
+ORIGIN = "the file's config"
+_MOST_OPERATIONS = 100_000
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+
+
+def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | None:
+    """Return the network of a config, or None where its structure is code and not config.
+
+    Args:
+        config: The model's config.
+        model: The same model with its variables.
+    """
+    built = _Builder(model, is_keras_3=any("batch_shape" in layer.values for layer in config.all))
+    try:
+        outputs = built.model(config, (), model)
+    except _UNREADABLE:
+        return None
+    return StoredNetwork(tuple(built.operations), tuple(outputs), ORIGIN)
+
+
+class _Builder:
+    def __init__(self, model: Layer, *, is_keras_3: bool) -> None:
+        self.operations: list[Operation] = []
+        self._is_keras_3 = is_keras_3
+        self._by_name: dict[str, list[Layer]] = {}
+        for layer in model.all:
+            self._by_name.setdefault(layer.name, []).append(layer)
+
+    def model(self, config: LayerConfig, inputs: Sequence[int], stored: Layer | None) -> list[int]:
+        """Add the operations of a model that is called with `inputs`, and return the numbers of its outputs.
+
+        A model that is called with nothing is the whole, and takes an operation ``input`` for each input.
+        """
+        if config.layers is None:
+            return self._opaque(config, inputs, stored)
+        inner = {layer.name: layer for layer in stored.layers} if stored is not None else {}
+        if config.class_name == "Sequential" or not any(layer.calls for layer in config.layers):
+            return self._sequential(config, inputs, inner)
+        return self._functional(config, inputs, inner)
+
+    def _opaque(self, config: LayerConfig, inputs: Sequence[int], stored: Layer | None) -> list[int]:
+        """Add a model of a class of its own, of which the config tells the arguments alone."""
+        inputs = inputs or [self._add(Step("input", {}), "input", (), {})]
+        found = steps(config, is_keras_3=self._is_keras_3)
+        return [self._chain(found, config.name, inputs, _variables(stored))]
+
+    def _sequential(
+        self, config: LayerConfig, inputs: Sequence[int], inner: Mapping[str, Layer]
+    ) -> list[int]:
+        numbers = list(inputs) or [self._add(Step("input", {}), config.name, (), {})]
+        for layer in config.layers or ():
+            if layer.class_name != "InputLayer":
+                numbers = self._layer(layer, numbers, inner.get(layer.name), None)
+        return numbers
+
+    def _functional(
+        self, config: LayerConfig, inputs: Sequence[int], inner: Mapping[str, Layer]
+    ) -> list[int]:
+        known = self._inputs(config, inputs)
+        waiting = [
+            (layer, number, parse_call(node))
+            for layer in config.layers or ()
+            if layer.class_name != "InputLayer"
+            for number, node in enumerate(layer.calls)
+        ]
+        while waiting:
+            later = []
+            for layer, number, call in waiting:
+                found = [known.get((source.layer, source.call)) for source in call.sources]
+                if not found or any(numbers is None for numbers in found):
+                    later.append((layer, number, call))
+                    continue
+                taken = [
+                    numbers[source.output if len(numbers) > 1 else 0]
+                    for source, numbers in zip(call.sources, found, strict=True)
+                    if numbers is not None
+                ]
+                known[layer.name, number] = self._layer(layer, taken, inner.get(layer.name), call)
+            if len(later) == len(waiting):
+                raise ValueError("a layer is called with what there is not")
+            waiting = later
+        ends = parse_sources(config.values.get("output_layers"))
+        return [_end(known[source.layer, source.call], source) for source in ends]
+
+    def _inputs(self, config: LayerConfig, inputs: Sequence[int]) -> dict[tuple[str, int], list[int]]:
+        """Return the outputs of the input layers, by layer and call."""
+        sources = parse_sources(config.values.get("input_layers"))
+        if not inputs:
+            shapes = {layer.name: _shape(layer) for layer in config.layers or ()}
+            inputs = [
+                self._add(Step("input", {"shape": shapes.get(source.layer)}), source.layer, (), {})
+                for source in sources
+            ]
+        pairs = zip(sources, inputs, strict=True)
+        return {(source.layer, source.call): [number] for source, number in pairs}
+
+    def _layer(
+        self, layer: LayerConfig, inputs: Sequence[int], stored: Layer | None, call: Call | None
+    ) -> list[int]:
+        stored = stored or self._only(layer.name)
+        if layer.layers is not None:
+            return self.model(layer, inputs, stored)
+        name = function_name(layer) if call is not None else ""
+        if name and call is not None and not (stored and stored.variables):
+            found = function_steps(layer, name, call)
+        else:
+            found = steps(layer, is_keras_3=self._is_keras_3)
+        return [self._chain(found, layer.name, inputs, _variables(stored))]
+
+    def _only(self, name: str) -> Layer | None:
+        found = self._by_name.get(name, ())
+        return found[0] if len(found) == 1 else None
+
+    def _chain(
+        self, found: Iterable[Step], name: str, inputs: Sequence[int], variables: Mapping[str, str]
+    ) -> int:
+        """Add the operations of one layer, of which the first has the variables."""
+        number = inputs[0]
+        for position, step in enumerate(found):
+            taken = tuple(inputs) if position == 0 else (number,)
+            number = self._add(step, name, taken, variables if position == 0 else {})
+        return number
+
+    def _add(self, step: Step, name: str, inputs: tuple[int, ...], variables: Mapping[str, str]) -> int:
+        if len(self.operations) >= _MOST_OPERATIONS:
+            raise ValueError("implausibly many operations")
+        self.operations.append(Operation(step.kind, name, inputs, step.attributes, variables))
+        return len(self.operations) - 1
+
+
+def _end(numbers: Sequence[int], source: Source) -> int:
+    return numbers[source.output if len(numbers) > 1 else 0]
+
+
+def _variables(stored: Layer | None) -> dict[str, str]:
+    """Return the keys of everything below a layer, by what TensorFlow calls it."""
+    if stored is None:
+        return {}
+    found = {variable.edges[0]: variable.key for variable in stored.variables}
+    for inner in (*stored.layers, *stored.attributes):
+        if not inner.is_state:
+            found |= {f"{inner.name}/{role}": key for role, key in _variables(inner).items()}
+    return found
+
+
+def _shape(layer: LayerConfig) -> tuple[int | None, ...] | None:
+    shape = layer.values.get("batch_shape", layer.values.get("batch_input_shape"))
+    if isinstance(shape, Mapping):
+        shape = shape.get("items")
+    if not isinstance(shape, list):
+        return None
+    return tuple(length if type(length) is int else None for length in shape)

@@ -1,0 +1,258 @@
+"""What each of Keras's layers computes, in the terms of `porter.core.network`.
+
+Source: the layers' `call` and `get_config` in tf_keras 2.20 and Keras 3.15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from porter.checkpoints.keras.config import LayerConfig
+
+Attributes = dict[str, Any]
+
+
+class Step(NamedTuple):
+    """One operation of a layer: its kind and attributes."""
+
+    kind: str
+    attributes: Attributes
+
+
+# Keras 2's hard_sigmoid is clip(0.2 x + 0.5), Keras 3's is relu6(x + 3) / 6.
+_HARD = MappingProxyType({"slope": 1 / 6, "offset": 0.5})
+_OLD_HARD = MappingProxyType({"slope": 0.2, "offset": 0.5})
+_RELU = MappingProxyType({"max_value": None, "negative_slope": 0.0, "threshold": 0.0})
+
+ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "relu": ("relu", _RELU),
+        "relu6": ("relu", {**_RELU, "max_value": 6.0}),
+        "leaky_relu": ("relu", {**_RELU, "negative_slope": 0.2}),
+        "swish": ("swish", {}),
+        "silu": ("swish", {}),
+        "hard_silu": ("hard_swish", _HARD),
+        "hard_swish": ("hard_swish", _HARD),
+        "hard_sigmoid": ("hard_sigmoid", _HARD),
+        "gelu": ("gelu", {"approximate": False}),
+        "elu": ("elu", {"alpha": 1.0}),
+    }
+    | {name: (name, {}) for name in ("sigmoid", "softmax", "tanh", "softplus", "mish", "selu", "exponential")}
+)
+
+_NOTHING = frozenset(
+    [
+        "Dropout",
+        "SpatialDropout2D",
+        "GaussianNoise",
+        "GaussianDropout",
+        "AlphaDropout",
+        "Identity",
+        "ActivityRegularization",
+        "InputLayer",
+        "StochasticDepth",
+    ]
+)
+# What a config says that changes nothing when the network is used.
+_IRRELEVANT = frozenset(
+    [
+        "name",
+        "dtype",
+        "trainable",
+        "momentum",
+        "norm_momentum",
+        "bn_momentum",
+        "seed",
+        "synchronized",
+        "use_sync_bn",
+        "batch_input_shape",
+        "batch_shape",
+        "stochastic_depth_drop_rate",
+        "init_stochastic_depth_rate",
+        "survival_prob",
+        "dropout_rate",
+        "filters",
+        "units",
+        "divisible_by",
+        "input_specs",
+        "num_classes",
+    ]
+)
+_IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
+
+
+def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
+    """Return the operations of a layer in order; none where it passes its input on.
+
+    Args:
+        layer: No model.
+        is_keras_3: Whether Keras 3 wrote it: some names mean something else there.
+
+    Raises:
+        ValueError: an attribute has a form that Keras does not write.
+    """
+    values = layer.values
+    if layer.class_name in _NOTHING:
+        return []
+    if layer.class_name == "Activation":
+        return _activation(values.get("activation"), is_keras_3=is_keras_3)
+    known = _LAYERS.get(layer.class_name)
+    if known is None:
+        return [Step("other", {"class_name": layer.class_name, **relevant(values)})]
+    own = known(values)
+    if values.get("data_format") == "channels_first":
+        own.attributes["data_format"] = "channels_first"
+    return [own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
+
+
+def activation_step(name: str, *, is_keras_3: bool) -> list[Step]:
+    """Return the operation of an activation by its name in Keras; none for ``"linear"``."""
+    if name == "linear":
+        return []
+    if name not in ACTIVATIONS:
+        return [Step("other", {"class_name": "activation", "function": name})]
+    kind, attributes = ACTIVATIONS[name]
+    if name == "hard_sigmoid" and not is_keras_3:
+        attributes = _OLD_HARD
+    return [Step(kind, dict(attributes))]
+
+
+def relevant(values: Mapping[str, Any]) -> Attributes:
+    """Return what a config says of what is computed: no names, types, or anything about training."""
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in _IRRELEVANT and not key.endswith(_IRRELEVANT_ENDS) and value is not None
+    }
+
+
+def _activation(value: Any, *, is_keras_3: bool) -> list[Step]:
+    if value is None:
+        return []
+    if isinstance(value, Mapping):  # a function or a layer, spelt out
+        inner = value.get("config")
+        if isinstance(inner, Mapping) and isinstance(value.get("class_name"), str):
+            return steps(LayerConfig("", value["class_name"], None, values=inner), is_keras_3=is_keras_3)
+        value = inner if isinstance(inner, str) else value.get("class_name", "")
+    if not isinstance(value, str):
+        raise TypeError("no activation")
+    return activation_step(value, is_keras_3=is_keras_3)
+
+
+def _pair(value: Any, default: int = 1) -> tuple[int, int]:
+    if isinstance(value, Mapping):  # a tuple in a SavedModel
+        value = value["items"]
+    first, second = (default, default) if value is None else (value, value) if type(value) is int else value
+    return int(first), int(second)
+
+
+def _conv(kind: str) -> Callable[[Mapping[str, Any]], Step]:
+    def read(values: Mapping[str, Any]) -> Step:
+        return Step(
+            kind,
+            {
+                "kernel": _pair(values.get("kernel_size")),
+                "strides": _pair(values.get("strides")),
+                "padding": str(values.get("padding", "valid")),
+                "dilation": _pair(values.get("dilation_rate")),
+                "groups": int(values.get("groups") or 1) if kind != "depthwise_conv" else 1,
+                "use_bias": bool(values.get("use_bias", True)),
+            },
+        )
+
+    return read
+
+
+def _norm(kind: str) -> Callable[[Mapping[str, Any]], Step]:
+    def read(values: Mapping[str, Any]) -> Step:
+        axes = values.get("axis", -1)
+        axes = axes["items"] if isinstance(axes, Mapping) else axes
+        listed = axes if isinstance(axes, list) else [axes]
+        # Of four axes, or of whatever number there is: the last one.
+        last = tuple(-1 if axis in (3, -1) else int(axis) for axis in listed)
+        return Step(kind, {"epsilon": float(values.get("epsilon", 1e-3)), "axes": last})
+
+    return read
+
+
+def _pool(kind: str) -> Callable[[Mapping[str, Any]], Step]:
+    def read(values: Mapping[str, Any]) -> Step:
+        size = _pair(values.get("pool_size"), 2)
+        strides = size if values.get("strides") is None else _pair(values.get("strides"))
+        padding = str(values.get("padding", "valid"))
+        return Step(kind, {"size": size, "strides": strides, "padding": padding})
+
+    return read
+
+
+def _global_pool(kind: str) -> Callable[[Mapping[str, Any]], Step]:
+    return lambda _values: Step(kind, {})
+
+
+def _relu(values: Mapping[str, Any]) -> Step:
+    most = values.get("max_value")
+    return Step(
+        "relu",
+        {
+            "max_value": None if most is None else float(most),
+            "negative_slope": float(values.get("negative_slope") or 0),
+            "threshold": float(values.get("threshold") or 0),
+        },
+    )
+
+
+def _leaky(values: Mapping[str, Any]) -> Step:
+    slope = values.get("negative_slope", values.get("alpha", 0.3))
+    return Step("relu", {**_RELU, "negative_slope": float(slope)})
+
+
+def _pad(values: Mapping[str, Any]) -> Step:
+    amounts = values.get("padding", 1)
+    amounts = amounts["items"] if isinstance(amounts, Mapping) else amounts
+    both = [amounts, amounts] if type(amounts) is int else amounts
+    pairs = tuple(_pair(axis) for axis in both)
+    return Step("pad", {"amounts": pairs, "mode": "constant", "value": 0.0})
+
+
+def _rescaling(values: Mapping[str, Any]) -> Step:
+    return Step("scale", {"scale": values.get("scale", 1.0), "offset": values.get("offset", 0.0)})
+
+
+def _plain(kind: str, **defaults: Any) -> Callable[[Mapping[str, Any]], Step]:
+    return lambda values: Step(kind, {name: values.get(name, value) for name, value in defaults.items()})
+
+
+_LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
+    {
+        "Conv2D": _conv("conv"),
+        "Convolution2D": _conv("conv"),
+        "DepthwiseConv2D": _conv("depthwise_conv"),
+        "SeparableConv2D": _conv("separable_conv"),
+        "Conv2DTranspose": _conv("transposed_conv"),
+        "Dense": _plain("dense", use_bias=True),
+        **dict.fromkeys(
+            ("BatchNormalization", "SyncBatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2"),
+            _norm("norm"),
+        ),
+        "LayerNormalization": _norm("layer_norm"),
+        "ReLU": _relu,
+        "LeakyReLU": _leaky,
+        "ELU": _plain("elu", alpha=1.0),
+        "Softmax": _plain("softmax"),
+        "Add": _plain("add"),
+        "Subtract": _plain("subtract"),
+        "Multiply": _plain("multiply"),
+        "Concatenate": _plain("concat", axis=-1),
+        "Rescaling": _rescaling,
+        "MaxPooling2D": _pool("max_pool"),
+        "AveragePooling2D": _pool("avg_pool"),
+        "GlobalAveragePooling2D": _global_pool("global_avg_pool"),
+        "GlobalMaxPooling2D": _global_pool("global_max_pool"),
+        "ZeroPadding2D": _pad,
+        "Flatten": _plain("flatten"),
+        "Reshape": _plain("reshape", target_shape=None),
+        "Resizing": _plain("resize"),
+    }
+)

@@ -1,0 +1,273 @@
+"""One spelling for what can be written in several: two networks that compute the same become alike.
+
+Nothing here knows a table: a stored network goes in, and comes out with fewer operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from porter.core.network import Operation, StoredNetwork
+
+Size = tuple[int | None, int | None]
+_UNKNOWN: Size = (None, None)
+_PIXEL: Size = (1, 1)
+_CONVOLUTIONS = ("conv", "depthwise_conv")
+_POOLS = {"avg_pool": "global_avg_pool", "max_pool": "global_max_pool"}
+_GLOBAL_POOLS = tuple(_POOLS.values())
+_SHAPES = ("flatten", "reshape")
+# What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
+_PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
+PREPARED = "prepared"
+_SIXTH = 1 / 6
+_CLOSE = 1e-6
+
+
+def canonical(network: StoredNetwork) -> StoredNetwork:
+    """Return the same network without what changes nothing, and each activation as one operation.
+
+    Padding is given as amounts ((top, bottom), (left, right)) or as ``"same"``; ``same_amounts`` are what the
+    latter means at the size that the source states, or None.
+    """
+    found = _Canonical()
+    numbers: list[int] = []
+    for operation in network.operations:
+        inputs = tuple(numbers[number] for number in operation.inputs)
+        numbers.append(found.add(operation._replace(inputs=inputs)))
+    outputs = tuple(numbers[number] for number in network.outputs)
+    return found.network(outputs, network.origin)
+
+
+class _Canonical:
+    def __init__(self) -> None:
+        self._operations: list[Operation] = []
+        self._sizes: list[Size] = []
+        self._prepares: list[bool] = []
+
+    def add(self, operation: Operation) -> int:
+        """Add an operation, and return the number of what stands for its output."""
+        kind, inputs = operation.kind, operation.inputs
+        prepares = kind in _PREPARING and all(self._prepares[number] for number in inputs)
+        prepares = prepares and bool(inputs) and not _is_learned(operation)
+        if prepares and len(set(inputs)) == 1:
+            self._mark_prepared(inputs[0])
+            return inputs[0]
+        if kind in _SHAPES and self._sizes[inputs[0]] == _PIXEL and _is_flat(operation):
+            return inputs[0]
+        if kind in _CONVOLUTIONS:
+            operation = self._convolution(operation)
+        elif kind in _POOLS:
+            operation = self._pool(operation)
+        elif kind in _GLOBAL_POOLS:
+            operation = operation._replace(attributes={})
+        elif kind == "scale":
+            operation = self._scaled(operation)
+        elif kind == "multiply":
+            operation = self._gated(operation)
+        elif kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
+            operation = operation._replace(attributes=_RELU)
+        return self._append(operation, prepares=prepares or kind == "input")
+
+    def network(self, outputs: tuple[int, ...], origin: str) -> StoredNetwork:
+        """Return the operations that something with variables, or an output, depends on."""
+        operations = self._operations
+        needed = [bool(operation.variables) for operation in operations]
+        for number in outputs:
+            needed[number] = True
+        for number in range(len(operations) - 1, -1, -1):
+            if needed[number]:
+                for taken in operations[number].inputs:
+                    needed[taken] = True
+        kept = [number for number, is_needed in enumerate(needed) if is_needed]
+        new = {old: position for position, old in enumerate(kept)}
+        return StoredNetwork(
+            tuple(
+                operations[old]._replace(inputs=tuple(new[taken] for taken in operations[old].inputs))
+                for old in kept
+            ),
+            tuple(new[number] for number in outputs),
+            origin,
+        )
+
+    def _mark_prepared(self, number: int) -> None:
+        """Remember that the network itself prepares the images that it takes."""
+        image = self._operations[number]
+        if image.kind == "input":
+            self._operations[number] = image._replace(attributes={**image.attributes, PREPARED: True})
+
+    def _append(self, operation: Operation, *, prepares: bool) -> int:
+        self._operations.append(operation)
+        self._sizes.append(self._size(operation))
+        self._prepares.append(prepares)
+        return len(self._operations) - 1
+
+    def _size(self, operation: Operation) -> Size:
+        """Return height and width of an operation's output, as far as they are known."""
+        kind, attributes = operation.kind, operation.attributes
+        if kind == "input":
+            return _image_size(attributes.get("shape"))
+        if kind in _GLOBAL_POOLS or not operation.inputs:
+            return _PIXEL
+        before = self._sizes[operation.inputs[0]]
+        if kind == "pad":
+            amounts = _pairs(attributes["amounts"])
+            return _per_axis(before, lambda axis, length: length + sum(amounts[axis]))
+        if kind in _CONVOLUTIONS or kind in _POOLS:
+            return self._strided(operation, before)
+        if kind in ("flatten", "reshape", "resize", "other", "transposed_conv", "separable_conv"):
+            return _UNKNOWN
+        sizes = [self._sizes[number] for number in operation.inputs]
+        return next((size for size in sizes if size != _PIXEL), before)
+
+    def _strided(self, operation: Operation, before: Size) -> Size:
+        attributes = operation.attributes
+        strides, padding = _pair(attributes["strides"]), attributes["padding"]
+        window = _window(operation)
+        if padding == "same":
+            return _per_axis(before, lambda axis, length: -(-length // strides[axis]))
+        amounts = ((0, 0), (0, 0)) if padding == "valid" else _pairs(padding)
+        return _per_axis(
+            before,
+            lambda axis, length: (length + sum(amounts[axis]) - window[axis]) // strides[axis] + 1,
+        )
+
+    def _convolution(self, operation: Operation) -> Operation:
+        """Take the padding in front of a convolution into it, and say what is left in one way."""
+        attributes, source = dict(operation.attributes), operation.inputs[0]
+        before = self._operations[source]
+        if attributes["padding"] == "valid" and _is_zero_pad(before):
+            attributes["padding"] = _pairs(before.attributes["amounts"])
+            source = before.inputs[0]
+        elif attributes["padding"] == "valid":
+            attributes["padding"] = ((0, 0), (0, 0))
+        window, strides = _window(operation), _pair(attributes["strides"])
+        if window == (1, 1) and attributes["padding"] == "same":
+            attributes["padding"] = ((0, 0), (0, 0))
+        attributes.pop("use_bias", None)  # the variables say it
+        if self._sizes[source] == _PIXEL and window == (1, 1) and operation.kind == "conv":
+            attributes = {"groups": attributes["groups"]}
+            return operation._replace(kind="dense", attributes=attributes, inputs=(source,))
+        if _centred(window, strides) == attributes["padding"]:
+            attributes["padding"] = "same"
+        attributes["same_amounts"] = _same_amounts(self._sizes[source], window, strides)
+        return operation._replace(attributes=attributes, inputs=(source,))
+
+    def _pool(self, operation: Operation) -> Operation:
+        """A pool over all that there is, is a global one."""
+        size = self._sizes[operation.inputs[0]]
+        window = _pair(operation.attributes["size"])
+        if size == window and operation.attributes["padding"] == "valid":
+            return operation._replace(kind=_POOLS[operation.kind], attributes={})
+        return operation
+
+    def _scaled(self, operation: Operation) -> Operation:
+        """relu6(x + 3) / 6 is a hard sigmoid, x * relu6(x + 3) / 6 a hard swish."""
+        scale, offset = operation.attributes.get("scale"), operation.attributes.get("offset")
+        if not _is_close(scale, _SIXTH) or not _is_close(offset, 0.0):
+            return operation
+        before = self._operations[operation.inputs[0]]
+        root = self._shifted_relu6(before)
+        if root is not None:
+            return operation._replace(kind="hard_sigmoid", attributes=_HARD, inputs=(root,))
+        if before.kind == "multiply" and len(before.inputs) == 2:
+            for gated, gate in (before.inputs, before.inputs[::-1]):
+                if self._shifted_relu6(self._operations[gate]) == gated:
+                    return operation._replace(kind="hard_swish", attributes=_HARD, inputs=(gated,))
+        return operation
+
+    def _shifted_relu6(self, operation: Operation) -> int | None:
+        """Return x where the operation is relu6(x + 3)."""
+        if operation.kind != "relu" or dict(operation.attributes) != {**_RELU, "max_value": 6.0}:
+            return None
+        shift = self._operations[operation.inputs[0]]
+        if shift.kind != "scale" or not _is_close(shift.attributes.get("scale"), 1.0):
+            return None
+        return shift.inputs[0] if _is_close(shift.attributes.get("offset"), 3.0) else None
+
+    def _gated(self, operation: Operation) -> Operation:
+        """Swish is x * sigmoid(x), and hard swish x * hard_sigmoid(x)."""
+        if len(operation.inputs) != 2:
+            return operation
+        for gated, gate in (operation.inputs, operation.inputs[::-1]):
+            inner = self._operations[gate]
+            if inner.kind in ("sigmoid", "hard_sigmoid") and inner.inputs == (gated,):
+                kind = "swish" if inner.kind == "sigmoid" else "hard_swish"
+                return operation._replace(kind=kind, attributes=inner.attributes, inputs=(gated,))
+        return operation
+
+
+_RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
+_HARD: Mapping[str, Any] = {"slope": _SIXTH, "offset": 0.5}
+
+
+def _is_learned(operation: Operation) -> bool:
+    """Whether it has variables; a Normalization layer's were measured on images."""
+    return bool(operation.variables) and operation.attributes.get("class_name") != "Normalization"
+
+
+def _is_flat(operation: Operation) -> bool:
+    """Whether a reshape of one pixel keeps its channels in one axis."""
+    shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
+    if isinstance(shape, Mapping):
+        shape = shape.get("items")
+    return shape is None or sum(length != 1 for length in shape) <= 1
+
+
+def _is_zero_pad(operation: Operation) -> bool:
+    attributes = operation.attributes
+    return operation.kind == "pad" and attributes["mode"] == "constant" and not attributes["value"]
+
+
+def _is_close(value: object, wanted: float) -> bool:
+    return isinstance(value, int | float) and math.isclose(value, wanted, rel_tol=_CLOSE, abs_tol=_CLOSE)
+
+
+def _window(operation: Operation) -> tuple[int, int]:
+    """Return how many pixels a kernel or a pool spans, dilation included."""
+    attributes = operation.attributes
+    size = _pair(attributes["size"] if "size" in attributes else attributes["kernel"])
+    dilation = _pair(attributes.get("dilation", (1, 1)))
+    return (size[0] - 1) * dilation[0] + 1, (size[1] - 1) * dilation[1] + 1
+
+
+def _same_amounts(
+    size: Size, window: tuple[int, int], strides: tuple[int, int]
+) -> tuple[tuple[int, int], ...] | None:
+    """Return what SAME pads at a size, or None where that is not known."""
+    found = []
+    for length, span, stride in zip(size, window, strides, strict=True):
+        if length is None:
+            return None
+        total = max((-(-length // stride) - 1) * stride + span - length, 0)
+        found.append((total // 2, total - total // 2))
+    return tuple(found)
+
+
+def _centred(window: tuple[int, int], strides: tuple[int, int]) -> tuple[tuple[int, int], ...] | None:
+    """Return what SAME pads at every size, where that is one amount other than none: with stride 1."""
+    if strides != (1, 1) or window == (1, 1):
+        return None
+    return tuple(((span - 1) // 2, span - 1 - (span - 1) // 2) for span in window)
+
+
+def _image_size(shape: object) -> Size:
+    if not isinstance(shape, tuple | list) or len(shape) != 4:
+        return _UNKNOWN
+    return tuple(length if type(length) is int else None for length in shape[1:3])  # type: ignore[return-value]
+
+
+def _per_axis(size: Size, length_of: Any) -> Size:
+    height, width = (None if length is None else length_of(axis, length) for axis, length in enumerate(size))
+    return height, width
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    first, second = value
+    return int(first), int(second)
+
+
+def _pairs(value: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    first, second = value
+    return _pair(first), _pair(second)

@@ -1,0 +1,172 @@
+"""The network that a source describes against the one of the table: values to adopt, layers that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from porter.core.checkpoint import Checkpoint
+from porter.core.network import StoredNetwork
+from porter.errors import PlanError
+from porter.planning.network.canonical import PREPARED, canonical
+from porter.planning.network.comparison import ACTIVATIONS, POOLS, Difference, Pairing, tail, told
+from porter.planning.network.findings import Findings
+from porter.planning.network.record import recorded
+from porter.planning.recognition import Match
+
+_SHOWN = 5
+_EPSILONS = ("epsilon", "norm_epsilon", "bn_epsilon")
+_UNREAD = "the source's network is not in a form that is read: activations are the table's"
+_UNKNOWN = "{name} has no record of its network: the layers in {origin} were not compared with it"
+_HINT = (
+    "A table of your own (--table FILE) takes a network that nobody published; --backbone-only leaves out "
+    "what follows the backbone."
+)
+
+
+def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Match) -> Findings:
+    """Hold what the source says of its network against what the table's network computes.
+
+    Args:
+        checkpoint: The source, for messages.
+        stored: The network that it describes.
+        match: The network in it; what it has no keys for is not compared.
+
+    Raises:
+        PlanError: a layer computes something else (``plan/other-network``).
+    """
+    names = {
+        key: match.variant.full_source(entry)
+        for entry, key in zip(match.variant.entries, match.keys, strict=True)
+        if key is not None
+    }
+    source = canonical(stored)
+    named = _named(source, names)
+    fixed = {
+        key for entry, key in zip(match.variant.entries, match.keys, strict=True) if entry.bn_eps is not None
+    }
+    epsilons = dict(_epsilons(source, names, fixed))
+    pairings = [(Pairing(named, form, frozenset(names.values())), form) for form in recorded(match.variant)]
+    pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
+    if not pairings:
+        line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
+        return Findings(line, epsilons, stored.origin)
+    tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
+    best = min(tried, key=lambda each: len(each.differences))
+    if best.differences:
+        raise _other(checkpoint, match, best.differences, stored.origin)
+    count = len({operation.name for operation in stored.operations if operation.kind != "input"})
+    line = f"{count} layers as {stored.origin} says"
+    return Findings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
+
+
+def _named(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
+    """Return the network with its variables called as the table calls them, and without others."""
+    return network._replace(
+        operations=tuple(
+            operation._replace(
+                variables={role: names[key] for role, key in operation.variables.items() if key in names}
+                or ({"": f"not in the table: {operation.name}"} if operation.variables else {})
+            )
+            for operation in network.operations
+        )
+    )
+
+
+def _epsilons(
+    network: StoredNetwork, names: Mapping[str, str], fixed: Collection[str | None]
+) -> Iterator[tuple[str, float]]:
+    """Yield the key of each variance with the epsilon that is stated for it.
+
+    What a block of layers states is not meant for those of its norms whose epsilon is fixed.
+    """
+    for operation in network.operations:
+        if operation.kind not in ("norm", "other"):
+            continue
+        value = next((operation.attributes[name] for name in _EPSILONS if name in operation.attributes), None)
+        if type(value) in (int, float):
+            yield from (
+                (key, float(value))  # type: ignore[arg-type]  (the line above says so)
+                for role, key in operation.variables.items()
+                if key in names
+                and role.endswith("variance")
+                and (operation.kind == "norm" or key not in fixed)
+            )
+
+
+class _Comparison:
+    """The differences between a source's network and one form of the table's.
+
+    Attributes:
+        differences: Each layer that computes something else.
+        classifier_activation: See `Findings`.
+    """
+
+    def __init__(self, source: StoredNetwork, reference: StoredNetwork, pairing: Pairing) -> None:
+        self.classifier_activation: str | None = None
+        last, wanted = pairing.last()
+        self._given = list(tail(source.operations, last))
+        self._wanted = list(tail(reference.operations, wanted))
+        self._last = source.operations[last]
+        self._wants_preparation = _prepares(reference) and not _prepares(source)
+        found = dict.fromkeys(pairing.differences())
+        is_whole = not any(operation.variables for operation in reference.operations[wanted + 1 :])
+        found |= dict.fromkeys(self._classifier() if is_whole else self._features())
+        self.differences = tuple(found)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is no reason to refuse a network, and should be known."""
+        pool = next((o for o in self._given if o.kind in POOLS), None)
+        should = next((o for o in self._wanted if o.kind in POOLS), None)
+        if pool is not None and should is not None and pool.kind != should.kind:
+            yield (
+                f"{pool.name} of the source takes the maximum over the image; the ported network averages "
+                "where it pools: forward_features is the same"
+            )
+        if self._wants_preparation:
+            yield (
+                "the table's network prepares images by itself, and the source's has no layer that does: "
+                "mean and std are the table's, and nothing in the source confirms them"
+            )
+        if self.classifier_activation not in (None, "softmax"):
+            yield (
+                f"the source's classifier ends in {self.classifier_activation}; the ported network gives "
+                "what comes before it, and the metadata says so"
+            )
+
+    def _classifier(self) -> Iterator[Difference]:
+        """Take what follows the classifier as its activation."""
+        for operation in self._given:
+            if operation.kind in ACTIVATIONS and self.classifier_activation is None:
+                self.classifier_activation = operation.kind
+            elif operation.kind not in ("flatten", "reshape"):
+                yield Difference(operation.name, "nothing behind the classifier", operation.kind)
+
+    def _features(self) -> Iterator[Difference]:
+        """Compare what follows the backbone's last layer up to where a pool, or another layer, follows."""
+        for position, wanted in enumerate(self._wanted):
+            if wanted.kind in POOLS or wanted.variables:
+                return
+            given = self._given[position] if position < len(self._given) else None
+            if given is None:
+                yield Difference(self._last.name, f"{wanted.kind} behind it", "the end of the network")
+                return
+            if given.kind != wanted.kind or dict(given.attributes) != dict(wanted.attributes):
+                yield Difference(given.name, told(wanted), told(given))
+
+
+def _prepares(network: StoredNetwork) -> bool:
+    return any(PREPARED in operation.attributes for operation in network.operations)
+
+
+def _other(
+    checkpoint: Checkpoint, match: Match, differences: tuple[Difference, ...], origin: str
+) -> PlanError:
+    lines = [f"{d.layer}: expected {d.expected}, found {d.found}" for d in differences[:_SHOWN]]
+    more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    return PlanError(
+        "plan/other-network",
+        f"the names and shapes are those of {match.variant.name}, but {origin} describes another network",
+        file=checkpoint.path,
+        hint=_HINT,
+        details=lines + more,
+    )

@@ -1,0 +1,219 @@
+"""Where two networks with the same variables compute something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+from typing import Any, NamedTuple
+
+from porter.core.network import Operation, StoredNetwork
+
+# Known of the source and compared elsewhere, or no part of what is computed.
+_APART = ("epsilon", "norm_epsilon", "bn_epsilon", "padding", "same_amounts", "kernel", "shape", "use_bias")
+_COMMUTATIVE = ("add", "multiply")
+_MOST_PERMUTED = 3
+POOLS = ("global_avg_pool", "global_max_pool")
+ACTIVATIONS = frozenset(
+    [
+        "relu",
+        "sigmoid",
+        "softmax",
+        "tanh",
+        "softplus",
+        "swish",
+        "hard_sigmoid",
+        "hard_swish",
+        "gelu",
+        "elu",
+        "mish",
+        "selu",
+        "exponential",
+    ]
+)
+
+
+class Difference(NamedTuple):
+    """One layer that computes something else.
+
+    Attributes:
+        layer: Its name in the source.
+        expected: What the table's network does there.
+        found: What the source says.
+    """
+
+    layer: str
+    expected: str
+    found: str
+
+
+class Pairing:
+    """Two networks, and which of their operations have the same variables.
+
+    Args:
+        source: The source's network, its variables named like the reference's.
+        reference: The network of the table.
+        ported: Names of the variables that are ported; what belongs to others is not compared.
+
+    Attributes:
+        pairs: Number of the reference's operation to the source's.
+    """
+
+    def __init__(self, source: StoredNetwork, reference: StoredNetwork, ported: frozenset[str]) -> None:
+        self._source, self._reference = source.operations, reference.operations
+        owners = {name: n for n, o in enumerate(self._source) for name in o.variables.values()}
+        self.pairs: dict[int, int] = {}
+        self._unpaired: list[int] = []
+        for number, operation in enumerate(self._reference):
+            names = [name for name in operation.variables.values() if name in ported]
+            found = {owners[name] for name in names if name in owners}
+            if len(found) == 1:
+                self.pairs[number] = found.pop()
+            elif names:
+                self._unpaired.append(number)
+        self._owned = {found: number for number, found in self.pairs.items()}
+        self._known: dict[tuple[int, int], tuple[Difference, ...]] = {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every layer of the reference is one layer of the source."""
+        return bool(self.pairs) and not self._unpaired and len(self._owned) == len(self.pairs)
+
+    def differences(self) -> tuple[Difference, ...]:
+        """Return every difference in front of, and in, the layers that have variables."""
+        found: dict[Difference, None] = {}
+        for number, other in self.pairs.items():
+            reference, source = self._reference[number], self._source[other]
+            found |= dict.fromkeys(_own(source, reference))
+            found |= dict.fromkeys(self._inputs(other, number))
+        return tuple(found)
+
+    def last(self) -> tuple[int, int]:
+        """Return the numbers of the last paired operation, in the source and in the reference."""
+        number = max(self.pairs)
+        return self.pairs[number], number
+
+    def _inputs(self, source: int, reference: int) -> tuple[Difference, ...]:
+        """Return the differences between what two operations take."""
+        given, wanted = self._source[source], self._reference[reference]
+        if len(given.inputs) != len(wanted.inputs):
+            told = f"{len(wanted.inputs)} inputs", f"{len(given.inputs)} inputs"
+            return (Difference(given.name, *told),)
+        is_free = wanted.kind in _COMMUTATIVE and len(given.inputs) <= _MOST_PERMUTED
+        best: tuple[Difference, ...] | None = None
+        for order in permutations(given.inputs) if is_free else (given.inputs,):
+            pairs = zip(order, wanted.inputs, strict=True)
+            found = tuple(d for pair in pairs for d in self._between(*pair, given))
+            if best is None or len(found) < len(best):
+                best = found
+            if not best:
+                break
+        return best or ()
+
+    def _between(self, source: int, reference: int, user: Operation) -> tuple[Difference, ...]:
+        """Return the differences between two outputs that `user` takes."""
+        if (source, reference) not in self._known:
+            self._known[source, reference] = self._compared(source, reference, user)
+        return self._known[source, reference]
+
+    def _compared(self, source: int, reference: int, user: Operation) -> tuple[Difference, ...]:
+        given, wanted = self._source[source], self._reference[reference]
+        if source in self._owned or reference in self.pairs:
+            if self.pairs.get(reference) == source:
+                return ()
+        elif given.kind == wanted.kind:
+            return tuple(_own(given, wanted)) or self._inputs(source, reference)
+        layer = user.name if given.kind == "input" or source in self._owned else given.name
+        behind = "" if layer != user.name else "takes "
+        return (Difference(layer, behind + self._told(wanted, reference), behind + told(given)),)
+
+    def _told(self, wanted: Operation, reference: int) -> str:
+        """Say what the reference has, by the source's names."""
+        other = self.pairs.get(reference)
+        return told(wanted) if other is None else told(wanted._replace(name=self._source[other].name))
+
+
+def tail(operations: Sequence[Operation], number: int) -> Iterator[Operation]:
+    """Yield what follows an operation, as long as one thing alone takes its output."""
+    while True:
+        users = [n for n, o in enumerate(operations[number + 1 :], number + 1) if number in o.inputs]
+        if len(users) != 1:
+            return
+        number = users[0]
+        yield operations[number]
+
+
+def told(operation: Operation) -> str:
+    """Return an operation in words: ``"relu (max_value 6)"``."""
+    if operation.kind == "input":
+        return "the image"
+    values = {
+        name: value
+        for name, value in operation.attributes.items()
+        if name not in ("same_amounts", "kernel", "use_bias", "class_name", "shape")
+        and value not in (None, 0.0, (1, 1), 1, [])
+    }
+    kind = operation.kind if operation.kind != "other" else str(operation.attributes.get("class_name"))
+    if operation.variables:
+        return f"{kind} {operation.name}"
+    inner = ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+    return f"{kind} ({inner})" if inner else kind
+
+
+def _own(given: Operation, wanted: Operation) -> Iterator[Difference]:
+    """Yield the differences between the attributes of two operations."""
+    if given.kind != wanted.kind:
+        yield Difference(given.name, wanted.kind, given.kind)
+        return
+    for name in sorted({*given.attributes, *wanted.attributes} - set(_APART)):
+        is_there, should = given.attributes.get(name), wanted.attributes.get(name)
+        if not _equal(is_there, should):
+            yield Difference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
+    if given.kind == "layer_norm" and not _equal(given.attributes["epsilon"], wanted.attributes["epsilon"]):
+        told_of = (f"epsilon {operation.attributes['epsilon']:g}" for operation in (wanted, given))
+        yield Difference(given.name, *told_of)
+    if "padding" in wanted.attributes and not _pads_alike(given.attributes, wanted.attributes):
+        yield Difference(
+            given.name,
+            f"padding {_value(wanted.attributes['padding'])}",
+            f"padding {_value(given.attributes['padding'])}",
+        )
+
+
+def _pads_alike(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether two paddings are one.
+
+    The reference's is ``"same"``, or every amount that was seen at even and odd sizes. Several mean that the
+    network pads as SAME does.
+    """
+    padding, allowed = given["padding"], wanted["padding"]
+    at_size = given.get("same_amounts")
+    if allowed in ("same", padding):
+        return bool(padding == allowed or (at_size is not None and padding == at_size))
+    if isinstance(allowed, str):
+        return False
+    pads_as_same = len(allowed) > 1
+    if pads_as_same and (padding == "same" or at_size is not None):
+        return bool(padding in ("same", at_size))
+    amounts = at_size if padding == "same" else padding
+    return amounts in allowed
+
+
+def _equal(first: Any, second: Any) -> bool:
+    if isinstance(first, float | int) and isinstance(second, float | int):
+        return bool(first == second) or abs(first - second) <= 1e-6 * max(abs(first), abs(second))
+    return bool(_plain(first) == _plain(second))
+
+
+def _plain(value: Any) -> Any:
+    """Return tuples as lists: JSON knows no others."""
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)

@@ -1,0 +1,29 @@
+"""What a source's own network means for its port: what is adopted, and what was compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Findings(NamedTuple):
+    """What was found.
+
+    Attributes:
+        line: What was compared, in a few words.
+        epsilons: The epsilon that the source states, by the checkpoint key of each variance.
+        origin: Where the source says so.
+        classifier_activation: What follows the classifier: ``"softmax"``, ``"sigmoid"``, ...; None for
+            nothing, or where nothing tells.
+        notes: What the person should know.
+    """
+
+    line: str
+    epsilons: Mapping[str, float] = MappingProxyType({})
+    origin: str = ""
+    classifier_activation: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+NO_NETWORK = Findings("the source stores no network: epsilon and activations are the table's")
