@@ -9,6 +9,7 @@ from porter.checkpoints.tensorflow import saved_model, state_file
 from porter.checkpoints.tensorflow.bundle import Bundle
 from porter.checkpoints.tensorflow.v1 import TensorSlices
 from porter.core.checkpoint import Checkpoint
+from porter.core.network import StoredNetwork
 from porter.errors import CheckpointError
 from porter.formats import magic
 from porter.formats.files import RegularFile, require_regular
@@ -227,7 +228,14 @@ def _open_saved_model(path: Path, description: Path) -> Checkpoint:
 
     found.files = (description, *found.files)
     found.stored_input = saved_model_input(description, found)
+    found.read_network = lambda: _saved_model_network(description, found)
     return found
+
+
+def _saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | None:
+    from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415  (see KerasFile)
+
+    return saved_model_network(description, checkpoint)
 
 
 def _open_state(path: Path, state: Path) -> Checkpoint:

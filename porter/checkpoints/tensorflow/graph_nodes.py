@@ -159,8 +159,17 @@ def parse_graph_def(data: Buffer) -> Graph:
         if tag == 0x0A:
             nodes.append(parse_node(value))
         elif tag == 0x12:
-            functions |= {_function_name(each): each for kind, each in fields(value) if kind == 0x0A}
+            functions |= parse_library(value)
     return Graph(_by_name(nodes), functions)
+
+
+def parse_library(data: Buffer) -> dict[str, Buffer]:
+    """Return the bytes of each function of a FunctionDefLibrary by name.
+
+    Raises:
+        Malformed: it is damaged.
+    """
+    return {_function_name(each): each for tag, each in fields(data) if tag == 0x0A}
 
 
 def parse_node(data: Buffer) -> GraphNode:
