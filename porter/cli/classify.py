@@ -57,6 +57,8 @@ def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, a
     click.echo(f"network   {classifier.ported.variant}")
     click.echo(f"images  {crop}, {prepared['size']}x{prepared['size']}, {prepared['interpolation']}")
     click.echo(f"labels    {labels.source}")
+    if classifier.activation == "sigmoid":
+        click.echo("classes   each by itself (sigmoid): their probabilities do not add up to one")
     for image, guesses in seen:
         click.echo(f"\n{image}")
         for guess in guesses:
@@ -71,6 +73,7 @@ def _document(
         "schema_version": 1,
         "variant": classifier.ported.variant,
         "classes": classifier.classes,
+        "activation": classifier.activation,
         "labels": labels.source,
         "images": [
             {"file": str(image), "best": [guess._asdict() for guess in guesses]} for image, guesses in seen

@@ -23,7 +23,8 @@ class Guess(NamedTuple):
     Attributes:
         number: Of the class, as the network counts.
         label: Its name.
-        probability: Softmax over all classes.
+        probability: Softmax over all classes; of each class by itself where the source's classifier ends in a
+            sigmoid.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Classifier:
     Attributes:
         ported: What the file says of itself.
         classes: How many classes the network has.
+        activation: ``"softmax"``, or ``"sigmoid"`` where each class has a probability of its own.
 
     Args:
         path: A file written by ``port-weights``.
@@ -55,6 +57,7 @@ class Classifier:
         self.classes = int(getattr(self._model, "num_classes", 0))
         if self.classes == 0:
             raise OutputError("classify/no-classes", "the network has no classifier", file=path)
+        self.activation = _activation(self.ported, self.classes, path)
 
     def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Guess, ...]:
         """Return the `count` likeliest classes of a image file, likeliest first.
@@ -74,10 +77,26 @@ class Classifier:
         """
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
-            result: Array = self._model(image)[0].double().softmax(0).numpy()
+            logits = self._model(image)[0].double()
+        probabilities = logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(0)
+        result: Array = probabilities.numpy()
         if not np.isfinite(result).all():
             raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
         return result
+
+
+def _activation(ported: Ported, classes: int, path: Path) -> str:
+    """Return what makes probabilities of logits; a single class has none among others."""
+    stated = ported.classifier_activation
+    if stated not in ("softmax", "sigmoid"):
+        raise OutputError(
+            "classify/activation",
+            "the source's classifier does not end in probabilities",
+            file=path,
+            expected="softmax or sigmoid",
+            found=stated,
+        )
+    return "sigmoid" if classes == 1 else stated
 
 
 def _input_spec(ported: Ported, path: Path) -> InputSpec:

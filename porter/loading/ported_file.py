@@ -43,6 +43,11 @@ class Ported:
         return str(self.input.get("channel_order", "rgb")).upper()
 
     @property
+    def classifier_activation(self) -> str:
+        """What turns the network's answer into probabilities, as the source has it behind its classifier."""
+        return self.metadata.get("porter.classifier_activation", "softmax")
+
+    @property
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and std of pixels in 0..1, one number per channel in the order of `channels`.
 

@@ -120,6 +120,7 @@ def model_card(
             f"model = {loading_line(plan, name)}.eval()",
             "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
             "```",
+            *_activation(plan),
             "",
             "## Where it comes from",
             "",
@@ -137,6 +138,14 @@ def model_card(
             "",
         ]
     )
+
+
+def _activation(plan: Plan) -> Iterator[str]:
+    """Yield what makes probabilities of the network's answer, where that is not softmax."""
+    if plan.classifier_activation not in (None, "softmax"):
+        yield ""
+        yield f"The network gives logits. In TensorFlow {plan.classifier_activation} follows, and not softmax:"
+        yield f"`model(image).{plan.classifier_activation}()`."
 
 
 def _provenance(plan: Plan, metadata: Mapping[str, str], report: TransferReport) -> Iterator[str]:

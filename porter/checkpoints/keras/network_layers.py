@@ -43,42 +43,19 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
 )
 
 _NOTHING = frozenset(
-    [
-        "Dropout",
-        "SpatialDropout2D",
-        "GaussianNoise",
-        "GaussianDropout",
-        "AlphaDropout",
-        "Identity",
-        "ActivityRegularization",
-        "InputLayer",
-        "StochasticDepth",
-    ]
+    (
+        *("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity"),
+        *("ActivityRegularization", "InputLayer", "StochasticDepth"),
+    )
 )
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
-    [
-        "name",
-        "dtype",
-        "trainable",
-        "momentum",
-        "norm_momentum",
-        "bn_momentum",
-        "seed",
-        "synchronized",
-        "use_sync_bn",
-        "batch_input_shape",
-        "batch_shape",
-        "stochastic_depth_drop_rate",
-        "init_stochastic_depth_rate",
-        "survival_prob",
-        "dropout_rate",
-        "filters",
-        "units",
-        "divisible_by",
-        "input_specs",
+    (
+        *("name", "dtype", "trainable", "momentum", "norm_momentum", "bn_momentum", "seed", "synchronized"),
+        *("use_sync_bn", "batch_input_shape", "batch_shape", "stochastic_depth_drop_rate", "dropout_rate"),
+        *("init_stochastic_depth_rate", "survival_prob", "filters", "units", "divisible_by", "input_specs"),
         "num_classes",
-    ]
+    )
 )
 _IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
 

@@ -7,14 +7,27 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from porter.core.network import Operation, StoredNetwork
+from porter.planning.network.canonical import PREPARED
 
 # Known of the source and compared elsewhere, or no part of what is computed.
-_APART = ("epsilon", "norm_epsilon", "bn_epsilon", "padding", "same_amounts", "kernel", "shape", "use_bias")
+_APART = frozenset(
+    (
+        "epsilon",
+        "norm_epsilon",
+        "bn_epsilon",
+        "padding",
+        "same_amounts",
+        "kernel",
+        "shape",
+        "use_bias",
+        PREPARED,
+    )
+)
 _COMMUTATIVE = ("add", "multiply")
 _MOST_PERMUTED = 3
 POOLS = ("global_avg_pool", "global_max_pool")
 ACTIVATIONS = frozenset(
-    [
+    (
         "relu",
         "sigmoid",
         "softmax",
@@ -26,9 +39,7 @@ ACTIVATIONS = frozenset(
         "gelu",
         "elu",
         "mish",
-        "selu",
-        "exponential",
-    ]
+    )
 )
 
 
@@ -164,7 +175,7 @@ def _own(given: Operation, wanted: Operation) -> Iterator[Difference]:
     if given.kind != wanted.kind:
         yield Difference(given.name, wanted.kind, given.kind)
         return
-    for name in sorted({*given.attributes, *wanted.attributes} - set(_APART)):
+    for name in sorted({*given.attributes, *wanted.attributes} - _APART):
         is_there, should = given.attributes.get(name), wanted.attributes.get(name)
         if not _equal(is_there, should):
             yield Difference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
