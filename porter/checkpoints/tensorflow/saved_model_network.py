@@ -23,6 +23,7 @@ _MOST_BYTES = 256 << 20
 _META_GRAPH, _INFO, _GRAPH, _SAVER, _SIGNATURE = 0x12, 0x0A, 0x12, 0x1A, 0x2A
 _TAG, _RESTORE, _OUTPUT = 0x22, 0x1A, 0x12
 _SERVING = ("serving_default", "serve", "default")
+_EXPORTED = "_all_variables/"
 _ASSIGNS = ("AssignVariableOp", "Assign")
 
 
@@ -63,7 +64,8 @@ def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetw
             return None
         graph = InlinedGraph(parse_graph_def(chosen.graph))
         specs = checkpoint.specs
-        keys = {name: key for name, key in _restored(graph, chosen.restore) if key in specs}
+        twins = _twins(checkpoint)
+        keys = {name: twins.get(key, key) for name, key in _restored(graph, chosen.restore) if key in specs}
         return network_of_graph(graph, outputs, keys, lambda key: specs[key].shape if key in specs else None)
 
 
@@ -119,6 +121,17 @@ def _restored(graph: InlinedGraph, restore: str) -> Iterator[tuple[str, str]]:
         variable = graph.source(frame, assign.inputs[0])
         if stored.number < len(known) and variable.frame is graph.main:
             yield variable.node.name, known[stored.number]
+
+
+def _twins(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return, by key, the model's own variable for each that Keras 3's export stores a second time."""
+    nodes = [node for node in checkpoint.graph.nodes if node.key is not None]
+    own = {node.full_name: node.key for node in nodes if node.key and not node.key.startswith(_EXPORTED)}
+    return {
+        node.key: own[node.full_name]
+        for node in nodes
+        if node.key and node.key.startswith(_EXPORTED) and node.full_name in own
+    }
 
 
 def _keys(graph: InlinedGraph, frame: Frame, spelt: str) -> list[str]:
