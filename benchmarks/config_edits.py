@@ -134,7 +134,9 @@ def _swapped(layers: Layers) -> bool:
     names = {layer["config"]["name"] for layer in layers}
     for relu in _all(layers, "ReLU", "Activation"):
         source = _first_source(relu["inbound_nodes"], names)
-        add = next((layer for layer in _all(layers, "Add") if source and layer["config"]["name"] == source[0]), None)
+        add = next(
+            (layer for layer in _all(layers, "Add") if source and layer["config"]["name"] == source[0]), None
+        )
         if add is not None:
             inner = _first_source(add["inbound_nodes"], names)
             name = relu["config"]["name"]

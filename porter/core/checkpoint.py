@@ -17,6 +17,7 @@ from porter.core.dtypes import DType
 from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
+from porter.core.training_settings import TrainingSettings
 
 Array = NDArray[Any]
 
@@ -49,6 +50,7 @@ class Checkpoint(ABC):
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the images that its network takes.
         read_network: Reads the network as the source describes it, where that takes time.
+        training: What the training's settings beside the source say of the network; None where none lie there.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.
@@ -61,6 +63,7 @@ class Checkpoint(ABC):
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
     read_network: Callable[[], StoredNetwork | None] | None = None
+    training: TrainingSettings | None = None
     frozen_in_part: Mapping[str, bool] = MappingProxyType({})
     assumed_order: tuple[str, ...] = ()
 

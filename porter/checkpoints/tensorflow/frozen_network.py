@@ -62,4 +62,3 @@ def _ends(nodes: Mapping[str, GraphNode]) -> Iterator[str]:
     for name, node in nodes.items():
         if name not in taken and node.op not in _NO_OUTPUTS:
             yield name
-

@@ -45,7 +45,7 @@ def _elu(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
 
 
 def _limited(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
-    """min(relu(x), 6) is a ReLU with a cap, max(min(x, 6), 0) likewise, max(min(a x + b, 1), 0) hard sigmoid."""
+    """Read a cap: min(relu(x), 6) or max(min(x, 6), 0); max(min(a x + b, 1), 0) is a hard sigmoid."""
     limit = _scalar(values)
     inputs = _numbers(values)
     if limit is None or len(inputs) != 1:
@@ -76,7 +76,7 @@ def _binary(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     if isinstance(other, Constant):
         found = _with_constant(layers, node, number, other.value, is_first=not isinstance(first, int))
     elif isinstance(other, Weight):
-        found = _with_weight(layers, node, number, other, is_first=not isinstance(first, int))
+        found = _with_weight(layers, node, number, other)
     return read_other(layers, node, values) if found is None else found
 
 
@@ -117,9 +117,7 @@ def _told(values: Array) -> object:
     return told[0] if len(set(told)) == 1 else told
 
 
-def _with_weight(
-    layers: Layers, node: GraphNode, number: int, weight: Weight, *, is_first: bool
-) -> int | None:
+def _with_weight(layers: Layers, node: GraphNode, number: int, weight: Weight) -> int | None:
     """Return what an operation with weights is: a bias, or a half or the whole of a written-out norm."""
     before = layers.operations[number]
     if node.op in _ADDS:
@@ -138,7 +136,7 @@ def _with_weight(
 
 
 def _written_norm(layers: Layers, node: GraphNode, number: int, weight: Weight) -> int | None:
-    """x * s + (beta - mean * s), where s = gamma / sqrt(variance + epsilon)."""
+    """Read x * s + (beta - mean * s), where s = gamma / sqrt(variance + epsilon)."""
     if number not in layers.scaled:
         return None
     source, scale = layers.scaled[number]
@@ -195,11 +193,8 @@ def _mean(product: Weight, scale: Weight, *, negated: bool) -> dict[str, str] | 
     for mean, other in (product.inputs, product.inputs[::-1]) if product.op == "Mul" else ():
         if other is not scale or not isinstance(mean, Weight):
             continue
-        if negated and mean.op == "Neg" and isinstance(mean.inputs[0], Weight):
-            mean = mean.inputs[0]
-        elif negated:
-            continue
-        return {"mean": mean.key} if mean.key else None
+        plain = mean.inputs[0] if negated and mean.op == "Neg" else None if negated else mean
+        return {"mean": plain.key} if isinstance(plain, Weight) and plain.key else None
     return None
 
 
@@ -244,10 +239,7 @@ ARITHMETIC: Mapping[str, Reader] = MappingProxyType(
     {
         **dict.fromkeys(("Relu", "Relu6", "LeakyRelu"), _relu),
         "Elu": _elu,
-        **{
-            name: _plain(name.lower())
-            for name in ("Selu", "Sigmoid", "Softmax", "Tanh", "Softplus")
-        },
+        **{name: _plain(name.lower()) for name in ("Selu", "Sigmoid", "Softmax", "Tanh", "Softplus")},
         "Exp": _plain("exponential"),
         **dict.fromkeys(("Minimum", "Maximum"), _limited),
         **dict.fromkeys(_KINDS, _binary),

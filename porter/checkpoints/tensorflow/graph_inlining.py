@@ -12,8 +12,18 @@ from porter.formats.malformed import Malformed
 _CALLS = frozenset(("PartitionedCall", "StatefulPartitionedCall"))
 # They pass on one of their inputs: the one whose number the output has.
 _PASSING = frozenset(
-    ("Identity", "IdentityN", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot", "EnsureShape")
-    + ("PlaceholderWithDefault", "Cast", "ReadVariableOp")
+    (
+        "Identity",
+        "IdentityN",
+        "StopGradient",
+        "PreventGradient",
+        "CheckNumerics",
+        "Snapshot",
+        "EnsureShape",
+        "PlaceholderWithDefault",
+        "Cast",
+        "ReadVariableOp",
+    )
 )
 _DEEPEST = 64
 _MOST_STEPS = 100_000

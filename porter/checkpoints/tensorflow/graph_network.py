@@ -87,18 +87,24 @@ class _Reader:
         is_weight = output.frame is self._graph.main and output.node.name in self._keys
         return is_weight or output.node.op in (*_VARIABLES, *_PLACEHOLDERS, "Const")
 
-    def _computed(self, output: Output, values: list[Value]) -> Value:
-        node, layers = output.node, self.layers
+    def _end(self, output: Output) -> Value:
+        """Return what takes nothing: a variable, a constant or the images."""
+        node = output.node
         if output.frame is self._graph.main and node.name in self._keys:
             return Weight("", key=self._keys[node.name])
         if node.op in _VARIABLES:
             return Weight("", key=f"unsaved/{node.name}")
         if node.op == "Const":
             return Constant(node.constant())
-        if node.op in _PLACEHOLDERS:
-            shape = node.shape("shape")
-            channels = shape[-1] if shape else None
-            return layers.add("input", node.name, (), {"shape": shape}, channels=channels)
+        shape = node.shape("shape")
+        return self.layers.add(
+            "input", node.name, (), {"shape": shape}, channels=shape[-1] if shape else None
+        )
+
+    def _computed(self, output: Output, values: list[Value]) -> Value:
+        node, layers = output.node, self.layers
+        if self._is_end(output):
+            return self._end(output)
         if not any(isinstance(value, int) for value in values):
             return _without_images(node.op, values)
         if node.op in ("Shape", "Size", "Rank", "ShapeN"):

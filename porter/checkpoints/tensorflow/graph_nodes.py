@@ -1,6 +1,6 @@
 """Nodes, functions and constants of a GraphDef, read from its bytes as they are asked for.
 
-Source of the field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def,tensor}.proto.
+Source of the field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def}.proto.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from porter.formats.protobuf import Buffer, fields, signed, unpack_varints
 
 MOST_NODES = 1_000_000
 _LARGEST_CONSTANT = 1 << 20
-_LIST, _TEXT, _INTEGER, _REAL, _FLAG, _SHAPE, _TENSOR, _FUNCTION = 0x0A, 0x12, 0x18, 0x25, 0x28, 0x3A, 0x42, 0x52
+_LIST, _TEXT, _INTEGER, _REAL, _FLAG, _SHAPE, _TENSOR, _FUNCTION = (
+    0x0A,
+    0x12,
+    0x18,
+    0x25,
+    0x28,
+    0x3A,
+    0x42,
+    0x52,
+)
 
 
 class GraphNode:

@@ -1,4 +1,4 @@
-"""What the outputs of a graph's nodes are: constants, functions of weights, or outputs of the network's layers."""
+"""What the outputs of a graph's nodes are: constants, functions of weights, or outputs of layers."""
 
 from __future__ import annotations
 
@@ -98,5 +98,5 @@ class Layers:
 
 
 def layer_name(node_name: str) -> str:
-    """Return the scope of a node, which is the layer's name: ``"model/conv1"`` of ``"model/conv1/Conv2D"``."""
+    """Return the scope of a node, its layer's name: ``"model/conv1"`` of ``"model/conv1/Conv2D"``."""
     return node_name.rpartition("/")[0] or node_name
