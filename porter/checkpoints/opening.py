@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from porter.checkpoints.tensorflow import saved_model, state_file
 from porter.checkpoints.tensorflow.bundle import Bundle
 from porter.checkpoints.tensorflow.v1 import TensorSlices
 from porter.core.checkpoint import Checkpoint
+from porter.core.network import StoredNetwork
+from porter.core.stored_preprocessing import StoredInput
 from porter.errors import CheckpointError
 from porter.formats import magic
 from porter.formats.files import RegularFile, require_regular
@@ -16,6 +19,7 @@ from porter.formats.malformed import naming
 from porter.formats.sstable import LARGEST_BLOCK, LARGEST_V1_BLOCK, Table
 
 _INDEX = ".index"
+_SETTINGS = "params.yaml"
 # Compiled when first needed: most checkpoints are opened without either.
 _DATA_FILE = r"(.+)\.data-\d{5,}-of-\d{5,}"
 _V1_FILE = r"(.+)-(\d{5}|\?{5})-of-(\d{5})"
@@ -152,7 +156,31 @@ def _is_v1(file: Path) -> bool:
 def _open_index(path: Path, index: Path, container: str) -> Checkpoint:
     prefix = index.with_name(index.name.removesuffix(_INDEX))
     magic.refuse_stand_in(index)
-    return Bundle(path, prefix, f"{container}, TensorBundle" if container else "TensorBundle")
+    found = Bundle(path, prefix, f"{container}, TensorBundle" if container else "TensorBundle")
+    settings = None if container else _settings_beside(prefix)
+    if settings is not None:
+        try:
+            _take_settings(found, settings)
+        except BaseException:
+            found.close()
+            raise
+    return found
+
+
+def _settings_beside(prefix: Path) -> Path | None:
+    """Return the file of settings that the Model Garden leaves beside its checkpoints, or one directory up."""
+    parent = prefix.parent
+    candidates = (parent / _SETTINGS, Path(os.path.abspath(parent)).parent / _SETTINGS)  # noqa: PTH100 (links stay)
+    return next((path for path in candidates if magic.exists(path) and path.is_file()), None)
+
+
+def _take_settings(checkpoint: Checkpoint, path: Path) -> None:
+    from porter.checkpoints.tensorflow.garden_settings import training_settings  # noqa: PLC0415  (see KerasFile)
+
+    settings = training_settings(path)
+    if settings is not None:
+        checkpoint.training = settings
+        checkpoint.stored_input = StoredInput(settings.input_size, path.name)
 
 
 def _open_v1(path: Path, file: Path, container: str) -> Checkpoint:
@@ -227,7 +255,14 @@ def _open_saved_model(path: Path, description: Path) -> Checkpoint:
 
     found.files = (description, *found.files)
     found.stored_input = saved_model_input(description, found)
+    found.read_network = lambda: _saved_model_network(description, found)
     return found
+
+
+def _saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | None:
+    from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415  (see KerasFile)
+
+    return saved_model_network(description, checkpoint)
 
 
 def _open_state(path: Path, state: Path) -> Checkpoint:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
@@ -16,6 +17,7 @@ from porter.core.dtypes import DType
 from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
+from porter.core.training_settings import TrainingSettings
 
 Array = NDArray[Any]
 
@@ -49,7 +51,8 @@ class Checkpoint(ABC):
         specs: Checkpoint key to spec, in key order.
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the images that its network takes.
-        stored_network: The network as the source describes it; None if it stores weights alone.
+        read_network: Reads the network as the source describes it, where that takes time.
+        training: What the training's settings beside the source say of the network; None where none lie there.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.
@@ -65,11 +68,21 @@ class Checkpoint(ABC):
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
-    stored_network: StoredNetwork | None = None
+    read_network: Callable[[], StoredNetwork | None] | None = None
+    training: TrainingSettings | None = None
     frozen_in_part: Mapping[str, bool] = MappingProxyType({})
     assumed_order: tuple[str, ...] = ()
     unplaced_averages: str = ""
     numbered_state: tuple[str, ...] = ()
+
+    @cached_property
+    def stored_network(self) -> StoredNetwork | None:
+        """The network as the source describes it, read when it is first asked for; None if it tells of none.
+
+        Raises:
+            CheckpointError: the description is damaged.
+        """
+        return None if self.read_network is None else self.read_network()
 
     @abstractmethod
     def read(self, key: str) -> Array:

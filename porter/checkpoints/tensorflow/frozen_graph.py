@@ -13,12 +13,14 @@ from functools import cached_property
 from pathlib import Path
 
 from porter.checkpoints.tensorflow.frozen_layers import with_layers
+from porter.checkpoints.tensorflow.frozen_network import frozen_network
 from porter.checkpoints.tensorflow.input_shapes import axis_lengths, image_size
 from porter.checkpoints.tensorflow.messages import parse_shape
 from porter.checkpoints.tensorflow.tensor_protos import parse_values, value_field
 from porter.checkpoints.tensorflow.trackable_graph import graph_from_names, text
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
 from porter.core.dtypes import BY_NUMBER
+from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import StoredInput
 from porter.errors import printable
@@ -90,6 +92,12 @@ class FrozenGraph(Checkpoint):
         """A tree of the names; a GraphDef knows no objects. Layers of Keras are found by what reads them."""
         with naming(self.files[0]):
             return with_layers(graph_from_names(self.specs), self._nodes)
+
+    @cached_property
+    def stored_network(self) -> StoredNetwork | None:
+        """The network that the graph computes; see `Checkpoint.stored_network`."""
+        with naming(self.files[0]):
+            return frozen_network(self._file, self.specs)
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""

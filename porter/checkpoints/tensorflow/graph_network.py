@@ -1,0 +1,132 @@
+"""The network that a TensorFlow graph computes, read from its nodes and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
+from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, Output
+from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
+from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
+from porter.core.network import StoredNetwork
+
+ORIGIN = "the source's graph"
+_MOST_INPUTS = 10_000
+_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
+_PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
+# They change no number of a weight, and its shape is that of the stored variable.
+_SHAPING = ("Reshape", "ExpandDims", "Squeeze", "BroadcastTo")
+_UNREADABLE = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError)
+
+Identity = tuple[Frame, str, int]
+
+
+def network_of_graph(
+    graph: InlinedGraph,
+    outputs: Sequence[str],
+    keys: Mapping[str, str],
+    shape_of: Callable[[str], tuple[int, ...] | None],
+) -> StoredNetwork | None:
+    """Return what a graph computes, or None where it is not a network in a form that is read.
+
+    Args:
+        graph: The graph.
+        outputs: What the network returns, as the graph spells it.
+        keys: Checkpoint key of each variable's node in the graph's own frame.
+        shape_of: The shape of a stored variable.
+
+    Raises:
+        Malformed: the graph is damaged.
+    """
+    reader = _Reader(graph, keys, Layers(shape_of))
+    try:
+        found = [reader.value(graph.source(graph.main, spelt)) for spelt in outputs]
+    except _UNREADABLE:
+        return None
+    numbers = [value for value in found if isinstance(value, int)]
+    operations, ends = reader.layers.needed(numbers)
+    if not any(operation.variables for operation in operations):
+        return None
+    return StoredNetwork(operations, ends, ORIGIN)
+
+
+class _Reader:
+    def __init__(self, graph: InlinedGraph, keys: Mapping[str, str], layers: Layers) -> None:
+        self.layers = layers
+        self._graph, self._keys = graph, keys
+        self._values: dict[Identity, Value] = {}
+
+    def value(self, output: Output) -> Value:
+        """Return what an output is, everything that it depends on first."""
+        waiting = [output]
+        open_nodes: set[Identity] = set()
+        while waiting:
+            current = waiting[-1]
+            identity = current.frame, current.node.name, current.number
+            if identity in self._values:
+                waiting.pop()
+                continue
+            if len(current.node.inputs) > _MOST_INPUTS:
+                raise ValueError("a node has implausibly many inputs")
+            sources = list(self._graph.inputs(current)) if not self._is_end(current) else []
+            known = [(each.frame, each.node.name, each.number) for each in sources]
+            missing = [each for each, key in zip(sources, known, strict=True) if key not in self._values]
+            if missing and identity in open_nodes:
+                raise ValueError("the graph has a loop")
+            if missing:
+                open_nodes.add(identity)
+                waiting.extend(missing)
+                continue
+            self._values[identity] = self._computed(current, [self._values[key] for key in known])
+            waiting.pop()
+        return self._values[output.frame, output.node.name, output.number]
+
+    def _is_end(self, output: Output) -> bool:
+        is_weight = output.frame is self._graph.main and output.node.name in self._keys
+        return is_weight or output.node.op in (*_VARIABLES, *_PLACEHOLDERS, "Const")
+
+    def _end(self, output: Output) -> Value:
+        """Return what takes nothing: a variable, a constant or the images."""
+        node = output.node
+        if output.frame is self._graph.main and node.name in self._keys:
+            return Weight("", key=self._keys[node.name])
+        if node.op in _VARIABLES:
+            return Weight("", key=f"unsaved/{node.name}")
+        if node.op == "Const":
+            return Constant(node.constant())
+        shape = node.shape("shape")
+        return self.layers.add(
+            "input", node.name, (), {"shape": shape}, channels=shape[-1] if shape else None
+        )
+
+    def _computed(self, output: Output, values: list[Value]) -> Value:
+        node, layers = output.node, self.layers
+        if self._is_end(output):
+            return self._end(output)
+        if not any(isinstance(value, int) for value in values):
+            return _without_images(node.op, values)
+        if node.op in ("Shape", "Size", "Rank", "ShapeN"):
+            return Constant(None)
+        read = READERS.get(node.op) or ARITHMETIC.get(node.op)
+        if read is None or output.number:
+            found = read_other(layers, node, values)
+            if output.number:
+                known = {**layers.operations[found].attributes, "output": output.number}
+                layers.operations[found] = layers.operations[found]._replace(attributes=known)
+            return found
+        return read(layers, node, values)
+
+
+def _without_images(op: str, values: list[Value]) -> Value:
+    """Return what an operation on weights and constants alone is."""
+    if values and op in _SHAPING:
+        return values[0]
+    if any(isinstance(value, Weight) for value in values):
+        return Weight(op, values)
+    arrays = [value.value for value in values if isinstance(value, Constant)]
+    if op not in FOLDED or not arrays or any(array is None or array.dtype == object for array in arrays):
+        return Constant(None)
+    with np.errstate(all="ignore"):
+        return Constant(np.asarray(FOLDED[op](*arrays)))

@@ -1,0 +1,275 @@
+"""Nodes, functions and constants of a GraphDef, read from its bytes as they are asked for.
+
+Source of the field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def}.proto.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from porter.checkpoints.tensorflow.messages import parse_shape
+from porter.checkpoints.tensorflow.tensor_protos import parse_values
+from porter.checkpoints.tensorflow.trackable_graph import text
+from porter.core.checkpoint import Array
+from porter.core.dtypes import BY_NUMBER
+from porter.errors import printable
+from porter.formats.malformed import Malformed
+from porter.formats.protobuf import Buffer, fields, signed, unpack_varints
+
+MOST_NODES = 1_000_000
+_LARGEST_CONSTANT = 1 << 20
+_LIST, _TEXT, _INTEGER, _REAL, _FLAG, _SHAPE, _TENSOR, _FUNCTION = (
+    0x0A,
+    0x12,
+    0x18,
+    0x25,
+    0x28,
+    0x3A,
+    0x42,
+    0x52,
+)
+
+
+class GraphNode:
+    """One node.
+
+    Attributes:
+        name: Its name, unique in its graph or function.
+        op: What it computes.
+        inputs: Outputs of other nodes, as the graph spells them; without those that tell an order alone.
+    """
+
+    __slots__ = ("_attributes", "_parsed", "inputs", "name", "op")
+
+    def __init__(self, name: str, op: str, inputs: tuple[str, ...], attributes: tuple[Buffer, ...]) -> None:
+        self.name, self.op, self.inputs = name, op, inputs
+        self._attributes = attributes
+        self._parsed: Mapping[str, Buffer] | None = None
+
+    @property
+    def attributes(self) -> Mapping[str, Buffer]:
+        """The bytes of each attribute's value by name."""
+        if self._parsed is None:
+            self._parsed = dict(_entry(data) for data in self._attributes)
+        return self._parsed
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return a list of integers; empty where there is none."""
+        return _integers(self._value(name, _LIST))
+
+    def real(self, name: str, default: float) -> float:
+        """Return a number."""
+        value = self._value(name, _REAL)
+        return default if value is None else _shortest(struct.pack("<I", value))
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return a string."""
+        value = self._value(name, _TEXT)
+        return default if value is None else text(value)
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Return a truth value."""
+        value = self._value(name, _FLAG)
+        return default if value is None else bool(value)
+
+    def function(self, name: str) -> str:
+        """Return the name of a function; "" where there is none."""
+        value = self._value(name, _FUNCTION)
+        return "" if value is None else next((text(v) for tag, v in fields(value) if tag == 0x0A), "")
+
+    def shape(self, name: str) -> tuple[int | None, ...] | None:
+        """Return a shape, None for axes of any length; None where the number of axes is not known."""
+        value = self._value(name, _SHAPE)
+        return None if value is None else _shape(value)
+
+    def constant(self) -> Array | None:
+        """Return the value of a constant, None where it is too large to be an argument, or of no use here.
+
+        Raises:
+            Malformed: it is damaged.
+        """
+        value = self._value("value", _TENSOR)
+        return None if value is None else _constant(value)
+
+    def plain(self) -> dict[str, object]:
+        """Return every attribute that is a number, text, truth value or list of integers."""
+        found: dict[str, object] = {}
+        for name, data in self.attributes.items():
+            for tag, value in fields(data) if not name.startswith("_") else ():
+                if tag == _TEXT:
+                    found[name] = text(value)
+                elif tag == _INTEGER:
+                    found[name] = signed(value)
+                elif tag == _FLAG:
+                    found[name] = bool(value)
+                elif tag == _REAL:
+                    found[name] = _shortest(struct.pack("<I", value))
+                elif tag == _LIST and (numbers := _integers(value)):
+                    found[name] = numbers
+        return found
+
+    def _value(self, name: str, kind: int) -> object:
+        data = self.attributes.get(name)
+        return None if data is None else next((value for tag, value in fields(data) if tag == kind), None)
+
+
+class GraphFunction:
+    """One function of a graph's library.
+
+    Attributes:
+        inputs: Names of its arguments.
+        results: What it returns, as its body spells it, in order.
+        outputs: The names of the results.
+    """
+
+    def __init__(self, data: Buffer) -> None:
+        signature: Buffer = b""
+        returned: dict[str, Buffer] = {}
+        self._nodes = []
+        for tag, value in fields(data):
+            if tag == 0x0A:
+                signature = value
+            elif tag == 0x1A:
+                self._nodes.append(value)
+            elif tag == 0x22:
+                name, result = _entry(value)
+                returned[name] = result
+        self.inputs = tuple(_arguments(signature, 0x12))
+        self.outputs = tuple(_arguments(signature, 0x1A))
+        self.results = tuple(text(returned.get(name, b"")) for name in self.outputs)
+
+    @cached_property
+    def nodes(self) -> Mapping[str, GraphNode]:
+        """Its body, by name."""
+        return _by_name(map(parse_node, self._nodes))
+
+
+class Graph(NamedTuple):
+    """A GraphDef: nodes by name, and the bytes of its functions by name."""
+
+    nodes: Mapping[str, GraphNode]
+    functions: Mapping[str, Buffer]
+
+
+def parse_graph_def(data: Buffer) -> Graph:
+    """Read a GraphDef.
+
+    Raises:
+        Malformed: it is damaged, or has two nodes or functions of one name.
+    """
+    functions: dict[str, Buffer] = {}
+    nodes = []
+    for tag, value in fields(data):
+        if tag == 0x0A:
+            nodes.append(parse_node(value))
+        elif tag == 0x12:
+            functions |= parse_library(value)
+    return Graph(_by_name(nodes), functions)
+
+
+def parse_library(data: Buffer) -> dict[str, Buffer]:
+    """Return the bytes of each function of a FunctionDefLibrary by name.
+
+    Raises:
+        Malformed: it is damaged.
+    """
+    return {_function_name(each): each for tag, each in fields(data) if tag == 0x0A}
+
+
+def parse_node(data: Buffer) -> GraphNode:
+    """Read a NodeDef.
+
+    Raises:
+        Malformed: it is damaged.
+    """
+    name = op = ""
+    inputs, attributes = [], []
+    for tag, value in fields(data):
+        if tag == 0x0A:
+            name = text(value)
+        elif tag == 0x12:
+            op = text(value)
+        elif tag == 0x1A:
+            inputs.append(text(value))
+        elif tag == 0x2A:
+            attributes.append(value)
+    return GraphNode(name, op, tuple(each for each in inputs if each[:1] != "^"), tuple(attributes))
+
+
+def _by_name(nodes: Iterator[GraphNode] | list[GraphNode]) -> Mapping[str, GraphNode]:
+    found: dict[str, GraphNode] = {}
+    for node in nodes:
+        if node.name in found:
+            raise Malformed("graphdef/duplicate-node", "two nodes have one name", found=printable(node.name))
+        found[node.name] = node
+        if len(found) > MOST_NODES:
+            raise Malformed("graphdef/too-many-nodes", f"the graph has more than {MOST_NODES} nodes")
+    return found
+
+
+def _function_name(data: Buffer) -> str:
+    signature = next((value for tag, value in fields(data) if tag == 0x0A), b"")
+    return next((text(value) for tag, value in fields(signature) if tag == 0x0A), "")
+
+
+def _arguments(signature: Buffer, kind: int) -> Iterator[str]:
+    for tag, argument in fields(signature):
+        if tag == kind:
+            yield next((text(value) for inner, value in fields(argument) if inner == 0x0A), "")
+
+
+def _entry(data: Buffer) -> tuple[str, Buffer]:
+    """Return key and value of one entry of a map."""
+    key, value = "", b""
+    for tag, found in fields(data):
+        if tag == 0x0A:
+            key = text(found)
+        elif tag == 0x12:
+            value = found
+    return key, value
+
+
+def _integers(data: object) -> tuple[int, ...]:
+    if data is None:
+        return ()
+    found: list[int] = []
+    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+        if tag == 0x1A:
+            found += unpack_varints(value).view(np.int64).tolist()
+        elif tag == 0x18:
+            found.append(signed(value))
+    return tuple(found)
+
+
+def _shape(data: object) -> tuple[int | None, ...] | None:
+    lengths: list[int | None] = []
+    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+        if tag == 0x18 and value:
+            return None
+        if tag == 0x12:
+            length = next((signed(size) for inner, size in fields(value) if inner == 0x08), 0)
+            lengths.append(length if length >= 0 else None)
+    return tuple(lengths)
+
+
+def _constant(data: object) -> Array | None:
+    number, shape = 0, ()
+    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+        if tag == 0x08:
+            number = signed(value)
+        elif tag == 0x12:
+            shape = parse_shape(value)
+    dtype, count = BY_NUMBER.get(number), int(np.prod(shape, dtype=object))
+    if dtype is None or count > _LARGEST_CONSTANT or (dtype.storage is None and dtype.name != "string"):
+        return None
+    return parse_values(data, dtype, count, repeat=True).reshape(shape)  # type: ignore[arg-type]
+
+
+def _shortest(data: bytes) -> float:
+    """Return a float32 as the shortest decimal that means it: 0.001, not 0.0010000000474974513."""
+    return float(str(np.frombuffer(data, "<f4")[0]))
