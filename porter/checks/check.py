@@ -20,6 +20,7 @@ from porter.planning.options import DEFAULTS, PortOptions
 from porter.planning.plan import Plan
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
+from porter.runners.carried import carried_network
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, wait_for
 from porter.tables.variants import InputSpec, Variant
@@ -186,7 +187,9 @@ class _Prepared:
         expected, actual = Recording.load(self.reference), Recording.load(self._other)
         images = image_results_of(self._check, self._inputs, expected, actual, self.jobs)
         title = f"{self._check.variant.name}: torch against tensorflow"
-        report = compare(expected, actual, tolerances=tolerances, title=title)
+        # A file's own network may lack stages; its notes name them.
+        stages = list(expected.runs[0].stages) if self._check.checkpoint else None
+        report = compare(expected, actual, tolerances=tolerances, stages=stages, title=title)
         notes = (*report.notes, *_notes(self._check, self._made, images, self.jobs))
         report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
         return Checked(report, expected, actual)
@@ -195,14 +198,16 @@ class _Prepared:
 def settle(check: Check, inputs: Path) -> tuple[Check, Plan]:
     """Plan the port and write what the networks are given; return the check with its sizes, and the plan.
 
-    Images have the size that the source takes, unless the check says otherwise.
+    Images have the size that the source takes, unless the check says otherwise; so has every input of a
+    source that carries its network with one size.
     """
     job = check.job(inputs, inputs, local=False)
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-    if check.images and not check.sizes:
+        fixed = checkpoint.stored_input.size if carried_network(checkpoint) else None
+    if not check.sizes and (check.images or fixed):
         size = made.input_spec.size
-        check = replace(check, sizes=((size, size),))
+        check = replace(check, sizes=((size, size) if check.images or fixed is None else fixed,))
     write_inputs(check, inputs, spec=made.input_spec, channels=_channels(made))
     return check, made
 
