@@ -1,4 +1,4 @@
-"""The network that a file itself carries, as one frozen graph: what TensorFlow runs in a check of that file."""
+"""The network that a file itself carries, as one frozen graph: what TensorFlow runs in a check of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from porter.errors import ParityError
 from porter.runners import keras_files
 from porter.runners.carried import Carried
 
-# Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a program
-# to be trusted, and none of them is part of a network.
+# Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
+# program to be trusted, and none of them is part of a network.
 _REFUSED = ("PyFunc", "ReadFile", "WriteFile", "MatchingFiles", "SaveV2", "Save", "SaveSlices", "LoadLibrary")
 _RESTORING = {"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"}
 _SIGNATURES = ("serving_default", "default", "serve", "image_classification")
@@ -82,8 +82,7 @@ def _of_saved_model(description: Path) -> FileNetwork:
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
         raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
-    found = _frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
-    return found
+    return _frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
 
 
 def _refuse_saved_code(description: Path) -> None:

@@ -1,4 +1,4 @@
-"""TensorFlow's side of a check where the file itself carries its network: runs that network, stage by stage."""
+"""TensorFlow's side of a check where the file carries its network: runs that network, stage by stage."""
 
 from __future__ import annotations
 
@@ -96,10 +96,8 @@ class FileWitness:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the network that ran."""
-        notes = [
-            f"TensorFlow ran the file's own network ({self._network.words}); widened to float64, it agrees with "
-            f"its float32 form within {self.agreement:.1e}"
-        ]
+        told = f"TensorFlow ran the file's own network ({self._network.words})"
+        notes = [f"{told}; widened to float64, it agrees with its float32 form within {self.agreement:.1e}"]
         height, width = (self._network.shape or (None,) * 4)[1:3]
         if height and width:
             notes.append(f"the file's network takes {height}x{width} pixels only: it is checked at that size")

@@ -6,25 +6,17 @@ becomes float64; the weights keep their values, because float64 holds each float
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
 
+from porter.runners.stored_constants import intended
+
 Graph = Any  # tensorflow's GraphDef
 _NARROW = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-_FEW_DIGITS, _SMALL_DENOMINATOR, _LARGEST_ROOT = 7, 512, 4096
-# Constants that tf.nn.gelu rounds to float32 in a float64 network too (see runners/torch.py), and the one
-# that it does not.
-_OF_GELU = {
-    float(np.float32(0.7071067811865476)): float(np.float32(0.7071067811865476)),
-    float(np.float32(0.044715)): float(np.float32(0.044715)),
-    float(np.float32(0.7978845608028654)): 0.7978845608028654,
-}
 
 
 def lifted(graph: Graph) -> Graph:
@@ -54,30 +46,6 @@ def _widen(attribute: Any, *, is_value: bool) -> None:
         values = tf.make_ndarray(attribute.tensor)
         wide = np.float64(intended(float(values))) if values.ndim == 0 else values.astype(np.float64)
         attribute.tensor.CopyFrom(tf.make_tensor_proto(wide, dtype=tf.float64, shape=values.shape))
-
-
-def intended(stored: float) -> float:
-    """Return the number that a program wrote, of which a float32 scalar constant is the rounded form.
-
-    A number of few digits, a fraction of small numbers or the inverse root of a whole number is what that
-    was; any other constant stays as it is. A network built in float64 has the number itself.
-
-    Example:
-        >>> intended(float(np.float32(0.001))), intended(float(np.float32(1 / 6)))
-        (0.001, 0.16666666666666666)
-    """
-    if stored == 0 or not math.isfinite(stored):
-        return stored
-    if stored in _OF_GELU:
-        return _OF_GELU[stored]
-    shortest = str(np.float32(stored))
-    if len(shortest.partition("e")[0].replace(".", "").strip("-0")) < _FEW_DIGITS:
-        return float(shortest)
-    fraction = float(Fraction(stored).limit_denominator(_SMALL_DENOMINATOR))
-    root = round(1 / stored**2) if abs(stored) > _LARGEST_ROOT**-0.5 else 0
-    inverse = math.copysign(root**-0.5, stored) if root else 0.0
-    near = (number for number in (fraction, inverse) if np.float32(number) == np.float32(stored))
-    return next(near, stored)
 
 
 def _batch_norm(node: Any) -> list[Any]:

@@ -8,7 +8,8 @@ operation that belongs to what follows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -97,19 +98,21 @@ class GraphStages:
         """Return the operation that ends each stage, by its name, and the one that gives the image."""
         cuts = self._cuts(order)
         begun = first = min(min(found) for found in places.values())
-        image = self._last(cuts, -1, first, order)
+        image = self._last(cuts, -1, first, order, logits=False)
         ends: dict[str, str] = {}
         for number, stage in stages.items():
             later = [min(found) for other, found in places.items() if other > number]
             begun = max([begun, *places[number]]) if number in places else _after(cuts, begun)
-            end = self._last(cuts, begun - 1, min(later, default=len(order)), order, stage.name == _LOGITS)
+            end = self._last(
+                cuts, begun - 1, min(later, default=len(order)), order, logits=stage.name == _LOGITS
+            )
             if end is not None:
                 ends[stage.name] = end
                 begun = order.index(end)
         return ends, image or self._source
 
     def _last(
-        self, cuts: Sequence[int], after: int, limit: int, order: Sequence[str], logits: bool = False
+        self, cuts: Sequence[int], after: int, limit: int, order: Sequence[str], *, logits: bool
     ) -> str | None:
         """Return the last operation, of those in question, that still belongs to what comes before it."""
         possible = [cut for cut in cuts if after < cut < limit]
@@ -167,7 +170,7 @@ class GraphStages:
         reached = set(self._reach(constant, self._of_constants))
         return {user for name in reached for user in self._consumers[name]} & self._of_image
 
-    def _reach(self, start: str, allowed: Set[str]) -> Iterator[str]:
+    def _reach(self, start: str, allowed: AbstractSet[str]) -> Iterator[str]:
         seen, pending = {start}, [start]
         while pending:
             name = pending.pop()

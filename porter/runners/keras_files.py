@@ -1,4 +1,4 @@
-"""Keras files as runnable models, loaded by the generation of Keras that wrote them, without code of theirs."""
+"""Keras files as models that run, loaded by the generation of Keras that wrote them, without their code."""
 
 from __future__ import annotations
 

@@ -55,13 +55,14 @@ def _record(job: Job) -> None:
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
             Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
-            _prepare_images(job, made, checkpoint, inputs[0])
+            restored = witness is None and job.checkpoint is not None
+            _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
 
 
 def _file_witness(
     job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
 ) -> tuple[FileWitness | None, tuple[str, ...]]:
-    """Return the network that the source itself carries; else None, and a note that says what runs instead."""
+    """Return the network that the source itself carries; else None, and a note of what runs instead."""
     if job.checkpoint is None:
         return None, ()
     builder, carried = network_of(made.variant).source.name, carried_network(checkpoint)
@@ -74,7 +75,7 @@ def _file_witness(
         return None, (f"{told}: it ran {builder}, as the table describes it",)
 
 
-def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:
+def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
     """Prepare the images with the source's own code where it has any; write nothing where it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
@@ -87,6 +88,7 @@ def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) 
         network=_build(made, "float32", given),
         images=made.input_spec,
         checkpoint=checkpoint,
+        restored=restored,
     )
     prepared = [prepare(path, preparation) for path in job.images]
     save_file({"prepared": np.stack(prepared)}, job.images_out)
