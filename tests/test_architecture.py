@@ -46,7 +46,13 @@ LONGEST_FUNCTION = 60
 LONGEST_FILE = 350
 
 FRAMEWORKS = {
-    "tensorflow": {"runners/tensorflow.py", "runners/builders/"},
+    "tensorflow": {
+        "runners/tensorflow.py",
+        "runners/builders/",
+        "runners/file_network.py",
+        "runners/file_witness.py",
+        "runners/graph_lifting.py",
+    },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},
     "timm": {"loading/", "networks/", "outputs/folded.py", "runners/torch.py"},
@@ -62,7 +68,7 @@ FRAMEWORKS = {
     "onnx": {"onnx/", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
     "onnx_ir": {"onnx/export.py"},
-    "h5py": {"formats/hdf5/child.py"},
+    "h5py": {"formats/hdf5/child.py", "runners/keras_files.py"},
     "onnxscript": {"onnx/export.py"},
 }
 

@@ -221,7 +221,9 @@ class _Prepared:
         expected, actual = Recording.load(self.reference), Recording.load(self._other)
         images = image_results_of(self._check, self._inputs, expected, actual, self.jobs)
         title = f"{self._check.variant.name}: torch against tensorflow"
-        report = compare(expected, actual, tolerances=tolerances, title=title)
+        # A file's own network may lack stages; its notes name them.
+        stages = list(expected.runs[0].stages) if self._check.checkpoint else None
+        report = compare(expected, actual, tolerances=tolerances, stages=stages, title=title)
         notes = (*report.notes, *_notes(self._check, self._made, images, self.jobs))
         report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
         return Checked(report, expected, actual)
@@ -230,12 +232,15 @@ class _Prepared:
 def settle(check: Check, made: Plan, inputs: Path) -> Check:
     """Write what the networks are given, as the port takes it; return the check with its sizes.
 
-    Images have the size that the source takes, unless the check says otherwise; a size that was chosen for
-    the port is the one that is checked.
+    Images have the size that the source takes, unless the check says otherwise; so has every input of a
+    source that carries its network with one size. A size that was chosen for the port is the one that is
+    checked.
     """
     if not check.sizes and (check.images or check.options.input_size is not None):
         size = made.input_spec.size
         check = replace(check, sizes=((size, size),))
+    elif not check.sizes and made.fixed_size is not None:
+        check = replace(check, sizes=(made.fixed_size,))
     spec = made.input_spec._replace(channel_order=made.channel_order)
     write_inputs(check, inputs, spec=spec, channels=_channels(made))
     return check

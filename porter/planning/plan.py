@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
+from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, Part
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_preprocessing import Normalization
@@ -44,6 +45,8 @@ class Plan(NamedTuple):
         classes: ``"drop-background"`` where the first class was left out.
         input_spec: What the network expects: size, mean and std are the source's where it stores them.
         size_source: Where the size of the images comes from.
+        fixed_size: Height and width that the network in the source itself takes, if it carries one with a
+            single size.
         network: What the source says of its network and what was compared, in a few words.
         classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None where it
             has nothing there, or does not tell.
@@ -61,6 +64,7 @@ class Plan(NamedTuple):
     notes: tuple[str, ...]
     input_spec: InputSpec
     size_source: str
+    fixed_size: tuple[int, int] | None
     places: Mapping[str, str]
     channel_order: str = "rgb"
     classes: Classes = "all"
@@ -138,6 +142,7 @@ def plan(
         ),
         input_spec=expected,
         size_source=size_source,
+        fixed_size=checkpoint.stored_input.size if carried_network(checkpoint) else None,
         places={name: match.graph.paths[node] or "" for name, node in match.nodes.items()},
         channel_order=choice.channel_order,
         classes=options.classes,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
+from porter.checkpoints.carried import carried_network
 from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
@@ -24,6 +27,7 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
+from porter.runners.file_witness import FileWitness, UnfitError, open_witness
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.stand_in import carry, network_of, stages_of
 from porter.tables.variants import Stage
@@ -36,17 +40,40 @@ def _record(job: Job) -> None:
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-        values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
+        witness, notes = _file_witness(job, made, checkpoint, inputs)
+        provenance = _of_builder(job, made, notes)
+        if witness is not None:
+            runs_in, provenance = witness.runs, _of_file(provenance, job, witness)
+        else:
+            values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
+            runs_in = partial(_runs, made, values, inputs)
         runs: list[Run] = []
         for dtype in job.dtypes:
-            runs.extend(_runs(made, values, dtype, inputs))
+            runs.extend(runs_in(dtype))
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
-            Recording(_provenance(job, made), tuple(runs)).save(job.out)
+            Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
-            _prepare_images(job, made, checkpoint, inputs[0])
+            restored = witness is None and job.checkpoint is not None
+            _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
 
 
-def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) -> None:
+def _file_witness(
+    job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
+) -> tuple[FileWitness | None, tuple[str, ...]]:
+    """Return the network that the source itself carries; else None, and a note of what runs instead."""
+    if job.checkpoint is None:
+        return None, ()
+    builder, carried = network_of(made.variant).source.name, carried_network(checkpoint)
+    if carried is None:
+        return None, (f"the source stores no network: TensorFlow ran {builder}",)
+    try:
+        return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
+    except UnfitError as error:
+        told = f"TensorFlow could not run the file's own network ({error})"
+        return None, (f"{told}: it ran {builder}, as the table describes it",)
+
+
+def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
     """Prepare the images with the source's own code where it has any; write nothing where it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
@@ -59,6 +86,7 @@ def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array) 
         network=_build(made, "float32", given),
         images=made.input_spec,
         checkpoint=checkpoint,
+        restored=restored,
     )
     prepared = [prepare(path, preparation) for path in job.images]
     save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
@@ -233,7 +261,7 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = N
     return found
 
 
-def _runs(made: Plan, values: Weights, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
+def _runs(made: Plan, values: Weights, inputs: Sequence[Array], dtype: str) -> Iterator[Run]:
     assigned, other = None, network_of(made.variant)
     values, stages = carry(values, made.variant, other), stages_of(planned_stages(made), other)
     for image in inputs:
@@ -277,7 +305,17 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
             layer.call = calls[name]
 
 
-def _provenance(job: Job, made: Plan) -> Provenance:
+def _of_file(builder: Provenance, job: Job, witness: FileWitness) -> Provenance:
+    """Return the provenance of a run of the file's own network, from that which its builder would have."""
+    return replace(
+        builder,
+        source=f"the network in {job.weights_in_words}",
+        versions={name: version(name) for name in witness.packages},
+        notes=witness.notes,
+    )
+
+
+def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
     variant = made.variant
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
     source = source_of(network_of(variant).source.name)
@@ -291,7 +329,7 @@ def _provenance(job: Job, made: Plan) -> Provenance:
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
-        notes=(note,) if note else (),
+        notes=(*((note,) if note else ()), *notes),
     )
 
 

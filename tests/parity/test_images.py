@@ -33,7 +33,7 @@ for name in names:
     made = plan(checkpoint, tables, variant=name)
     source = made.variant.source
     network = build(source.name, source.arguments, bn_eps=1e-3, classes=5, channels=3, size=(64, 64))
-    preparation = Preparation(64, source.arguments, network, made.input_spec, checkpoint)
+    preparation = Preparation(64, source.arguments, network, made.input_spec, checkpoint, False)
     found[name] = SOURCE.prepare(image, preparation)
 np.savez(out, **found)
 """

@@ -31,9 +31,10 @@ class Preparation(NamedTuple):
     Attributes:
         size: Height and width of the result.
         arguments: The table's arguments of the network.
-        network: The network, with the weights that TensorFlow restored; seeded where there are none.
+        network: The network, with the weights that TensorFlow restored, if it restored any.
         images: Crop, interpolation, mean and std as the ported file states them.
         checkpoint: The source, which may say something of its images.
+        restored: Whether `network` has the source's weights.
     """
 
     size: int
@@ -41,6 +42,7 @@ class Preparation(NamedTuple):
     network: Keras
     images: InputSpec
     checkpoint: Checkpoint
+    restored: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,9 +100,9 @@ def _normalization(layer: Keras, preparation: Preparation) -> Iterator[Callable[
 
     keras.applications.efficientnet divides by the root of ImageNet's std where it loads its own weights.
     """
-    if preparation.checkpoint.files and layer.weights:
+    if preparation.restored and layer.weights:
         layer.finalize_state()
-    elif layer.weights:  # seeded weights have no images of their own
+    elif layer.weights:  # its weights are not the source's
         spec = preparation.images
         layer.mean, layer.variance = (
             tf.constant(values, "float32") for values in (spec.mean, np.square(spec.std))

@@ -1,0 +1,150 @@
+"""The network that a file itself carries, as one frozen graph: what TensorFlow runs in a check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from porter.checkpoints.carried import Carried
+from porter.core.checkpoint import Checkpoint
+from porter.errors import ParityError
+from porter.runners import keras_files
+
+# Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
+# program to be trusted, and none of them is part of a network.
+_REFUSED = ("PyFunc", "ReadFile", "WriteFile", "MatchingFiles", "SaveV2", "Save", "SaveSlices", "LoadLibrary")
+_RESTORING = {"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"}
+_SIGNATURES = ("serving_default", "default", "serve", "image_classification")
+
+
+class FileNetwork(NamedTuple):
+    """A network as a file holds it.
+
+    Attributes:
+        graph: GraphDef without variables; weights are constants.
+        source: Operation that gives the images.
+        shape: Shape of the images (N, H, W, C); None for an axis that is open, and as a whole where it is not
+            known.
+        outputs: Operations that the network returns.
+        words: What was loaded, for people.
+        packages: Distributions that ran it.
+    """
+
+    graph: Any
+    source: str
+    shape: tuple[int | None, ...] | None
+    outputs: tuple[str, ...]
+    words: str
+    packages: tuple[str, ...]
+
+
+def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
+    """Load the network that the file carries.
+
+    Raises:
+        ParityError: the file asks for code (``runner/code-in-file``), or its network takes something other
+            than one image (``runner/no-image-input``).
+        Exception: whatever TensorFlow raises where it cannot load the file.
+    """
+    file = checkpoint.files[0]
+    loaders: dict[Carried, Callable[[Path], FileNetwork]] = {
+        Carried.KERAS: _of_keras,
+        Carried.SAVED_MODEL: _of_saved_model,
+        Carried.GRAPH: _of_graph,
+    }
+    return loaders[carried](file)
+
+
+def _of_keras(file: Path) -> FileNetwork:
+    model, words, packages = keras_files.load(file)
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise _no_image(file, shape)
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def call(images: Any) -> Any:
+        return model(images, training=False)
+
+    concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
+    return _frozen(concrete, words, packages, file)
+
+
+def _of_saved_model(description: Path) -> FileNetwork:
+    _refuse_saved_code(description)
+    loaded = tf.saved_model.load(str(description.parent))
+    signatures = dict(loaded.signatures)
+    name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
+    if name is None:
+        raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
+    return _frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
+
+
+def _refuse_saved_code(description: Path) -> None:
+    if description.suffix != ".pb":
+        raise ParityError("runner/text-graph", "a SavedModel in text is not run", file=description)
+    saved = saved_model_pb2.SavedModel.FromString(description.read_bytes())
+    for meta in saved.meta_graphs:
+        functions = (node for function in meta.graph_def.library.function for node in function.node_def)
+        _refuse_code((*meta.graph_def.node, *functions), description, _RESTORING)
+
+
+def _of_graph(file: Path) -> FileNetwork:
+    graph = graph_pb2.GraphDef.FromString(file.read_bytes())
+    _refuse_code(graph.node, file)
+    used = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
+    outputs = tuple(node.name for node in graph.node if node.name not in used)
+    source = _source([node.name for node in graph.node if node.op == "Placeholder"], graph, file)
+    return FileNetwork(graph, source, _shape(graph, source), outputs, "frozen graph", ("tensorflow", "numpy"))
+
+
+def _frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+    frozen = convert_variables_to_constants_v2(concrete)
+    graph = frozen.graph.as_graph_def()
+    _refuse_code(graph.node, file)
+    source = _source([tensor.op.name for tensor in frozen.inputs], graph, file)
+    outputs = tuple(tensor.op.name for tensor in frozen.outputs)
+    return FileNetwork(graph, source, _shape(graph, source), outputs, words, packages)
+
+
+def _source(names: Sequence[str], graph: Any, file: Path) -> str:
+    """Return the one placeholder that holds images."""
+    images = [name for name in names if len(_shape(graph, name) or ()) == 4] or list(names)
+    if len(images) != 1:
+        raise _no_image(file, ", ".join(names) or "no placeholder")
+    return images[0]
+
+
+def _shape(graph: Any, name: str) -> tuple[int | None, ...] | None:
+    node = next(node for node in graph.node if node.name == name)
+    if "shape" not in node.attr:
+        return None
+    shape = node.attr["shape"].shape
+    if shape.unknown_rank or not shape.dim:
+        return None
+    return tuple(dim.size if dim.size > 0 else None for dim in shape.dim)
+
+
+def _refuse_code(nodes: Iterable[Any], file: Path, allowed: Iterable[str] = ()) -> None:
+    refused = {node.op for node in nodes if any(word in node.op for word in _REFUSED)} - set(allowed)
+    if refused:
+        raise ParityError(
+            "runner/code-in-file",
+            "the file's graph reaches outside itself, and porter does not run it",
+            file=file,
+            found=", ".join(sorted(refused)),
+        )
+
+
+def _no_image(file: Path, found: object) -> ParityError:
+    return ParityError(
+        "runner/no-image-input",
+        "the file's network does not take one batch of images",
+        file=file,
+        found=found,
+    )

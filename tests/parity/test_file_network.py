@@ -1,0 +1,102 @@
+"""A file that carries its network is checked by that network, not by one that porter builds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from porter.checks.check import Check, check_all_against_tensorflow
+from porter.parity.outcome import Verdict
+from porter.tables.shipped import load_tables
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+WRITER = Path(__file__).parent / "write_contradicting_models.py"
+GENERATIONS = ("tf_keras", "keras")
+# What each file's own network does otherwise, by the first stage that it shows at.
+CONTRADICTIONS = {
+    "epsilon.keras": "stem",
+    "one_epsilon.keras": "blocks.2.1",
+    "pooling.keras": "logits",
+    "activation.keras": "blocks.1.1",
+    "stride.keras": "stem",
+}
+FAITHFUL = ("plain.keras", "plain.h5", "saved", "pixels.keras")
+FILES = [
+    *((generation, name) for generation in GENERATIONS for name in (*CONTRADICTIONS, *FAITHFUL, "code.h5")),
+    ("tf_keras", "frozen.pb"),
+]
+OWN = "TensorFlow ran the file's own network"
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory):
+    """Return the report of every file, by generation and name: one process per framework for all."""
+    if find_spec("tf_keras") is None or find_spec("timm") is None:
+        pytest.skip("needs tensorflow, tf-keras and timm")
+    folder = tmp_path_factory.mktemp("models")
+    for generation in GENERATIONS:
+        command = [sys.executable, WRITER, folder, generation]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr[-3000:]
+    variant = load_tables().variant("keras_mobilenetv1_025")
+    checks = [
+        Check(variant, dtypes=("float64",), checkpoint=folder / generation / name)
+        for generation, name in FILES
+    ]
+    outcomes = check_all_against_tensorflow(checks)
+    return {file: outcome.report for file, outcome in zip(FILES, outcomes, strict=True)}
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize(("name", "stage"), CONTRADICTIONS.items())
+def test_config_that_contradicts_the_table_is_no_parity(checked, generation, name, stage):
+    """The file's own network answers otherwise than the port, and the first stage that does is named."""
+    report = checked[generation, name]
+
+    assert report.verdict is Verdict.NO_PARITY
+    assert report.first_bad_stage == stage
+
+
+@pytest.mark.parametrize(
+    "file", [*((g, n) for g in GENERATIONS for n in FAITHFUL), ("tf_keras", "frozen.pb")], ids="/".join
+)
+def test_unchanged_network_agrees_in_float64(checked, file):
+    """Every stage of the file's own network agrees with the port, also where it takes pixels."""
+    report = checked[file]
+    (case,) = report.cases
+
+    assert report.verdict is Verdict.PARITY
+    assert case.worst < 1e-12
+    assert [stage.name for stage in case.stages][:2] == ["input", "stem"]
+    assert len(case.stages) == 16
+    assert all(stage.local is not None for stage in case.stages[1:])
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file[1] != "code.h5"], ids="/".join)
+def test_report_says_that_the_file_itself_ran(checked, file):
+    """The notes tell whose network ran, by which Keras, at which size and how exact the float64 form is."""
+    report = checked[file]
+    generation, name = file
+    stored = {"saved": "signature", "frozen.pb": "frozen graph"}.get(name, "Keras")
+
+    assert any(note.startswith(f"{OWN} ({stored}") and "agrees with" in note for note in report.notes)
+    assert any("64x64 pixels only" in note for note in report.notes)
+    assert [case.size for case in report.cases] == [(64, 64)]
+    if stored == "Keras":
+        assert generation.replace("_", "-") in report.expected.versions
+    assert not any("scales its images" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_code_in_a_file_is_not_run(checked, generation):
+    """A Lambda keeps the file from running; porter's network does instead, and the report says so."""
+    report = checked[generation, "code.h5"]
+
+    assert report.verdict is Verdict.PARITY
+    assert not any(note.startswith(OWN) for note in report.notes)
+    assert any("found Lambda" in note and "it ran keras.application" in note for note in report.notes)
