@@ -15,7 +15,8 @@ from porter.errors import ParityError, PorterError
 from porter.parity.tolerances import DEFAULT_RTOL
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
-from porter.recordings.recording import Activation, Run
+from porter.recordings.activation import Activation
+from porter.recordings.recording import Run
 from porter.runners import file_network
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted
