@@ -15,11 +15,12 @@ from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.options import SomePath, json_option, table_option, verbosity_options
 from porter.core.checkpoint import Checkpoint
-from porter.errors import PlanError, printable
+from porter.errors import CheckpointError, PlanError, printable
 from porter.planning.ledger import moving_averages, optimizer_state
 from porter.planning.recognition import recognise
 from porter.tables.variants import Tables
 
+_SAFETENSORS = "checkpoint/safetensors"
 _OPTIMIZER = "optimizer state"
 
 _Roles = dict[str, tuple[str, str]]  # raw key and role, by key
@@ -33,8 +34,9 @@ _Roles = dict[str, tuple[str, str]]  # raw key and role, by key
 def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None:
     """Show what SOURCE holds: container, files, tensors, optimizer slots, moving averages, network.
 
-    Works for any checkpoint, whether a table knows its network or not. With -v every object path and the
-    checkpoint key of each tensor is shown; with -q the summary alone.
+    Works for any checkpoint, whether a table knows its network or not, and shows of a .safetensors file what
+    it was ported from. With -v every object path and the checkpoint key of each tensor is shown; with -q the
+    summary alone.
 
     \b
     Example:
@@ -42,7 +44,14 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
       porter inspect saved_model/ -q
       porter inspect ckpt-100 --json | jq .tensors[0]
     """
-    with open_checkpoint(source) as checkpoint:
+    try:
+        opened = open_checkpoint(source)
+    except CheckpointError as error:
+        if error.code != _SAFETENSORS:
+            raise
+        _inspect_ported(source, as_json=as_json, verbosity=verbosity)
+        return
+    with opened as checkpoint:
         if as_json:
             click.echo(json.dumps(_document(checkpoint, tables), indent=2))
             return
@@ -50,10 +59,23 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
         click.echo("\n".join(_summary(checkpoint, tables, roles)))
         if verbosity >= 0:
             click.echo("")
-            click.echo("\n".join(columns(("tensor", "dtype", "shape", "role"), _rows(checkpoint, roles))))
+            rows = list(_rows(checkpoint, roles))
+            named = ("tensor", "name", "dtype", "shape", "role")
+            if not any(row[1] for row in rows):
+                named, rows = ("tensor", "dtype", "shape", "role"), [(row[0], *row[2:]) for row in rows]
+            click.echo("\n".join(columns(named, rows)))
         if verbosity > 0:
             click.echo("")
             click.echo("\n".join(_paths(checkpoint)))
+
+
+def _inspect_ported(source: Path, *, as_json: bool, verbosity: int) -> None:
+    from porter.cli import inspect_ported
+
+    if as_json:
+        click.echo(json.dumps(inspect_ported.document(source), indent=2))
+    else:
+        click.echo("\n".join(inspect_ported.lines(source, with_tensors=verbosity >= 0)))
 
 
 def _summary(checkpoint: Checkpoint, tables: Tables, roles: _Roles) -> Iterator[str]:
@@ -87,11 +109,16 @@ def _roles(checkpoint: Checkpoint) -> _Roles:
     return roles | {average: (raw, "moving average") for average, raw in averages.items()}
 
 
-def _rows(checkpoint: Checkpoint, roles: _Roles) -> Iterator[tuple[str, str, str, str]]:
+def _rows(checkpoint: Checkpoint, roles: _Roles) -> Iterator[tuple[str, ...]]:
+    """Yield path, stored name where it is another, dtype, shape and role of each tensor."""
+    graph = checkpoint.graph
     for key, spec in checkpoint.specs.items():
         raw, role = roles.get(key, (key, ""))
         shape = "x".join(map(str, spec.shape)) or "scalar"
-        yield printable(_path(checkpoint, raw)), spec.dtype.name, shape, role
+        path, node = _path(checkpoint, raw), graph.node_of_key.get(key)
+        full_name = "" if node is None else graph.nodes[node].full_name
+        name = "" if full_name in (path, key) else full_name
+        yield printable(path), printable(name), spec.dtype.name, shape, role
 
 
 def _path(checkpoint: Checkpoint, key: str) -> str:

@@ -48,7 +48,7 @@ class Checkpoint(ABC):
         path: The path as the caller gave it.
         format: The container in words, e.g. ``"TensorBundle (TF2 object-based checkpoint)"``.
         files: Every file whose bytes belong to the checkpoint.
-        specs: Checkpoint key to spec, in key order.
+        specs: Checkpoint key to spec, in key order; of a Keras file in the model's.
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the images that its network takes.
         read_network: Reads the network as the source describes it, where that takes time.

@@ -24,6 +24,7 @@ from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
 _SHOWN = 5
+_CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
 _REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
 _REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
 
@@ -256,7 +257,10 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[Ledger
 
 
 def _did_you_mean(path: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(path, names, n=1, cutoff=0.6)
+    """Name the variable of a missing part that a left-over one may be: the same leaf under another name."""
+    leaf = path.rpartition("/")[2]
+    others = [name for name in names if name != path and name.rpartition("/")[2] == leaf]
+    near = difflib.get_close_matches(path, others, n=1, cutoff=_CLOSE_NAME)
     return f"; did you mean {near[0]}?" if near else ""
 
 

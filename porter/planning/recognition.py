@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -14,6 +15,7 @@ from porter.planning.arrangement import arranged
 from porter.tables.variants import Dim, Entry, Signature, Tables, Variant, stem
 
 _SHOWN = 5
+_MOST_TRIED = 10  # what is not among the likest of a hundred would not be among the five that are shown
 
 
 class Match(NamedTuple):
@@ -167,13 +169,43 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
 
 
 def _near(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
-    """Yield the variants of which some variable may be there: to expand all of them takes a second."""
+    """Yield the variants that are likest to the checkpoint by their signatures.
+
+    To expand and try every variant takes seconds, and a refusal names five.
+    """
     unnamed = _tells_only_an_order(checkpoint)
     stems = set(map(stem, checkpoint.graph.owners))
+    shapes = {spec.shape for spec in checkpoint.specs.values()}
+    known: dict[str, dict[int, tuple[int, ...]]] = {}
+    likeness: dict[str, tuple[float, float]] = {}
     for name in tables.variants:
         signature = tables.signatures.get(name)
-        if unnamed or signature is None or not stems.isdisjoint(signature.stems):
+        if signature is None:
             yield tables.variants[name]
+        elif unnamed or not stems.isdisjoint(signature.stems):
+            likeness[name] = _likeness(checkpoint, known, shapes, signature)
+    for name in sorted(likeness, key=lambda name: likeness[name], reverse=True)[:_MOST_TRIED]:
+        yield tables.variants[name]
+
+
+def _likeness(
+    checkpoint: Checkpoint,
+    known: dict[str, dict[int, tuple[int, ...]]],
+    shapes: set[tuple[int, ...]],
+    signature: Signature,
+) -> tuple[float, float]:
+    """Return which shares of a signature are there, by path and shape below one node, and by shape alone."""
+    fitting: Counter[int] = Counter()
+    for path, wanted in signature.pairs:
+        if path not in known:
+            known[path] = dict(_shapes_at(checkpoint, path))
+        fitting.update(node for node, shape in known[path].items() if _fits(shape, wanted, {}))
+    alike = sum(
+        wanted in shapes or (not _is_fixed(wanted) and any(_fits(shape, wanted, {}) for shape in shapes))
+        for _, wanted in signature.pairs
+    )
+    count = len(signature.pairs)
+    return max(fitting.values(), default=0) / count, alike / count
 
 
 def _has_shapes(there: set[tuple[int, ...]], signature: Signature) -> bool:
@@ -294,6 +326,10 @@ def _fits(shape: tuple[int, ...], expected: tuple[Dim, ...], lengths: dict[str, 
         length == (lengths.setdefault(dim, length) if isinstance(dim, str) else dim)
         for length, dim in zip(shape, expected, strict=True)
     )
+
+
+def _is_fixed(dims: tuple[Dim, ...]) -> bool:
+    return all(isinstance(dim, int) for dim in dims)
 
 
 def _shape(dims: tuple[Dim, ...]) -> str:

@@ -2,9 +2,9 @@
 
 Usage: python write_averages.py KERAS FOLDER
 
-KERAS is ``tf_keras`` or ``keras``. Writes FOLDER/NAME/ for each way to train, with the model in every container,
-and answers.npz: ``x`` (N, H, W, C), what the model answers with its own weights (``raw``) and with the averages
-that its optimizer holds (``ema``), both (N, classes) float32.
+KERAS is ``tf_keras`` or ``keras``. Writes FOLDER/NAME/ for each way to train, with the model in every
+container, and answers.npz: ``x`` (N, H, W, C), what the model answers with its own weights (``raw``) and with
+the averages that its optimizer holds (``ema``), both (N, classes) float32.
 """
 
 from __future__ import annotations

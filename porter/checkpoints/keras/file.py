@@ -81,6 +81,8 @@ class KerasFile(Checkpoint):
         self.frozen_in_part = {layer.name: layer.is_frozen_in_part for layer in doubtful}
         self.assumed_order = tuple(layer.name for layer in model.layers if layer.is_assumed)
         nodes = graph_of(model)
+        listed = dict.fromkeys(node.key for node in nodes if node.key in self.specs)
+        self.specs = {key: self.specs[key] for key in (*filter(None, listed), *self.specs)}
         by_class = any(node.anonymous for node in nodes)
         self._add_averages(model, nodes, is_used=says_averages)
         self.graph = ObjectGraph(nodes, stored=True, origin=_BY_CLASS if by_class else _IN_MODEL_ORDER)

@@ -113,7 +113,8 @@ def _add(nodes: list[Node], layer: Layer) -> int:
             node.children.setdefault(edge, len(nodes))
         nodes.append(Node(key=variable.key, full_name=variable.full_name))
     for part in layer.attributes:
-        node.children.setdefault(part.name, _add(nodes, part))
+        if not part.is_state:
+            node.children.setdefault(part.name, _add(nodes, part))
     anonymous = []
     for edges, child in zip(_edges(layer), layer.layers, strict=True):
         number = _add(nodes, child)
@@ -121,6 +122,9 @@ def _add(nodes: list[Node], layer: Layer) -> int:
             node.children.setdefault(edge, number)
         if layer.order in (Order.CLASS, Order.BUILT) and child.has_weights:
             anonymous.append(number)
+    for part in layer.attributes:
+        if part.is_state:
+            node.children.setdefault(part.name, _add(nodes, part))
     node.anonymous = tuple(anonymous)
     return index
 
