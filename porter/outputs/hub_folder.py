@@ -144,7 +144,7 @@ def _activation(plan: Plan) -> Iterator[str]:
     """Yield what makes probabilities of the network's answer, where that is not softmax."""
     if plan.classifier_activation not in (None, "softmax"):
         yield ""
-        yield f"The network gives logits. In TensorFlow {plan.classifier_activation} follows, and not softmax:"
+        yield f"The network gives logits; in TensorFlow {plan.classifier_activation} follows, not softmax:"
         yield f"`model(image).{plan.classifier_activation}()`."
 
 

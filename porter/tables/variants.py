@@ -101,7 +101,7 @@ class FreeLength(NamedTuple):
 
 
 class BatchNormEpsilon(NamedTuple):
-    """What batch normalisation adds to the variance; no checkpoint stores it.
+    """What batch normalisation adds to the variance, where the source does not say it.
 
     Attributes:
         argument: Target argument that takes it.

@@ -57,6 +57,7 @@ _IRRELEVANT = frozenset(
         "num_classes",
     )
 )
+_LARGEST = 1 << 16
 _IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -122,7 +123,16 @@ def _pair(value: Any, default: int = 1) -> tuple[int, int]:
     if isinstance(value, Mapping):  # a tuple in a SavedModel
         value = value["items"]
     first, second = (default, default) if value is None else (value, value) if type(value) is int else value
+    if min(first, second) < 0 or max(first, second) > _LARGEST:
+        raise ValueError("an implausible length")
     return int(first), int(second)
+
+
+def _positive(value: Any, default: int = 1) -> tuple[int, int]:
+    pair = _pair(value, default)
+    if 0 in pair:
+        raise ValueError("a length of nothing")
+    return pair
 
 
 def _conv(kind: str) -> Callable[[Mapping[str, Any]], Step]:
@@ -130,10 +140,10 @@ def _conv(kind: str) -> Callable[[Mapping[str, Any]], Step]:
         return Step(
             kind,
             {
-                "kernel": _pair(values.get("kernel_size")),
-                "strides": _pair(values.get("strides")),
+                "kernel": _positive(values.get("kernel_size")),
+                "strides": _positive(values.get("strides")),
                 "padding": str(values.get("padding", "valid")),
-                "dilation": _pair(values.get("dilation_rate")),
+                "dilation": _positive(values.get("dilation_rate")),
                 "groups": int(values.get("groups") or 1) if kind != "depthwise_conv" else 1,
                 "use_bias": bool(values.get("use_bias", True)),
             },
@@ -156,8 +166,8 @@ def _norm(kind: str) -> Callable[[Mapping[str, Any]], Step]:
 
 def _pool(kind: str) -> Callable[[Mapping[str, Any]], Step]:
     def read(values: Mapping[str, Any]) -> Step:
-        size = _pair(values.get("pool_size"), 2)
-        strides = size if values.get("strides") is None else _pair(values.get("strides"))
+        size = _positive(values.get("pool_size"), 2)
+        strides = size if values.get("strides") is None else _positive(values.get("strides"))
         padding = str(values.get("padding", "valid"))
         return Step(kind, {"size": size, "strides": strides, "padding": padding})
 

@@ -212,7 +212,7 @@ def _is_flat(operation: Operation) -> bool:
     shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
     if isinstance(shape, Mapping):
         shape = shape.get("items")
-    return shape is None or sum(length != 1 for length in shape) <= 1
+    return not isinstance(shape, list | tuple) or sum(length != 1 for length in shape) <= 1
 
 
 def _is_zero_pad(operation: Operation) -> bool:

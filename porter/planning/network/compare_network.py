@@ -50,7 +50,10 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Match)
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         return Findings(line, epsilons, stored.origin)
-    tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
+    try:
+        tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
+    except RecursionError:
+        return Findings(_UNREAD, epsilons, stored.origin)
     best = min(tried, key=lambda each: len(each.differences))
     if best.differences:
         raise _other(checkpoint, match, best.differences, stored.origin)
@@ -83,14 +86,12 @@ def _epsilons(
         if operation.kind not in ("norm", "other"):
             continue
         value = next((operation.attributes[name] for name in _EPSILONS if name in operation.attributes), None)
-        if type(value) in (int, float):
-            yield from (
-                (key, float(value))  # type: ignore[arg-type]  (the line above says so)
-                for role, key in operation.variables.items()
-                if key in names
-                and role.endswith("variance")
-                and (operation.kind == "norm" or key not in fixed)
-            )
+        if not isinstance(value, int | float):
+            continue
+        for role, key in operation.variables.items():
+            is_meant = operation.kind == "norm" or key not in fixed
+            if key in names and role.endswith("variance") and is_meant:
+                yield key, float(value)
 
 
 class _Comparison:

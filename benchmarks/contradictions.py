@@ -1,0 +1,95 @@
+"""Hold every way in which a config can contradict its weights against what porter does with it.
+
+    python benchmarks/contradictions.py FOLDER [FILE ...]
+
+Without files, writes eight families of each generation of Keras to FOLDER first (minutes). Prints a line for
+each file and kind of change: adopted, refused, or SILENT; the exit status is 1 where one is silent or an
+unchanged file is refused.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from config_edits import EDITS, edited
+
+import porter
+from porter.errors import PlanError
+from porter.planning.plan import Plan, plan
+
+FAMILIES = {
+    "MobileNet": "alpha=0.25",
+    "MobileNetV2": "alpha=0.35",
+    "MobileNetV3Small": "",
+    "MobileNetV3Large": "minimalistic=True",
+    "EfficientNetB0": "",
+    "EfficientNetV2B0": "",
+    "ResNet50": "",
+    "ResNet101": "",
+}
+GENERATIONS = ("tf_keras", "keras")
+SUFFIXES = (".h5", ".keras")
+
+
+def main(folder: Path, *files: Path) -> int:
+    """Print every outcome and their counts."""
+    counts: Counter[str] = Counter()
+    for file in files or list(written(folder)):
+        for change, outcome in outcomes(file, folder):
+            counts[outcome] += 1
+            print(f"{outcome:<8} {file.parent.name}/{file.name}: {change}", flush=True)
+    print(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
+    return int(bool(counts["SILENT"] or counts["ALARM"]))
+
+
+def written(folder: Path) -> Iterator[Path]:
+    """Let each generation of Keras write its networks."""
+    for generation in GENERATIONS:
+        inner = folder / generation
+        inner.mkdir(parents=True, exist_ok=True)
+        for family, arguments in FAMILIES.items():
+            if not (inner / f"{family}.keras").exists():
+                program = (
+                    f"import {generation} as keras\n"
+                    f"m = keras.applications.{family}(weights=None, input_shape=(96, 96, 3), {arguments})\n"
+                    f"[m.save({str(inner / family)!r} + suffix) for suffix in {SUFFIXES}]"
+                )
+                subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+            yield from (inner / f"{family}{suffix}" for suffix in SUFFIXES)
+
+
+def outcomes(file: Path, folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield each change with what became of it; the unchanged file first."""
+    try:
+        unchanged = planned(file)
+    except PlanError as error:
+        yield f"unchanged ({error.code})", "ALARM"
+        return
+    yield f"unchanged ({unchanged.network})", "passed"
+    changed = folder / f"changed{file.suffix}"
+    for name, (edit, _) in EDITS.items():
+        if edited(file, changed, edit):
+            try:
+                yield name, "adopted" if differs(planned(changed), unchanged) else "SILENT"
+            except PlanError:
+                yield name, "refused"
+
+
+def planned(path: Path) -> Plan:
+    """Return what a port of the file would do."""
+    with porter.open_checkpoint(path) as checkpoint:
+        return plan(checkpoint)
+
+
+def differs(found: Plan, unchanged: Plan) -> bool:
+    """Whether the written file, or what the person is told, would be another."""
+    names = set(found._fields) - {"ledger", "variant", "network"}
+    return any(getattr(found, name) != getattr(unchanged, name) for name in names)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:])))

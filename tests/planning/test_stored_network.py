@@ -1,0 +1,157 @@
+"""What a Keras file's config says of its network is adopted where it is an argument, and refused elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import porter
+from porter.errors import PlanError
+from porter.planning.network.record import is_stale, recorded
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
+
+config_edits = pytest.importorskip("config_edits", reason="needs h5py")
+MODELS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50")
+
+
+@pytest.fixture(scope="module", params=["tf_keras", "keras"])
+def written(request, tmp_path_factory):
+    """Let one generation of Keras write its networks."""
+    if find_spec(request.param) is None:  # importing it here would bring TensorFlow into this process
+        pytest.skip(f"needs {request.param}")
+    folder = tmp_path_factory.mktemp(request.param)
+    command = [sys.executable, Path(__file__).parent / "write_networks.py", request.param, folder]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def planned(path, **choices):
+    with porter.open_checkpoint(path) as checkpoint:
+        return plan(checkpoint, **choices)
+
+
+def test_no_record_is_stale():
+    """Every network was recorded for the table as it is; `python -m porter.runners.network_record` renews it."""
+    stale = [name for name, variant in load_tables().variants.items() if is_stale(variant)]
+
+    assert stale == []
+
+
+@pytest.mark.parametrize("name", ["keras_mobilenetv2_035", "keras_mobilenetv3_small_100"])
+def test_records_name_every_variable(name):
+    """A record that lost a layer would let anything through."""
+    variant = load_tables().variant(name)
+    (network,) = recorded(variant)
+
+    names = {name for operation in network.operations for name in operation.variables.values()}
+    assert names == {variant.full_source(entry) for entry in variant.entries}
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+@pytest.mark.parametrize("model", MODELS)
+def test_contradictions_are_adopted_or_refused(written, tmp_path, model, suffix):
+    """The unchanged file passes without a word; no change of its config does."""
+    source = written / f"{model}.{suffix}"
+    if written.name.startswith("tf_keras") and (model, suffix) == ("MobileNetV3Small", "h5"):
+        pytest.skip("its layers have names that HDF5 takes for folders, and no table fits")
+    unchanged = planned(source)
+    assert unchanged.network.endswith("layers as the file's config says")
+    assert unchanged.classifier_activation == "softmax"
+    tried, wrong = 0, []
+    for name, (edit, expected) in config_edits.EDITS.items():
+        changed = tmp_path / f"changed.{suffix}"
+        if not config_edits.edited(source, changed, edit):
+            continue
+        tried += 1
+        try:
+            found = "adopted" if differs(planned(changed), unchanged) else "silent"
+        except PlanError as error:
+            found = "refused"
+            assert name == "an extra norm" or error.code == "plan/other-network", name
+        if found != expected:
+            wrong.append((name, expected, found))
+
+    assert wrong == []
+    assert tried >= 15
+
+
+def differs(found, unchanged):
+    """Whether two plans differ in anything that the written file, or the person, is told."""
+    names = set(found._fields) - {"ledger", "variant", "network"}
+    return any(getattr(found, name) != getattr(unchanged, name) for name in names)
+
+
+@pytest.mark.tensorflow
+def test_one_epsilon_is_an_argument(written, tmp_path):
+    """The file's epsilon is the network's; a person's choice comes first, and a note says what it overrides."""
+    edit, _ = config_edits.EDITS["epsilon of all"]
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", edit)
+
+    found = planned(tmp_path / "changed.keras")
+    chosen = planned(tmp_path / "changed.keras", bn_eps=0.002)
+
+    assert (found.bn_eps, found.bn_eps_source) == (1e-5, "the file's config")
+    assert not any(assignment.offset for assignment in found.assignments)
+    assert (chosen.bn_eps, chosen.bn_eps_source) == (0.002, "chosen with --bn-eps")
+    assert any("although the file's config says 1e-05" in note for note in chosen.notes)
+
+
+@pytest.mark.tensorflow
+def test_epsilons_that_differ_go_into_the_variances(written, tmp_path):
+    """The norm whose epsilon is larger gets a larger variance, and no other tensor changes."""
+    edit, _ = config_edits.EDITS["epsilon of one"]
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", edit)
+
+    found = planned(tmp_path / "changed.keras")
+
+    assert found.bn_eps == 1e-3
+    offsets = {a.target: a.offset for a in found.assignments if a.offset}
+    assert list(offsets) == ["bn1.running_var"]
+    np.testing.assert_allclose(offsets["bn1.running_var"], 1e-2 - 1e-3)
+
+
+@pytest.mark.tensorflow
+def test_refusals_name_the_layer_and_both_sides(written, tmp_path):
+    """A person reads which layer it is, by the file's own name."""
+    edit, _ = config_edits.EDITS["stride of the stem"]
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", edit)
+
+    with pytest.raises(PlanError) as caught:
+        planned(tmp_path / "changed.keras")
+
+    assert caught.value.details[0] == "Conv1: expected strides (2, 2), found strides (1, 1)"
+
+
+@pytest.mark.tensorflow
+def test_sigmoid_reaches_the_metadata(written, tmp_path):
+    """A classifier of one unit is no softmax over one class."""
+    safetensors = pytest.importorskip("safetensors")
+    result = porter.port(written / "head.keras", tmp_path / "out.safetensors")
+
+    with safetensors.safe_open(result.out, framework="numpy") as file:
+        metadata = file.metadata()
+    assert result.plan.classifier_activation == "sigmoid"
+    assert metadata["porter.classifier_activation"] == "sigmoid"
+    assert json.loads(metadata["porter.arguments"])["num_classes"] == 1
+
+
+@pytest.mark.tensorflow
+def test_what_follows_the_backbone_is_no_reason_to_refuse_it_alone(written):
+    """Global max pooling belongs to the head: refused with it, noted without it."""
+    with pytest.raises(PlanError) as caught:
+        planned(written / "largest.keras")
+    alone = planned(written / "largest.keras", backbone_only=True)
+
+    assert caught.value.code == "plan/other-network"
+    assert any("takes the maximum over the image" in note for note in alone.notes)

@@ -1,0 +1,44 @@
+"""Child process: networks of one generation of Keras: ``python write_networks.py tf_keras|keras FOLDER``.
+
+Writes FOLDER/MODEL.h5 and FOLDER/MODEL.keras with seeded weights, and FOLDER/head.keras: a classifier of one
+unit with a sigmoid on a backbone's own graph.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+MODELS = {
+    "MobileNetV2": {"alpha": 0.35},
+    "MobileNetV3Small": {},
+    "EfficientNetB0": {},
+    "ResNet50": {},
+}
+
+
+def main(generation: str, folder: Path) -> None:
+    """Write them all."""
+    keras = importlib.import_module(generation)
+    for name, arguments in MODELS.items():
+        build = getattr(keras.applications, name)
+        model = build(weights=None, input_shape=(96, 96, 3), classes=5, **arguments)
+        model.save(folder / f"{name}.h5")
+        model.save(folder / f"{name}.keras")
+    base = keras.applications.MobileNetV2(
+        weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
+    model = keras.Model(base.input, keras.layers.Dense(1, activation="sigmoid")(pooled))
+    model.save(folder / "head.keras")
+    largest = keras.layers.GlobalMaxPooling2D()(base.output)
+    keras.Model(base.input, keras.layers.Dense(3)(largest)).save(folder / "largest.keras")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
