@@ -168,9 +168,9 @@ def _open_index(path: Path, index: Path, container: str) -> Checkpoint:
 
 
 def _settings_beside(prefix: Path) -> Path | None:
-    """Return the file of settings that the Model Garden leaves beside its checkpoints, or one directory up."""
+    """Return the settings that the Model Garden leaves beside its checkpoints, or one directory up."""
     parent = prefix.parent
-    candidates = (parent / _SETTINGS, Path(os.path.abspath(parent)).parent / _SETTINGS)  # noqa: PTH100 (links stay)
+    candidates = (parent / _SETTINGS, Path(os.path.abspath(parent)).parent / _SETTINGS)  # noqa: PTH100
     return next((path for path in candidates if magic.exists(path) and path.is_file()), None)
 
 

@@ -52,7 +52,7 @@ class Checkpoint(ABC):
         graph: The stored object graph, or one made from the names where none is stored.
         stored_input: What the source says of the images that its network takes.
         read_network: Reads the network as the source describes it, where that takes time.
-        training: What the training's settings beside the source say of the network; None where none lie there.
+        training: What the settings of the training say of the network, where they lie beside the source.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.

@@ -156,7 +156,7 @@ def _compared(checkpoint: Checkpoint, match: Match) -> Findings:
     if checkpoint.training is not None:
         from porter.planning.network.settings import hold_settings  # noqa: PLC0415  (few have any)
 
-        return hold_settings(checkpoint, checkpoint.training, match)
+        return hold_settings(checkpoint.training, match)
     if checkpoint.stored_network is None:
         return NO_NETWORK
     from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)

@@ -1,7 +1,7 @@
 """The Model Garden's ``params.yaml``: what a training was asked for.
 
-Source of the names: official/vision/configs/{image_classification,backbones,common}.py; the file is written by
-official.core.train_utils.serialize_config.
+Source of the names: official/vision/configs/{image_classification,backbones,common}.py; the file is
+written by official.core.train_utils.serialize_config.
 """
 
 from __future__ import annotations
@@ -46,6 +46,10 @@ def training_settings(path: Path) -> TrainingSettings | None:
 def _parsed(path: Path) -> object:
     import yaml  # noqa: PLC0415  (only where there is such a file)
 
+    class Loader(yaml.SafeLoader):
+        """YAML's plain values, and the tuples that the Garden writes among them."""
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
     file = RegularFile(path)
     try:
         if file.size > _MOST_BYTES:
@@ -54,7 +58,7 @@ def _parsed(path: Path) -> object:
     finally:
         file.close()
     try:
-        return yaml.safe_load(data)
+        return yaml.load(data, Loader)  # noqa: S506  (a safe loader)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise Malformed(
             "garden/bad-settings",
@@ -87,7 +91,7 @@ def _size(path: Path, value: object) -> tuple[int, int] | None:
         return None
     if not isinstance(value, list) or any(type(length) not in (int, type(None)) for length in value):
         raise _unexpected(path, "input_size", "[height, width, channels]", value)
-    height, width = (value + [None, None])[:2]
+    height, width = [*value, None, None][:2]
     return (height, width) if height and width and min(height, width) > 0 else None
 
 

@@ -1,10 +1,9 @@
-"""A training's settings held against the network that was recognised: what is adopted, and what contradicts."""
+"""A training's settings, held against the network that was recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from porter.core.checkpoint import Checkpoint
 from porter.core.training_settings import TrainingSettings
 from porter.errors import PlanError
 from porter.planning.network.findings import Findings
@@ -17,12 +16,11 @@ _ACTIVATED = {"resnet": "relu", "efficientnet": "relu"}
 _HINT = "Pass --variant for the network that was trained, or move the file away if another training wrote it."
 
 
-def hold_settings(checkpoint: Checkpoint, settings: TrainingSettings, match: Match) -> Findings:
+def hold_settings(settings: TrainingSettings, match: Match) -> Findings:
     """Return what the settings say of a network's norms.
 
     Args:
-        checkpoint: The source, for messages.
-        settings: What lies beside it.
+        settings: What lies beside the source.
         match: The network in it.
 
     Raises:
@@ -32,7 +30,7 @@ def hold_settings(checkpoint: Checkpoint, settings: TrainingSettings, match: Mat
     if found:
         raise PlanError(
             "plan/other-network",
-            f"the names and shapes are those of {match.variant.name}, but {settings.file.name} says otherwise",
+            f"names and shapes are those of {match.variant.name}, but {settings.file.name} says otherwise",
             file=settings.file,
             hint=_HINT,
             details=[f"{name}: expected {wanted}, found {given}" for name, wanted, given in found],

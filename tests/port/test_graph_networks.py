@@ -1,0 +1,132 @@
+"""The network in a graph is that of the config of the same model; what is edited in a graph is seen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from porter.checkpoints import open_checkpoint
+from porter.errors import CheckpointError, PlanError
+from porter.planning.network.canonical import canonical
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
+
+pytestmark = pytest.mark.tensorflow
+
+TABLES = load_tables()
+WRITER = Path(__file__).parent / "write_graph_networks.py"
+# What configs alone tell, or shapes, which a graph spells in other ways.
+APART = ("same_amounts", "use_bias", "shape", "target_shape")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return the folder where TensorFlow wrote its models and the edited copies."""
+    if find_spec("tf_keras") is None:
+        pytest.skip("needs tensorflow and tf-keras")
+    folder = tmp_path_factory.mktemp("networks")
+    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def described(path):
+    """Return a source's network as nested tuples, in which neither order nor names matter."""
+    with open_checkpoint(path) as checkpoint:
+        network = canonical(checkpoint.stored_network)
+    found = []
+    for kind, _, inputs, attributes, variables in network.operations:
+        own = sorted((name, str(value)) for name, value in attributes.items() if name not in APART)
+        found.append(hash((kind, tuple(own), tuple(sorted(found[n] for n in inputs)), len(variables))))
+    return found, [found[number] for number in network.outputs]
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3", "efficientnet"])
+def test_graph_and_config_of_one_model_describe_one_network(written, name, generation):
+    """Every operation with its inputs, and the outputs, are alike."""
+    graph, outputs = described(written / f"{name}_{generation}")
+    config, expected = described(written / f"{name}_{generation}.keras")
+
+    assert sorted(graph) == sorted(config)
+    assert outputs == expected
+
+
+@pytest.mark.parametrize("generation", [2, 3])
+def test_unchanged_graph_is_compared_with_the_table(written, generation):
+    """Nothing is refused, and the epsilon is the graph's."""
+    with open_checkpoint(written / f"mobilenetv2_{generation}") as checkpoint:
+        made = plan(checkpoint, TABLES)
+
+    assert made.network == "155 layers as the source's graph says"
+    assert made.bn_eps == 1e-3
+    assert made.bn_eps_source == "the source's graph"
+    assert made.classifier_activation == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("edit", "layer", "found"),
+    [
+        ("strided", "Conv1", "strides (1, 1)"),
+        ("unpadded", "Conv1", "padding ((0, 0), (0, 0))"),
+        ("uncapped", "block_3_expand_relu", "max_value none"),
+        ("maximal", "global_average_pooling2d", "global_max_pool"),
+    ],
+)
+def test_edited_graph_is_refused_by_layer(written, edit, layer, found):
+    """The layer and what the graph computes there are named."""
+    with (
+        open_checkpoint(written / "edited" / edit) as checkpoint,
+        pytest.raises(PlanError) as refused,
+    ):
+        plan(checkpoint, TABLES)
+
+    assert refused.value.code == "plan/other-network"
+    (line,) = refused.value.details
+    assert layer in line
+    assert found in line
+
+
+def test_epsilon_of_every_norm_is_adopted(written):
+    """The graph's epsilon is the ported network's."""
+    with open_checkpoint(written / "edited" / "smaller_epsilon") as checkpoint:
+        assert plan(checkpoint, TABLES).bn_eps == 1e-5
+
+
+def test_epsilon_of_one_norm_is_added_to_its_variance(written):
+    """The network's one epsilon is completed by an offset."""
+    with open_checkpoint(written / "edited" / "one_epsilon") as checkpoint:
+        made = plan(checkpoint, TABLES)
+
+    assert made.bn_eps == 1e-3
+    offsets = {each.target: each.offset for each in made.assignments if each.offset}
+    assert list(offsets) == ["bn1.running_var"]
+    assert offsets["bn1.running_var"] == pytest.approx(0.009)
+
+
+def test_activation_of_the_classifier_is_adopted(written):
+    """A sigmoid in the place of the softmax is told."""
+    with open_checkpoint(written / "edited" / "sigmoid") as checkpoint:
+        assert plan(checkpoint, TABLES).classifier_activation == "sigmoid"
+
+
+def test_graph_with_a_loop_is_no_network(written):
+    """It is read to its end all the same."""
+    with open_checkpoint(written / "edited" / "loop") as checkpoint:
+        assert checkpoint.stored_network is None
+
+
+def test_graph_that_takes_what_does_not_exist_is_refused(written):
+    """The refusal names the file."""
+    with (
+        open_checkpoint(written / "edited" / "dangling") as checkpoint,
+        pytest.raises(CheckpointError) as refused,
+    ):
+        _ = checkpoint.stored_network
+
+    assert refused.value.code == "graphdef/missing-node"
+    assert refused.value.file.endswith("saved_model.pb")

@@ -1,0 +1,114 @@
+"""Write SavedModels and frozen graphs of both generations of Keras; a process of its own, run by the tests.
+
+Usage: python write_graph_networks.py FOLDER
+
+FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.keras by Keras 3.
+edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import keras
+import tf_keras
+from tensorflow.core.protobuf import saved_model_pb2
+
+FOLDER = Path(sys.argv[1])
+MODELS = {
+    "mobilenetv2": ("MobileNetV2", {"alpha": 0.35}),
+    "mobilenetv3": ("MobileNetV3Small", {}),
+    "efficientnet": ("EfficientNetB0", {}),
+}
+
+
+def models() -> None:
+    """Write every model as a config and as a graph."""
+    for name, (builder, arguments) in MODELS.items():
+        for library, number in ((tf_keras, 2), (keras, 3)):
+            library.utils.set_random_seed(number)
+            model = getattr(library.applications, builder)(
+                input_shape=(96, 96, 3), weights=None, classes=10, **arguments
+            )
+            model.save(FOLDER / f"{name}_{number}.keras")
+            if number == 2:
+                model.save(FOLDER / f"{name}_{number}", save_format="tf")
+            else:
+                model.export(FOLDER / f"{name}_{number}", verbose=False)
+
+
+def strided(node) -> None:
+    """Let the first convolution keep the size."""
+    if node.name.endswith("/Conv1/Conv2D"):
+        node.attr["strides"].list.i[:] = [1, 1, 1, 1]
+
+
+def unpadded(node) -> None:
+    """Take the padding of the first convolution."""
+    if node.name.endswith("/Conv1/Conv2D"):
+        node.attr["padding"].s = b"VALID"
+
+
+def uncapped(node) -> None:
+    """Take the cap of one activation."""
+    if node.name.endswith("/block_3_expand_relu/Relu6"):
+        node.op = "Relu"
+
+
+def maximal(node) -> None:
+    """Take the maximum over the image."""
+    if node.op == "Mean":
+        node.op = "Max"
+
+
+def smaller_epsilon(node) -> None:
+    """Give every norm another epsilon."""
+    if node.op == "FusedBatchNormV3":
+        node.attr["epsilon"].f = 1e-5
+
+
+def one_epsilon(node) -> None:
+    """Give one norm another epsilon."""
+    if node.name.endswith("/bn_Conv1/FusedBatchNormV3"):
+        node.attr["epsilon"].f = 0.01
+
+
+def sigmoid(node) -> None:
+    """End in a sigmoid."""
+    if node.op == "Softmax":
+        node.op = "Sigmoid"
+
+
+def loop(node) -> None:
+    """Let a node take its own output."""
+    if node.name.endswith("/block_3_expand_relu/Relu6"):
+        node.input[0] = f"{node.name}:activations:0"
+
+
+def dangling(node) -> None:
+    """Let a node take what does not exist."""
+    if node.name.endswith("/block_3_expand_relu/Relu6"):
+        node.input[0] = "nowhere:y:0"
+
+
+def edited() -> None:
+    """Write the edited copies."""
+    for edit in (strided, unpadded, uncapped, maximal, smaller_epsilon, one_epsilon, sigmoid, loop, dangling):
+        target = FOLDER / "edited" / edit.__name__
+        shutil.copytree(FOLDER / "mobilenetv2_2", target)
+        (target / "keras_metadata.pb").unlink()
+        message = saved_model_pb2.SavedModel.FromString((target / "saved_model.pb").read_bytes())
+        for function in message.meta_graphs[0].graph_def.library.function:
+            for node in function.node_def:
+                edit(node)
+        (target / "saved_model.pb").write_bytes(message.SerializeToString())
+
+
+if __name__ == "__main__":
+    models()
+    edited()
