@@ -44,12 +44,6 @@ def edited(keras, original, edit):
     return model
 
 
-def epsilon(layer):
-    """Another epsilon in every batch normalisation."""
-    if layer["class_name"] == "BatchNormalization":
-        layer["config"]["epsilon"] = 1e-5
-
-
 def one_epsilon(layer):
     """Another epsilon in one batch normalisation."""
     if layer["config"]["name"] == "conv_pw_6_bn":
@@ -83,7 +77,7 @@ def main(folder: Path, generation: str) -> None:
     )
     plain.save(out / "plain.keras")
     plain.save(out / "plain.h5")
-    for edit in (epsilon, one_epsilon, pooling, activation, stride):
+    for edit in (one_epsilon, pooling, activation, stride):
         edited(keras, plain, edit).save(out / f"{edit.__name__}.keras")
     if generation == "keras":
         plain.export(str(out / "saved"), verbose=False)
