@@ -34,7 +34,6 @@ def document(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             "checkpoint/safetensors", f"this file is damaged ({error})", file=path
         ) from error
-    ours = [key for key in metadata if key.startswith(_OURS)]
     ported = {
         key.removeprefix(_OURS): _value(text) for key, text in metadata.items() if key.startswith(_OURS)
     }

@@ -15,7 +15,6 @@ from porter.outputs.options import OutputOptions
 from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
 from porter.transfer.atomic_file import require_writable
-from porter.transfer.atomic_folder import require_new
 from porter.transfer.transfer import TransferReport, Writing, refuse_source
 
 SUFFIX = ".safetensors"
@@ -87,6 +86,8 @@ class Output(ABC):
         if self.is_file(self.form):
             require_writable(out)
         else:
+            from porter.transfer.atomic_folder import require_new  # noqa: PLC0415 - a file needs none of it
+
             require_new(out)
 
     @abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 from porter.networks.pretrained_cfg import pretrained_cfg
@@ -54,6 +53,8 @@ def is_timm_network(variant: Variant) -> bool:
         return False
     if variant.table.is_relative_to(mappings_folder()):
         return True
+    from importlib.util import find_spec  # noqa: PLC0415 - most ports need none of it
+
     name = variant.target.name.partition(".")[0]
     found = find_spec("timm")
     if found is None or found.origin is None:

@@ -36,11 +36,11 @@ def test_wrong_usage_exits_with_2(arguments, words):
     assert words in result.output
 
 
-def test_unknown_variant_exits_with_1_and_offers_near_ones():
+def test_unknown_variant_is_wrong_usage_and_offers_near_ones():
     """A misspelt name gives one line with near names and no traceback."""
     result = run("parity-check", "--variant", "hybrid_mediun")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "mobilenetv4_hybrid_medium" in result.output
     assert "Traceback" not in result.output
 

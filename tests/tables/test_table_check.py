@@ -168,7 +168,7 @@ def test_damaged_table_is_read_or_told_and_never_crashes(monkeypatch, name):
 @pytest.mark.torch
 @pytest.mark.parametrize("argument", ["norm_epsilon", "drop_rate"])
 def test_epsilon_must_be_an_argument_that_the_network_takes(tmp_path, argument):
-    """Such a table made a port that did not load; one that the network takes for another thing, a wrong one."""
+    """Such a port does not load, or the network takes the epsilon for something else."""
     pytest.importorskip("timm", reason="needs the [torch] extra")
     source = mappings_folder() / "mlperf_tiny" / "visual_wake_words.toml"
     file = tmp_path / "t.toml"
