@@ -14,7 +14,12 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.recordings.recording import Recording
 
 VARIANT = "keras_mobilenetv1_025"
-NEEDS = {"capture": ("torch",), "load_model": ("torch", "timm")}
+NEEDS = {
+    "CheckReport": ("torch", "timm"),
+    "capture": ("torch",),
+    "check": ("torch", "timm"),
+    "load_model": ("torch", "timm"),
+}
 NAMES = [name for name in porter.__all__ if name != "__version__"]
 OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
 

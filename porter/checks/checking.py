@@ -46,9 +46,6 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
 ) -> CheckReport:
     """Run a network and its port side by side and compare them stage by stage.
 
-    >>> porter.check("conv_small", against="golden").passed  # doctest: +SKIP
-    True
-
     Args:
         variant: The network; may be left out if there is a checkpoint, which says what it is.
         checkpoint: Check these weights: the reference restores them itself, PyTorch gets them ported. Random
@@ -71,6 +68,10 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         ParityError: the check could not be made. Code ``check/beyond-golden`` where TensorFlow is needed for
             something that was asked for, which `found` names.
         PorterError: the checkpoint, the table or an option is refused.
+
+    Example:
+        >>> porter.check("keras_mobilenetv1_025", against="golden").passed
+        True
     """
     options = options.merged(choices)
     paths = None if checkpoint is None else Path(checkpoint), tuple(map(Path, images))

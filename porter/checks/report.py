@@ -28,6 +28,11 @@ class CheckReport:
         outcome: Every figure, as data.
         expected: The reference's recording.
         actual: The ported network's recording.
+
+    Example:
+        >>> report = porter.check("keras_mobilenetv1_025", against="golden")
+        >>> report.verdict.value, report.first_bad_stage
+        ('parity', None)
     """
 
     outcome: ParityReport

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError, PorterError
 from porter.networks.definition import parse
+from porter.planning.nearest import mismatch
 from porter.planning.plan import plan
-from porter.planning.recognition import mismatch
 from porter.tables.reader import find_faults
 from porter.tables.variants import Tables, Variant
 

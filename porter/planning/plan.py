@@ -103,8 +103,7 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    tables = tables or load_tables()
-    match = recognise(checkpoint, tables, options.variant)
+    match = recognise(checkpoint, tables or load_tables(), options.variant)
     if options.backbone_only:
         match = backbone_alone(match)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
@@ -120,27 +119,17 @@ def plan(
     network = _compared(checkpoint, match)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
-    counters = [
-        Assignment(target, (), constant=0) for part, target in match.variant.counters if part in match.nodes
-    ]
     from_average = sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
     return Plan(
         variant=match.variant,
-        assignments=(*assignments, *counters),
+        assignments=(*assignments, *_counters(match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
         from_average=from_average,
         bn_eps=epsilon.value,
         bn_eps_source=epsilon.source,
-        notes=(
-            *epsilon.notes,
-            *network.notes,
-            *_remarks(checkpoint, match),
-            *choice.notes,
-            *input_notes,
-            *offers,
-        ),
+        notes=(*_remarks(checkpoint, match, epsilon, network), *choice.notes, *input_notes, *offers),
         input_spec=expected,
         size_source=size_source,
         fixed_size=checkpoint.stored_input.size if carried_network(checkpoint) else None,
@@ -164,8 +153,17 @@ def _compared(checkpoint: Checkpoint, match: Match) -> Findings:
     return compare_network(checkpoint, checkpoint.stored_network, match)
 
 
-def _remarks(checkpoint: Checkpoint, match: Match) -> Iterator[str]:
+def _counters(match: Match) -> Iterator[Assignment]:
+    """Yield PyTorch's counters of batches, which have no counterpart in TensorFlow."""
+    for part, target in match.variant.counters:
+        if part in match.nodes:
+            yield Assignment(target, (), constant=0)
+
+
+def _remarks(checkpoint: Checkpoint, match: Match, epsilon: Epsilon, network: Findings) -> Iterator[str]:
     """Yield what a person should know of the network that was recognised."""
+    yield from epsilon.notes
+    yield from network.notes
     if match.variant.note:
         yield match.variant.note
     yield from _twins(match)
