@@ -46,7 +46,7 @@ def training_settings(path: Path) -> TrainingSettings | None:
 def _parsed(path: Path) -> object:
     import yaml  # noqa: PLC0415  (only where there is such a file)
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  (yaml has no types)
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML's plain values, and the tuples that the Garden writes among them."""
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
