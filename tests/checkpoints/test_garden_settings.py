@@ -97,7 +97,7 @@ def test_settings_of_another_network_are_refused(checkpoint, settings, old, new,
         planned(checkpoint)
 
     assert refused.value.code == "plan/other-network"
-    assert told in refused.value.details[0]
+    assert told in str(refused.value)
     assert refused.value.file == str(settings)
 
 

@@ -45,8 +45,10 @@ def described(path):
     return found, [found[number] for number in network.outputs]
 
 
-@pytest.mark.parametrize("generation", [2, 3])
-@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3", "efficientnet"])
+@pytest.mark.parametrize(
+    ("name", "generation"),
+    [("mobilenetv2", 2), ("mobilenetv2", 3), ("mobilenetv3", 2), ("mobilenetv3", 3), ("efficientnet", 3)],
+)
 def test_graph_and_config_of_one_model_describe_one_network(written, name, generation):
     """Every operation with its inputs, and the outputs, are alike."""
     graph, outputs = described(written / f"{name}_{generation}")
@@ -86,9 +88,8 @@ def test_edited_graph_is_refused_by_layer(written, edit, layer, found):
         plan(checkpoint, TABLES)
 
     assert refused.value.code == "plan/other-network"
-    (line,) = refused.value.details
-    assert layer in line
-    assert found in line
+    lines = [line for line in str(refused.value).splitlines() if "expected" in line]
+    assert any(layer in line and found in line for line in lines)
 
 
 def test_epsilon_of_every_norm_is_adopted(written):

@@ -46,7 +46,7 @@ def training_settings(path: Path) -> TrainingSettings | None:
 def _parsed(path: Path) -> object:
     import yaml  # noqa: PLC0415  (only where there is such a file)
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML's plain values, and the tuples that the Garden writes among them."""
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_yaml_seq)
@@ -72,7 +72,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _epsilon(path: Path, value: object) -> float | None:
+def _epsilon(path: Path, value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, str):  # YAML 1.1 reads 1e-5, without a point, as a string
@@ -80,12 +80,12 @@ def _epsilon(path: Path, value: object) -> float | None:
             value = float(value)
         except ValueError:
             raise _unexpected(path, "norm_epsilon", "a number", value) from None
-    if type(value) not in (int, float) or not 0 < value < 1:  # type: ignore[operator]
+    if type(value) not in (int, float) or not 0 < value < 1:
         raise _unexpected(path, "norm_epsilon", "a number between 0 and 1", value)
-    return float(value)  # type: ignore[arg-type]  (the lines above say so)
+    return float(value)
 
 
-def _size(path: Path, value: object) -> tuple[int, int] | None:
+def _size(path: Path, value: Any) -> tuple[int, int] | None:
     """Return height and width of ``[height, width, channels]``; None for images of any size."""
     if value in (None, []):
         return None
@@ -95,10 +95,10 @@ def _size(path: Path, value: object) -> tuple[int, int] | None:
     return (height, width) if height and width and min(height, width) > 0 else None
 
 
-def _classes(path: Path, value: object) -> int | None:
+def _classes(path: Path, value: Any) -> int | None:
     if value is not None and type(value) is not int:
         raise _unexpected(path, "num_classes", "a number of classes", value)
-    return value or None  # type: ignore[return-value]  (the lines above say so)
+    return value or None
 
 
 def _unexpected(path: Path, name: str, expected: str, found: object) -> CheckpointError:

@@ -50,7 +50,7 @@ class Frame:
         results: tuple[str, ...] = (),
     ) -> None:
         self.nodes, self.arguments, self.caller, self.results = nodes, arguments, caller, results
-        self.depth = 0 if caller is None else caller.depth + 1
+        self.depth: int = 0 if caller is None else caller.depth + 1
 
 
 class Output(NamedTuple):

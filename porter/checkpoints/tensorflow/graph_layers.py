@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,12 @@ def read_other(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     )
 
 
-def small(value: Value) -> list[object] | None:
+def small(value: Value) -> list[Any] | None:
     """Return a constant of a few numbers as a list of them (nested like it), or None."""
     if not isinstance(value, Constant) or value.value is None or value.value.size > _SMALL:
         return None
-    return np.atleast_1d(value.value).tolist()
+    found: list[Any] = np.atleast_1d(value.value).tolist()
+    return found
 
 
 def _per_axis(node: GraphNode, name: str, default: tuple[int, int] = (1, 1)) -> tuple[int, int]:
@@ -131,7 +133,7 @@ def _pool(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
 
 def _reduced(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     axes = small(values[1])
-    if axes is None or tuple(sorted(axes)) not in _PIXELS:  # type: ignore[type-var]
+    if axes is None or tuple(sorted(axes)) not in _PIXELS:
         found = read_other(layers, node, values)
         known = {**layers.operations[found].attributes, "axes": axes}
         layers.operations[found] = layers.operations[found]._replace(attributes=known)
@@ -148,7 +150,7 @@ def _pad(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
         return read_other(layers, node, values)
     pairs = tuple((int(before), int(after)) for before, after in rows[1:3])
     mode = node.text("mode").lower() if node.op == "MirrorPad" else "constant"
-    attributes = {"amounts": pairs, "mode": mode, "value": float(value[0])}  # type: ignore[arg-type]
+    attributes = {"amounts": pairs, "mode": mode, "value": float(value[0])}
     return layers.add("pad", layer_name(node.name), _numbers(values), attributes)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,7 +113,7 @@ class GraphNode:
                     found[name] = numbers
         return found
 
-    def _value(self, name: str, kind: int) -> object:
+    def _value(self, name: str, kind: int) -> Any:
         data = self.attributes.get(name)
         return None if data is None else next((value for tag, value in fields(data) if tag == kind), None)
 
@@ -234,11 +234,11 @@ def _entry(data: Buffer) -> tuple[str, Buffer]:
     return key, value
 
 
-def _integers(data: object) -> tuple[int, ...]:
+def _integers(data: Any) -> tuple[int, ...]:
     if data is None:
         return ()
     found: list[int] = []
-    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+    for tag, value in fields(data):
         if tag == 0x1A:
             found += unpack_varints(value).view(np.int64).tolist()
         elif tag == 0x18:
@@ -246,9 +246,9 @@ def _integers(data: object) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _shape(data: object) -> tuple[int | None, ...] | None:
+def _shape(data: Any) -> tuple[int | None, ...] | None:
     lengths: list[int | None] = []
-    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+    for tag, value in fields(data):
         if tag == 0x18 and value:
             return None
         if tag == 0x12:
@@ -257,9 +257,10 @@ def _shape(data: object) -> tuple[int | None, ...] | None:
     return tuple(lengths)
 
 
-def _constant(data: object) -> Array | None:
-    number, shape = 0, ()
-    for tag, value in fields(data):  # type: ignore[arg-type]  (the wire type of the tag says so)
+def _constant(data: Any) -> Array | None:
+    number = 0
+    shape: tuple[int, ...] = ()
+    for tag, value in fields(data):
         if tag == 0x08:
             number = signed(value)
         elif tag == 0x12:
@@ -267,7 +268,7 @@ def _constant(data: object) -> Array | None:
     dtype, count = BY_NUMBER.get(number), int(np.prod(shape, dtype=object))
     if dtype is None or count > _LARGEST_CONSTANT or (dtype.storage is None and dtype.name != "string"):
         return None
-    return parse_values(data, dtype, count, repeat=True).reshape(shape)  # type: ignore[arg-type]
+    return parse_values(data, dtype, count, repeat=True).reshape(shape)
 
 
 def _shortest(data: bytes) -> float:
