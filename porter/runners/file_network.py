@@ -19,6 +19,7 @@ from porter.runners import keras_files
 # Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
 # program to be trusted, and none of them is part of a network.
 _REFUSED = ("PyFunc", "ReadFile", "WriteFile", "MatchingFiles", "SaveV2", "Save", "SaveSlices", "LoadLibrary")
+_AXES = 4  # of images (N, H, W, C)
 _RESTORING = {"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"}
 _SIGNATURES = ("serving_default", "default", "serve", "image_classification")
 
@@ -64,7 +65,7 @@ def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
 def _of_keras(file: Path) -> FileNetwork:
     model, words, packages = keras_files.load(file)
     shape = model.input_shape
-    if not isinstance(shape, tuple) or len(shape) != 4:
+    if not isinstance(shape, tuple) or len(shape) != _AXES:
         raise _no_image(file, shape)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -114,7 +115,7 @@ def _frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) ->
 
 def _source(names: Sequence[str], graph: Any, file: Path) -> str:
     """Return the one placeholder that holds images."""
-    images = [name for name in names if len(_shape(graph, name) or ()) == 4] or list(names)
+    images = [name for name in names if _shape(graph, name)] or list(names)
     if len(images) != 1:
         raise _no_image(file, ", ".join(names) or "no placeholder")
     return images[0]
@@ -125,7 +126,7 @@ def _shape(graph: Any, name: str) -> tuple[int | None, ...] | None:
     if "shape" not in node.attr:
         return None
     shape = node.attr["shape"].shape
-    if shape.unknown_rank or not shape.dim:
+    if shape.unknown_rank or len(shape.dim) != _AXES:
         return None
     return tuple(dim.size if dim.size > 0 else None for dim in shape.dim)
 

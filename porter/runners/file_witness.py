@@ -69,9 +69,10 @@ class FileWitness:
         weights = _weights(network.graph, made, stages, checkpoint)
         self._found = _found(network, stages, weights)
         graph = _with_values(network.graph, weights.averages)
-        self._sessions = {"float32": _session(graph, threads), "float64": _session(lifted(graph), threads)}
         self._done: dict[tuple[str, int], Run] = {}
         try:
+            forms = {"float32": graph, "float64": lifted(graph)}
+            self._sessions = {dtype: _session(form, threads) for dtype, form in forms.items()}
             self._scale = self._measured(made)
             self.agreement = self._agreement()
         except (tf.errors.OpError, ValueError, TypeError) as error:
