@@ -60,9 +60,9 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
         if verbosity >= 0:
             click.echo("")
             rows = list(_rows(checkpoint, roles))
-            named = ("tensor", "name", "dtype", "shape", "role")
+            named: tuple[str, ...] = ("tensor", "name", "dtype", "shape", "role")
             if not any(row[1] for row in rows):
-                named, rows = ("tensor", "dtype", "shape", "role"), [(row[0], *row[2:]) for row in rows]
+                named, rows = (named[0], *named[2:]), [(row[0], *row[2:]) for row in rows]
             click.echo("\n".join(columns(named, rows)))
         if verbosity > 0:
             click.echo("")
