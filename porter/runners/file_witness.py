@@ -18,6 +18,7 @@ from porter.planning.plan import Plan
 from porter.recordings.activation import Activation
 from porter.recordings.recording import Run
 from porter.runners import file_network
+from porter.runners.as_ported import kept_classes, source_order
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted
 from porter.runners.graph_stages import Found, GraphStages
@@ -64,7 +65,7 @@ class FileWitness:
         inputs: Sequence[Array],
         threads: int,
     ) -> None:
-        self._network, self._inputs = network, inputs
+        self._network, self._made, self._inputs = network, made, inputs
         _require_size(network, inputs)
         weights = _weights(network.graph, made, stages, checkpoint)
         self._found = _found(network, stages, weights)
@@ -112,13 +113,17 @@ class FileWitness:
         if (dtype, number) not in self._done:
             given = self._inputs[number].astype(dtype)
             names = self._found.stages
-            values = self._fetch(dtype, list(names.values()), self._scale.tensor, self._scale.undo(given))
+            fed = self._scale.undo(source_order(self._made, given))
+            values = self._fetch(dtype, list(names.values()), self._scale.tensor, fed)
             stages = {
-                name: Activation.full(_as_classes(value) if name == "logits" else value, "NHWC")
+                name: Activation.full(self._kept(name, value), "NHWC")
                 for name, value in zip(names, values, strict=True)
             }
             self._done[dtype, number] = Run(dtype, Activation.full(given, "NHWC"), stages)
         return self._done[dtype, number]
+
+    def _kept(self, stage: str, value: Array) -> Array:
+        return kept_classes(self._made, stage, _as_classes(value) if stage == "logits" else value)
 
     def _fetch(self, dtype: str, tensors: list[str], place: str, images: Array) -> list[Array]:
         """Run the graph on images, one by one where its batch is fixed to one."""
