@@ -163,7 +163,11 @@ def _another_kind(layers: Layers) -> bool:
     if found is not None:
         found["class_name"], found["config"] = "Activation", {**found["config"], "activation": "tanh"}
         return True
-    return bool(_set("activation", "relu", "Activation")(layers))
+    found = next(_all(layers, "Activation"), None)
+    if found is None:
+        return False
+    found["config"]["activation"] = "tanh" if found["config"]["activation"] == "relu" else "relu"
+    return True
 
 
 def _cap(layers: Layers) -> bool:
@@ -185,6 +189,11 @@ def _is_strided(layer: Layer) -> bool:
 
 def _is_plain(layer: Layer) -> bool:
     return list(layer["config"]["strides"]) == [1, 1] and layer["config"]["kernel_size"][0] > 1
+
+
+def _is_given(layer: Layer) -> bool:
+    """Whether a Normalization has its statistics in the config, and not as variables."""
+    return layer["config"].get("mean") is not None
 
 
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
@@ -211,7 +220,10 @@ EDITS: dict[str, tuple[Callable[[Layers], bool], str]] = {
     "activation of the classifier": (_classifier, "adopted"),
     "no Rescaling": (_bypass("Rescaling"), "adopted"),
     "scale of the Rescaling": (_set("scale", 1 / 100, "Rescaling"), "adopted"),
-    "statistics of the Normalization": (_set("mean", [0.1, 0.2, 0.3], "Normalization"), "adopted"),
+    "statistics of the Normalization": (
+        _set("mean", [0.1, 0.2, 0.3], "Normalization", where=_is_given),
+        "adopted",
+    ),
     "an extra norm": (_insert("BatchNormalization", _BN, *_CONVOLUTIONS), "refused"),
     "an extra pool": (
         _insert("AveragePooling2D", {"pool_size": [2, 2], "strides": [1, 1], "padding": "same"}, "Add"),

@@ -102,7 +102,9 @@ def _plain(seen: Sequence[Operation]) -> Operation:
     dropped = ("same_amounts", "shape", "use_bias", "kernel")
     attributes = {name: value for name, value in first.attributes.items() if name not in dropped}
     if isinstance(attributes.get("padding"), tuple):
-        attributes["padding"] = tuple(sorted({operation.attributes["padding"] for operation in seen}))
+        attributes["padding"] = tuple(
+            sorted({operation.attributes["padding"] for operation in seen}, key=repr)
+        )
     return first._replace(attributes=attributes, name="")
 
 
