@@ -89,7 +89,11 @@ def main(folder: Path, generation: str) -> None:
     layers = keras.layers
     pixels = [keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 127.5, offset=-1.0), plain]
     keras.Sequential(pixels).save(out / "pixels.keras")
-    keras.Sequential([pixels[0], layers.Lambda(lambda x: x * 1.0), plain]).save(out / "code.h5")
+    if generation == "tf_keras":
+        given = keras.Input((SIZE, SIZE, 3))
+        scaled = layers.Lambda(lambda x: x * 1.0)(given)
+        model = keras.applications.MobileNet(input_tensor=scaled, alpha=0.25, weights=None, classes=5)
+        randomise(model).save(out / "code.h5")
 
 
 if __name__ == "__main__":
