@@ -239,7 +239,9 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[Ledger
     refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
     if not refused:
         return
-    unmatched = [e.source for e in match.variant.entries if e.part not in match.nodes]
+    is_head = is_foreign_head(match, refused)
+    # A custom head is no misspelt rule: the table's own head is another layer.
+    unmatched = [] if is_head else [e.source for e in match.variant.entries if e.part not in match.nodes]
     lines = [
         f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
         for line in refused[:_SHOWN]
@@ -249,7 +251,7 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[Ledger
         "plan/left-over",
         f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
-        hint=_REFUSED_HEAD if is_foreign_head(match, refused) else _REFUSED,
+        hint=_REFUSED_HEAD if is_head else _REFUSED,
         details=lines + more,
     )
 

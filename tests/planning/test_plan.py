@@ -266,3 +266,17 @@ def test_network_that_was_not_meant_is_named():
     with pytest.raises(PlanError, match="those of mobilenetv4_conv_small") as refused:
         plan(MemoryCheckpoint(arrays(SMALL)), TABLES, variant="mobilenetv4_conv_medium")
     assert refused.value.code == "plan/other-network"
+
+
+def test_a_custom_head_is_not_taken_for_a_misspelt_rule():
+    """What lies outside the backbone is listed without a suggestion; the hint says how to leave it out."""
+    values = backbone(SMALL, "model/layer_with_weights-0/") | {
+        "model/layer_with_weights-1/kernel": np.zeros((1280, 7), np.float32)
+    }
+
+    with pytest.raises(PlanError) as refused:
+        plan(MemoryCheckpoint(values), TABLES)
+
+    assert refused.value.code == "plan/left-over"
+    assert "did you mean" not in str(refused.value)
+    assert "--backbone-only" in str(refused.value)

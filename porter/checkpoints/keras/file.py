@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from porter.checkpoints.keras import archive
@@ -75,7 +76,7 @@ class KerasFile(Checkpoint):
         model, self.format = _model(description, config, kind)
         if config is not None:
             self.stored_input = stored_input(config, model)
-            self.stored_network = stored_network(config, model)
+            self.read_network = partial(stored_network, config, model)
         doubtful = [layer for layer in model.all if layer.is_frozen_in_part]
         doubtful += [layer for layer in model.layers if layer.order is Order.BUILT and len(layer.layers) > 1]
         self.frozen_in_part = {layer.name: layer.is_frozen_in_part for layer in doubtful}

@@ -49,11 +49,11 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Match)
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
-        return Findings(line, epsilons, stored.origin)
+        return Findings(line, epsilons, stored.origin, notes=(line,))
     try:
         tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
     except RecursionError:
-        return Findings(_UNREAD, epsilons, stored.origin)
+        return Findings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
     best = min(tried, key=lambda each: len(each.differences))
     if best.differences:
         raise _other(checkpoint, match, best.differences, stored.origin)
