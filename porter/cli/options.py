@@ -84,7 +84,7 @@ def verbosity_options(command: F) -> F:
 
 _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
     "variant": click.option(
-        "--variant", metavar="NAME", help="The network, where names and shapes alone do not decide."
+        "--variant", metavar="NAME", help="The network, if names and shapes alone do not decide."
     ),
     "weights": click.option(
         "--weights",
@@ -98,8 +98,8 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
         "--bn-eps",
         type=click.FloatRange(min=0, min_open=True),
         metavar="FLOAT",
-        help="Batch normalisation epsilon of the training; no checkpoint stores it.  "
-        "[default: see porter table]",
+        help="Batch normalisation epsilon of the training.  "
+        "[default: what the source says, or else the table]",
     ),
     "dtype": click.option(
         "--dtype",
@@ -116,7 +116,7 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
     "channel_order": click.option(
         "--channel-order",
         type=click.Choice(["rgb"]),
-        help="Turn the first convolution of a network that takes BGR images round.  [default: as stored]",
+        help="Flip the input channels of the first convolution of a network that takes BGR images.  [default: as stored]",
     ),
     "preset": click.option(
         "--preset",
@@ -128,7 +128,7 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
     "backbone_only": click.option(
         "--backbone-only",
         is_flag=True,
-        help="Leave the classifier behind: a known one, or the head of a model built around the network.",
+        help="Leave the classifier out: a known one, or the custom head of a model built around the network.",
     ),
     "input_size": click.option(
         "--input-size",
@@ -157,7 +157,7 @@ _OUTPUT_OPTIONS: dict[str, Callable[[F], F]] = {
     "fold_bn": click.option(
         "--fold-bn",
         is_flag=True,
-        help="Fold batch norms and layer scales into the convolutions in front of them; needs porter[torch].",
+        help="Fold batch norms and layer scales into the convolutions before them; needs porter[torch].",
     ),
 }
 

@@ -213,7 +213,7 @@ def test_integer_weights_are_refused():
 
 
 def test_epsilon_has_a_default_with_a_source_and_can_be_chosen():
-    """No checkpoint stores the epsilon, so the plan says where its value comes from."""
+    """Weights alone store no epsilon, so the plan says where its value comes from."""
     default = plan(MemoryCheckpoint(arrays(SMALL)), TABLES)
     chosen = plan(MemoryCheckpoint(arrays(SMALL)), TABLES, bn_eps=1e-6)
 
