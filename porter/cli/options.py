@@ -116,7 +116,8 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
     "channel_order": click.option(
         "--channel-order",
         type=click.Choice(["rgb"]),
-        help="Flip the input channels of the first convolution of a network that takes BGR images.  [default: as stored]",
+        help="Flip the input channels of the first convolution of a network that takes BGR images.  "
+        "[default: as stored]",
     ),
     "preset": click.option(
         "--preset",

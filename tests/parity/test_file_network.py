@@ -35,7 +35,7 @@ OWN = "TensorFlow ran the file's own network"
 
 
 def unrecorded(folder):
-    """A table whose networks were never recorded, so that planning does not refuse what a check is to find."""
+    """Write a table without records, so that planning does not refuse what a check is to find."""
     shipped = shipped_folder("mappings") / "keras" / "mobilenet.toml"
     own = folder / "own.toml"
     own.write_text(shipped.read_text().replace("[variant.keras_", "[variant.own_"))
