@@ -104,8 +104,7 @@ def plan(
     """
     options = options.merged(choices)
     match = recognise(checkpoint, tables or load_tables(), options.variant)
-    if options.backbone_only:
-        match = backbone_alone(match)
+    match = backbone_alone(match) if options.backbone_only else match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     choice = choose(match, checkpoint, options)
@@ -113,13 +112,12 @@ def plan(
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _ledger(checkpoint, match, found, averages)
-    if options.backbone_only:
-        ledger = leave_head(match, ledger)
+    ledger = leave_head(match, ledger) if options.backbone_only else ledger
     _refuse_leftovers(checkpoint, match, ledger)
     network = _compared(checkpoint, match)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
-    from_average = sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
+    from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
         assignments=(*assignments, *_counters(match)),
@@ -151,6 +149,11 @@ def _compared(checkpoint: Checkpoint, match: Match) -> Findings:
     from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)
 
     return compare_network(checkpoint, checkpoint.stored_network, match)
+
+
+def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
+    """Return how many tensors are read from a moving average."""
+    return sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
 
 
 def _counters(match: Match) -> Iterator[Assignment]:

@@ -140,8 +140,8 @@ def test_raw_ignores_averages():
 
 
 def test_ema_insists_on_an_average():
-    """``--weights ema`` refuses a checkpoint without one."""
-    with pytest.raises(PlanError, match="holds no exponential moving average"):
+    """``--weights ema`` refuses a checkpoint without one, and says why none is there."""
+    with pytest.raises(PlanError, match="no optimizer is stored here"):
         plan(MemoryCheckpoint(arrays(SMALL)), TABLES, weights="ema")
 
 

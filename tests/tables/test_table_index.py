@@ -61,8 +61,11 @@ def test_foreign_checkpoint_makes_no_variant_expand():
     assert tables.variants._known == {}
 
 
-def test_nearest_networks_are_those_of_the_tables_in_full():
-    """A checkpoint with a part of a network gets the same advice with the index as without it."""
+def test_nearest_network_is_that_of_the_tables_in_full():
+    """A checkpoint with a part of a network is told the same nearest network with the index as without it.
+
+    Those after it may be fewer: the index picks a few that are tried, since trying all takes seconds.
+    """
     tables = load_tables()
     whole = RandomCheckpoint(tables.variants["mobilenetv4_conv_small"], 0)
     part = MemoryCheckpoint({key: whole.read(key) for key in list(whole.specs)[:40]})
@@ -73,8 +76,8 @@ def test_nearest_networks_are_those_of_the_tables_in_full():
             recognise(part, known)
         advice.append(str(refusal.value).splitlines()[1:])
 
-    assert advice[0] == advice[1]
-    assert any("mobilenetv4_conv_small" in line for line in advice[0])
+    assert advice[0][0] == advice[1][0]
+    assert "mobilenetv4_conv_small" in advice[0][0]
 
 
 @pytest.fixture
