@@ -96,7 +96,7 @@ def test_without_torch_the_message_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.torch
-def test_each_phase_is_a_line_where_nobody_watches(tables):
+def test_each_phase_is_a_line_where_nobody_watches():
     """With stderr in a log every phase is a line with the time; stdout holds the report alone."""
     pytest.importorskip("timm", reason="needs timm")
 
