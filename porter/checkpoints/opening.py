@@ -49,7 +49,9 @@ def _open_directory(directory: Path) -> Checkpoint:
         "this directory has no checkpoint",
         file=directory,
         expected="saved_model.pb, a `checkpoint` file, or one .index file",
-        hint=variables and f"saved_model.pb is missing; the variables alone open as {variables}.",
+        hint=None
+        if variables is None
+        else f"saved_model.pb is missing; the variables alone open as {variables}.",
     )
 
 

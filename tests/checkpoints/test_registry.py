@@ -29,6 +29,7 @@ class _Dummy(Container):
 
 @pytest.fixture
 def dummy(tmp_path):
+    """A file of the container that is added, and the checkpoint beside it."""
     bundle = w.Bundle()
     bundle.put("a/kernel", np.ones((2, 3), np.float32), 0)
     bundle.store(tmp_path / "ckpt")
@@ -38,7 +39,7 @@ def dummy(tmp_path):
 
 
 def test_a_container_is_one_line_of_the_registry(dummy, monkeypatch):
-    """A file that nothing knows opens by its content, whatever it is called, and is named among what is read."""
+    """A file that nothing knew opens by its content, whatever it is called, and is listed."""
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint(dummy)
     assert caught.value.code == "checkpoint/unknown-format"

@@ -15,7 +15,7 @@ from porter.formats.magic import exists, refuse_stand_in
 from porter.formats.malformed import Malformed, naming
 from porter.formats.protobuf import read_varint
 
-_DESCRIPTIONS = ("saved_model.pb", "saved_model.pbtxt")
+DESCRIPTIONS = ("saved_model.pb", "saved_model.pbtxt")
 _VARIABLES = Path("variables", "variables")
 
 _SCHEMA_VERSION, _META_GRAPH = 0x08, 0x12
@@ -29,7 +29,7 @@ class SavedModel(Container):
 
     def is_mine(self, file: Path) -> bool:
         """Whether it is a description under its own name."""
-        return file.name in _DESCRIPTIONS and _is_saved_model(file)
+        return file.name in DESCRIPTIONS and _is_saved_model(file)
 
     def open(self, path: Path, file: Path) -> Checkpoint:
         """Open the variables beside the description `file`."""
@@ -52,7 +52,7 @@ class SavedModel(Container):
 
     def in_directory(self, directory: Path) -> Path | None:
         """Return the description in `directory`."""
-        return next((directory / name for name in _DESCRIPTIONS if os.path.lexists(directory / name)), None)
+        return next((directory / name for name in DESCRIPTIONS if os.path.lexists(directory / name)), None)
 
     def refusal(self, path: Path, file: Path) -> CheckpointError | None:
         """Name a description that is called something else; a MetaGraphDef (.meta) may look the same."""
