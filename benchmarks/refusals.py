@@ -1,4 +1,4 @@
-"""CPU seconds of a refused Keras file, HDF5 reader included, as a ratio to `porter --version` of the same run.
+"""CPU seconds of a refused Keras file, HDF5 reader included, as a ratio to `porter --version` in one run.
 
 python benchmarks/refusals.py
 """
