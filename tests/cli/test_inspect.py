@@ -7,7 +7,9 @@ import json
 import numpy as np
 import pytest
 from checkpoints.bundle_writer import Bundle
+from checkpoints.keras_writer import hdf5, layer
 from cli.command_line import run
+from safetensors.numpy import save_file
 
 
 @pytest.fixture
@@ -42,3 +44,48 @@ def test_json_holds_the_same_tensors(checkpoint):
     document = json.loads(run("inspect", checkpoint, "--json").stdout)
 
     assert len(document["tensors"]) == 2
+
+
+def test_a_keras_file_is_shown_in_the_order_of_its_layers(tmp_path):
+    """Each variable is listed with its layer's name, in the model's order and not the alphabet's."""
+
+    def build(file):
+        file.attrs["layer_names"] = np.array([b"stem", b"middle", b"classifier"])
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.4.0"
+        for name in ("stem", "middle", "classifier"):
+            layer(file, name, {"kernel": np.zeros((2, 2), np.float32), "bias": np.zeros(2, np.float32)})
+
+    model = tmp_path / "model.h5"
+    model.write_bytes(hdf5(build))
+
+    shown = [line.split()[1] for line in run("inspect", model).stdout.splitlines() if "float32" in line]
+
+    assert shown == [
+        "stem/kernel:0",
+        "stem/bias:0",
+        "middle/kernel:0",
+        "middle/bias:0",
+        "classifier/kernel:0",
+        "classifier/bias:0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"porter.source": '"ckpt-1"', "format": "pt"}, "ckpt-1"),
+        ({"format": "pt"}, "porter did not write this file"),
+    ],
+)
+def test_a_safetensors_file_is_shown_with_where_it_came_from(tmp_path, metadata, said):
+    """A port shows its provenance; of a file of others its tensors are shown, and that nothing is known."""
+    file = tmp_path / "model.safetensors"
+    save_file({"fc.weight": np.zeros((2, 3), np.float32)}, file, metadata)
+
+    shown = run("inspect", file).stdout
+    document = json.loads(run("inspect", file, "--json").stdout)
+
+    assert said in shown
+    assert "fc.weight" in shown
+    assert document["provenance"] == ({"source": "ckpt-1"} if "porter.source" in metadata else None)
+    assert document["tensors"] == [{"key": "fc.weight", "dtype": "F32", "shape": [2, 3]}]

@@ -5,25 +5,80 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from porter.checkpoints.container import Container
+from porter.checkpoints.tensorflow.prefix import open_prefix
+from porter.core.checkpoint import Checkpoint
+from porter.core.network import StoredNetwork
 from porter.errors import CheckpointError
 from porter.formats.files import RegularFile
-from porter.formats.magic import refuse_stand_in
+from porter.formats.magic import exists, refuse_stand_in
 from porter.formats.malformed import Malformed, naming
 from porter.formats.protobuf import read_varint
 
 DESCRIPTIONS = ("saved_model.pb", "saved_model.pbtxt")
-VARIABLES = Path("variables", "variables")
+_VARIABLES = Path("variables", "variables")
 
 _SCHEMA_VERSION, _META_GRAPH = 0x08, 0x12
 _LONGEST_TEXT_SEARCH = 1 << 16
 
 
-def description_in(directory: Path) -> Path | None:
-    """Return the SavedModel description in `directory`, or None."""
-    return next((directory / name for name in DESCRIPTIONS if os.path.lexists(directory / name)), None)
+class SavedModel(Container):
+    """A directory with a description, or that description."""
+
+    title = "a SavedModel"
+
+    def is_mine(self, file: Path) -> bool:
+        """Whether it is a description under its own name."""
+        return file.name in DESCRIPTIONS and _is_saved_model(file)
+
+    def open(self, path: Path, file: Path) -> Checkpoint:
+        """Open the variables beside the description `file`."""
+        _require_description(file)
+        prefix = file.parent / _VARIABLES
+        found = open_prefix(path, prefix, "SavedModel") if prefix.parent.is_dir() else None
+        if found is None:
+            raise CheckpointError(
+                "saved-model/no-variables",
+                "this SavedModel has no variables: its weights are constants, or the directory is incomplete",
+                file=file,
+                expected="variables/variables.index beside it",
+            )
+        from porter.checkpoints.tensorflow.saved_model_input import saved_model_input  # noqa: PLC0415  (see `_network`)
+
+        found.files = (file, *found.files)
+        found.stored_input = saved_model_input(file, found)
+        found.read_network = lambda: _network(file, found)
+        return found
+
+    def in_directory(self, directory: Path) -> Path | None:
+        """Return the description in `directory`."""
+        return next((directory / name for name in DESCRIPTIONS if os.path.lexists(directory / name)), None)
+
+    def refusal(self, path: Path, file: Path) -> CheckpointError | None:
+        """Name a description that is called something else; a MetaGraphDef (.meta) may look the same."""
+        if file.name.endswith(".meta") or not _is_saved_model(file):
+            return None
+        return CheckpointError(
+            "saved-model/wrong-name",
+            "this is a SavedModel description under another name, so its variables cannot be found",
+            file=path,
+            expected="saved_model.pb",
+        )
 
 
-def is_saved_model(path: Path) -> bool:
+def variables_alone(directory: Path) -> Path | None:
+    """Return the prefix of the variables of a SavedModel in `directory`, or None if it has none."""
+    variables = directory / _VARIABLES
+    return variables if exists(variables.with_name(variables.name + ".index")) else None
+
+
+def _network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | None:
+    from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415  (plain TensorBundles need none of it)
+
+    return saved_model_network(description, checkpoint)
+
+
+def _is_saved_model(path: Path) -> bool:
     """Whether the regular file `path` is a SavedModel, binary or text.
 
     Only the tags and lengths of the outermost fields are read, however large the graph is.
@@ -61,25 +116,10 @@ def _outer_tags(file: RegularFile) -> set[int]:
     return tags
 
 
-def require_description(path: Path) -> None:
-    """Check that `path` is a SavedModel description.
-
-    Raises:
-        CheckpointError: it is not, or it is cut off.
-    """
+def _require_description(path: Path) -> None:
     with naming(path):
         refuse_stand_in(path)
-        if not is_saved_model(path):
+        if not _is_saved_model(path):
             raise Malformed(
                 "saved-model/damaged", "this is not a whole SavedModel description", hint="Get it again."
             )
-
-
-def refuse_without_variables(description: Path) -> CheckpointError:
-    """Return the refusal of a SavedModel that has no variables of its own."""
-    return CheckpointError(
-        "saved-model/no-variables",
-        "this SavedModel has no variables: its weights are constants, or the directory is incomplete",
-        file=description,
-        expected="variables/variables.index beside it",
-    )

@@ -5,11 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from porter.checkpoints.container import Container
+from porter.checkpoints.tensorflow.prefix import open_prefix
+from porter.checkpoints.tensorflow.tables import prefixes_in
+from porter.checkpoints.tensorflow.v1_files import without_number
+from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError
-from porter.formats.magic import head
+from porter.formats.magic import exists, head, refuse_stand_in
+from porter.formats.malformed import naming
 
-NAME = "checkpoint"
+_NAME = "checkpoint"
 _LONGEST = 1 << 20
+_SHOWN = 5
+_KEY = b"model_checkpoint_path"
 # No \s before the name: over a megabyte of blank lines it would backtrack for hours.
 _FIELD = rb'^[ \t]*model_checkpoint_path[ \t]*:[ \t]*((?:"(?:[^"\\\n]|\\.)*"\s*)+)'
 _STRING = rb'"((?:[^"\\\n]|\\.)*)"'
@@ -17,12 +25,46 @@ _ESCAPE = rb"\\([0-7]{1,3}|x[0-9A-Fa-f]{1,2}|.)"
 _CONTROL = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 
 
-def is_state_file(start: bytes) -> bool:
-    """Whether a file that begins with `start` is a CheckpointState in text form."""
-    return re.search(_FIELD, start, re.MULTILINE) is not None
+class StateFile(Container):
+    """A text that names the latest checkpoint of its directory."""
+
+    title = "a `checkpoint` file"
+
+    def is_mine(self, file: Path) -> bool:
+        """Whether it is a CheckpointState in text form, under whatever name."""
+        start = head(file)
+        return _KEY in start and re.search(_FIELD, start, re.MULTILINE) is not None
+
+    def open(self, path: Path, file: Path) -> Checkpoint:
+        """Open the latest checkpoint that the state file `file` names, inside its own directory."""
+        refuse_stand_in(file)
+        names = _latest_names(file)
+        for name in names:
+            with naming(file):
+                found = _open_latest(path, file.parent / name)
+            if found is not None:
+                return found
+        raise CheckpointError(
+            "state/stale",
+            "the `checkpoint` file names a checkpoint that is not in its directory",
+            file=file,
+            expected=names[-1],
+            found=", ".join(prefixes_in(file.parent)[:_SHOWN]) or "none",
+            hint="Name the checkpoint you want.",
+        )
+
+    def in_directory(self, directory: Path) -> Path | None:
+        """Return the file called `checkpoint` in `directory`."""
+        state = directory / _NAME
+        return state if exists(state) and not state.is_dir() else None
 
 
-def latest_names(path: Path) -> tuple[str, ...]:
+def _open_latest(path: Path, prefix: Path) -> Checkpoint | None:
+    prefix = prefix.with_name(without_number(prefix.name) or prefix.name)
+    return None if prefix.name == _NAME else open_prefix(path, prefix)
+
+
+def _latest_names(path: Path) -> tuple[str, ...]:
     """Return the names that the latest checkpoint may have inside the directory of the state file `path`.
 
     Paths written on another machine lead nowhere here, and one that leaves the directory must not be

@@ -1,0 +1,79 @@
+"""CPU seconds of a refused Keras file, HDF5 reader included, as a ratio to `porter --version` in one run.
+
+python benchmarks/refusals.py
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+RUNS = 3
+SQUEEZENET = [
+    (size, inputs, filters)
+    for squeezed, expanded, inputs in [
+        (16, 64, 64),
+        (16, 64, 128),
+        (32, 128, 128),
+        (32, 128, 256),
+        (48, 192, 256),
+        (48, 192, 384),
+        (64, 256, 384),
+        (64, 256, 512),
+    ]
+    for size, inputs, filters in [(1, inputs, squeezed), (1, squeezed, expanded), (3, squeezed, expanded)]
+]
+WIDTHS = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+VGG16 = [(3, WIDTHS[n], WIDTHS[n + 1]) for n in range(13)]
+DENSENET = [shape for n in range(58) for shape in [(1, 64 + 32 * n, 128), (3, 128, 32)]]
+
+
+def write(path: Path, convolutions: list[tuple[int, int, int]]) -> None:
+    """Write weights of `convolutions` (size, inputs, outputs) as Keras's first format does."""
+    with h5py.File(path, "w") as file:
+        names = [f"conv_{n}" for n in range(len(convolutions))]
+        file.attrs["layer_names"] = np.array(names, "S")
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.4.0"
+        for name, (size, inputs, outputs) in zip(names, convolutions, strict=True):
+            layer = file.create_group(name)
+            layer.attrs["weight_names"] = np.array([f"{name}/kernel:0", f"{name}/bias:0"], "S")
+            layer[f"{name}/kernel:0"] = np.zeros((size, size, inputs, outputs), np.float32)
+            layer[f"{name}/bias:0"] = np.zeros(outputs, np.float32)
+
+
+def seconds(*arguments: object) -> tuple[float, str]:
+    """Return the least CPU time of a command over `RUNS` runs, children included, and its stderr."""
+    least = float("inf")
+    for _ in range(RUNS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ended = subprocess.run(
+            [sys.executable, "-m", "porter.cli.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        least = min(least, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return least, ended.stderr
+
+
+def main() -> None:
+    """Print one line per network."""
+    start, _ = seconds("--version")
+    print(f"porter --version  {start:.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, convolutions in [("SqueezeNet", SQUEEZENET), ("VGG16", VGG16), ("DenseNet", DENSENET)]:
+            file = Path(folder) / f"{name}.h5"
+            write(file, convolutions)
+            spent, said = seconds("port-weights", file, Path(folder) / "out.safetensors")
+            print(f"{name:<16}  {spent:.2f} s, {spent / start:.1f} times  {said.splitlines()[0][:80]}")
+
+
+if __name__ == "__main__":
+    main()
