@@ -13,6 +13,7 @@ from porter.checks.explanation import explained
 from porter.checks.goldens import verify_goldens
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Checkpoint
+from porter.diagnosis.ported_tensors import CAUSES
 from porter.errors import ParityError, not_installed
 from porter.parity.golden_files import golden_path
 from porter.parity.tolerances import Tolerances
@@ -40,6 +41,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     seed: int = 0,
     images: Sequence[str | os.PathLike[str]] = (),
     labels: str | os.PathLike[str] | None = None,
+    ported: str | os.PathLike[str] | None = None,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
     **choices: Any,
@@ -59,6 +61,8 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         seed: Seed of the inputs, and of random weights.
         images: Image files to use as the input.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
+        ported: Check this file as it is on disk, whoever wrote it, against `checkpoint`: a safetensors file,
+            a folder of shards or a ``.pth``, with timm's names. A fresh port is checked if None.
         tolerances: The defaults if None.
         phase: Called with each phase of the check, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
@@ -85,6 +89,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         seed,
         paths[1],
         None if labels is None else Path(labels),
+        None if ported is None else Path(ported),
     )
     return given.run(against, tables or load_tables(), tolerances, phase)
 
@@ -102,6 +107,7 @@ class _Request:
     seed: int
     images: tuple[Path, ...]
     labels: Path | None
+    ported: Path | None
 
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
@@ -119,10 +125,25 @@ class _Request:
                 hint="Leave dtype out.",
             )
 
+    def _require_source(self, against: Reference | None) -> None:
+        """Refuse a ported file that there is nothing to hold against."""
+        if self.ported is None:
+            return
+        if self.checkpoint is None or against not in (None, "tensorflow"):
+            raise ParityError(
+                "check/ported-alone",
+                "a ported file is checked against TensorFlow with the checkpoint that it came from",
+                file=self.ported,
+                hint="Give the checkpoint too, and no other reference.",
+            )
+        if not self.ported.exists():
+            raise ParityError("check/no-ported-file", "does not exist", file=self.ported)
+
     def run(
         self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
     ) -> CheckReport:
         require_known("against", against, (None, *get_args(Reference)))
+        self._require_source(against)
         golden = self._golden(against, tables)
         if golden is not None:
             return _against_golden(golden, tables, tolerances, phase, asked_for=against == "golden")
@@ -150,7 +171,7 @@ class _Request:
 
     def _beyond_a_golden(self) -> list[str]:
         """Return what was asked for and is in no golden, which holds one input and one seed."""
-        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None)
+        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None, None)
         names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]
         if "options" not in names:
             return names
@@ -177,6 +198,7 @@ class _Request:
             options=self.options,
             images=self.images,
             labels=self.labels,
+            ported=self.ported,
         )
         if against == "onnx":
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
@@ -187,12 +209,17 @@ class _Request:
 
 def _explained(checked: Checked, made: Plan, weights: Checkpoint, phase: Phase) -> CheckReport:
     outcome = checked.report
-    if not outcome.passed:
+    if not outcome.passed and not _names_tensors(checked):
         from porter.diagnosis.weights import PlannedWeights  # noqa: PLC0415  (a check that passes needs none)
 
         phase("looking for the cause")
         outcome = explained(checked, _as_planned(made), PlannedWeights(weights, made))
     return CheckReport(outcome, checked.expected, checked.actual)
+
+
+def _names_tensors(checked: Checked) -> bool:
+    """Whether the tensors of a ported file explain the failure: what the stages look like then misleads."""
+    return any(finding.cause in CAUSES for finding in checked.report.findings)
 
 
 def _as_planned(made: Plan) -> Variant:
