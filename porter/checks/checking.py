@@ -13,7 +13,6 @@ from porter.checks.explanation import explained
 from porter.checks.goldens import verify_goldens
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Checkpoint
-from porter.diagnosis.ported_tensors import CAUSES
 from porter.errors import ParityError, not_installed
 from porter.parity.golden_files import golden_path
 from porter.parity.tolerances import Tolerances
@@ -151,7 +150,8 @@ class _Request:
         with self._weights(tables) as weights:
             made = plan(weights, tables, replace(self.options, variant=self.variant))
             checked = self._checked(made, against, tolerances, phase)
-            return _explained(checked, made, weights, phase)
+            named = self.ported is not None and bool(checked.report.findings)
+            return _explained(checked, made, weights, phase, names_tensors=named)
 
     def _golden(self, against: Reference | None, tables: Tables) -> Path | None:
         """Return the golden that is the reference, because it was asked for or there is nothing else."""
@@ -207,19 +207,17 @@ class _Request:
         return check_against_tensorflow(request, tolerances, made=made, phase=phase)
 
 
-def _explained(checked: Checked, made: Plan, weights: Checkpoint, phase: Phase) -> CheckReport:
+def _explained(
+    checked: Checked, made: Plan, weights: Checkpoint, phase: Phase, *, names_tensors: bool
+) -> CheckReport:
     outcome = checked.report
-    if not outcome.passed and not _names_tensors(checked):
+    # Tensors that are named explain the failure; what the stages look like would only mislead.
+    if not outcome.passed and not names_tensors:
         from porter.diagnosis.weights import PlannedWeights  # noqa: PLC0415  (a check that passes needs none)
 
         phase("looking for the cause")
         outcome = explained(checked, _as_planned(made), PlannedWeights(weights, made))
     return CheckReport(outcome, checked.expected, checked.actual)
-
-
-def _names_tensors(checked: Checked) -> bool:
-    """Whether the tensors of a ported file explain the failure: what the stages look like then misleads."""
-    return any(finding.cause in CAUSES for finding in checked.report.findings)
 
 
 def _as_planned(made: Plan) -> Variant:

@@ -43,7 +43,7 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "--ported",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Check FILE (a ported file or folder, or a .pth with timm's names) as it is on disk, against --checkpoint.  "
+    help="Check FILE as it is on disk, against --checkpoint: a ported file or folder, or a .pth.  "
     "[default: a fresh port]",
 )
 @click.option(

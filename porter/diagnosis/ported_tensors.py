@@ -15,19 +15,6 @@ from porter.core.dtypes import BY_NAME
 from porter.transfer.float_conversion import convert
 
 Values = NDArray[np.float64]
-CAUSES = frozenset(
-    (
-        "raw-for-average",
-        "average-for-raw",
-        "transposed-tensor",
-        "reversed-channels",
-        "swapped-tensor",
-        "tensor-of-another",
-        "not-finite",
-        "changed-tensor",
-        "tensor-not-loaded",
-    )
-)
 _NARROWER = ("float32", "float16", "bfloat16")
 
 
@@ -48,7 +35,7 @@ class Difference(NamedTuple):
 
     Attributes:
         tensor: Its name.
-        cause: Stable code, e.g. ``"transposed-tensor"``.
+        cause: Stable code, e.g. ``"kernel-layout"``.
         evidence: One sentence.
     """
 
@@ -107,9 +94,9 @@ def explain(
             held, chosen = code.split("-for-")
             yield Difference(name, code, f"holds the {held} values where the {chosen} ones are chosen")
         elif axes := _turned(wanted, tensor):
-            yield Difference(name, "transposed-tensor", f"holds its values with the axes in the order {axes}")
+            yield Difference(name, "kernel-layout", f"holds its values with the axes in the order {axes}")
         elif wanted.ndim == 4 and _same(wanted[:, ::-1], tensor):
-            yield Difference(name, "reversed-channels", "holds its values with the input channels reversed")
+            yield Difference(name, "channel-order", "holds its values with the input channels reversed")
         elif owner := owners.of(tensor):
             yield _belonging(name, owner, wanted, stored)
         else:
@@ -156,8 +143,8 @@ def _digest(values: Values) -> tuple[tuple[int, ...], bytes]:
 def _belonging(name: str, owner: str, wanted: Values, stored: Mapping[str, StoredTensor]) -> Difference:
     other = stored[owner]
     if other.values.shape == wanted.shape and _same(wanted, other):
-        return Difference(name, "swapped-tensor", f"is swapped with {owner}")
-    return Difference(name, "tensor-of-another", f"holds the values of {owner}")
+        return Difference(name, "swapped-tensors", f"is swapped with {owner}")
+    return Difference(name, "swapped-tensors", f"holds the values of {owner}")
 
 
 def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> Difference:
@@ -165,11 +152,11 @@ def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> Difference:
         return Difference(name, "not-finite", f"holds values that are not finite, stored as {tensor.dtype}")
     if np.ptp(tensor.values) == 0:
         held = f"holds {float(tensor.values.flat[0]):g} everywhere, as before loading"
-        return Difference(name, "tensor-not-loaded", held)
+        return Difference(name, "not-loaded", held)
     largest = float(np.abs(tensor.values - wanted).max())
     scale = float(np.abs(wanted).max())
     if largest < 0.01 * scale:
         evidence = f"is close, but not equal (largest difference {largest:.2g} of {scale:.2g}): changed later"
         return Difference(name, "changed-tensor", evidence)
     evidence = f"equals nothing in the source (largest difference {largest:.2g} of {scale:.2g}): not loaded"
-    return Difference(name, "tensor-not-loaded", evidence)
+    return Difference(name, "not-loaded", evidence)

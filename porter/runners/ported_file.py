@@ -79,7 +79,9 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     _require_fit(path, found.state, {name: tuple(t.shape) for name, t in model.state_dict().items()})
     stored = {name: _stored(tensor) for name, tensor in found.state.items() if tensor.is_floating_point()}
     kinds = {name: rounding(planned[name], tensor) for name, tensor in stored.items()}
-    differing = [name for name, kind in kinds.items() if kind is None]
+    order = {each.target: number for number, each in enumerate(made.assignments)}
+    named = sorted(kinds, key=lambda name: order.get(name, len(order)))
+    differing = [name for name in named if kinds[name] is None]
     differences = explain(stored, planned, differing, lambda: _other_weights(checkpoint, made, job, folder))
     described_differences = [each._asdict() for each in differences]
     Path(job.ported_out).write_text(json.dumps(described_differences))

@@ -23,17 +23,21 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 WRITER = Path(__file__).parent / "write_trained_mobilenet.py"
 SIZES = ((64, 64),)
-TRANSPOSED, LEFT_RANDOM = "blocks.5.0.conv_pw.weight", "blocks.3.0.bn1.weight"
+TRANSPOSED, LEFT_RANDOM = "blocks.1.0.conv_pw.weight", "blocks.3.0.bn1.weight"
 SWAPPED = "blocks.3.1.bn1.weight", "blocks.3.1.bn1.bias"
-TO_PTH = "import sys, torch; from safetensors.torch import load_file; torch.save(load_file(sys.argv[1]), sys.argv[2])"
+TO_PTH = """
+import sys, torch
+from safetensors.torch import load_file
+torch.save(load_file(sys.argv[1]), sys.argv[2])
+"""
 RIGHT = ["right", "shards", "folded", "float16", "bfloat16", "pth", "bare", "round_trip"]
 # The file, the cause and the tensor that is named first.
 WRONG = {
-    "transposed": ("transposed-tensor", TRANSPOSED),
-    "swapped": ("swapped-tensor", SWAPPED[1]),
-    "random": ("tensor-not-loaded", LEFT_RANDOM),
+    "transposed": ("kernel-layout", TRANSPOSED),
+    "swapped": ("swapped-tensors", SWAPPED[1]),
+    "random": ("not-loaded", LEFT_RANDOM),
     "raw": ("raw-for-average", "conv_stem.weight"),
-    "float16_random": ("tensor-not-loaded", LEFT_RANDOM),
+    "float16_random": ("not-loaded", LEFT_RANDOM),
 }
 
 
@@ -115,7 +119,7 @@ def checked(written):
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_right_file_is_parity(checked, name):
-    """Whole, in shards, folded, rounded, without metadata: every stage agrees as that of a fresh port does."""
+    """Whole, in shards, folded, rounded, without metadata: every stage agrees as a fresh port's does."""
     report = checked[name]
 
     assert report.verdict is Verdict.PARITY
