@@ -60,16 +60,14 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         seed: Seed of the inputs, and of random weights.
         images: Image files to use as the input.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
-        ported: Check this file as it is on disk, whoever wrote it, against `checkpoint`: a safetensors file,
-            a folder of shards or a ``.pth``, with timm's names. A fresh port is checked if None.
+        ported: A ported file, folder or ``.pth`` to check as it is on disk; a fresh port if None.
         tolerances: The defaults if None.
         phase: Called with each phase of the check, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
         MissingDependencyError: a framework that is needed is not installed.
-        ParityError: the check could not be made. Code ``check/beyond-golden`` where TensorFlow is needed for
-            something that was asked for, which `found` names.
+        ParityError: the check could not be made. `found` of ``check/beyond-golden`` is what needs TensorFlow.
         PorterError: the checkpoint, the table or an option is refused.
 
     Example:
@@ -77,20 +75,22 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         True
     """
     options = options.merged(choices)
-    paths = None if checkpoint is None else Path(checkpoint), tuple(map(Path, images))
     given = _Request(
         variant or options.variant,
-        paths[0],
+        _path(checkpoint),
         replace(options, variant=None),
         tuple((size, size) if isinstance(size, int) else size for size in sizes),
         tuple(dict.fromkeys(("float64", *dtypes))),
         batch,
         seed,
-        paths[1],
-        None if labels is None else Path(labels),
-        None if ported is None else Path(ported),
+        tuple(map(Path, images)),
+        *map(_path, (labels, ported)),
     )
     return given.run(against, tables or load_tables(), tolerances, phase)
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 @dataclass(frozen=True, slots=True)
