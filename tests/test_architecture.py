@@ -62,6 +62,7 @@ FRAMEWORKS = {
         "networks/",
         "onnx/export.py",
         "onnx/program.py",
+        "runners/ported_file.py",
         "runners/torch.py",
         "same_padding/",
     },

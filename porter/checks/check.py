@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.numpy import load_file, save_file
 
 from porter.checks.image_check import image_results, label_source, prepared_batch
+from porter.checks.ported_file_check import with_tensors
 from porter.errors import ParityError
 from porter.parity.compare import compare
 from porter.parity.outcome import ImageResult, ParityReport
@@ -44,6 +45,7 @@ class Check:
         timeout: Seconds after which a framework that has not answered is ended.
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
+        ported: The file that PyTorch loads as it is; a fresh port if None.
     """
 
     variant: Variant
@@ -57,6 +59,7 @@ class Check:
     timeout: float = 1800.0
     images: tuple[Path, ...] = ()
     labels: Path | None = None
+    ported: Path | None = None
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -95,6 +98,7 @@ class Check:
             local=local,
             images=tuple(str(path.absolute()) for path in self.images),
             labels=None if self.labels is None else str(self.labels.absolute()),
+            ported=None if self.ported is None else str(self.ported.absolute()),
         )
 
     def planned(self) -> Plan:
@@ -226,6 +230,9 @@ class _Prepared:
         report = compare(expected, actual, tolerances=tolerances, stages=stages, title=title)
         notes = (*report.notes, *_notes(self._check, self._made, images, self.jobs))
         report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
+        if self._check.ported is not None:
+            found = Path(self.jobs[1].ported_out)
+            report = with_tensors(report, self._check.variant, self._check.ported, found)
         return Checked(report, expected, actual)
 
 

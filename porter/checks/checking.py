@@ -40,6 +40,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     seed: int = 0,
     images: Sequence[str | os.PathLike[str]] = (),
     labels: str | os.PathLike[str] | None = None,
+    ported: str | os.PathLike[str] | None = None,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
     **choices: Any,
@@ -59,14 +60,14 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         seed: Seed of the inputs, and of random weights.
         images: Image files to use as the input.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
+        ported: A ported file, folder or ``.pth`` to check as it is on disk; a fresh port if None.
         tolerances: The defaults if None.
         phase: Called with each phase of the check, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
         MissingDependencyError: a framework that is needed is not installed.
-        ParityError: the check could not be made. Code ``check/beyond-golden`` where TensorFlow is needed for
-            something that was asked for, which `found` names.
+        ParityError: the check could not be made. `found` of ``check/beyond-golden`` is what needs TensorFlow.
         PorterError: the checkpoint, the table or an option is refused.
 
     Example:
@@ -74,19 +75,22 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         True
     """
     options = options.merged(choices)
-    paths = None if checkpoint is None else Path(checkpoint), tuple(map(Path, images))
     given = _Request(
         variant or options.variant,
-        paths[0],
+        _path(checkpoint),
         replace(options, variant=None),
         tuple((size, size) if isinstance(size, int) else size for size in sizes),
         tuple(dict.fromkeys(("float64", *dtypes))),
         batch,
         seed,
-        paths[1],
-        None if labels is None else Path(labels),
+        tuple(map(Path, images)),
+        *map(_path, (labels, ported)),
     )
     return given.run(against, tables or load_tables(), tolerances, phase)
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class _Request:
     seed: int
     images: tuple[Path, ...]
     labels: Path | None
+    ported: Path | None
 
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
@@ -119,10 +124,25 @@ class _Request:
                 hint="Leave dtype out.",
             )
 
+    def _require_source(self, against: Reference | None) -> None:
+        """Refuse a ported file that there is nothing to hold against."""
+        if self.ported is None:
+            return
+        if self.checkpoint is None or against not in (None, "tensorflow"):
+            raise ParityError(
+                "check/ported-alone",
+                "a ported file is checked against TensorFlow with the checkpoint that it came from",
+                file=self.ported,
+                hint="Give the checkpoint too, and no other reference.",
+            )
+        if not self.ported.exists():
+            raise ParityError("check/no-ported-file", "does not exist", file=self.ported)
+
     def run(
         self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
     ) -> CheckReport:
         require_known("against", against, (None, *get_args(Reference)))
+        self._require_source(against)
         golden = self._golden(against, tables)
         if golden is not None:
             return _against_golden(golden, tables, tolerances, phase, asked_for=against == "golden")
@@ -130,7 +150,8 @@ class _Request:
         with self._weights(tables) as weights:
             made = plan(weights, tables, replace(self.options, variant=self.variant))
             checked = self._checked(made, against, tolerances, phase)
-            return _explained(checked, made, weights, phase)
+            named = self.ported is not None and bool(checked.report.findings)
+            return _explained(checked, made, weights, phase, names_tensors=named)
 
     def _golden(self, against: Reference | None, tables: Tables) -> Path | None:
         """Return the golden that is the reference, because it was asked for or there is nothing else."""
@@ -150,7 +171,7 @@ class _Request:
 
     def _beyond_a_golden(self) -> list[str]:
         """Return what was asked for and is in no golden, which holds one input and one seed."""
-        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None)
+        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None, None)
         names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]
         if "options" not in names:
             return names
@@ -177,6 +198,7 @@ class _Request:
             options=self.options,
             images=self.images,
             labels=self.labels,
+            ported=self.ported,
         )
         if against == "onnx":
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
@@ -185,9 +207,12 @@ class _Request:
         return check_against_tensorflow(request, tolerances, made=made, phase=phase)
 
 
-def _explained(checked: Checked, made: Plan, weights: Checkpoint, phase: Phase) -> CheckReport:
+def _explained(
+    checked: Checked, made: Plan, weights: Checkpoint, phase: Phase, *, names_tensors: bool
+) -> CheckReport:
     outcome = checked.report
-    if not outcome.passed:
+    # Tensors that are named explain the failure; what the stages look like would only mislead.
+    if not outcome.passed and not names_tensors:
         from porter.diagnosis.weights import PlannedWeights  # noqa: PLC0415  (a check that passes needs none)
 
         phase("looking for the cause")

@@ -40,6 +40,13 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "[default: random weights]",
 )
 @click.option(
+    "--ported",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check FILE as it is on disk, against --checkpoint: a ported file or folder, or a .pth.  "
+    "[default: a fresh port]",
+)
+@click.option(
     "--against",
     type=click.Choice(["tensorflow", "golden", "onnx"]),
     help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness.  "
@@ -114,6 +121,7 @@ def parity_check(
       parity-check --variant hybrid_medium
       parity-check --checkpoint training/ckpt-100 --size 224 --size 225
       parity-check --checkpoint training/ckpt-100 --weights raw --classes drop-background
+      parity-check --checkpoint training/ckpt-100 --ported model.safetensors
       parity-check --variant conv_small --against golden --json
     """
     _require_reports(junit, html)
@@ -121,6 +129,8 @@ def parity_check(
         raise click.UsageError(
             "Missing option '--variant' (or '--checkpoint', which says what network it is)."
         )
+    if asked["ported"] is not None and asked["checkpoint"] is None:
+        raise click.UsageError("--ported needs --checkpoint, the source that the file was ported from.")
     report = _checked(name, against, asked)
     click.echo(report.json() if as_json else report.text(colour=sys.stdout.isatty()))
     # Last: a report that cannot be written does not take the result with it.

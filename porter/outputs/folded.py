@@ -83,7 +83,7 @@ class Folded(Output):
             report = transfer(
                 checkpoint, self.assignments, wide, dtype="float64", metadata=metadata, writing=writing
             )
-            tensors, folding = _folded(wide)
+            tensors, folding = folded_tensors(wide)
         described = {"folded": folding.folded, "unfolded": dict.fromkeys(folding.unfolded, REASON)}
         metadata["porter.folding"] = json.dumps(described)
         metadata["porter.source_files"] = json.dumps([file._asdict() for file in report.sources])
@@ -139,8 +139,12 @@ def _require_torch() -> None:
         ) from None
 
 
-def _folded(wide: Path) -> tuple[dict[str, Array], Folding]:
-    """Return the state dict of the folded network in float64."""
+def folded_tensors(wide: Path) -> tuple[dict[str, Array], Folding]:
+    """Return the state dict of the folded network in float64, and what was folded.
+
+    Args:
+        wide: A port in float64, not folded.
+    """
     from porter.loading.load_model import build_network  # noqa: PLC0415 - needs torch
     from porter.loading.ported_file import read_metadata  # noqa: PLC0415 - as above
     from porter.networks.bn_folding import fold_batch_norm  # noqa: PLC0415 - needs torch

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import PorterError
-from porter.planning.options import DEFAULTS, PortOptions
+from porter.planning.options import DEFAULTS, PortOptions, Weights
 from porter.planning.plan import Plan, plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -45,6 +45,7 @@ class Job:
         local: Whether to wait for a reference recording and run every stage on its activations too.
         images: Image files to prepare as well, each side with its own code, see `images_out`.
         labels: File with the names of the classes, one a line; ImageNet's if None.
+        ported: The file that PyTorch loads as it is; a fresh port if None.
     """
 
     table: str
@@ -60,6 +61,7 @@ class Job:
     local: bool = False
     images: tuple[str, ...] = ()
     labels: str | None = None
+    ported: str | None = None
 
     @property
     def images_out(self) -> str:
@@ -70,6 +72,15 @@ class Job:
     def optimised_out(self) -> str:
         """Second recording of the onnx runner, its graph optimised."""
         return f"{self.out}.optimised"
+
+    @property
+    def ported_out(self) -> str:
+        """JSON list of the tensors of `ported` that differ from a fresh port."""
+        return f"{self.out}.tensors"
+
+    def with_weights(self, weights: Weights) -> Job:
+        """Return the job with other weights of the checkpoint."""
+        return replace(self, options=replace(self.options, weights=weights))
 
     def load_variant(self) -> Variant:
         """Read the table and return the variant."""

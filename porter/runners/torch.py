@@ -32,6 +32,7 @@ from porter.recordings.capturing import capture, to_array
 from porter.recordings.images import decode
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, references, serve
+from porter.runners.ported_file import Prepared, prepare
 from porter.tables.variants import Stage
 from porter.transfer.transfer import transfer
 
@@ -79,7 +80,8 @@ def _record(job: Job) -> None:
     _pin(job.threads)
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as name:
         made = job.plan(checkpoint)
-        network = _Network(_port(checkpoint, made, job, Path(name)), made)
+        model, files, notes = _prepared(checkpoint, made, job, Path(name))
+        network = _Network(model, files, made)
         inputs = job.load_inputs()
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
         if job.images:
@@ -91,7 +93,14 @@ def _record(job: Job) -> None:
         if job.local:
             for reference in references():
                 runs = network.with_local(runs, Recording.load(reference))
-    Recording(_provenance(job, made), tuple(runs.values())).save(job.out)
+    Recording(_provenance(job, made, notes), tuple(runs.values())).save(job.out)
+
+
+def _prepared(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepared:
+    if job.ported is not None:
+        return prepare(checkpoint, made, job, folder)
+    files = _port(checkpoint, made, job, folder)
+    return Prepared(load_model(next(iter(files.values()))), files, ())
 
 
 def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[str, Path]:
@@ -123,10 +132,10 @@ def _pin(threads: int) -> None:
 class _Network:
     """A PyTorch network, the ported files that it can be loaded from, and its stages."""
 
-    def __init__(self, files: Mapping[str, Path], made: Plan) -> None:
+    def __init__(self, model: torch.nn.Module, files: Mapping[str, Path], made: Plan) -> None:
         self._files = files
         self._channel_order = made.channel_order
-        self._model = load_model(next(iter(files.values())))
+        self._model = model
         self._stages: tuple[Stage, ...] = planned_stages(made)
         self._activation = made.variant.float64_activation
 
@@ -229,10 +238,10 @@ def _tensor(values: Array, dtype: str) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=dtype))
 
 
-def _provenance(job: Job, made: Plan) -> Provenance:
+def _provenance(job: Job, made: Plan, said: Sequence[str]) -> Provenance:
     variant = made.variant
     arguments = "".join(f", {name}={value!r}" for name, value in made.arguments.items())
-    notes: list[str] = []
+    notes = list(said)
     if variant.float64_activation and "float64" in job.dtypes:
         notes.append(
             "float64 runs use TensorFlow's GELU, whose constant is rounded to float32; the ported model "
