@@ -203,3 +203,18 @@ def test_a_norm_that_is_called_as_in_training_is_refused(written, tmp_path):
         planned(tmp_path / "changed.keras")
 
     assert caught.value.details[0] == "bn_Conv1: expected training none, found training True"
+
+
+def _foreign(layers):
+    relu = next(layer for layer in layers if layer["class_name"] == "ReLU")
+    relu["module"], relu["registered_name"] = "somebody.layers", "ReLU"
+    return True
+
+
+@pytest.mark.tensorflow
+def test_a_class_of_somebodys_own_is_not_taken_for_that_of_keras(written, tmp_path):
+    """It may compute anything, whatever it is called."""
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", _foreign)
+
+    with pytest.raises(PlanError, match="describes another network"):
+        planned(tmp_path / "changed.keras")
