@@ -186,12 +186,16 @@ def _registration(variant: Variant) -> Iterator[str]:
         yield f"# timm has no entry point for {name!r}: first import the module that registers one"
 
 
+_METHODS = ("sigmoid", "relu", "tanh")  # of torch.Tensor
+
+
 def _activation(plan: Plan) -> Iterator[str]:
     """Yield what makes probabilities of the network's answer, where that is not softmax."""
     if plan.classifier_activation not in (None, "softmax"):
         yield ""
         yield f"The network gives logits; in TensorFlow {plan.classifier_activation} follows, not softmax:"
-        yield f"`model(image).{plan.classifier_activation}()`."
+        if plan.classifier_activation in _METHODS:
+            yield f"`model(image).{plan.classifier_activation}()`."
 
 
 def _provenance(plan: Plan, metadata: Mapping[str, str], report: TransferReport) -> Iterator[str]:

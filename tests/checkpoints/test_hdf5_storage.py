@@ -1,4 +1,5 @@
 import io
+import json
 import zipfile
 
 import numpy as np
@@ -204,3 +205,34 @@ def test_keras_1_names_are_known(tmp_path):
         assert checkpoint.find("layer_with_weights-0/bias") == "convolution2d_1/convolution2d_1_b"
         variance = checkpoint.find("layer_with_weights-1/moving_variance")
         assert variance == "batchnormalization_1/batchnormalization_1_running_std"
+
+
+def _with_slashes(file):
+    """Fill `file` as tf_keras does for layers "Conv" and "Conv/BatchNorm", in and outside a nested model."""
+    norm = ("gamma", "beta", "moving_mean", "moving_variance")
+    plain = ["Conv/kernel:0", *(f"Conv/BatchNorm/{name}:0" for name in norm)]
+    stored = {"Conv": plain[:1], "Conv/BatchNorm": plain[1:], "nested": plain}
+    inner = [
+        {"class_name": "Conv2D", "config": {"name": "Conv"}},
+        {"class_name": "BatchNormalization", "config": {"name": "Conv/BatchNorm"}},
+    ]
+    nested = {"class_name": "Functional", "config": {"name": "nested", "layers": inner}}
+    file.attrs["model_config"] = json.dumps(
+        {"class_name": "Functional", "config": {"name": "model", "layers": [*inner, nested]}}
+    )
+    base = file.create_group("model_weights")
+    base.attrs["layer_names"] = np.array([name.encode() for name in stored])
+    for layer, names in stored.items():
+        group = base.require_group(layer)
+        group.attrs["weight_names"] = np.array([name.encode() for name in names])
+        for number, name in enumerate(names):
+            group.create_dataset(name, data=np.full(2, number, np.float32))
+
+
+def test_layers_whose_names_have_slashes_are_layers_of_their_own(tmp_path):
+    """tf_keras calls the norm of MobileNetV3's layer "Conv" "Conv/BatchNorm"."""
+    (tmp_path / "model.h5").write_bytes(k.hdf5(_with_slashes))
+    with open_checkpoint(tmp_path / "model.h5") as checkpoint:
+        for model in ("", "layer_with_weights-2/"):
+            assert checkpoint.find(f"{model}layer_with_weights-0/kernel")
+            assert checkpoint.find(f"{model}layer_with_weights-1/moving_variance")

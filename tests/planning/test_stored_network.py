@@ -169,3 +169,52 @@ def test_what_follows_the_backbone_is_no_reason_to_refuse_it_alone(written):
 
     assert caught.value.code == "plan/other-network"
     assert any("takes the maximum over the image" in note for note in alone.notes)
+
+
+def _relu6_head(layers):
+    layers[-1]["config"]["activation"] = "relu6"
+    return True
+
+
+@pytest.mark.tensorflow
+def test_a_capped_activation_of_the_classifier_is_told_with_its_cap(written, tmp_path):
+    """ReLU6 is not ReLU: the name alone would let a reader apply another function."""
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", _relu6_head)
+
+    assert planned(tmp_path / "changed.keras").classifier_activation == "relu (max_value 6)"
+
+
+def _training_norm(layers):
+    norm = next(layer for layer in layers if layer["class_name"] == "BatchNormalization")
+    call = norm["inbound_nodes"][0]
+    if isinstance(call, dict):
+        call["kwargs"]["training"] = True
+    else:
+        call[0][3]["training"] = True
+    return True
+
+
+@pytest.mark.tensorflow
+def test_a_norm_that_is_called_as_in_training_is_refused(written, tmp_path):
+    """With training=True it normalises by the batch, and no stored statistics give its answer."""
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", _training_norm)
+
+    with pytest.raises(PlanError) as caught:
+        planned(tmp_path / "changed.keras")
+
+    assert caught.value.details[0] == "bn_Conv1: expected training none, found training True"
+
+
+def _foreign(layers):
+    relu = next(layer for layer in layers if layer["class_name"] == "ReLU")
+    relu["module"], relu["registered_name"] = "somebody.layers", "ReLU"
+    return True
+
+
+@pytest.mark.tensorflow
+def test_a_class_of_somebodys_own_is_not_taken_for_that_of_keras(written, tmp_path):
+    """It may compute anything, whatever it is called."""
+    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", _foreign)
+
+    with pytest.raises(PlanError, match="describes another network"):
+        planned(tmp_path / "changed.keras")

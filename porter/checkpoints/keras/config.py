@@ -10,6 +10,7 @@ from typing import Any
 from porter.formats.malformed import Malformed
 
 _MOST_DEPTH = 32
+_KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
 _LARGEST_CONFIG = 64 << 20
 
 
@@ -24,6 +25,7 @@ class LayerConfig:
         scale: Whether a normalisation has a gamma, or None.
         center: Whether it has a beta, or None.
         dim_ordering: Keras 1's ``"th"`` or ``"tf"``, or None.
+        is_foreign: Whether its class is somebody's own, which may have the name of one of Keras's.
         values: Everything that its own config says, but for `layers`.
         calls: What it is called with, once for each call, as Keras's JSON has it (``inbound_nodes``).
     """
@@ -34,6 +36,7 @@ class LayerConfig:
     scale: bool | None = None
     center: bool | None = None
     dim_ordering: str | None = None
+    is_foreign: bool = False
     values: Mapping[str, Any] = field(default_factory=dict)
     calls: tuple[Any, ...] = ()
 
@@ -97,9 +100,19 @@ def _layer(document: Any, depth: int) -> LayerConfig:
         _flag(values.get("scale")),
         _flag(values.get("center")),
         values.get("dim_ordering") if isinstance(values.get("dim_ordering"), str) else None,
+        _is_foreign(class_name, document),
         {key: value for key, value in values.items() if key != "layers"},
         tuple(calls) if isinstance(calls := document.get("inbound_nodes"), list) else (),
     )
+
+
+def _is_foreign(class_name: str, document: Mapping[str, Any]) -> bool:
+    """Whether a class is registered, or its module said to lie, outside of Keras."""
+    package = class_name.rpartition(">")[0]
+    module = document.get("module")
+    is_elsewhere = isinstance(module, str) and module.partition(".")[0] not in _KERAS
+    is_own = isinstance(document.get("registered_name"), str) and is_elsewhere
+    return is_own or bool(package and package.partition(".")[0].lower() not in _KERAS)
 
 
 def _flag(value: Any) -> bool | None:

@@ -6,7 +6,7 @@ Source of the format: tf_keras/src/saving/legacy/hdf5_format.py; Keras 1 and 3 w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -142,12 +142,15 @@ def _layer(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Lay
 
 
 def _below(name: str, weight: _Weight) -> _Weight:
-    """Drop everything up to the layer's own name: models around it may be part of the stored name."""
-    parts = weight.parts
-    if name in parts[:-1]:
-        last = len(parts) - 2 - parts[-2::-1].index(name)
-        parts = parts[last + 1 :]
-    return weight._replace(parts=parts)
+    """Drop everything up to the layer's own name: models around it may be part of the stored name.
+
+    A layer's name may have slashes itself, as in ``"Conv/BatchNorm"``.
+    """
+    parts, own = weight.parts, tuple(name.split("/"))
+    for end in range(len(parts) - 1, len(own) - 1, -1):
+        if parts[end - len(own) : end] == own:
+            return weight._replace(parts=parts[end:])
+    return weight
 
 
 def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | None:
@@ -155,7 +158,7 @@ def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | No
     owners = _owners(config)
     found: dict[str, list[_Weight]] = {}
     for weight in weights:
-        owner = next((owners[part] for part in weight.parts[:-1] if part in owners), set())
+        owner = next((owners[part] for part in _scopes(weight) if part in owners), set())
         if len(owner) != 1 and len(weight.parts) > 1:
             return None
         found.setdefault("".join(owner), []).append(weight)
@@ -165,6 +168,13 @@ def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | No
             below = [_below(layer.name, weight) for weight in found.get(layer.name, [])]
             model.layers.append(_layer(layer.name, layer, below))
     return model
+
+
+def _scopes(weight: _Weight) -> Iterator[str]:
+    """Yield what may be a layer's name in a stored name, outermost first and the longest of those."""
+    parts = weight.parts[:-1]
+    for start in range(len(parts)):
+        yield from ("/".join(parts[start:end]) for end in range(len(parts), start, -1))
 
 
 def _owners(config: LayerConfig) -> dict[str, set[str]]:

@@ -35,6 +35,7 @@ class _Builder:
     def __init__(self, model: Layer, *, is_keras_3: bool) -> None:
         self.operations: list[Operation] = []
         self._is_keras_3 = is_keras_3
+        self._trains = False
         self._by_name: dict[str, list[Layer]] = {}
         for layer in model.all:
             self._by_name.setdefault(layer.name, []).append(layer)
@@ -112,13 +113,24 @@ class _Builder:
     ) -> list[int]:
         stored = stored or self._only(layer.name)
         if layer.layers is not None:
-            return self.model(layer, inputs, stored)
+            return self._called_model(layer, inputs, stored, call)
         name = function_name(layer) if call is not None else ""
         if name and call is not None and not (stored and stored.variables):
             found = function_steps(layer, name, call)
         else:
             found = steps(layer, is_keras_3=self._is_keras_3)
+        if found and found[0].kind == "norm" and _trains(call, default=self._trains):
+            found[0].attributes["training"] = True  # it takes the batch's statistics, not the stored ones
         return [self._chain(found, layer.name, inputs, _variables(stored))]
+
+    def _called_model(
+        self, model: LayerConfig, inputs: Sequence[int], stored: Layer | None, call: Call | None
+    ) -> list[int]:
+        """Add a nested model, whose layers train where it was called so."""
+        before, self._trains = self._trains, _trains(call, default=self._trains)
+        found = self.model(model, inputs, stored)
+        self._trains = before
+        return found
 
     def _only(self, name: str) -> Layer | None:
         found = self._by_name.get(name, ())
@@ -139,6 +151,12 @@ class _Builder:
             raise ValueError("implausibly many operations")
         self.operations.append(Operation(step.kind, name, inputs, step.attributes, variables))
         return len(self.operations) - 1
+
+
+def _trains(call: Call | None, *, default: bool) -> bool:
+    """Whether a call is made as in training, whatever the model is used for."""
+    told = None if call is None else call.named.get("training")
+    return told if isinstance(told, bool) else default
 
 
 def _end(numbers: Sequence[int], source: Source) -> int:

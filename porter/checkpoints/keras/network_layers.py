@@ -77,7 +77,7 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     if layer.class_name == "Activation":
         return _activation(values.get("activation"), is_keras_3=is_keras_3)
     known = _LAYERS.get(layer.class_name)
-    if known is None:
+    if known is None or layer.is_foreign:
         return [Step("other", {"class_name": layer.class_name, **relevant(values)})]
     own = known(values)
     if values.get("data_format") == "channels_first":

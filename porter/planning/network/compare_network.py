@@ -138,7 +138,7 @@ class _Comparison:
         """Take what follows the classifier as its activation."""
         for operation in self._given:
             if operation.kind in ACTIVATIONS and self.classifier_activation is None:
-                self.classifier_activation = operation.kind
+                self.classifier_activation = told(operation)
             elif operation.kind not in ("flatten", "reshape"):
                 yield Difference(operation.name, "nothing behind the classifier", operation.kind)
 
