@@ -56,7 +56,7 @@ def _open_directory(directory: Path) -> Checkpoint:
 
 
 def _open_file(file: Path) -> Checkpoint:
-    magic.refuse_stand_in(file)
+    magic.refuse_pointer(file)
     for container in CONTAINERS:
         if container.is_mine(file):
             return container.open(file, file)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -31,10 +29,7 @@ if TYPE_CHECKING:  # importing these takes longer than reading an index; see `po
     from porter.outputs.output import Output
     from porter.planning.options import PortOptions
     from porter.transfer.source_hashes import SourceHashes
-    from porter.transfer.transfer import Progress, TransferReport
-
-# Below this a port is over before a person could read the bar.
-_PROGRESS_BYTES = 200_000_000
+    from porter.transfer.transfer import TransferReport
 
 
 @click.command("port-weights", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -138,9 +133,10 @@ def _output(form: OutputOptions, place: Path | None) -> type[Output]:
 def _written(
     output: Output, checkpoint: Checkpoint, place: Path, hashes: SourceHashes | None, *, quiet: bool
 ) -> TransferReport:
+    from porter.transfer.progress_bar import progress_bar
     from porter.transfer.transfer import Writing
 
-    with _progress(quiet=quiet) as progress:
+    with progress_bar(quiet=quiet) as progress:
         return output.write(checkpoint, place, Writing(progress, hashes, _command_line()))
 
 
@@ -157,29 +153,3 @@ def _command_line() -> str:
         if not getattr(option, "is_flag", False):
             words.append(value.name if isinstance(value, Path) and value.name else str(value))
     return shlex.join(words)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress | None]:
-    """Give a callback that draws a bar, where there is a person to see it and something to wait for."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    bar: Any = None
-
-    def advance(done: int, total: int) -> None:
-        nonlocal bar
-        if total < _PROGRESS_BYTES:
-            return
-        if bar is None:
-            from porter.cli.progress import byte_bar
-
-            bar = byte_bar(total)
-            bar.start()
-        bar.update(bar.task_ids[0], completed=done)
-
-    try:
-        yield advance
-    finally:
-        if bar is not None:
-            bar.stop()

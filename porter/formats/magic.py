@@ -70,7 +70,7 @@ def is_keras(path: Path) -> bool:
         file.close()
 
 
-def refuse_stand_in(path: Path) -> None:
+def refuse_pointer(path: Path) -> None:
     """Refuse what often lies in the place of the real file: nothing, a web page, a git-LFS pointer.
 
     Raises:
@@ -106,7 +106,7 @@ class naming_data(naming):  # noqa: N801  (used as a statement, like its base)
     ) -> None:
         """Name the stand-in where there is one; otherwise translate as `naming` does."""
         if isinstance(error, Malformed):
-            refuse_stand_in(Path(self.file))
+            refuse_pointer(Path(self.file))
         super().__exit__(kind, error, trace)
 
 

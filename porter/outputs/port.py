@@ -15,6 +15,7 @@ from porter.outputs.result import PortResult
 from porter.planning.options import DEFAULTS, PortOptions
 from porter.planning.plan import Plan, plan
 from porter.tables.variants import Tables
+from porter.transfer.progress_bar import progress_bar
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import QUIETLY, Progress, Writing
 
@@ -47,7 +48,8 @@ def port(
         fold_bn: Fold norms and layer scales into the convolutions before them; needs torch and timm.
         max_shard_size: Write a folder of files with at most this many bytes of tensors each (``"5GB"`` or a
             number), and an index, as Hugging Face does; for timm, folded or not, and for transformers.
-        progress: Called with bytes written and bytes in all, as the work goes on.
+        progress: Called with bytes written and bytes in all, as the work goes on; if None, a large port
+            shows a bar in a terminal or notebook.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
@@ -69,7 +71,8 @@ def port(
     # The digests are under way while the plan is being made.
     with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
         made = plan(checkpoint, tables, options)
-        return carry_out(checkpoint, made, out, options, form, Writing(progress, hashes))
+        with progress_bar(quiet=progress is not None) as bar:
+            return carry_out(checkpoint, made, out, options, form, Writing(progress or bar, hashes))
 
 
 def carry_out(

@@ -29,7 +29,7 @@ from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.file_witness import FileWitness, UnfitError, open_witness
 from porter.runners.job import Job, planned_stages, serve
-from porter.runners.stand_in import carry, network_of, stages_of
+from porter.runners.substitute import carry, network_of, stages_of
 from porter.tables.variants import Stage
 
 Weights = Mapping[str, Array]  # by object path

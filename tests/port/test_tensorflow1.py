@@ -19,7 +19,7 @@ from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import PlanError, TableError
 from porter.parity.outcome import Verdict
 from porter.planning.ledger import Bucket
-from porter.runners.stand_in import BUILDER, network_of
+from porter.runners.substitute import BUILDER, network_of
 from porter.tables.shipped import load_tables, mappings_folder
 
 TABLES = load_tables()
@@ -185,7 +185,7 @@ def test_network_that_stands_in_makes_the_same_tensors(name):
         ('shape = "1 1 mid out"', 'shape = "1 1 mid out", scale = 2.0'),
     ],
 )
-def test_another_network_cannot_stand_in(tmp_path, old, new):
+def test_another_network_cannot_pointer(tmp_path, old, new):
     """A table whose network has other widths, or another factor, is refused before anything is built."""
     text = (mappings_folder() / "slim" / "mobilenet_v2.toml").read_text()
     assert old in text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from porter.errors import CheckpointError
 from porter.formats.files import RegularFile, require_regular
-from porter.formats.magic import refuse_stand_in
+from porter.formats.magic import refuse_pointer
 from porter.formats.malformed import Malformed, naming
 
 
@@ -52,7 +52,7 @@ class Shards:
         if shard not in self._sizes:
             self._sizes[shard] = self._size(shard)
         if offset + size > self._sizes[shard]:
-            refuse_stand_in(self.path(shard))
+            refuse_pointer(self.path(shard))
             raise CheckpointError(
                 "bundle/truncated-shard",
                 "a data file is too short for the tensors in it",

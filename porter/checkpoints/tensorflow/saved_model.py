@@ -11,7 +11,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.core.network import StoredNetwork
 from porter.errors import CheckpointError
 from porter.formats.files import RegularFile
-from porter.formats.magic import exists, refuse_stand_in
+from porter.formats.magic import exists, refuse_pointer
 from porter.formats.malformed import Malformed, naming
 from porter.formats.protobuf import read_varint
 
@@ -118,7 +118,7 @@ def _outer_tags(file: RegularFile) -> set[int]:
 
 def _require_description(path: Path) -> None:
     with naming(path):
-        refuse_stand_in(path)
+        refuse_pointer(path)
         if not _is_saved_model(path):
             raise Malformed(
                 "saved-model/damaged", "this is not a whole SavedModel description", hint="Get it again."

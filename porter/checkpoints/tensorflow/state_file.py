@@ -11,7 +11,7 @@ from porter.checkpoints.tensorflow.tables import prefixes_in
 from porter.checkpoints.tensorflow.v1_files import without_number
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError
-from porter.formats.magic import exists, head, refuse_stand_in
+from porter.formats.magic import exists, head, refuse_pointer
 from porter.formats.malformed import naming
 
 _NAME = "checkpoint"
@@ -37,7 +37,7 @@ class StateFile(Container):
 
     def open(self, path: Path, file: Path) -> Checkpoint:
         """Open the latest checkpoint that the state file `file` names, inside its own directory."""
-        refuse_stand_in(file)
+        refuse_pointer(file)
         names = _latest_names(file)
         for name in names:
             with naming(file):

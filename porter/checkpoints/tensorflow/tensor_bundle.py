@@ -38,7 +38,7 @@ class TensorBundle(Container):
                 file=path,
                 expected="a name ending in .index",
             )
-        magic.refuse_stand_in(file)
+        magic.refuse_pointer(file)
         prefix = file.with_name(file.name.removesuffix(INDEX))
         found = Bundle(path, prefix, f"{within}, TensorBundle" if within else "TensorBundle")
         settings = None if within else _settings_beside(prefix)

@@ -30,7 +30,7 @@ class V1Files(Container):
 
         files = _all_files(path, file)
         for part in files:
-            magic.refuse_stand_in(part)
+            magic.refuse_pointer(part)
         return TensorSlices(path, files, f"{within}, V1 variables" if within else "V1 checkpoint")
 
     def named_by(self, prefix: Path) -> Path | None:
