@@ -185,7 +185,7 @@ def test_network_that_stands_in_makes_the_same_tensors(name):
         ('shape = "1 1 mid out"', 'shape = "1 1 mid out", scale = 2.0'),
     ],
 )
-def test_another_network_cannot_pointer(tmp_path, old, new):
+def test_another_network_cannot_substitute(tmp_path, old, new):
     """A table whose network has other widths, or another factor, is refused before anything is built."""
     text = (mappings_folder() / "slim" / "mobilenet_v2.toml").read_text()
     assert old in text
