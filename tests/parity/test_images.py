@@ -169,5 +169,5 @@ def test_file_that_is_no_image_is_named(tmp_path):
     path = tmp_path / "cat.jpg"
     path.write_text("miaow")
 
-    with pytest.raises(ParityError, match=r"cat\.jpg: cannot be read as a image"):
+    with pytest.raises(ParityError, match=r"cat\.jpg: cannot be read as an image"):
         decode(path)

@@ -89,10 +89,10 @@ def test_size_of_the_images_may_be_chosen(models, tmp_path):
     command = ["port-weights", str(models / "rescaled.keras"), str(out)]
 
     stored = CliRunner().invoke(main, command)
-    assert "images  96x96 pixels (the input shape in the source's config)" in stored.output
+    assert "images    96x96 pixels (the input shape in the source's config)" in stored.output
     chosen = CliRunner().invoke(main, [*command, "--input-size", "128"])
 
-    assert "images  128x128 pixels (chosen with --input-size)" in chosen.output
+    assert "images    128x128 pixels (chosen with --input-size)" in chosen.output
     assert stated(out)["size"] == 128
     assert porter.load_model(out).pretrained_cfg["input_size"] == (3, 128, 128)
 
