@@ -60,10 +60,10 @@ class Classifier:
         self.activation = _activation(self.ported, self.classes, path)
 
     def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Prediction, ...]:
-        """Return the `count` likeliest classes of a image file, likeliest first.
+        """Return the `count` likeliest classes of an image file, likeliest first.
 
         Raises:
-            ParityError: the file cannot be read as a image.
+            ParityError: the file cannot be read as an image.
         """
         probabilities = self.probabilities(prepare(decode(image), self._spec, self._spec.size))
         best = np.argsort(-probabilities, kind="stable")[:count]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the packages that a check of random weights needs may be th
 
 
 def decode(path: Path) -> Array:
-    """Read a image file.
+    """Read an image file.
 
     Returns:
         (height, width, 3) uint8, RGB.
@@ -49,7 +49,7 @@ def _colours(image: Image) -> Array:
 
 
 def prepare(image: Array, spec: InputSpec, size: int) -> Array:
-    """Crop the centre, resize it, normalise it: what Model Garden's evaluation does to a image.
+    """Crop the centre, resize it, normalise it: what Model Garden's evaluation does to an image.
 
     The crop is `center_crop_image` of official/vision/ops/preprocess_ops.py, the resize is tf.image.resize
     (bilinear or bicubic, half-pixel centres, no antialiasing), the arithmetic is float32 as there.

@@ -102,7 +102,7 @@ def side(provenance: Provenance) -> str:
 
 
 def preparation(image: ImageResult) -> str:
-    """Return how far preparations of a image are apart, as one sentence."""
+    """Return how far preparations of an image are apart, as one sentence."""
     timm = f"{error(image.target_difference)} after timm's own transform"
     if image.source_difference is None:
         return (

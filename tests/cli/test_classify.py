@@ -61,7 +61,7 @@ def ported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    """Return a image file of noise, wider than high."""
+    """Return an image file of noise, wider than high."""
     path = tmp_path_factory.mktemp("pictures") / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (230, 300, 3), np.uint8)).save(path)
     return path

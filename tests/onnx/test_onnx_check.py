@@ -68,7 +68,7 @@ def test_three_witnesses_agree():
 
 @pytest.mark.onnx
 def test_images_are_reported(tmp_path, monkeypatch):
-    """What PyTorch and ONNX see in a image stands in the report, as it does for TensorFlow."""
+    """What PyTorch and ONNX see in an image stands in the report, as it does for TensorFlow."""
     from PIL import Image
 
     from porter.checks import onnx_check

@@ -58,7 +58,7 @@ np.savez(sys.argv[2], **{name: prepare(stored[name]) for name in stored.files})
 
 @pytest.fixture
 def image(tmp_path):
-    """A image file with edges and noise, wider than high."""
+    """An image file with edges and noise, wider than high."""
     rng = np.random.default_rng(5)
     pixels = rng.integers(0, 256, (61, 83, 3), dtype=np.uint8)
     pixels[20:40] //= 4
@@ -88,7 +88,7 @@ def test_preparation_equals_the_gardens(tmp_path):
 
 @pytest.mark.tensorflow
 def test_preparation_equals_that_of_keras(tmp_path, image):
-    """What goes into porter's network is what Keras's preprocess_input and first layers make of a image."""
+    """What goes into porter's network is what Keras's preprocess_input and first layers make of an image."""
     if find_spec("tf_keras") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow and tf-keras")
     command = [sys.executable, "-c", KERAS, image, tmp_path / "out.npz", *KERAS_NETWORKS]

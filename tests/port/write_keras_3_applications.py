@@ -3,7 +3,7 @@
 Usage: python write_keras_3_applications.py FOLDER JSON
 
 JSON gives the arguments of each network by name, its class as ``model``. Writes FOLDER/NAME/model.keras,
-model.h5, state.weights.h5 and run.npz: a image behind the layers that prepare it, and the logits, both as
+model.h5, state.weights.h5 and run.npz: an image behind the layers that prepare it, and the logits, both as
 Keras computes them in float64 (N, H, W, C) and (N, classes).
 """
 
@@ -63,7 +63,7 @@ def randomise(network: keras.Model) -> None:
 
 
 def run(network: keras.Model, weights: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what Keras computes of a image with values 0 to 255."""
+    """Return what Keras computes of an image with values 0 to 255."""
     network.set_weights(weights)
     prepared = network.inputs[0]
     for layer in network.layers:

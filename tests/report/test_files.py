@@ -35,7 +35,7 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
     options = ["--variant", "conv_small", "--against", "golden", "--html", str(tmp_path / "no" / "p.html")]
     done = CliRunner().invoke(parity_check, options)
 
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "[output/no-folder]" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""

@@ -77,7 +77,7 @@ def test_colour_is_only_added_on_request(failing):
 
 
 def image(source_difference):
-    """Return a image on which both sides agree, with long names of classes."""
+    """Return an image on which both sides agree, with long names of classes."""
     guesses = tuple(
         ClassProbability(n, 0.5 / (n + 1), f"name number {n}, and {'more ' * 9}") for n in range(5)
     )

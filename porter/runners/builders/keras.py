@@ -41,7 +41,7 @@ def _as_it_is(x: Any) -> Any:
 
 
 def _image(path: str, preparation: Preparation) -> Array:
-    """Prepare a image as Keras does: its preprocess_input, then the layers in front of the network.
+    """Prepare an image as Keras does: its preprocess_input, then the layers in front of the network.
 
     Keras has no evaluation code, so crop and interpolation are those that the ported file states.
     """
@@ -59,7 +59,7 @@ def _image(path: str, preparation: Preparation) -> Array:
 
 
 def _scalers(preparation: Preparation) -> Iterator[Callable[[Any], Any]]:
-    """Yield what a image goes through: the layers that a config lists, or else Keras's own."""
+    """Yield what an image goes through: the layers that a config lists, or else Keras's own."""
     steps = preparation.checkpoint.stored_input.steps
     if steps:
         yield from (_of_step(step, preparation.checkpoint) for step in steps)
