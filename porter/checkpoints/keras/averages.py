@@ -22,7 +22,9 @@ AVERAGE = "average"
 _LISTED = "_model_variables_moving_average"  # the attribute of both generations' optimizers
 _COUNTERS = ("iteration", "iterations", "iter")
 _MOST_COUNTERS = 2  # iteration, and learning_rate where it is a variable
-_NAMED = re.compile(rf"/{AVERAGE}/|[/_]{AVERAGE}$")
+# An optimizer's name comes first only if its variables were made within a scope of that name.
+_PREFIX = re.compile(rf"(?:^|/){AVERAGE}/(?P<rest>.+)")
+_NAMED = re.compile(rf"(?:^|/){AVERAGE}/|[/_]{AVERAGE}$")
 _UNPLACED = "its optimizer holds moving averages that cannot be told apart by their names"
 _UNPLACED_BY_POSITION = (
     "its optimizer holds moving averages in an order that does not fit the model's trainable variables"
@@ -167,9 +169,9 @@ def _flattened(raws: Mapping[str, int]) -> Mapping[str, int]:
 
 def _originals(name: str, raws: Mapping[str, int], flat: Mapping[str, int]) -> Iterator[int]:
     """Yield the variables that an average of this name may be of, by each way of naming."""
-    _, infix, rest = name.partition(f"/{AVERAGE}/")
-    if infix and rest in raws:
-        yield raws[rest]
+    prefixed = _PREFIX.search(name)
+    if prefixed and prefixed["rest"] in raws:
+        yield raws[prefixed["rest"]]
     rest = name.partition("/")[2]
     if rest.endswith(f"/{AVERAGE}") and (raw := rest.removesuffix(f"/{AVERAGE}")) in raws:
         yield raws[raw]
