@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from porter.checkpoints.registry import CONTAINERS
+from porter.checkpoints.containers import CONTAINERS
 from porter.checkpoints.tensorflow.saved_model import variables_alone
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError

@@ -17,8 +17,8 @@ from porter.parity.compare import compare
 from porter.parity.outcome import ImageResult, ParityReport
 from porter.parity.tolerances import Tolerances
 from porter.planning.ledger import Bucket
-from porter.planning.options import DEFAULTS, PortOptions
 from porter.planning.plan import Plan
+from porter.planning.port_options import DEFAULTS, PortOptions
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.runners.job import Job

@@ -16,8 +16,8 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError, not_installed
 from porter.parity.golden_files import golden_path
 from porter.parity.tolerances import Tolerances
-from porter.planning.options import DEFAULTS, PortOptions, require_known
 from porter.planning.plan import Plan, plan
+from porter.planning.port_options import DEFAULTS, PortOptions, require_known
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.runners.process import missing_packages, require
 from porter.tables.shipped import load_tables

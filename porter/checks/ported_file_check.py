@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from porter.diagnosis.ported_tensors import Difference
-from porter.parity.outcome import Finding, ParityReport
+from porter.diagnosis.ported_tensors import TensorDifference
+from porter.parity.outcome import Cause, ParityReport
 from porter.tables.variants import Variant
 
 _SHOWN = 10
@@ -23,15 +23,15 @@ def with_tensors(report: ParityReport, variant: Variant, ported: Path, found: Pa
         ported: The file that was checked.
         found: The differences that PyTorch's process wrote.
     """
-    differences = [Difference(**each) for each in json.loads(found.read_text())]
+    differences = [TensorDifference(**each) for each in json.loads(found.read_text())]
     findings = [
-        Finding(each.cause, _stage(variant, each.tensor), f"{each.tensor} {each.evidence}", ported.name)
+        Cause(each.cause, _stage(variant, each.tensor), f"{each.tensor} {each.evidence}", ported.name)
         for each in differences[:_SHOWN]
     ]
     if rest := differences[_SHOWN:]:
         causes = ", ".join(f"{count} {cause}" for cause, count in Counter(d.cause for d in rest).items())
         stage = _stage(variant, rest[0].tensor)
-        findings.append(Finding(rest[0].cause, stage, f"and {len(rest)} more: {causes}", ported.name))
+        findings.append(Cause(rest[0].cause, stage, f"and {len(rest)} more: {causes}", ported.name))
     if report.passed:
         notes = tuple(f"no stage shows it, but {each.evidence}" for each in findings)
         return replace(report, notes=(*report.notes, *notes))

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from porter.parity.outcome import CaseResult, Finding, ParityReport, Verdict
+from porter.parity.outcome import CaseResult, Cause, ParityReport, Verdict
 from porter.recordings.recording import Recording
 from porter.report.html import html as to_html
 from porter.report.junit import junit as to_junit
@@ -55,7 +55,7 @@ class CheckReport:
         return self.outcome.first_bad_stage
 
     @property
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Cause, ...]:
         """Likely causes of a failure, most likely first; none of a passed check."""
         return self.outcome.findings
 

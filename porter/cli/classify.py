@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from porter.cli.command import Command
-from porter.cli.options import json_option
+from porter.cli.shared_options import json_option
 from porter.errors import MissingDependencyError
 
 if TYPE_CHECKING:  # imports torch

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from porter.cli.command import Command
-from porter.cli.options import table_option
+from porter.cli.shared_options import table_option
 from porter.errors import MissingDependencyError, OutputError, not_installed
 from porter.loading.ported_file import Ported, read_metadata
 from porter.runners.process import missing_packages

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from porter.cli.command import Command
-from porter.cli.options import json_option, table_option
 from porter.cli.phases import shown_phases
+from porter.cli.shared_options import json_option, table_option
 from porter.parity.golden_files import golden_folder, golden_path
 
 if TYPE_CHECKING:

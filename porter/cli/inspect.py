@@ -13,7 +13,7 @@ import click
 from porter.checkpoints import open_checkpoint
 from porter.cli.columns import columns
 from porter.cli.command import Command
-from porter.cli.options import SomePath, json_option, table_option, verbosity_options
+from porter.cli.shared_options import SomePath, json_option, table_option, verbosity_options
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError, PlanError, printable
 from porter.planning.ledger import moving_averages, optimizer_state

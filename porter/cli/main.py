@@ -19,7 +19,7 @@ _COMMANDS = {
     "export-onnx": "porter.cli.export_onnx:export_onnx",
     "classify": "porter.cli.classify:classify",
     "inspect": "porter.cli.inspect:inspect",
-    "variants": "porter.cli.variants:variants",
+    "variants": "porter.cli.list_variants:variants",
     "table": "porter.cli.table:table",
     "golden": "porter.cli.golden:golden",
 }

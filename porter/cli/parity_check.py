@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from porter.cli.command import Command
-from porter.cli.options import json_option, port_options, table_option
 from porter.cli.phases import shown_phases
+from porter.cli.shared_options import json_option, port_options, table_option
 from porter.errors import ParityError
 from porter.transfer.atomic_file import require_writable, write_whole
 

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from porter.cli.command import Command
-from porter.cli.options import (
+from porter.cli.shared_options import (
     SomePath,
     json_option,
     output_options,
@@ -21,13 +21,13 @@ from porter.cli.options import (
     verbosity_options,
 )
 from porter.errors import OutputError
-from porter.outputs.registry import chosen_output
+from porter.outputs.forms import chosen_output
 
 if TYPE_CHECKING:  # importing these takes longer than reading an index; see `port_weights`
     from porter.core.checkpoint import Checkpoint
-    from porter.outputs.options import OutputOptions
     from porter.outputs.output import Output
-    from porter.planning.options import PortOptions
+    from porter.outputs.output_options import OutputOptions
+    from porter.planning.port_options import PortOptions
     from porter.transfer.source_hashes import SourceHashes
     from porter.transfer.transfer import TransferReport
 

@@ -12,7 +12,7 @@ import click
 
 from porter.cli.columns import columns
 from porter.cli.command import Command
-from porter.cli.options import table_option
+from porter.cli.shared_options import table_option
 from porter.tables.variants import Dim, Entry, Tables, Variant
 
 _HEADER = ("source", "source shape", "layout", "target", "target shape")
@@ -67,7 +67,7 @@ def table(
     if checked is not None:
         if variant is not None:
             raise click.UsageError("--check takes a file instead of VARIANT: give one of them.")
-        from porter.cli.table_check import check
+        from porter.cli.check_table import check
 
         sys.exit(check(checked, against))
     if against is not None:

@@ -10,7 +10,7 @@ from porter.core.checkpoint import TensorSpec
 from porter.core.layouts import Layout
 
 
-class Part(NamedTuple):
+class StoredPart(NamedTuple):
     """One stored variable on its way into a target tensor.
 
     Attributes:
@@ -66,14 +66,14 @@ class Assignment(NamedTuple):
 
     target: str
     shape: tuple[int, ...]
-    parts: tuple[Part, ...] = ()
+    parts: tuple[StoredPart, ...] = ()
     constant: int | None = None
     offset: float = 0.0
     is_variance: bool = False
-    subtract: tuple[Part, ...] = ()
+    subtract: tuple[StoredPart, ...] = ()
 
     @property
-    def sources(self) -> tuple[Part, ...]:
+    def sources(self) -> tuple[StoredPart, ...]:
         """Every stored variable that goes into the target."""
         return self.parts + self.subtract
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from porter.core.dtypes import DType
-from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
+from porter.core.stored_network import StoredNetwork
 from porter.core.stored_preprocessing import NOTHING_STORED, StoredInput
 from porter.core.training_settings import TrainingSettings
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 from porter.diagnosis.clue import Clue
+from porter.diagnosis.input_tests import input_clues
 from porter.diagnosis.patterns import clues
 from porter.diagnosis.places import look_at
-from porter.diagnosis.preprocessing import input_clues
-from porter.diagnosis.recipes import Block
-from porter.diagnosis.refitting import Match, refit
+from porter.diagnosis.recipes import StageFacts
+from porter.diagnosis.refitting import Explanation, refit
 from porter.diagnosis.symptoms import Symptom, symptoms, worst_case
 from porter.diagnosis.weights import SeededWeights
-from porter.parity.outcome import CaseResult, Finding, ParityReport
+from porter.parity.outcome import CaseResult, Cause, ParityReport
 from porter.recordings.recording import Recording
 from porter.tables.variants import Variant
 
@@ -36,7 +36,7 @@ def diagnose(
     actual: Recording,
     variant: Variant | None = None,
     weights: Mapping[str, Array] | None = None,
-) -> tuple[Finding, ...]:
+) -> tuple[Cause, ...]:
     """Name the likely causes of a failed check, the most likely first; nothing for a passed one.
 
     Two kinds of evidence are used. Patterns in the numbers of the two recordings: relations between
@@ -73,13 +73,13 @@ def _input_is_bad(case: CaseResult) -> bool:
 
 def _input_findings(
     case: CaseResult, expected: Recording, actual: Recording, variant: Variant | None
-) -> Iterator[Finding]:
+) -> Iterator[Cause]:
     runs = [recording.run(case.name) for recording in (expected, actual)]
     sides = [np.asarray(run.input.channels_first(), np.float64) for run in runs if run is not None]
     if len(sides) == 2:
         for clue in sorted(input_clues(*sides), key=lambda clue: -clue.weight)[:_LONGEST]:
             place = look_at(clue.cause, clue.place, "input", variant)
-            yield Finding(clue.cause, "input", f"{clue.evidence}.", place)
+            yield Cause(clue.cause, "input", f"{clue.evidence}.", place)
 
 
 def _examine(
@@ -100,7 +100,7 @@ def _examine(
         yield _clue(match)
 
 
-def _clue(match: Match) -> Clue:
+def _clue(match: Explanation) -> Clue:
     source = (
         "the weights that follow from the table" if match.faulty == "weights" else "the reference's weights"
     )
@@ -112,7 +112,7 @@ def _clue(match: Match) -> Clue:
     return Clue(match.hypothesis.cause, 1.0 - min(match.left, 0.5), evidence, match.hypothesis.place)
 
 
-def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Array]) -> Block:
+def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Array]) -> StageFacts:
     stage = (
         next((s for s in variant.stages if s.name == symptom.stage), None) if variant is not None else None
     )
@@ -124,12 +124,12 @@ def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Arra
     stride = max(1, round(given[2] / made[2])) if strided else 1
     own = {e.target.rpartition(".")[0]: e.bn_eps for e in variant.entries} if variant is not None else {}
     epsilons = {name: value for name, value in own.items() if value is not None}
-    return Block(modules, held, stride, given == made, epsilons)
+    return StageFacts(modules, held, stride, given == made, epsilons)
 
 
 def _ordered(
     found: Sequence[tuple[Clue, Symptom]], bad: list[Symptom], variant: Variant | None
-) -> Iterator[Finding]:
+) -> Iterator[Cause]:
     best: dict[str, tuple[Clue, Symptom]] = {}
     stages: dict[str, list[str]] = {}
     for clue, symptom in found:
@@ -150,11 +150,11 @@ def _ordered(
         more = f"; {len(bad) - 1} further stages are bad by themselves" if len(bad) > 1 else ""
         more += f", of those examined {', '.join(also)} for the same reason" if also else ""
         place = look_at(clue.cause, clue.place, symptom.stage, variant)
-        yield Finding(clue.cause, symptom.stage, f"{'; '.join((clue.evidence, *spoken[:1]))}{more}.", place)
+        yield Cause(clue.cause, symptom.stage, f"{'; '.join((clue.evidence, *spoken[:1]))}{more}.", place)
 
 
-def _unknown(symptom: Symptom, variant: Variant | None) -> Finding:
+def _unknown(symptom: Symptom, variant: Variant | None) -> Cause:
     evidence = (
         f"it is off by {symptom.before:.1e} on the reference's own input, and no known fault explains how"
     )
-    return Finding("unknown", symptom.stage, f"{evidence}.", look_at("", "", symptom.stage, variant))
+    return Cause("unknown", symptom.stage, f"{evidence}.", look_at("", "", symptom.stage, variant))

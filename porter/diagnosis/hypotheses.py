@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import ACTIVATIONS, GATES, ROUNDINGS, Values
 from porter.diagnosis.program import (
-    Activation,
     BatchNorm,
     Conv,
     Dense,
+    Elementwise,
     Gate,
     Layer,
     Program,
@@ -98,7 +98,7 @@ def _whole_stage(program: Program) -> Iterator[Hypothesis]:
             edits = {norm: replace(norm, epsilon=epsilon) for norm in norms}
             difference = f"batch normalisation epsilon {epsilon:g} for {norms[0].epsilon:g} throughout"
             yield Hypothesis("bn-epsilon", difference, norms[0].name, edits)
-    acts = [layer for layer in every if isinstance(layer, Activation) and layer.function != "identity"]
+    acts = [layer for layer in every if isinstance(layer, Elementwise) and layer.function != "identity"]
     if len(acts) > 1:
         for function in ACTIVATIONS:
             edits = {act: replace(act, function=function) for act in acts}
@@ -147,10 +147,10 @@ def _functions(program: Program) -> Iterator[Hypothesis]:
         if isinstance(layer, Scale):
             ones = replace(layer, gamma=np.ones_like(layer.gamma))
             yield Hypothesis("layer-scale", f"no layer scale {layer.name}", layer.name, {layer: ones})
-        known = {Activation: ACTIVATIONS, Gate: GATES}.get(type(layer))
-        if known is None or not isinstance(layer, Activation | Gate):
+        known = {Elementwise: ACTIVATIONS, Gate: GATES}.get(type(layer))
+        if known is None or not isinstance(layer, Elementwise | Gate):
             continue
-        cause = "activation" if isinstance(layer, Activation) else "hard-sigmoid"
+        cause = "activation" if isinstance(layer, Elementwise) else "hard-sigmoid"
         for function in known:
             if function != layer.function:
                 difference = f"{_named(function)} for {_named(layer.function)} after {layer.name}"

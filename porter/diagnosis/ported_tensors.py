@@ -30,7 +30,7 @@ class StoredTensor(NamedTuple):
     dtype: str
 
 
-class Difference(NamedTuple):
+class TensorDifference(NamedTuple):
     """A tensor of the file that is not what the port of the source holds.
 
     Attributes:
@@ -74,7 +74,7 @@ def explain(
     planned: Mapping[str, Values],
     differing: list[str],
     other_weights: Callable[[], tuple[str, Mapping[str, Values]]],
-) -> Iterator[Difference]:
+) -> Iterator[TensorDifference]:
     """Yield the likely cause of each tensor that differs.
 
     Args:
@@ -92,11 +92,13 @@ def explain(
         tensor, wanted = stored[name], planned[name]
         if name in others and rounding(others[name], tensor) is not None:
             held, chosen = code.split("-for-")
-            yield Difference(name, code, f"holds the {held} values where the {chosen} ones are chosen")
+            yield TensorDifference(name, code, f"holds the {held} values where the {chosen} ones are chosen")
         elif axes := _turned(wanted, tensor):
-            yield Difference(name, "kernel-layout", f"holds its values with the axes in the order {axes}")
+            yield TensorDifference(
+                name, "kernel-layout", f"holds its values with the axes in the order {axes}"
+            )
         elif wanted.ndim == 4 and _same(wanted[:, ::-1], tensor):
-            yield Difference(name, "channel-order", "holds its values with the input channels reversed")
+            yield TensorDifference(name, "channel-order", "holds its values with the input channels reversed")
         elif owner := owners.of(tensor):
             yield _belonging(name, owner, wanted, stored)
         else:
@@ -140,23 +142,25 @@ def _digest(values: Values) -> tuple[tuple[int, ...], bytes]:
     return values.shape, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
 
 
-def _belonging(name: str, owner: str, wanted: Values, stored: Mapping[str, StoredTensor]) -> Difference:
+def _belonging(name: str, owner: str, wanted: Values, stored: Mapping[str, StoredTensor]) -> TensorDifference:
     other = stored[owner]
     if other.values.shape == wanted.shape and _same(wanted, other):
-        return Difference(name, "swapped-tensors", f"is swapped with {owner}")
-    return Difference(name, "swapped-tensors", f"holds the values of {owner}")
+        return TensorDifference(name, "swapped-tensors", f"is swapped with {owner}")
+    return TensorDifference(name, "swapped-tensors", f"holds the values of {owner}")
 
 
-def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> Difference:
+def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> TensorDifference:
     if not np.isfinite(tensor.values).all():
-        return Difference(name, "not-finite", f"holds values that are not finite, stored as {tensor.dtype}")
+        return TensorDifference(
+            name, "not-finite", f"holds values that are not finite, stored as {tensor.dtype}"
+        )
     if np.ptp(tensor.values) == 0:
         held = f"holds {float(tensor.values.flat[0]):g} everywhere, as before loading"
-        return Difference(name, "not-loaded", held)
+        return TensorDifference(name, "not-loaded", held)
     largest = float(np.abs(tensor.values - wanted).max())
     scale = float(np.abs(wanted).max())
     if largest < 0.01 * scale:
         evidence = f"is close, but not equal (largest difference {largest:.2g} of {scale:.2g}): changed later"
-        return Difference(name, "changed-tensor", evidence)
+        return TensorDifference(name, "changed-tensor", evidence)
     evidence = f"equals nothing in the source (largest difference {largest:.2g} of {scale:.2g}): not loaded"
-    return Difference(name, "not-loaded", evidence)
+    return TensorDifference(name, "not-loaded", evidence)

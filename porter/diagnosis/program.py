@@ -62,7 +62,7 @@ class BatchNorm:
 
 
 @dataclass(frozen=True, eq=False)
-class Activation:
+class Elementwise:
     """An elementwise function; ``"identity"`` marks a place where there could be one."""
 
     name: str
@@ -149,7 +149,7 @@ class Residual:
 
 
 Layer = Union[  # noqa: UP007 - the names are not defined yet where a string annotation would be evaluated
-    Conv, BatchNorm, Activation, Scale, GlobalPool, Dense, Gate, Attention, Residual
+    Conv, BatchNorm, Elementwise, Scale, GlobalPool, Dense, Gate, Attention, Residual
 ]
 Program = tuple[Layer, ...]
 _COMPOSITES = {

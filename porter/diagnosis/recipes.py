@@ -10,11 +10,11 @@ import numpy as np
 from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Padding, Values
 from porter.diagnosis.program import (
-    Activation,
     Attention,
     BatchNorm,
     Conv,
     Dense,
+    Elementwise,
     Gate,
     GlobalPool,
     Layer,
@@ -107,7 +107,7 @@ class Conventions:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class StageFacts:
     """What is known of one stage before its program.
 
     Attributes:
@@ -125,7 +125,7 @@ class Block:
     epsilons: Mapping[str, float]
 
 
-def program(block: Block, conventions: Conventions) -> Program | None:
+def program(block: StageFacts, conventions: Conventions) -> Program | None:
     """Return the program of a stage, or None if no recipe has exactly its layers.
 
     A layer that cannot be recomputed here (layer normalisation, a bare tensor) is in no recipe.
@@ -142,7 +142,7 @@ def program(block: Block, conventions: Conventions) -> Program | None:
     return None
 
 
-def _is_unknown(name: str, block: Block) -> bool:
+def _is_unknown(name: str, block: StageFacts) -> bool:
     """Whether a weight belongs to a layer that no class of `porter.diagnosis.program` computes."""
     module, _, leaf = name.rpartition(".")
     if leaf not in ("weight", "bias", "running_mean", "running_var", "gamma"):
@@ -156,7 +156,7 @@ def _prefixes(modules: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Builder:
-    def __init__(self, block: Block, conventions: Conventions, prefix: str, recipe: Recipe) -> None:
+    def __init__(self, block: StageFacts, conventions: Conventions, prefix: str, recipe: Recipe) -> None:
         self.used: set[str] = set()
         self._block = block
         self._conventions = conventions
@@ -194,7 +194,7 @@ class _Builder:
         known = {"<act>": self._conventions.activation, "<inside>": self._conventions.inside}
         function = known.get(word, "identity")
         follows = before and isinstance(before[-1], BatchNorm | Conv | Residual)
-        return (Activation(name, function),) if follows or self._recipe.after == word else ()
+        return (Elementwise(name, function),) if follows or self._recipe.after == word else ()
 
     def _attention(self, parts: Mapping[str, Program]) -> Program:
         query, key = parts["query"][-1], parts["key"][-1]

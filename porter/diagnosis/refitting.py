@@ -11,7 +11,7 @@ from porter.core.checkpoint import Array
 from porter.diagnosis.arithmetic import Padding, Values
 from porter.diagnosis.hypotheses import Hypothesis, unusual, usual
 from porter.diagnosis.program import BatchNorm, Machine, Program, edited, layers
-from porter.diagnosis.recipes import Block, Conventions, program
+from porter.diagnosis.recipes import Conventions, StageFacts, program
 from porter.diagnosis.symptoms import Side, Symptom
 
 # float64 rounding of a stage is 1e-15 to 1e-13 of its scale; a fault below this is no fault.
@@ -36,7 +36,7 @@ _GATES = ("sigmoid", "hard_sigmoid (relu6(x + 3) / 6)", "hard_sigmoid (relu6(x +
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class Explanation:
     """A hypothesis and how well it explains the deviation.
 
     Attributes:
@@ -59,8 +59,8 @@ class Match:
 
 
 def refit(
-    symptom: Symptom, block: Block, weights: Mapping[str, Array], epsilon: float | None
-) -> tuple[Match, ...] | None:
+    symptom: Symptom, block: StageFacts, weights: Mapping[str, Array], epsilon: float | None
+) -> tuple[Explanation, ...] | None:
     """Return what explains one bad stage, the best first; nothing where every known fault was ruled out.
 
     None instead of a tuple means that nothing could be tried: the input is not known, or the stage is of no
@@ -89,7 +89,7 @@ class _Start:
     faulty: str
 
     @classmethod
-    def find(cls, symptom: Symptom, x: Values, block: Block, epsilon: float | None) -> _Start | None:
+    def find(cls, symptom: Symptom, x: Values, block: StageFacts, epsilon: float | None) -> _Start | None:
         sides = [("actual", symptom.expected, symptom.actual), ("weights", symptom.actual, symptom.expected)]
         for conventions in _conventions(block, epsilon):
             made = program(block, conventions)
@@ -106,7 +106,7 @@ class _Start:
                     return cls(machine, made, x, other, other.error(out), name)
         return None
 
-    def search(self, weights: Mapping[str, Array]) -> Iterator[Match]:
+    def search(self, weights: Mapping[str, Array]) -> Iterator[Explanation]:
         first = map(self._try, usual(self.program))
         last = map(self._try, unusual(self.program, weights))
         for match in itertools.chain(first, self._fitted_epsilons(), last):
@@ -115,28 +115,28 @@ class _Start:
             if match.left <= _EXACT:
                 return
 
-    def _try(self, hypothesis: Hypothesis) -> Match:
+    def _try(self, hypothesis: Hypothesis) -> Explanation:
         program = edited(self.program, hypothesis.edits)
         error = self.goal.error(self.machine.run(program, self.x))
         if math.isinf(error):
             self.machine.fused = True
             error = self.goal.error(self.machine.run(program, self.x))
             self.machine.fused = False
-        return Match(hypothesis, error, self.before, self.faulty)
+        return Explanation(hypothesis, error, self.before, self.faulty)
 
-    def _fitted_epsilons(self) -> Iterator[Match]:
+    def _fitted_epsilons(self) -> Iterator[Explanation]:
         """Try epsilons that nobody would guess: a secant on how far the output has come towards the goal."""
         for norm in layers(self.program):
             if isinstance(norm, BatchNorm):
                 yield self._fit(norm)
 
-    def _fit(self, norm: BatchNorm) -> Match:
-        def attempt(epsilon: float) -> tuple[float, Match]:
+    def _fit(self, norm: BatchNorm) -> Explanation:
+        def attempt(epsilon: float) -> tuple[float, Explanation]:
             difference = f"batch normalisation epsilon {epsilon:.6g} for {norm.epsilon:g} in {norm.name}"
             edit = Hypothesis("bn-epsilon", difference, norm.name, {norm: replace(norm, epsilon=epsilon)})
             out = self.machine.run(edited(self.program, edit.edits), self.x)
             error = self.goal.error(out)
-            return self.goal.along(out, base), Match(edit, error, self.before, self.faulty)
+            return self.goal.along(out, base), Explanation(edit, error, self.before, self.faulty)
 
         base = self.machine.run(self.program, self.x)
         old, (new, (share, match)) = (norm.epsilon, 0.0), (0.0, attempt(0.0))
@@ -153,7 +153,7 @@ class _Start:
         return best
 
 
-def _conventions(block: Block, epsilon: float | None) -> Iterator[Conventions]:
+def _conventions(block: StageFacts, epsilon: float | None) -> Iterator[Conventions]:
     gated = any(".se." in name for name in block.weights)
     gates = _GATES if gated else _GATES[:1]
     epsilons = (epsilon,) if epsilon is not None else (1e-3, 1e-5)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.dtypes import BY_NAME
 from porter.planning.plan import Plan, plan
@@ -48,10 +48,10 @@ class PlannedWeights(Mapping[str, Array]):
             values = values - self._joined(assignment.subtract, 0.0)
         return values.reshape(assignment.shape)
 
-    def _joined(self, parts: tuple[Part, ...], offset: float) -> Array:
+    def _joined(self, parts: tuple[StoredPart, ...], offset: float) -> Array:
         return np.concatenate([self._part(part, offset) for part in parts])
 
-    def _part(self, part: Part, offset: float) -> Array:
+    def _part(self, part: StoredPart, offset: float) -> Array:
         words = self._checkpoint.read(part.key)
         taken = words if part.selection is None else words[part.selection]
         wide = BY_NAME["float64" if part.spec.dtype.name == "float64" else "float32"]

@@ -21,8 +21,8 @@ from porter.errors import OutputError
 from porter.loading.load_model import load_model
 from porter.loading.ported_file import Ported, read_metadata
 from porter.networks.bn_folding import Folding, fold_batch_norm
+from porter.onnx.exported_program import Staged, capture_program, export_failed, use_recordable_padding
 from porter.onnx.graph import keep_output, require_static, set_metadata, strip
-from porter.onnx.program import Staged, capture_program, export_failed, use_recordable_padding
 from porter.same_padding import fold_same_padding
 from porter.tables.variants import Stage
 from porter.transfer.atomic_file import write_whole

@@ -15,17 +15,17 @@ from safetensors.numpy import load_file
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.dtypes import BY_NAME, DType
 from porter.errors import MissingDependencyError
-from porter.outputs.options import OutputOptions
 from porter.outputs.output import Output
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.timm_call import keywords
-from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
+from porter.planning.port_options import PortOptions
 from porter.transfer.atomic_folder import new_folder
 from porter.transfer.float_conversion import convert, output_dtype
 from porter.transfer.safetensors_writer import SafetensorsWriter
 from porter.transfer.sharded_writer import ShardedWriter
 from porter.transfer.transfer import TransferReport, Writing, refuse_source, transfer
-from porter.transfer.value_checks import Finding, ValueChecks
+from porter.transfer.value_checks import SuspectValues, ValueChecks
 
 if TYPE_CHECKING:
     from porter.networks.bn_folding import Folding
@@ -54,7 +54,7 @@ for name, module in list(model.named_modules()):
 model.load_state_dict(state, strict=True)"""
 
 
-class Folded(Output):
+class FoldedFile(Output):
     """A file, or shards, of timm's network without the norms that can be folded exactly.
 
     Everything is computed in float64, from the stored values, and rounded once.
@@ -166,10 +166,10 @@ def _types(plan: Plan, dtype: str | None) -> Mapping[str, DType]:
 
 def _rounded(
     tensors: Mapping[str, Array], types: Mapping[str, DType]
-) -> tuple[dict[str, tuple[DType, Array]], Sequence[Finding]]:
+) -> tuple[dict[str, tuple[DType, Array]], Sequence[SuspectValues]]:
     wide = BY_NAME["float64"]
     rounded: dict[str, tuple[DType, Array]] = {}
-    findings: list[Finding] = []
+    findings: list[SuspectValues] = []
     for name, values in tensors.items():
         if values.dtype != np.float64:
             rounded[name] = BY_NAME[values.dtype.name], values

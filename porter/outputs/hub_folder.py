@@ -15,12 +15,12 @@ from typing import ClassVar
 from porter.core.checkpoint import Checkpoint
 from porter.errors import OutputError
 from porter.networks.pretrained_cfg import pretrained_cfg
-from porter.outputs.options import OutputOptions
 from porter.outputs.output import Output, Refusals
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.timm_call import is_timm_network, load_file_call
 from porter.parity.measurements import Support, read_measurements, support
-from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
+from porter.planning.port_options import PortOptions
 from porter.tables.shipped import mappings_folder
 from porter.tables.variants import Variant
 from porter.transfer.atomic_file import write_whole

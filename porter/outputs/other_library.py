@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
-from porter.outputs.options import OutputOptions
 from porter.outputs.output import Output
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.renaming.aim import aim
-from porter.planning.options import PortOptions
 from porter.planning.plan import Plan
+from porter.planning.port_options import PortOptions
 
 FOLDED = ("output/folded", "--fold-bn goes with timm only: no other library has the network without norms")
 

@@ -11,9 +11,9 @@ from porter.core.assignments import Assignment
 from porter.core.checkpoint import Checkpoint
 from porter.errors import OutputError
 from porter.outputs.metadata import describe
-from porter.outputs.options import OutputOptions
-from porter.planning.options import PortOptions
+from porter.outputs.output_options import OutputOptions
 from porter.planning.plan import Plan
+from porter.planning.port_options import PortOptions
 from porter.transfer.atomic_file import require_writable
 from porter.transfer.transfer import TransferReport, Writing, refuse_source
 

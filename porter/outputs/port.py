@@ -8,12 +8,12 @@ from typing import Any
 
 from porter.checkpoints import open_checkpoint
 from porter.core.checkpoint import Checkpoint
-from porter.outputs.options import DEFAULTS as USUAL_FORM
-from porter.outputs.options import OutputOptions
-from porter.outputs.registry import chosen_output
+from porter.outputs.forms import chosen_output
+from porter.outputs.output_options import DEFAULTS as USUAL_FORM
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.result import PortResult
-from porter.planning.options import DEFAULTS, PortOptions
 from porter.planning.plan import Plan, plan
+from porter.planning.port_options import DEFAULTS, PortOptions
 from porter.tables.variants import Tables
 from porter.transfer.progress_bar import progress_bar
 from porter.transfer.source_hashes import SourceHashes

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from porter.core.checkpoint import Checkpoint
-from porter.outputs.options import OutputOptions
 from porter.outputs.other_library import FOLDED, OtherLibrary
 from porter.outputs.output import Refusals
+from porter.outputs.output_options import OutputOptions
 from porter.transfer.atomic_folder import new_folder, write_json
 from porter.transfer.sharded_writer import ShardedWriter
 from porter.transfer.transfer import TransferReport, Writing, transfer

@@ -180,7 +180,7 @@ class CaseResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Cause:
     """A likely cause of a failure.
 
     Attributes:
@@ -254,7 +254,7 @@ class ParityReport:
     notes: tuple[str, ...] = ()
     stale: str | None = None
     ledger: Mapping[str, int] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Cause, ...] = ()
     images: tuple[ImageResult, ...] = ()
 
     def __repr__(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations, groupby
 
 from porter.parity.comparison import deviation, relative_difference
-from porter.parity.outcome import Deviation, Finding, Noise, Status
+from porter.parity.outcome import Cause, Deviation, Noise, Status
 from porter.parity.tolerances import Tolerances
 from porter.recordings.recording import Recording, Run
 
@@ -82,14 +82,14 @@ def summaries(compared: tuple[StageComparison, ...]) -> tuple[str, ...]:
     )
 
 
-def findings(compared: tuple[StageComparison, ...]) -> tuple[Finding, ...]:
+def findings(compared: tuple[StageComparison, ...]) -> tuple[Cause, ...]:
     """Return the first outlier of each kind as a finding: where to look first."""
     firsts: dict[str, StageComparison] = {}
     for stage in compared:
         if stage.outlier is not None:
             firsts.setdefault(stage.outlier, stage)
     return tuple(
-        Finding("outlier", stage.stage, f"{stage.run}: {_evidence(stage)}", f"the {outlier} side")
+        Cause("outlier", stage.stage, f"{stage.run}: {_evidence(stage)}", f"the {outlier} side")
         for outlier, stage in firsts.items()
     )
 

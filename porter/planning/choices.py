@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
-from porter.planning.options import ChannelOrder, PortOptions
-from porter.planning.recognition import Match
+from porter.planning.port_options import ChannelOrder, PortOptions
+from porter.planning.recognition import Recognised
 from porter.tables.variants import Dim, Entry, Variant
 
 # TensorFlow's ImageNet labels: class 0 is background, the others are one more than everybody else's.
@@ -45,7 +45,7 @@ class Choice(NamedTuple):
         return self.lengths[dim] if isinstance(dim, str) else dim
 
 
-def choose(match: Match, checkpoint: Checkpoint, options: PortOptions) -> Choice:
+def choose(match: Recognised, checkpoint: Checkpoint, options: PortOptions) -> Choice:
     """Apply a person's choices to what was found.
 
     Args:
@@ -76,7 +76,9 @@ def choose(match: Match, checkpoint: Checkpoint, options: PortOptions) -> Choice
     return Choice(lengths, {**selections, **flipped}, order, (*notes, *more))
 
 
-def choose_preset(match: Match, checkpoint: Checkpoint, chosen: str | None) -> tuple[Match, tuple[str, ...]]:
+def choose_preset(
+    match: Recognised, checkpoint: Checkpoint, chosen: str | None
+) -> tuple[Recognised, tuple[str, ...]]:
     """Return the match with the mean and std of the way of taking images that was chosen, and notes.
 
     Args:
@@ -108,7 +110,7 @@ def choose_preset(match: Match, checkpoint: Checkpoint, chosen: str | None) -> t
 
 
 def _order(
-    match: Match, checkpoint: Checkpoint, wanted: ChannelOrder | None
+    match: Recognised, checkpoint: Checkpoint, wanted: ChannelOrder | None
 ) -> tuple[str, dict[str, slice], tuple[str, ...]]:
     """Return the order, how the input's channels are taken, and notes."""
     stored = match.variant.input.channel_order

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 
 from porter.planning.ledger import Bucket, LedgerLine
-from porter.planning.recognition import Match
+from porter.planning.recognition import Recognised
 
 _REASON = "outside the backbone: left behind with --backbone-only"
 _NUMBERED = re.compile(r"layer_with_weights-(\d{1,9})")
 
 
-def backbone_alone(match: Match) -> Match:
+def backbone_alone(match: Recognised) -> Recognised:
     """Return the match without the parts that follow the first: a classifier that was recognised too."""
     first = match.variant.parts[0].name
     entries = zip(match.variant.entries, match.keys, strict=True)
@@ -20,7 +20,7 @@ def backbone_alone(match: Match) -> Match:
     return match._replace(nodes={first: match.nodes[first]}, keys=keys)
 
 
-def leave_head(match: Match, ledger: Iterable[LedgerLine]) -> tuple[LedgerLine, ...]:
+def leave_head(match: Recognised, ledger: Iterable[LedgerLine]) -> tuple[LedgerLine, ...]:
     """Return the ledger with what is refused only for lying outside the backbone as left out."""
     inside = _inside(match)
     return tuple(
@@ -31,13 +31,13 @@ def leave_head(match: Match, ledger: Iterable[LedgerLine]) -> tuple[LedgerLine, 
     )
 
 
-def is_foreign_head(match: Match, refused: Iterable[LedgerLine]) -> bool:
+def is_foreign_head(match: Recognised, refused: Iterable[LedgerLine]) -> bool:
     """Whether everything that was refused lies outside the backbone."""
     inside = _inside(match)
     return all(line.key not in inside for line in refused)
 
 
-def _inside(match: Match) -> frozenset[str]:
+def _inside(match: Recognised) -> frozenset[str]:
     """Return every key below the layers of the backbone.
 
     A flat model has its head beside the backbone's layers: a head begins behind the last of them.

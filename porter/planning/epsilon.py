@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
-from porter.planning.network.findings import Findings
-from porter.planning.recognition import Match
+from porter.planning.network.findings import NetworkFindings
+from porter.planning.recognition import Recognised
 from porter.tables.variants import BatchNormEpsilon
 
 
@@ -34,7 +34,9 @@ class Epsilon(NamedTuple):
         return 0.0 if own is None or self.value is None else own - self.value
 
 
-def choose_epsilon(checkpoint: Checkpoint, match: Match, chosen: float | None, found: Findings) -> Epsilon:
+def choose_epsilon(
+    checkpoint: Checkpoint, match: Recognised, chosen: float | None, found: NetworkFindings
+) -> Epsilon:
     """Return the epsilon of a network.
 
     Args:
@@ -76,7 +78,7 @@ def _of_table(known: BatchNormEpsilon, fixed: Mapping[str, float]) -> Epsilon:
 
 
 def _stated(
-    checkpoint: Checkpoint, match: Match, found: Findings
+    checkpoint: Checkpoint, match: Recognised, found: NetworkFindings
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the epsilons that the source states by target, and those of norms that the table fixes."""
     stated: dict[str, float] = {}

@@ -10,7 +10,7 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
 from porter.errors import PlanError
-from porter.planning.recognition import Match
+from porter.planning.recognition import Recognised
 from porter.tables.variants import InputSpec
 
 # keras.applications.efficientnet divides by sqrt(variance), and its published weights store ImageNet's std as
@@ -24,7 +24,7 @@ _SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization
 
 
 def expected_input(
-    checkpoint: Checkpoint, match: Match, size: int | None
+    checkpoint: Checkpoint, match: Recognised, size: int | None
 ) -> tuple[InputSpec, str, tuple[str, ...]]:
     """Return the images that a network expects, where their size comes from, and notes.
 
@@ -49,7 +49,7 @@ def expected_input(
     return images._replace(size=chosen), source, (*notes, *more)
 
 
-def _size(match: Match, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
+def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
     table = match.variant.input
     if size is not None:
         if table.check_sizes == (table.size,) and size != table.size:
@@ -115,7 +115,7 @@ def _affine(checkpoint: Checkpoint, step: Rescaling | Normalization) -> tuple[Ar
     return 1 / deviation, -mean / deviation
 
 
-def _stored_normalization(checkpoint: Checkpoint, match: Match) -> tuple[InputSpec, tuple[str, ...]]:
+def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[InputSpec, tuple[str, ...]]:
     """Return mean and std as a layer stores them that the table names.
 
     They are the table's where the network has no such layer or the checkpoint no values for it.
@@ -135,7 +135,7 @@ def _stored_normalization(checkpoint: Checkpoint, match: Match) -> tuple[InputSp
     return variant.input._replace(mean=mean, std=std), (note,)
 
 
-def normalization_node(match: Match) -> int | None:
+def normalization_node(match: Recognised) -> int | None:
     """Return the node of the Normalization layer that the table names, or None.
 
     A file without a config does not tell which of several unused layers has that place: then the layer is

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from porter.checkpoints.carried import carried_network
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
-from porter.planning.averages import averages_of, with_numbered_averages
 from porter.planning.choices import Choice, choose, choose_preset
+from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.network.findings import NO_NETWORK, Findings
-from porter.planning.options import DEFAULTS, Classes, PortOptions
-from porter.planning.recognition import Match, recognise
+from porter.planning.network.findings import NO_NETWORK, NetworkFindings
+from porter.planning.port_options import DEFAULTS, Classes, PortOptions
+from porter.planning.recognition import Recognised, recognise
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
@@ -139,7 +139,7 @@ def plan(
     )
 
 
-def _compared(checkpoint: Checkpoint, match: Match) -> Findings:
+def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
     if checkpoint.training is not None:
         from porter.planning.network.settings import hold_settings  # noqa: PLC0415  (few have any)
 
@@ -156,14 +156,16 @@ def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]
     return sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
 
 
-def _counters(match: Match) -> Iterator[Assignment]:
+def _counters(match: Recognised) -> Iterator[Assignment]:
     """Yield PyTorch's counters of batches, which have no counterpart in TensorFlow."""
     for part, target in match.variant.counters:
         if part in match.nodes:
             yield Assignment(target, (), constant=0)
 
 
-def _remarks(checkpoint: Checkpoint, match: Match, epsilon: Epsilon, network: Findings) -> Iterator[str]:
+def _remarks(
+    checkpoint: Checkpoint, match: Recognised, epsilon: Epsilon, network: NetworkFindings
+) -> Iterator[str]:
     """Yield what a person should know of the network that was recognised."""
     yield from epsilon.notes
     yield from network.notes
@@ -177,7 +179,7 @@ def _remarks(checkpoint: Checkpoint, match: Match, epsilon: Epsilon, network: Fi
         )
 
 
-def _twins(match: Match) -> Iterator[str]:
+def _twins(match: Recognised) -> Iterator[str]:
     """Name the networks that nothing in a checkpoint tells from this one."""
     for variant in match.twins:
         assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
@@ -188,7 +190,7 @@ def _twins(match: Match) -> Iterator[str]:
 
 
 def _ledger(
-    checkpoint: Checkpoint, match: Match, found: list[tuple[Entry, str]], averages: Mapping[str, str]
+    checkpoint: Checkpoint, match: Recognised, found: list[tuple[Entry, str]], averages: Mapping[str, str]
 ) -> tuple[LedgerLine, ...]:
     refusals = _unusable(checkpoint, found, averages)
     return write_ledger(
@@ -215,7 +217,7 @@ def _unusable(
     return reasons
 
 
-def _preparing(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
+def _preparing(checkpoint: Checkpoint, match: Recognised) -> dict[str, str]:
     """Return, by key, why the variables of layers that prepare images are no part of the network."""
     reason = "prepares images; the output's metadata carries it as mean and std"
     steps = checkpoint.stored_input.steps
@@ -226,7 +228,7 @@ def _preparing(checkpoint: Checkpoint, match: Match) -> dict[str, str]:
     return dict.fromkeys(keys, reason)
 
 
-def _left_out(match: Match) -> dict[str, str]:
+def _left_out(match: Recognised) -> dict[str, str]:
     """Return the table's reason, by key, for every variable below an object that it leaves out."""
     graph, variant = match.graph, match.variant
     found = {}
@@ -238,7 +240,7 @@ def _left_out(match: Match) -> dict[str, str]:
     return found
 
 
-def _refuse_leftovers(checkpoint: Checkpoint, match: Match, ledger: tuple[LedgerLine, ...]) -> None:
+def _refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[LedgerLine, ...]) -> None:
     refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
     if not refused:
         return
@@ -270,22 +272,24 @@ def _did_you_mean(path: str, names: list[str]) -> str:
 def _assignments(
     checkpoint: Checkpoint,
     found: list[tuple[Entry, str]],
-    match: Match,
+    match: Recognised,
     averages: Mapping[str, str],
     epsilon: Epsilon,
     choice: Choice,
 ) -> list[Assignment]:
     """Return one assignment per target, in the order in which the table first makes them."""
-    groups: dict[str, list[tuple[Entry, Part]]] = {e.target: [] for e, _ in found if not e.folded}
+    groups: dict[str, list[tuple[Entry, StoredPart]]] = {e.target: [] for e, _ in found if not e.folded}
     for entry, raw in found:
         key = averages.get(raw, raw)
         path, selection = match.variant.full_source(entry), choice.selection(entry)
-        part = Part(key, path, checkpoint.specs[key], entry.layout, entry.scale, selection)
+        part = StoredPart(key, path, checkpoint.specs[key], entry.layout, entry.scale, selection)
         groups[entry.target].append((entry, part))
     return [_assignment(target, group, epsilon, choice) for target, group in groups.items()]
 
 
-def _assignment(target: str, group: list[tuple[Entry, Part]], epsilon: Epsilon, choice: Choice) -> Assignment:
+def _assignment(
+    target: str, group: list[tuple[Entry, StoredPart]], epsilon: Epsilon, choice: Choice
+) -> Assignment:
     entries = [entry for entry, _ in group if not entry.folded]
     first = entries[0]
     shapes = [tuple(choice.length(dim) for dim in entry.target_shape) for entry in entries]
@@ -300,7 +304,7 @@ def _assignment(target: str, group: list[tuple[Entry, Part]], epsilon: Epsilon, 
     )
 
 
-def _arguments(match: Match, epsilon: float | None, choice: Choice) -> dict[str, object]:
+def _arguments(match: Recognised, epsilon: float | None, choice: Choice) -> dict[str, object]:
     arguments = dict(match.variant.target.arguments)
     if epsilon is not None and match.variant.bn_eps is not None:
         arguments[match.variant.bn_eps.argument] = epsilon

@@ -24,7 +24,7 @@ from porter.planning.nearest import nearest, no_match
 from porter.tables.variants import Signature, Tables, Variant
 
 
-class Match(NamedTuple):
+class Recognised(NamedTuple):
     """A variant whose every rule found its variable.
 
     Attributes:
@@ -44,7 +44,7 @@ class Match(NamedTuple):
     twins: tuple[Variant, ...] = ()
 
 
-def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Match:
+def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
     """Find the one network of `tables` that the checkpoint holds.
 
     Args:
@@ -83,11 +83,11 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     return matches[0]
 
 
-def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Match]:
+def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Recognised]:
     return _most_complete([match for candidate in candidates for match in _matches(checkpoint, candidate)])
 
 
-def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Match]) -> None:
+def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognised]) -> None:
     """Say which network the checkpoint holds, where that is known."""
     if there:
         names = " or ".join(sorted({match.variant.name for match in _without_twins(there)}))
@@ -100,7 +100,7 @@ def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Match]) -
         )
 
 
-def _without_twins(matches: list[Match]) -> list[Match]:
+def _without_twins(matches: list[Recognised]) -> list[Recognised]:
     """Pass over a network where the one that it is a twin of fits too; that one's match names it."""
     names = {match.variant.name for match in matches}
     twins: dict[str, dict[str, Variant]] = {}
@@ -115,7 +115,7 @@ def _without_twins(matches: list[Match]) -> list[Match]:
     ]
 
 
-def _most_complete(matches: list[Match]) -> list[Match]:
+def _most_complete(matches: list[Recognised]) -> list[Recognised]:
     """Leave out what takes some of another match's variables and no others: a network without its biases."""
     taken = [frozenset(key for key in match.keys if key is not None) for match in matches]
     return [
@@ -158,7 +158,7 @@ def _has_variables(
     )
 
 
-def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
+def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Recognised]:
     required = required_entries(variant)
     checkpoint = with_edges_of(variant, checkpoint)
     graph = checkpoint.graph
@@ -171,7 +171,7 @@ def _matches(checkpoint: Checkpoint, variant: Variant) -> Iterator[Match]:
                 key_below(graph, entry.source, nodes[entry.part]) if entry.part in nodes else None
                 for entry in variant.entries
             )
-            yield Match(variant, nodes, keys, lengths, graph)
+            yield Recognised(variant, nodes, keys, lengths, graph)
 
 
 def _optional_parts(
@@ -191,7 +191,7 @@ def _optional_parts(
     return found
 
 
-def _place(match: Match) -> str:
+def _place(match: Recognised) -> str:
     node = match.nodes[match.variant.parts[0].name]
     return repr(match.graph.paths[node] or "the root")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from porter.networks.catalogue import PREFIX
 from porter.parity.measurements import Measurement, support, worst_of
-from porter.report.names import collapsed
+from porter.report.name_lists import collapsed
 from porter.tables.variants import Variant
 
 # More names than this are written as what they begin with.

@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import PorterError
-from porter.planning.options import DEFAULTS, PortOptions, Weights
 from porter.planning.plan import Plan, plan
+from porter.planning.port_options import DEFAULTS, PortOptions, Weights
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant

@@ -13,8 +13,8 @@ from typing import Any
 from porter.checkpoints.keras.config import parse_config
 from porter.checkpoints.keras.layers import Layer, Variable
 from porter.checkpoints.keras.names import leaf_names
-from porter.checkpoints.keras.network import stored_network
-from porter.core.network import Operation, StoredNetwork
+from porter.checkpoints.keras.network_config import stored_network
+from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PorterError
 from porter.planning.network.canonical import canonical
 from porter.planning.network.record import folder, write_record

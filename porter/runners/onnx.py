@@ -18,8 +18,8 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import OutputError
 from porter.onnx.exact_ops import EXACT_OPS
 from porter.onnx.export import INPUT, export_onnx
+from porter.onnx.exported_program import NEEDS_SIZE
 from porter.onnx.graph import stage_names, takes_every_size, widen, with_stage_outputs
-from porter.onnx.program import NEEDS_SIZE
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
 from porter.recordings.activation import Activation

@@ -32,7 +32,7 @@ from porter.recordings.capturing import capture, to_array
 from porter.recordings.images import decode
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.job import Job, planned_stages, references, serve
-from porter.runners.ported_file import Prepared, prepare
+from porter.runners.ported_side import Prepared, prepare
 from porter.tables.variants import Stage
 from porter.transfer.transfer import transfer
 

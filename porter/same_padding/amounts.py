@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import torch
 from torch import nn
 
-from porter.same_padding.errors import SamePaddingError
+from porter.same_padding.padding_error import SamePaddingError
 
 Pair: TypeAlias = tuple[int, int]
 

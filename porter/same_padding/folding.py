@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from porter.same_padding.amounts import Pair, pads_for, pair, window_of
-from porter.same_padding.errors import SamePaddingError
-from porter.same_padding.modules import Folded, SameModule
-from porter.same_padding.recognition import has_own_forward, judge
+from porter.same_padding.modules import FixedSize, SameModule
+from porter.same_padding.padding_error import SamePaddingError
 from porter.same_padding.rewriting import Change, same_modules
+from porter.same_padding.same_layers import has_own_forward, judge
 
 
 def fold_same_padding(model: nn.Module, input_size: int | Pair) -> tuple[Change, ...]:
@@ -60,7 +60,7 @@ def _fold(name: str, layer: SameModule, size: Pair | None) -> Change:
     if size is None:
         return Change(name, "kept", "the run did not reach it: it stays dynamic", before, before)
     pads = pads_for(*size, window_of(layer))
-    layer.folded = Folded(name, size, pads)
+    layer.folded = FixedSize(name, size, pads)
     reason = f"its input is {size[0]}x{size[1]}"
     return Change(name, "native" if pads.symmetric else "constant", reason, before, repr(layer))
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from porter.same_padding.amounts import Pads, Pair, pads_for, pair, recorded_pads_for, window_of
-from porter.same_padding.errors import SamePaddingError
+from porter.same_padding.padding_error import SamePaddingError
 
 # Up to here the larger kernel's extra products cost less than the padded copy; at 32 channels they cost four
 # times more (benchmarks/same_padding.py measures whole networks).
@@ -20,7 +20,7 @@ _PRODUCTS_PER_COPY = 100
 _is_exporting = getattr(torch.compiler, "is_exporting", lambda: True)
 
 
-class Folded(NamedTuple):
+class FixedSize(NamedTuple):
     """What a fold has fixed: the only input size (height, width) a module accepts, and its pads."""
 
     module: str
@@ -53,7 +53,7 @@ class Conv2dSame(nn.Conv2d):
         dtype: Element type of the parameters.
     """
 
-    folded: Folded | None = None
+    folded: FixedSize | None = None
 
     def __init__(  # noqa: PLR0913, PLR0917  torch.nn.Conv2d's own signature
         self,
@@ -144,7 +144,7 @@ class MaxPool2dSame(nn.MaxPool2d):
         dilation: Distance between taps along (height, width), in pixels.
     """
 
-    folded: Folded | None = None
+    folded: FixedSize | None = None
 
     def __init__(
         self, kernel_size: int | Pair, stride: int | Pair | None = None, dilation: int | Pair = 1
@@ -176,7 +176,7 @@ class AvgPool2dSame(nn.AvgPool2d):
         stride: Step along (height, width), in pixels; the kernel size when None.
     """
 
-    folded: Folded | None = None
+    folded: FixedSize | None = None
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None) -> None:
         super().__init__(kernel_size, stride, 0, count_include_pad=False)
@@ -216,7 +216,7 @@ def _placed(module: SameModule, x: Tensor) -> tuple[Tensor, Pads]:
     return _checked(x, module.folded), module.folded.pads
 
 
-def _checked(x: Any, folded: Folded) -> Any:
+def _checked(x: Any, folded: FixedSize) -> Any:
     height, width = x.shape[-2], x.shape[-1]
     if _is_traced():
         return x if torch.onnx.is_in_onnx_export() else _guarded(x, folded.size)
@@ -268,7 +268,7 @@ def _fits_ceil_mode(x: Tensor, stride: Pair, pads: Pads) -> bool:
     return (stride[0] > 1 or pads.top == pads.bottom) and (stride[1] > 1 or pads.left == pads.right)
 
 
-def _padding_repr(folded: Folded | None) -> str:
+def _padding_repr(folded: FixedSize | None) -> str:
     if folded is None:
         return "padding=same"
     pads: Any = (folded.pads.top, folded.pads.left) if folded.pads.symmetric else tuple(folded.pads)

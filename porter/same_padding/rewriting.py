@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from porter.same_padding.errors import SamePaddingError
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
-from porter.same_padding.recognition import Decision, Layer, has_own_forward, judge, native_padding
+from porter.same_padding.padding_error import SamePaddingError
+from porter.same_padding.same_layers import Decision, Layer, has_own_forward, judge, native_padding
 
 # In the instance's __dict__, so that copies and pickles of the model can be restored too.
 _BEFORE = "_before_same_padding"

@@ -11,7 +11,7 @@ from porter.tables.expansion import Rule, Template, check_rule
 from porter.tables.faults import Faults
 from porter.tables.kinds import KINDS
 from porter.tables.strict_toml import Section
-from porter.tables.variants import FreeLength, Part, Preset
+from porter.tables.variants import FreeLength, ModelPart, Preset
 
 SCHEMA = 1
 
@@ -43,7 +43,7 @@ class Family(NamedTuple):
     title: str
     version: int
     builder: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, ModelPart]
     first: Mapping[str, int] | None
     leaf_names: Mapping[str, str]
     free: Mapping[str, FreeLength]
@@ -122,15 +122,15 @@ def _has_numbered_layers(source: Section, faults: Faults) -> bool:
 
 def _parts(
     top: Section, faults: Faults, *, numbered: bool
-) -> tuple[Mapping[str, int] | None, Mapping[str, Part]]:
-    parts: dict[str, Part] = {}
+) -> tuple[Mapping[str, int] | None, Mapping[str, ModelPart]]:
+    parts: dict[str, ModelPart] = {}
     first: dict[str, int] = {}
     for name, section in top.section("part").sections():
         with faults.catch():
             path = section.take("path", str)
             if numbered:
                 first.setdefault(path, section.take("first", int, 0))
-            parts[name] = Part(name, path, section.take("absent", dict, None))
+            parts[name] = ModelPart(name, path, section.take("absent", dict, None))
             section.finish()
     with faults.catch():
         if not parts:

@@ -80,7 +80,7 @@ class Stage(NamedTuple):
     block: str
 
 
-class Part(NamedTuple):
+class ModelPart(NamedTuple):
     """A part of a classification model that a checkpoint may hold by itself.
 
     Attributes:
@@ -211,7 +211,7 @@ class Variant:
     version: int
     source: Network
     target: Network
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     free: Mapping[str, FreeLength]
     bn_eps: BatchNormEpsilon | None
     input: InputSpec
@@ -238,7 +238,7 @@ class Variant:
         """Return the entry's object path below the classification model."""
         return "/".join(filter(None, (self.part(entry.part).path, entry.source)))
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> ModelPart:
         """Return the part called `name`."""
         return next(part for part in self.parts if part.name == name)
 

@@ -9,12 +9,12 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.dtypes import BY_NAME, DType
 from porter.transfer.float_conversion import convert, converted_dtype
 from porter.transfer.tensor_blocks import BlockReader, is_small
-from porter.transfer.value_checks import Finding, ValueChecks
+from porter.transfer.value_checks import SuspectValues, ValueChecks
 
 # Elements that are checked, converted and written together while they are in the second-level cache.
 _CHUNK = 1 << 18
@@ -62,7 +62,7 @@ class Mover:
         self._progress = progress
         self._written = 0
 
-    def move(self, assignments: Sequence[Assignment]) -> tuple[Finding, ...]:
+    def move(self, assignments: Sequence[Assignment]) -> tuple[SuspectValues, ...]:
         """Write every target tensor and return what was found in them, in file order.
 
         Small variables that go into a target as they are, which is nearly all of a network, are taken in
@@ -75,7 +75,7 @@ class Mover:
                 simple.setdefault(item.parts[0].key, []).append(item)
             else:
                 others.append(item)
-        found: dict[str, Sequence[Finding]] = {}
+        found: dict[str, Sequence[SuspectValues]] = {}
         reader = BlockReader(self._checkpoint)
         for key, array in self._checkpoint.read_each(simple):
             for item in simple[key]:
@@ -90,8 +90,8 @@ class Mover:
         return tuple(finding for name in self._writer.names for finding in found.get(name, ()))
 
     def _move(
-        self, reader: BlockReader, item: Assignment, parts: Iterable[tuple[Part, Iterator[Array]]]
-    ) -> Sequence[Finding]:
+        self, reader: BlockReader, item: Assignment, parts: Iterable[tuple[StoredPart, Iterator[Array]]]
+    ) -> Sequence[SuspectValues]:
         """Write one target tensor from the blocks of its parts."""
         checks = ValueChecks(item.target, item.shape, is_variance=item.is_variance)
         subtracted = _subtracted(reader, item, checks)
@@ -112,7 +112,7 @@ class Mover:
     def _move_chunk(
         self,
         item: Assignment,
-        part: Part,
+        part: StoredPart,
         words: Array,
         offset: float | NDArray[np.float64],
         checks: ValueChecks,

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from porter.core.assignments import Part
+from porter.core.assignments import StoredPart
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.layouts import Layout
 from porter.transfer.transposition import copy_rearranged
@@ -31,7 +31,7 @@ class BlockReader:
         # One buffer for all variables: fresh memory for each would cost more than the copying.
         self._room = np.empty(PIECE_BYTES, np.uint8)
 
-    def blocks(self, part: Part) -> Iterator[Array]:
+    def blocks(self, part: StoredPart) -> Iterator[Array]:
         """Yield the elements of `part` in target order.
 
         Args:
@@ -54,12 +54,12 @@ class BlockReader:
         else:
             yield from self._verified_blocks(part)
 
-    def rearranged(self, part: Part, whole: Array) -> Iterator[Array]:
+    def rearranged(self, part: StoredPart, whole: Array) -> Iterator[Array]:
         """Yield the elements of `part`, which was read `whole`, as `blocks` does."""
         taken = whole if part.selection is None else whole[part.selection]
         return self._contiguous(taken.transpose(target_axes(part.layout)))
 
-    def _verified_blocks(self, part: Part) -> Iterator[Array]:
+    def _verified_blocks(self, part: StoredPart) -> Iterator[Array]:
         """Read block by block in target order, after a pass over the whole that verifies it."""
         self._checkpoint.verify(part.key)
         axes = target_axes(part.layout)
@@ -69,7 +69,7 @@ class BlockReader:
             wanted = tuple(block[axes.index(axis)] for axis in range(len(axes)))
             yield from self._contiguous(self._read_block(part, wanted).transpose(axes))
 
-    def _read_block(self, part: Part, wanted: tuple[slice, ...]) -> Array:
+    def _read_block(self, part: StoredPart, wanted: tuple[slice, ...]) -> Array:
         """Read the block `wanted` of what is selected of `part`."""
         if part.selection is None:
             return self._checkpoint.read_block(part.key, wanted)
@@ -93,12 +93,12 @@ class BlockReader:
             yield target
 
 
-def is_small(part: Part) -> bool:
+def is_small(part: StoredPart) -> bool:
     """Whether the variable is read whole."""
     return part.spec.nbytes <= WHOLE_BYTES
 
 
-def _cut(part: Part) -> tuple[int, int] | None:
+def _cut(part: StoredPart) -> tuple[int, int] | None:
     """Return the axis whose ranges follow each other in the target, and how many of its steps fit a block.
 
     None where not even one fits, or where a range would take so little of every row that reading it costs

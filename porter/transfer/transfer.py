@@ -17,7 +17,7 @@ from porter.transfer.float_conversion import converted_dtype, is_convertible, ou
 from porter.transfer.moving import Mover, Progress, Writer
 from porter.transfer.safetensors_writer import SafetensorsWriter
 from porter.transfer.source_hashes import SourceFile, SourceHashes
-from porter.transfer.value_checks import Finding
+from porter.transfer.value_checks import SuspectValues
 
 __all__ = ["Progress", "TransferReport", "Writing", "transfer"]
 
@@ -58,7 +58,7 @@ class TransferReport(NamedTuple):
     nbytes: int
     tensors: int
     seconds: float
-    findings: tuple[Finding, ...]
+    findings: tuple[SuspectValues, ...]
     sources: tuple[SourceFile, ...]
 
 

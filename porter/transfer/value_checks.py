@@ -1,4 +1,4 @@
-"""Finding values that no trained network should hold, in one fast pass over data that is in the cache."""
+"""Find values that no trained network should hold, in one fast pass over data that is in the cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SAID: dict[Kind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SuspectValues:
     """Values of one target tensor that deserve a look.
 
     Attributes:
@@ -90,10 +90,10 @@ class ValueChecks:
         if words.size and not _all_finite(words, dtype):
             self._add("overflow", _is_infinite(words, dtype) & ~_is_infinite(before, dtype_before), position)
 
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[SuspectValues, ...]:
         """Return one finding per kind that occurred."""
         return tuple(
-            Finding(self._target, kind, count, self._index(self._first[kind]), self._shape)
+            SuspectValues(self._target, kind, count, self._index(self._first[kind]), self._shape)
             for kind, count in self._counts.items()
         )
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 import porter.transfer.tensor_blocks
 from porter.checkpoints import open_checkpoint
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.layouts import parse_layout
 from porter.errors import CheckpointError
 from porter.formats.region import PIECE
@@ -189,7 +189,7 @@ def test_no_file_appears_where_a_tensor_is_damaged(tmp_path, monkeypatch, thresh
         file.seek(-1, 2)
         file.write(b"\0")
     with open_checkpoint(prefix) as checkpoint:
-        part = Part("t", "t", checkpoint.specs["t"], parse_layout("i o -> o i"))
+        part = StoredPart("t", "t", checkpoint.specs["t"], parse_layout("i o -> o i"))
         with pytest.raises(CheckpointError) as caught:
             transfer(checkpoint, [Assignment("t", (400, 300), (part,))], out)
 
@@ -214,7 +214,9 @@ def _many(tmp_path, damaged=None):
 
 def _transfer(prefix, arrays, out):
     with open_checkpoint(prefix) as checkpoint:
-        parts = {key: Part(key, key, checkpoint.specs[key], parse_layout("i o -> o i")) for key in arrays}
+        parts = {
+            key: StoredPart(key, key, checkpoint.specs[key], parse_layout("i o -> o i")) for key in arrays
+        }
         return transfer(
             checkpoint, [Assignment(key, (320, 320), (part,)) for key, part in parts.items()], out
         )

@@ -4,7 +4,7 @@ import pytest
 
 from porter.checkpoints import open_checkpoint, opening
 from porter.checkpoints.container import Container
-from porter.checkpoints.registry import CONTAINERS
+from porter.checkpoints.containers import CONTAINERS
 from porter.checkpoints.tensorflow.tensor_bundle import TensorBundle
 from porter.errors import CheckpointError
 

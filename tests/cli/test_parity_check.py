@@ -11,7 +11,7 @@ from cli.command_line import run
 
 from porter.cli.parity_check import parity_check
 from porter.cli.port_weights import port_weights
-from porter.planning.options import PortOptions
+from porter.planning.port_options import PortOptions
 from porter.runners import process
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from porter.diagnosis.arithmetic import ACTIVATIONS, GATES, conv2d
 from porter.diagnosis.program import Conv, GlobalPool, Machine, Residual, edited, layers
-from porter.diagnosis.recipes import Block, Conventions, program
+from porter.diagnosis.recipes import Conventions, StageFacts, program
 
 CONVENTIONS = Conventions("relu", "sigmoid", "relu", "same", 1e-3)
 
@@ -26,7 +26,7 @@ def test_programs_compute_what_every_stage_computes(network, name):
         held = {n: w for n, w in sound.weights.items() if any(n.startswith(f"{m}.") for m in stage.target)}
         stride = round(x.shape[2] / out.shape[2]) if out.ndim == 4 and out.shape[2] > 1 else 1
 
-        made = program(Block(stage.target, held, stride, x.shape == out.shape, {}), CONVENTIONS)
+        made = program(StageFacts(stage.target, held, stride, x.shape == out.shape, {}), CONVENTIONS)
 
         assert np.abs(Machine().run(made, x) - out).max() < 1e-12 * np.abs(out).max(), stage.name
 
@@ -103,4 +103,4 @@ def test_layers_of_no_recipe_are_not_guessed():
     """A stage with a layer that no recipe has is left alone."""
     weights = {"blk.conv.weight": np.ones((2, 2, 1, 1)), "blk.strange.weight": np.ones((2,))}
 
-    assert program(Block(("blk",), weights, 1, True, {}), CONVENTIONS) is None
+    assert program(StageFacts(("blk",), weights, 1, True, {}), CONVENTIONS) is None

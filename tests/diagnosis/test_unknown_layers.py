@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.diagnosis.recipes import Block, Conventions, program
+from porter.diagnosis.recipes import Conventions, StageFacts, program
 from porter.diagnosis.refitting import refit
 from porter.diagnosis.symptoms import Side, Symptom
 
@@ -25,12 +25,12 @@ def symptom(shape):
 @pytest.mark.parametrize("weights", [NORM, TOKENS])
 def test_layer_of_an_unknown_kind_has_no_program(weights):
     """Layer normalisation and bare tensors are in no recipe."""
-    assert program(Block(("norm",), weights, 1, same_shape=True, epsilons={}), CONVENTIONS) is None
+    assert program(StageFacts(("norm",), weights, 1, same_shape=True, epsilons={}), CONVENTIONS) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 4, 4), (1, 8), (1, 8, 1, 1), (1, 16, 8), (1, 3, 4, 4)])
 def test_stage_of_another_shape_is_not_recomputed(shape):
     """Where the shapes do not fit what the names suggest, nothing is claimed."""
-    block = Block(("classifier",), DENSE, 1, same_shape=False, epsilons={})
+    block = StageFacts(("classifier",), DENSE, 1, same_shape=False, epsilons={})
 
     assert refit(symptom(shape), block, DENSE, 1e-3) is None

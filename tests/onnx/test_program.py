@@ -33,7 +33,7 @@ def stages(*names):
 
 def test_pool_between_two_stages_is_a_stage(nn):
     """A module without weights counts where a later one has some; an empty classifier at the end does not."""
-    from porter.onnx.program import Staged
+    from porter.onnx.exported_program import Staged
 
     model = nn.Sequential()
     for name, module in (
@@ -53,7 +53,7 @@ def test_padding_of_plain_layers_is_the_networks_own(nn):
     """A strided convolution that pads (1, 1) still does; one of timm's that pads as SAME is replaced."""
     from timm.layers import Conv2dSame as TimmConv2dSame
 
-    from porter.onnx.program import use_recordable_padding
+    from porter.onnx.exported_program import use_recordable_padding
     from porter.same_padding import Conv2dSame
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, padding=1), TimmConv2dSame(4, 4, 3, 2), nn.MaxPool2d(3, 2, 1))
@@ -67,7 +67,7 @@ def test_pool_whose_last_window_hangs_over_the_end_is_recorded_for_every_size(nn
     """Torch settles at the example's size whether one does; the recording is right at odd and even sizes."""
     import torch
 
-    from porter.onnx.program import capture_program, use_recordable_padding
+    from porter.onnx.exported_program import capture_program, use_recordable_padding
 
     average = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
     model = nn.Sequential(nn.Conv2d(3, 4, 1), average, nn.MaxPool2d(2, 2, ceil_mode=True)).eval()
@@ -82,7 +82,7 @@ def test_pool_whose_last_window_hangs_over_the_end_is_recorded_for_every_size(nn
 
 def recorded_for_every_size(nn, forward):
     """The refusal of a dynamic export of a convolution with `forward`."""
-    from porter.onnx.program import capture_program
+    from porter.onnx.exported_program import capture_program
 
     toy = type("Toy", (nn.Module,), {"forward": forward})()
     toy.conv = nn.Conv2d(3, 4, 3)

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 import porter
 from porter.cli.main import main
 from porter.errors import OutputError
-from porter.outputs.options import OutputOptions
-from porter.outputs.registry import chosen_output
-from porter.planning.options import PortOptions
+from porter.outputs.forms import chosen_output
+from porter.outputs.output_options import OutputOptions
 from porter.planning.plan import plan
+from porter.planning.port_options import PortOptions
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables, mappings_folder
 

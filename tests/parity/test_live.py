@@ -13,7 +13,7 @@ from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import ParityError
 from porter.parity.outcome import Status, Verdict
 from porter.parity.tolerances import NOISE_FLOOR
-from porter.planning.options import PortOptions
+from porter.planning.port_options import PortOptions
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

@@ -9,7 +9,7 @@ import pytest
 
 from porter.checkpoints.keras.config import parse_config
 from porter.checkpoints.keras.layers import Layer
-from porter.checkpoints.keras.preprocessing import stored_input
+from porter.checkpoints.keras.stored_input import stored_input
 from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint

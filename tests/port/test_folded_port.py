@@ -14,12 +14,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import porter
+from porter.outputs.forms import chosen_output
 from porter.outputs.metadata import describe
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
-from porter.outputs.registry import chosen_output
-from porter.planning.options import PortOptions
 from porter.planning.plan import plan
+from porter.planning.port_options import PortOptions
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.transfer import transfer

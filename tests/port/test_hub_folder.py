@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from porter.cli.main import main
 from porter.errors import OutputError
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint

@@ -14,7 +14,7 @@ import porter
 from porter.cli.main import main
 from porter.errors import OutputError, PlanError
 from porter.loading.ported_file import read_metadata
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint

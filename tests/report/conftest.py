@@ -9,8 +9,8 @@ import pytest
 
 from porter.parity.outcome import (
     CaseResult,
+    Cause,
     Deviation,
-    Finding,
     Noise,
     ParityReport,
     StageResult,
@@ -86,7 +86,7 @@ def make_report() -> Callable[[str | None], ParityReport]:
             findings=()
             if fault_at is None
             else (
-                Finding(
+                Cause(
                     "padding",
                     fault_at,
                     "at 224 and 200 it is off by 2.8e-01, at 225 it agrees to 1.0e-14 & its stride is <2>",

@@ -10,7 +10,7 @@ import pytest
 from porter.errors import ParityError
 from porter.parity.golden_files import golden_folder
 from porter.parity.measurements import Measurement, Support, read_measurements, support, write_measurements
-from porter.report.names import collapsed
+from porter.report.name_lists import collapsed
 from porter.report.support import support_table
 from porter.tables.shipped import load_tables
 

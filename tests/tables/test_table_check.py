@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from memory_checkpoint import MemoryCheckpoint
 
 import porter.tables.reader
-from porter.checks.table_check import fits, state_dict_faults, table_faults
+from porter.checks.table_faults import fits, state_dict_faults, table_faults
 from porter.cli.table import table
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables, mappings_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from porter.checks.table_check import state_dict_faults
+from porter.checks.table_faults import state_dict_faults
 from porter.errors import TableError
 from porter.tables.shipped import load_tables, mappings_folder
 

@@ -15,10 +15,10 @@ from timm_sources import planned, random_state
 
 import porter
 from porter.errors import PlanError
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.outputs.renaming.aim import aim
-from porter.planning.options import PortOptions
+from porter.planning.port_options import PortOptions
 
 pytestmark = pytest.mark.torch
 NETSPRESSO = OutputOptions(target="netspresso")

@@ -12,7 +12,7 @@ import pytest
 
 from porter.core.layouts import parse_layout
 from porter.errors import PlanError, TableError
-from porter.outputs.registry import TARGETS
+from porter.outputs.forms import TARGETS
 from porter.outputs.renaming.renaming import BlockLine, Names, Rename, rename
 from porter.outputs.renaming.target_table import read_target_table, target_table
 from porter.tables.shipped import mappings_folder

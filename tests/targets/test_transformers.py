@@ -17,11 +17,11 @@ from timm_sources import planned, random_state
 import porter
 from porter.errors import OutputError, PlanError
 from porter.loading.ported_file import read_metadata
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.outputs.renaming.aim import aim
-from porter.planning.options import PortOptions
 from porter.planning.plan import plan
+from porter.planning.port_options import PortOptions
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.transfer.atomic_folder import new_folder

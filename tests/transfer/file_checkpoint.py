@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
 from porter.core.dtypes import BY_NAME
 from porter.core.layouts import parse_layout
@@ -51,9 +51,9 @@ class FileCheckpoint(Checkpoint):
     def close(self) -> None:
         """Nothing to release."""
 
-    def part(self, key: str, pattern: str) -> Part:
+    def part(self, key: str, pattern: str) -> StoredPart:
         """Return `key` as a part of an assignment."""
-        return Part(key, key, self.specs[key], parse_layout(pattern))
+        return StoredPart(key, key, self.specs[key], parse_layout(pattern))
 
     def assign(self, target: str, *parts: tuple[str, str], offset=0.0, is_variance=False) -> Assignment:
         """Return the assignment of (key, layout) pairs to one target."""

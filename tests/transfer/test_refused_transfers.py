@@ -7,7 +7,7 @@ import pytest
 from file_checkpoint import FileCheckpoint
 from safetensors.numpy import load_file
 
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.layouts import parse_layout
 from porter.errors import CheckpointError, OutputError, PlanError
 from porter.transfer.transfer import Writing, transfer
@@ -60,7 +60,7 @@ def test_parts_that_do_not_make_up_the_target_are_refused(sources, folder):
     """A plan whose shapes do not add up is refused before anything is written."""
     source = FileCheckpoint(sources, {"a": np.ones((2, 3), np.float32), "b": np.ones((2, 4), np.float32)})
     layout = parse_layout("a b -> a b")
-    parts = tuple(Part(k, k, source.specs[k], layout) for k in "ab")
+    parts = tuple(StoredPart(k, k, source.specs[k], layout) for k in "ab")
     for item in (Assignment("t", (4, 3), parts), Assignment("t", (3, 2), parts[:1]), Assignment("t", (2,))):
         with pytest.raises(PlanError, match="'t'"):
             transfer(source, [item], folder / "o")

@@ -7,11 +7,11 @@ from safetensors.numpy import load_file
 
 import porter
 import porter.transfer.safetensors_writer
-from porter.cli.byte_size import ByteSize
+from porter.cli.byte_size_option import ByteSize
 from porter.core.checkpoint import TensorSpec
 from porter.core.dtypes import BY_NAME
 from porter.errors import OutputError
-from porter.outputs.options import OutputOptions
+from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint

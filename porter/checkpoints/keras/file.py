@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from porter.checkpoints.keras import archive
-from porter.checkpoints.keras.averages import AVERAGE, add_averages, averages_by_position
 from porter.checkpoints.keras.config import LayerConfig, parse_config, uses_averages
 from porter.checkpoints.keras.layers import Layer, Order, graph_of
 from porter.checkpoints.keras.legacy import is_legacy, legacy_config, legacy_model, versions
-from porter.checkpoints.keras.network import stored_network
-from porter.checkpoints.keras.preprocessing import stored_input
+from porter.checkpoints.keras.network_config import stored_network
+from porter.checkpoints.keras.optimizer_averages import AVERAGE, add_averages, averages_by_position
 from porter.checkpoints.keras.saved_state import is_saved_state, saved_model_state
+from porter.checkpoints.keras.stored_input import stored_input
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.formats.files import RegularFile

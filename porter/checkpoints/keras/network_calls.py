@@ -1,6 +1,6 @@
 """What the layers of a functional Keras model are called with: tensors of other layers, and constants.
 
-Source of the two spellings: Functional.get_config of tf_keras 2.20 (lists) and of Keras 3.15 (objects).
+LayerOutput of the two spellings: Functional.get_config of tf_keras 2.20 (lists) and of Keras 3.15 (objects).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _CONSTANT = "_CONSTANT_VALUE"
 _TENSOR = "__keras_tensor__"
 
 
-class Source(NamedTuple):
+class LayerOutput(NamedTuple):
     """An output of a layer: which layer, which of its calls, which of the outputs."""
 
     layer: str
@@ -32,9 +32,11 @@ class Call(NamedTuple):
     named: Mapping[str, Any]
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[LayerOutput, ...]:
         """Every tensor that the layer is called with."""
-        return tuple(item for item in (*self.arguments, *self.named.values()) if isinstance(item, Source))
+        return tuple(
+            item for item in (*self.arguments, *self.named.values()) if isinstance(item, LayerOutput)
+        )
 
 
 def parse_call(node: Any) -> Call:
@@ -56,26 +58,26 @@ def parse_call(node: Any) -> Call:
     return Call(tuple(_listed(item[:3]) for item in items), named)
 
 
-def parse_sources(value: Any) -> tuple[Source, ...]:
+def parse_sources(value: Any) -> tuple[LayerOutput, ...]:
     """Return ``input_layers`` or ``output_layers`` of a model: one tensor or a list (or dict) of them."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list) and value and isinstance(value[0], str):
         value = [value]
     found = tuple(_listed(item) for item in value or ())
-    if not all(isinstance(item, Source) for item in found):
+    if not all(isinstance(item, LayerOutput) for item in found):
         raise ValueError("no outputs of layers")
     return found
 
 
 def _listed(value: Any) -> Any:
-    """Return the `Source` that a list like ``["conv1", 0, 0]`` stands for; other values as they are."""
+    """Return the `LayerOutput` that a list like ``["conv1", 0, 0]`` stands for; other values as they are."""
     if not isinstance(value, list) or len(value) not in (3, 4) or not isinstance(value[0], str):
         return value
     if value[0] == _CONSTANT:
         return value[2]
     if type(value[1]) is int and type(value[2]) is int:
-        return Source(value[0], value[1], value[2])
+        return LayerOutput(value[0], value[1], value[2])
     return value
 
 
@@ -84,13 +86,13 @@ def _parsed(value: Any) -> Any:
         return [_parsed(item) for item in value]
     if isinstance(value, Mapping) and value.get("class_name") == _TENSOR:
         layer, call, output = value["config"]["keras_history"]
-        return Source(str(layer), int(call), int(output))
+        return LayerOutput(str(layer), int(call), int(output))
     return value
 
 
 def _flat(values: list[Any]) -> Iterator[Any]:
     for value in values:
-        if isinstance(value, list) and any(isinstance(item, Source) for item in value):
+        if isinstance(value, list) and any(isinstance(item, LayerOutput) for item in value):
             yield from value
         else:
             yield value

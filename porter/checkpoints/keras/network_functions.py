@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
-from porter.checkpoints.keras.network_calls import Call, Source
+from porter.checkpoints.keras.network_calls import Call, LayerOutput
 from porter.checkpoints.keras.network_layers import ACTIVATIONS, Step, activation_step, relevant
 
 _LAMBDAS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
@@ -40,9 +40,9 @@ def function_name(layer: LayerConfig) -> str:
 
 def function_steps(layer: LayerConfig, name: str, call: Call) -> list[Step]:
     """Return what one call of a function computes; none where it passes its input on."""
-    constants = [item for item in call.arguments if not isinstance(item, Source)]
+    constants = [item for item in call.arguments if not isinstance(item, LayerOutput)]
     named = {key: value for key, value in call.named.items() if key != "name" and value is not None}
-    constants += [value for value in named.values() if not isinstance(value, Source)]
+    constants += [value for value in named.values() if not isinstance(value, LayerOutput)]
     if name in _ARITHMETIC:
         found = _arithmetic(_ARITHMETIC[name], call, constants)
         if found is not None:
@@ -54,9 +54,9 @@ def function_steps(layer: LayerConfig, name: str, call: Call) -> list[Step]:
     axes = named.get("axis", layer.values.get("axis"))
     if name in _MEANS and axes == _PIXELS:
         return [Step("global_avg_pool", {})]
-    plain = {key: value for key, value in named.items() if not isinstance(value, Source)}
+    plain = {key: value for key, value in named.items() if not isinstance(value, LayerOutput)}
     own = {key: value for key, value in relevant(layer.values).items() if key != "function"}
-    given = [item for item in call.arguments if not isinstance(item, Source)]
+    given = [item for item in call.arguments if not isinstance(item, LayerOutput)]
     return [Step("other", {"class_name": name, **own, **plain, "arguments": given})]
 
 
@@ -68,7 +68,7 @@ def _arithmetic(kind: str, call: Call, constants: Sequence[Any]) -> Step | None:
     if tensors != 1 or len(constants) != 1 or type(constants[0]) not in (int, float):
         return None
     value = float(constants[0])
-    is_first = not (call.arguments and isinstance(call.arguments[0], Source))
+    is_first = not (call.arguments and isinstance(call.arguments[0], LayerOutput))
     match kind:
         case "add":
             scale, offset = 1.0, value

@@ -1,4 +1,4 @@
-"""What each of Keras's layers computes, in the terms of `porter.core.network`.
+"""What each of Keras's layers computes, in the terms of `porter.core.stored_network`.
 
 Source: the layers' `call` and `get_config` in tf_keras 2.20 and Keras 3.15.
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.checkpoints.keras.averages import add_averages
+from porter.checkpoints.keras.optimizer_averages import add_averages
 from porter.checkpoints.tensorflow.bundle_index import BundleIndex, read_index
 from porter.checkpoints.tensorflow.coalesced_reads import read_together
 from porter.checkpoints.tensorflow.keras_objects import add_layer_edges

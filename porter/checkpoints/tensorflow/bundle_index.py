@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from porter.checkpoints.tensorflow.data_files import Shards
+from porter.checkpoints.tensorflow.bundle_data import Shards
 from porter.checkpoints.tensorflow.messages import BundleEntry, parse_entry, parse_header, parse_shape
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import TensorSpec

@@ -20,8 +20,8 @@ from porter.checkpoints.tensorflow.tensor_protos import parse_values, value_fiel
 from porter.checkpoints.tensorflow.trackable_graph import graph_from_names, text
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
 from porter.core.dtypes import BY_NUMBER
-from porter.core.network import StoredNetwork
 from porter.core.object_graph import ObjectGraph
+from porter.core.stored_network import StoredNetwork
 from porter.core.stored_preprocessing import StoredInput
 from porter.errors import printable
 from porter.formats.blocks import part_of, resolve_block

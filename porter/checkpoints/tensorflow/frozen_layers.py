@@ -31,7 +31,7 @@ _INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _READ = "ReadVariableOp"
 
 
-class Operation(Protocol):
+class GraphOperation(Protocol):
     """A node of a graph, as far as it is needed here."""
 
     name: str
@@ -39,7 +39,7 @@ class Operation(Protocol):
     inputs: list[str]
 
 
-def with_layers(graph: ObjectGraph, operations: Iterable[Operation]) -> ObjectGraph:
+def with_layers(graph: ObjectGraph, operations: Iterable[GraphOperation]) -> ObjectGraph:
     """Return an object graph whose root also has an edge ``layer_with_weights-K`` to each Keras layer.
 
     Args:
@@ -53,7 +53,7 @@ def with_layers(graph: ObjectGraph, operations: Iterable[Operation]) -> ObjectGr
     return ObjectGraph(nodes, stored=graph.stored, origin=graph.origin)
 
 
-def _layers(operations: Iterable[Operation], variables: Container[str]) -> dict[str, dict[str, str]]:
+def _layers(operations: Iterable[GraphOperation], variables: Container[str]) -> dict[str, dict[str, str]]:
     """Return the constant of each variable, by layer in order and by the variable's name."""
     reads: dict[str, str] = {}
     layers: dict[str, dict[str, str]] = {}

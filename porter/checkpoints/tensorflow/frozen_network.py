@@ -9,7 +9,7 @@ from porter.checkpoints.tensorflow.graph_network import network_of_graph
 from porter.checkpoints.tensorflow.graph_nodes import Graph, GraphNode, parse_library, parse_node
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import TensorSpec
-from porter.core.network import StoredNetwork
+from porter.core.stored_network import StoredNetwork
 from porter.formats.files import RegularFile
 from porter.formats.protobuf import Buffer
 from porter.formats.protobuf_file import Place, places

@@ -15,7 +15,7 @@ from porter.checkpoints.tensorflow.graph_layers import Reader, read_other
 from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight, layer_name
 from porter.core.checkpoint import Array
-from porter.core.network import Operation
+from porter.core.stored_network import Operation
 
 _RELU: Mapping[str, object] = MappingProxyType({"max_value": None, "negative_slope": 0.0, "threshold": 0.0})
 _ADDS = ("Add", "AddV2", "BiasAdd")

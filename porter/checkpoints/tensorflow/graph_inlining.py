@@ -53,7 +53,7 @@ class Frame:
         self.depth: int = 0 if caller is None else caller.depth + 1
 
 
-class Output(NamedTuple):
+class NodeOutput(NamedTuple):
     """One output of one node of one frame."""
 
     frame: Frame
@@ -77,7 +77,7 @@ class InlinedGraph:
         self._functions: dict[str, GraphFunction] = {}
         self._frames: dict[tuple[Frame, str], Frame] = {}
 
-    def source(self, frame: Frame, spelt: str) -> Output:
+    def source(self, frame: Frame, spelt: str) -> NodeOutput:
         """Return what an input is, behind calls, arguments and operations that pass values on.
 
         Raises:
@@ -100,7 +100,7 @@ class InlinedGraph:
             elif node.op in _PASSING and node.inputs:
                 spelt = _at(node.inputs, number, node)
             else:
-                return Output(frame, node, number)
+                return NodeOutput(frame, node, number)
         raise Malformed("graphdef/endless", "the graph's nodes pass one value on without end")
 
     def called(self, frame: Frame, node: GraphNode) -> Frame | None:
@@ -137,7 +137,7 @@ class InlinedGraph:
             return int(number) + 1
         return int(number)
 
-    def inputs(self, output: Output) -> Iterator[Output]:
+    def inputs(self, output: NodeOutput) -> Iterator[NodeOutput]:
         """Yield what a node takes."""
         for spelt in output.node.inputs:
             yield self.source(output.frame, spelt)

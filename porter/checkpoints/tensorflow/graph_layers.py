@@ -1,4 +1,4 @@
-"""What the nodes of a graph compute that have weights, or move pixels, in the terms of `porter.core.network`.
+"""What the nodes of a graph compute that have weights, or move pixels, as `Operation`s of a stored network.
 
 Source of inputs and attributes: tensorflow/core/ops/{nn,math,array,image}_ops.cc.
 """

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
-from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, Output
+from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, NodeOutput
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
-from porter.core.network import StoredNetwork
+from porter.core.stored_network import StoredNetwork
 
 ORIGIN = "the source's graph"
 _MOST_INPUTS = 10_000
@@ -58,7 +58,7 @@ class _Reader:
         self._graph, self._keys = graph, keys
         self._values: dict[Identity, Value] = {}
 
-    def value(self, output: Output) -> Value:
+    def value(self, output: NodeOutput) -> Value:
         """Return what an output is, everything that it depends on first."""
         waiting = [output]
         open_nodes: set[Identity] = set()
@@ -83,11 +83,11 @@ class _Reader:
             waiting.pop()
         return self._values[output.frame, output.node.name, output.number]
 
-    def _is_end(self, output: Output) -> bool:
+    def _is_end(self, output: NodeOutput) -> bool:
         is_weight = output.frame is self._graph.main and output.node.name in self._keys
         return is_weight or output.node.op in (*_VARIABLES, *_PLACEHOLDERS, "Const")
 
-    def _end(self, output: Output) -> Value:
+    def _end(self, output: NodeOutput) -> Value:
         """Return what takes nothing: a variable, a constant or the images."""
         node = output.node
         if output.frame is self._graph.main and node.name in self._keys:
@@ -101,7 +101,7 @@ class _Reader:
             "input", node.name, (), {"shape": shape}, channels=shape[-1] if shape else None
         )
 
-    def _computed(self, output: Output, values: list[Value]) -> Value:
+    def _computed(self, output: NodeOutput, values: list[Value]) -> Value:
         node, layers = output.node, self.layers
         if self._is_end(output):
             return self._end(output)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from porter.core.checkpoint import Array
-from porter.core.network import Operation
+from porter.core.stored_network import Operation
 
 MOST_OPERATIONS = 100_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from porter.checkpoints.container import Container
 from porter.checkpoints.tensorflow.prefix import open_prefix
 from porter.core.checkpoint import Checkpoint
-from porter.core.network import StoredNetwork
+from porter.core.stored_network import StoredNetwork
 from porter.errors import CheckpointError
 from porter.formats.files import RegularFile
 from porter.formats.magic import exists, refuse_pointer

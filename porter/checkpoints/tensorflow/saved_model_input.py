@@ -11,7 +11,7 @@ from pathlib import Path
 
 from porter.checkpoints.keras.config import parse_config
 from porter.checkpoints.keras.layers import Layer, Variable
-from porter.checkpoints.keras.preprocessing import stored_input
+from porter.checkpoints.keras.stored_input import stored_input
 from porter.checkpoints.tensorflow.input_shapes import axis_lengths, image_size
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph

@@ -14,7 +14,7 @@ from porter.checkpoints.tensorflow.graph_network import network_of_graph
 from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import Checkpoint
-from porter.core.network import StoredNetwork
+from porter.core.stored_network import StoredNetwork
 from porter.formats.files import RegularFile
 from porter.formats.malformed import naming
 from porter.formats.protobuf import Buffer, fields

@@ -39,7 +39,7 @@ class Refused(Exception):  # noqa: N818  (it becomes a line of the output)
         self.document = {"code": code, "problem": problem, "path": path, "found": found}
 
 
-class Window:
+class EmbeddedFile:
     """The bytes of one file inside another, as a file object that h5py reads from."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
@@ -284,7 +284,7 @@ def describe(descriptor: int, offset: int, size: int) -> dict[str, Any]:
         return {"code": "hdf5/no-h5py", "problem": str(error), "path": "", "found": None}
     describer = Describer(h5py)
     try:
-        with h5py.File(Window(descriptor, offset, size), "r") as file:
+        with h5py.File(EmbeddedFile(descriptor, offset, size), "r") as file:
             describer.group(file.id, "", 0)
     except Refused as refused:
         return refused.document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.core.assignments import Assignment, Part
+from porter.core.assignments import Assignment, StoredPart
 from porter.core.layouts import Layout
 from porter.errors import PlanError
 from porter.outputs.renaming.renaming import Rename, rename
@@ -60,7 +60,7 @@ def _moved(item: Assignment, layout: Layout) -> Assignment:
     )
 
 
-def _between(item: Assignment, start: int, stop: int) -> Iterator[Part]:
+def _between(item: Assignment, start: int, stop: int) -> Iterator[StoredPart]:
     """Yield what lies in rows `start` to `stop` of the joined parts."""
     begin = 0
     for part in item.parts:
@@ -71,7 +71,7 @@ def _between(item: Assignment, start: int, stop: int) -> Iterator[Part]:
         begin += rows
 
 
-def _rows(item: Assignment, part: Part, rows: slice) -> Part:
+def _rows(item: Assignment, part: StoredPart, rows: slice) -> StoredPart:
     """Select rows of the target's first axis, which must be one axis of the stored variable."""
     axes = [axis for axis, group in enumerate(part.layout.source) if group == part.layout.target[0]]
     if not axes or part.selection is not None:

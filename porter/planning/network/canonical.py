@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from porter.core.network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork
 
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.network import StoredNetwork
+from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.network.canonical import PREPARED, canonical
-from porter.planning.network.comparison import ACTIVATIONS, POOLS, Difference, Pairing, tail, told
-from porter.planning.network.findings import Findings
+from porter.planning.network.findings import NetworkFindings
+from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
 from porter.planning.network.record import recorded
-from porter.planning.recognition import Match
+from porter.planning.recognition import Recognised
 
 _SHOWN = 5
 _EPSILONS = ("epsilon", "norm_epsilon", "bn_epsilon")
@@ -23,7 +23,7 @@ _HINT = (
 )
 
 
-def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Match) -> Findings:
+def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recognised) -> NetworkFindings:
     """Hold what the source says of its network against what the table's network computes.
 
     Args:
@@ -49,17 +49,17 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Match)
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
-        return Findings(line, epsilons, stored.origin, notes=(line,))
+        return NetworkFindings(line, epsilons, stored.origin, notes=(line,))
     try:
         tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
     except RecursionError:
-        return Findings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
+        return NetworkFindings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
     best = min(tried, key=lambda each: len(each.differences))
     if best.differences:
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    return Findings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
+    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
 
 
 def _named(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
@@ -99,7 +99,7 @@ class _Comparison:
 
     Attributes:
         differences: Each layer that computes something else.
-        classifier_activation: See `Findings`.
+        classifier_activation: See `NetworkFindings`.
     """
 
     def __init__(self, source: StoredNetwork, reference: StoredNetwork, pairing: Pairing) -> None:
@@ -134,25 +134,25 @@ class _Comparison:
                 "what comes before it, and the metadata says so"
             )
 
-    def _classifier(self) -> Iterator[Difference]:
+    def _classifier(self) -> Iterator[LayerDifference]:
         """Take what follows the classifier as its activation."""
         for operation in self._given:
             if operation.kind in ACTIVATIONS and self.classifier_activation is None:
                 self.classifier_activation = told(operation)
             elif operation.kind not in ("flatten", "reshape"):
-                yield Difference(operation.name, "nothing behind the classifier", operation.kind)
+                yield LayerDifference(operation.name, "nothing behind the classifier", operation.kind)
 
-    def _features(self) -> Iterator[Difference]:
+    def _features(self) -> Iterator[LayerDifference]:
         """Compare what follows the backbone's last layer up to where a pool, or another layer, follows."""
         for position, wanted in enumerate(self._wanted):
             if wanted.kind in POOLS or wanted.variables:
                 return
             given = self._given[position] if position < len(self._given) else None
             if given is None:
-                yield Difference(self._last.name, f"{wanted.kind} behind it", "the end of the network")
+                yield LayerDifference(self._last.name, f"{wanted.kind} behind it", "the end of the network")
                 return
             if given.kind != wanted.kind or dict(given.attributes) != dict(wanted.attributes):
-                yield Difference(given.name, told(wanted), told(given))
+                yield LayerDifference(given.name, told(wanted), told(given))
 
 
 def _prepares(network: StoredNetwork) -> bool:
@@ -160,7 +160,7 @@ def _prepares(network: StoredNetwork) -> bool:
 
 
 def _other(
-    checkpoint: Checkpoint, match: Match, differences: tuple[Difference, ...], origin: str
+    checkpoint: Checkpoint, match: Recognised, differences: tuple[LayerDifference, ...], origin: str
 ) -> PlanError:
     lines = [f"{d.layer}: expected {d.expected}, found {d.found}" for d in differences[:_SHOWN]]
     more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 
-class Findings(NamedTuple):
+class NetworkFindings(NamedTuple):
     """What was found.
 
     Attributes:
@@ -26,4 +26,4 @@ class Findings(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-NO_NETWORK = Findings("the source stores no network: epsilon and activations are the table's")
+NO_NETWORK = NetworkFindings("the source stores no network: epsilon and activations are the table's")

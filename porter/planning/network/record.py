@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.core.data_files import shipped_folder
-from porter.core.network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork
 from porter.tables.variants import Variant
 
 _INDEX = "index.json"

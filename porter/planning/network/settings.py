@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from porter.core.training_settings import TrainingSettings
 from porter.errors import PlanError
-from porter.planning.network.findings import Findings
-from porter.planning.recognition import Match
+from porter.planning.network.findings import NetworkFindings
+from porter.planning.recognition import Recognised
 
 _GARDEN = "model_garden."
 # Backbones that apply the activation of the settings, and what they do where the table names none. The
@@ -16,7 +16,7 @@ _ACTIVATED = {"resnet": "relu", "efficientnet": "relu"}
 _HINT = "Pass --variant for the network that was trained, or move the file away if another training wrote it."
 
 
-def hold_settings(settings: TrainingSettings, match: Match) -> Findings:
+def hold_settings(settings: TrainingSettings, match: Recognised) -> NetworkFindings:
     """Return what the settings say of a network's norms.
 
     Args:
@@ -41,10 +41,10 @@ def hold_settings(settings: TrainingSettings, match: Match) -> Findings:
         if entry.is_variance and entry.bn_eps is None and key is not None
     ]
     epsilons = {} if settings.epsilon is None else dict.fromkeys(keys, settings.epsilon)
-    return Findings(_line(settings), epsilons, settings.file.name)
+    return NetworkFindings(_line(settings), epsilons, settings.file.name)
 
 
-def _contradictions(settings: TrainingSettings, match: Match) -> Iterator[tuple[str, object, object]]:
+def _contradictions(settings: TrainingSettings, match: Recognised) -> Iterator[tuple[str, object, object]]:
     """Yield name, the table's value and the settings' value of everything that differs."""
     source = match.variant.source
     if source.name.startswith(_GARDEN):

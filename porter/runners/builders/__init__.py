@@ -46,7 +46,7 @@ class Preparation(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BuilderSet:
     """What a module of this package offers, as its ``SOURCE``.
 
     Attributes:
@@ -68,7 +68,7 @@ class Source:
     fixed_size: bool = False
 
 
-def source_of(builder: str) -> Source:
+def source_of(builder: str) -> BuilderSet:
     """Import the module that `builder`, e.g. ``"model_garden.mobilenet"``, belongs to.
 
     Raises:
@@ -79,7 +79,7 @@ def source_of(builder: str) -> Source:
     if module not in SOURCES:
         raise _unknown(builder, [f"{known}.*" for known in SOURCES])
     try:
-        source: Source = importlib.import_module(f"{__name__}.{module}").SOURCE
+        source: BuilderSet = importlib.import_module(f"{__name__}.{module}").SOURCE
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "runner/no-builder-package", f"{error.name} is not installed", hint=SOURCES[module]
@@ -93,7 +93,7 @@ def build(builder: str, arguments: Mapping[str, object], **lengths: object) -> K
     """Build a network.
 
     Args:
-        builder: Source and name, e.g. ``"model_garden.mobilenet"``.
+        builder: BuilderSet and name, e.g. ``"model_garden.mobilenet"``.
         arguments: The table's arguments of this variant.
         **lengths: ``bn_eps``, and the table's free lengths.
 

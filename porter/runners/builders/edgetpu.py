@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import BuilderSet, Keras
 
 # Per stage of version 2: (kind, expansion, stride) of each block. A fused block expands with a 3x3
 # convolution, a grouped one with a 3x3 convolution in groups, the others with 1x1 and a depthwise one.
@@ -146,6 +146,6 @@ def _v2(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: fl
     return flat.network(classes)
 
 
-SOURCE = Source(
+SOURCE = BuilderSet(
     builders={"mobilenet_v1": _v1, "mobilenet_v2": _v2}, packages=("tensorflow", "tf-keras", "numpy")
 )

@@ -13,7 +13,7 @@ import tf_keras
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.stored_preprocessing import Normalization, Rescaling
-from porter.runners.builders import Keras, Preparation, Source
+from porter.runners.builders import BuilderSet, Keras, Preparation
 
 _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applications/efficientnet.py
 
@@ -112,7 +112,7 @@ def _normalization(layer: Keras, preparation: Preparation) -> Iterator[Callable[
         yield tf_keras.layers.Rescaling((1 / np.sqrt(_IMAGENET_STD)).tolist(), dtype="float32")
 
 
-SOURCE = Source(
+SOURCE = BuilderSet(
     builders={"application": _application},
     packages=("tensorflow", "tf-keras", "numpy"),
     fixed_size=True,

@@ -8,7 +8,7 @@ from typing import Any
 import tf_keras
 from tf_keras import layers
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import BuilderSet, Keras
 
 # benchmark/training/visual_wake_words/vww_model.py: filters and stride of each depthwise separable block.
 _BLOCKS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *[(128, 1)] * 5, (256, 2), (256, 1))
@@ -38,7 +38,7 @@ def _activated(x: Any, bn_eps: float) -> Any:
     return layers.Activation("relu")(layers.BatchNormalization(epsilon=bn_eps)(x))
 
 
-SOURCE = Source(
+SOURCE = BuilderSet(
     builders={"visual_wake_words": _visual_wake_words},
     packages=("tensorflow", "tf-keras", "numpy"),
     fixed_size=True,

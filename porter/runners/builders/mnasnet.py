@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import BuilderSet, Keras
 
 _Step = Callable[[Any], Any]
 
@@ -173,4 +173,4 @@ def _network(arguments: Mapping[str, Any], **lengths: Any) -> Keras:
     return _Network(arguments, **lengths)
 
 
-SOURCE = Source(builders={"network": _network}, packages=("tensorflow", "tf-keras", "numpy"))
+SOURCE = BuilderSet(builders={"network": _network}, packages=("tensorflow", "tf-keras", "numpy"))

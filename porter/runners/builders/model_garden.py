@@ -15,7 +15,7 @@ from official.vision.modeling.backbones import efficientnet, mobilenet, resnet, 
 from official.vision.modeling.classification_model import ClassificationModel
 
 from porter.core.checkpoint import Array
-from porter.runners.builders import Keras, Preparation, Source
+from porter.runners.builders import BuilderSet, Keras, Preparation
 
 
 def _mobilenet(arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float) -> Keras:
@@ -159,7 +159,7 @@ def _image(path: str, preparation: Preparation) -> Array:
     return prepared
 
 
-SOURCE = Source(
+SOURCE = BuilderSet(
     builders={
         "mobilenet": _mobilenet,
         "efficientnet": _efficientnet,

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import BuilderSet, Keras
 
 _FIELD = re.compile(r"([rksecf])(\d+)")
 
@@ -151,4 +151,4 @@ def _efficientnet(arguments: Mapping[str, Any], **lengths: Any) -> Keras:
     return _Network(arguments, **lengths)
 
 
-SOURCE = Source(builders={"efficientnet": _efficientnet}, packages=("tensorflow", "tf-keras", "numpy"))
+SOURCE = BuilderSet(builders={"efficientnet": _efficientnet}, packages=("tensorflow", "tf-keras", "numpy"))

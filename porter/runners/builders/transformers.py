@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from porter.runners.builders import Keras, Source
+from porter.runners.builders import BuilderSet, Keras
 
 # Asked for when transformers is imported: with torch in one process with TensorFlow neither is safe.
 os.environ["USE_TORCH"] = "0"
@@ -73,7 +73,7 @@ def _bilinear(old: int, new: int) -> Any:
     return weights
 
 
-SOURCE = Source(
+SOURCE = BuilderSet(
     builders={"mobilevit": _mobilevit},
     packages=("tensorflow", "tf-keras", "transformers", "numpy"),
     notes={

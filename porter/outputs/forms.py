@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # a form is imported when it is chosen, and a command line needs the names alone
-    from porter.outputs.options import OutputOptions
     from porter.outputs.output import Output
+    from porter.outputs.output_options import OutputOptions
 
 
 class Form(NamedTuple):

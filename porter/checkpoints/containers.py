@@ -6,7 +6,7 @@ Of several that would take a file, a prefix or a directory, the first does.
 from __future__ import annotations
 
 from porter.checkpoints.container import Container
-from porter.checkpoints.keras.container import KerasContainer
+from porter.checkpoints.keras.keras_file import KerasContainer
 from porter.checkpoints.tensorflow.data_file import DataFile
 from porter.checkpoints.tensorflow.graph_file import GraphFile
 from porter.checkpoints.tensorflow.saved_model import SavedModel

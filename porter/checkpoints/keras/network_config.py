@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
-from porter.checkpoints.keras.network_calls import Call, Source, parse_call, parse_sources
+from porter.checkpoints.keras.network_calls import Call, LayerOutput, parse_call, parse_sources
 from porter.checkpoints.keras.network_functions import function_name, function_steps
 from porter.checkpoints.keras.network_layers import Step, steps
-from porter.core.network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork
 
 ORIGIN = "the file's config"
 _MOST_OPERATIONS = 100_000
@@ -159,7 +159,7 @@ def _trains(call: Call | None, *, default: bool) -> bool:
     return told if isinstance(told, bool) else default
 
 
-def _end(numbers: Sequence[int], source: Source) -> int:
+def _end(numbers: Sequence[int], source: LayerOutput) -> int:
     return numbers[source.output if len(numbers) > 1 else 0]
 
 

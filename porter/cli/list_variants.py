@@ -9,7 +9,7 @@ import click
 
 from porter.cli.columns import columns
 from porter.cli.command import Command
-from porter.cli.options import json_option, table_option
+from porter.cli.shared_options import json_option, table_option
 from porter.parity.golden_files import golden_path
 from porter.parity.measurements import Measurement, read_measurements, support, worst_of
 from porter.report.support import numbered_notes, support_table

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
-from porter.core.network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.canonical import PREPARED
 
 # Known of the source and compared elsewhere, or no part of what is computed.
@@ -43,7 +43,7 @@ ACTIVATIONS = frozenset(
 )
 
 
-class Difference(NamedTuple):
+class LayerDifference(NamedTuple):
     """One layer that computes something else.
 
     Attributes:
@@ -82,16 +82,16 @@ class Pairing:
             elif names:
                 self._unpaired.append(number)
         self._owned = {found: number for number, found in self.pairs.items()}
-        self._known: dict[tuple[int, int], tuple[Difference, ...]] = {}
+        self._known: dict[tuple[int, int], tuple[LayerDifference, ...]] = {}
 
     @property
     def is_complete(self) -> bool:
         """Whether every layer of the reference is one layer of the source."""
         return bool(self.pairs) and not self._unpaired and len(self._owned) == len(self.pairs)
 
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[LayerDifference, ...]:
         """Return every difference in front of, and in, the layers that have variables."""
-        found: dict[Difference, None] = {}
+        found: dict[LayerDifference, None] = {}
         for number, other in self.pairs.items():
             reference, source = self._reference[number], self._source[other]
             found |= dict.fromkeys(_own(source, reference))
@@ -103,14 +103,14 @@ class Pairing:
         number = max(self.pairs)
         return self.pairs[number], number
 
-    def _inputs(self, source: int, reference: int) -> tuple[Difference, ...]:
+    def _inputs(self, source: int, reference: int) -> tuple[LayerDifference, ...]:
         """Return the differences between what two operations take."""
         given, wanted = self._source[source], self._reference[reference]
         if len(given.inputs) != len(wanted.inputs):
             told = f"{len(wanted.inputs)} inputs", f"{len(given.inputs)} inputs"
-            return (Difference(given.name, *told),)
+            return (LayerDifference(given.name, *told),)
         is_free = wanted.kind in _COMMUTATIVE and len(given.inputs) <= _MOST_PERMUTED
-        best: tuple[Difference, ...] | None = None
+        best: tuple[LayerDifference, ...] | None = None
         for order in permutations(given.inputs) if is_free else (given.inputs,):
             pairs = zip(order, wanted.inputs, strict=True)
             found = tuple(d for pair in pairs for d in self._between(*pair, given))
@@ -120,13 +120,13 @@ class Pairing:
                 break
         return best or ()
 
-    def _between(self, source: int, reference: int, user: Operation) -> tuple[Difference, ...]:
+    def _between(self, source: int, reference: int, user: Operation) -> tuple[LayerDifference, ...]:
         """Return the differences between two outputs that `user` takes."""
         if (source, reference) not in self._known:
             self._known[source, reference] = self._compared(source, reference, user)
         return self._known[source, reference]
 
-    def _compared(self, source: int, reference: int, user: Operation) -> tuple[Difference, ...]:
+    def _compared(self, source: int, reference: int, user: Operation) -> tuple[LayerDifference, ...]:
         given, wanted = self._source[source], self._reference[reference]
         if source in self._owned or reference in self.pairs:
             if self.pairs.get(reference) == source:
@@ -135,7 +135,7 @@ class Pairing:
             return tuple(_own(given, wanted)) or self._inputs(source, reference)
         layer = user.name if given.kind == "input" or source in self._owned else given.name
         behind = "" if layer != user.name else "takes "
-        return (Difference(layer, behind + self._told(wanted, reference), behind + told(given)),)
+        return (LayerDifference(layer, behind + self._told(wanted, reference), behind + told(given)),)
 
     def _told(self, wanted: Operation, reference: int) -> str:
         """Say what the reference has, by the source's names."""
@@ -170,20 +170,20 @@ def told(operation: Operation) -> str:
     return f"{kind} ({inner})" if inner else kind
 
 
-def _own(given: Operation, wanted: Operation) -> Iterator[Difference]:
+def _own(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
     """Yield the differences between the attributes of two operations."""
     if given.kind != wanted.kind:
-        yield Difference(given.name, wanted.kind, given.kind)
+        yield LayerDifference(given.name, wanted.kind, given.kind)
         return
     for name in sorted({*given.attributes, *wanted.attributes} - _APART):
         is_there, should = given.attributes.get(name), wanted.attributes.get(name)
         if not _equal(is_there, should):
-            yield Difference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
+            yield LayerDifference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
     if given.kind == "layer_norm" and not _equal(given.attributes["epsilon"], wanted.attributes["epsilon"]):
         told_of = (f"epsilon {operation.attributes['epsilon']:g}" for operation in (wanted, given))
-        yield Difference(given.name, *told_of)
+        yield LayerDifference(given.name, *told_of)
     if "padding" in wanted.attributes and not _pads_alike(given.attributes, wanted.attributes):
-        yield Difference(
+        yield LayerDifference(
             given.name,
             f"padding {_value(wanted.attributes['padding'])}",
             f"padding {_value(given.attributes['padding'])}",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from porter.checkpoints import open_checkpoint
-from porter.checks.table_check import Fit, fits, state_dict_faults, table_faults
+from porter.checks.table_faults import Fit, fits, state_dict_faults, table_faults
 from porter.errors import PorterError
 from porter.tables.variants import Variant
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from porter.checkpoints.keras.averages import AVERAGE, averages_by_position
 from porter.checkpoints.keras.layers import NOT_TRAINABLE
+from porter.checkpoints.keras.optimizer_averages import AVERAGE, averages_by_position
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.errors import PlanError
 from porter.planning.arrangement import Arranged
 from porter.planning.ledger import moving_averages, optimizer_state
-from porter.planning.options import Weights
-from porter.planning.recognition import Match
+from porter.planning.port_options import Weights
+from porter.planning.recognition import Recognised
 
 _NUMBER = re.compile(r"layer_with_weights-(\d{1,9})")
 _LEAVES = ("kernel", "depthwise_kernel", "pointwise_kernel", "bias", "gamma", "beta")
 
 
-def with_numbered_averages(checkpoint: Checkpoint, match: Match, weights: Weights) -> Checkpoint:
+def with_numbered_averages(checkpoint: Checkpoint, match: Recognised, weights: Weights) -> Checkpoint:
     """Return the checkpoint with the averages of an optimizer whose variables have numbers for names.
 
     A ``.weights.h5`` stores no config: the order of the layers is known only once the network is. That the
@@ -47,7 +47,7 @@ def with_numbered_averages(checkpoint: Checkpoint, match: Match, weights: Weight
     return found
 
 
-def averages_of(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mapping[str, str]:
+def averages_of(checkpoint: Checkpoint, match: Recognised, weights: Weights) -> Mapping[str, str]:
     """Return the key of the average of each variable of the network, by the variable's own key.
 
     Raises:
@@ -81,7 +81,7 @@ def averages_of(checkpoint: Checkpoint, match: Match, weights: Weights) -> Mappi
     return found
 
 
-def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mapping[str, str]) -> None:
+def _refuse_averages_alone(checkpoint: Checkpoint, match: Recognised, averages: Mapping[str, str]) -> None:
     alone = sum(raw == average for raw, average in averages.items())
     if alone:
         raise PlanError(
@@ -92,7 +92,7 @@ def _refuse_averages_alone(checkpoint: Checkpoint, match: Match, averages: Mappi
         )
 
 
-def _trainable(match: Match) -> Iterator[str]:
+def _trainable(match: Recognised) -> Iterator[str]:
     """Yield the keys of the network's trainable variables in the order in which an optimizer has them."""
     places: dict[str, tuple[tuple[int, ...], int]] = {}
     for entry, key in zip(match.variant.entries, match.keys, strict=True):

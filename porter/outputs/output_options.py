@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from porter.outputs.byte_size import parse_byte_size
-from porter.outputs.registry import TARGETS
-from porter.planning.options import require_known
+from porter.outputs.forms import TARGETS
+from porter.planning.port_options import require_known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

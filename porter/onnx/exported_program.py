@@ -12,7 +12,7 @@ from torch import nn
 from porter.errors import OutputError
 from porter.loading.ported_file import Ported
 from porter.same_padding import AvgPool2dSame, MaxPool2dSame, emulate_same_padding
-from porter.same_padding.recognition import ceils_to_same, has_own_forward
+from porter.same_padding.same_layers import ceils_to_same, has_own_forward
 from porter.tables.variants import Stage
 
 # Two different lengths, neither a power of two, so that no coincidence is taken for a rule.

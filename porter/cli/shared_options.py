@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from porter.cli.byte_size import ByteSize
-from porter.outputs.registry import TARGETS
+from porter.cli.byte_size_option import ByteSize
+from porter.outputs.forms import TARGETS
 
 if TYPE_CHECKING:
-    from porter.outputs.options import OutputOptions
-    from porter.planning.options import PortOptions
+    from porter.outputs.output_options import OutputOptions
+    from porter.planning.port_options import PortOptions
     from porter.tables.variants import Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -171,7 +171,7 @@ def port_options(*left_out: str) -> Callable[[Callable[..., Any]], Callable[...,
     """
 
     def record(**chosen: Any) -> PortOptions:
-        from porter.planning.options import PortOptions
+        from porter.planning.port_options import PortOptions
 
         return PortOptions(**chosen)
 
@@ -183,7 +183,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for each attribute of `OutputOptions`; the command receives the record as `form`."""
 
     def record(**chosen: Any) -> OutputOptions:
-        from porter.outputs.options import OutputOptions
+        from porter.outputs.output_options import OutputOptions
 
         return OutputOptions(**chosen)
 
