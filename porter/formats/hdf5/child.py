@@ -309,7 +309,8 @@ def main() -> None:
     """Describe what the arguments name."""
     limit()
     descriptor, offset, size = map(int, sys.argv[1:4])
-    json.dump(describe(descriptor, offset, size), sys.stdout)
+    # One piece: json.dump writes hundreds, and the parent would wake for each.
+    sys.stdout.write(json.dumps(describe(descriptor, offset, size)))
 
 
 if __name__ == "__main__":
