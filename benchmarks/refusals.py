@@ -1,4 +1,4 @@
-"""CPU seconds of a refused Keras file, HDF5 reader included, as a ratio to `port-weights --version` in one run.
+"""CPU seconds of a refused Keras file, its HDF5 reader included, as a ratio to `port-weights --version`.
 
 python benchmarks/refusals.py
 """
