@@ -92,7 +92,9 @@ def explain(
         tensor, wanted = stored[name], planned[name]
         if name in others and rounding(others[name], tensor) is not None:
             held, chosen = code.split("-for-")
-            yield TensorDifference(name, code, f"holds the {held} values although the {chosen} ones are chosen")
+            yield TensorDifference(
+                name, code, f"holds the {held} values although the {chosen} ones are chosen"
+            )
         elif axes := _turned(wanted, tensor):
             yield TensorDifference(
                 name, "kernel-layout", f"holds its values with the axes in the order {axes}"
