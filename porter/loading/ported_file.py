@@ -98,11 +98,26 @@ def read_metadata(path: Path) -> Ported:
     file = ported_files(path)[0]
     try:
         with safe_open(file, framework="numpy") as opened:
-            return _described(opened.metadata() or {}, file)
+            return described(opened.metadata() or {}, file)
     except (OSError, SafetensorError) as error:
         raise unreadable(file, error) from None
-    except (KeyError, json.JSONDecodeError) as error:
-        raise _not_ported(file, f"lacks {error}") from None
+
+
+def description(path: Path) -> Ported | None:
+    """Return what a safetensors file, or a folder of them, says of itself; None where it says nothing.
+
+    Raises:
+        OutputError: the file cannot be read, or was written for another library.
+    """
+    if path.is_file() and path.suffix != ".safetensors":
+        return None
+    file = ported_files(path)[0]
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            says = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise unreadable(file, error) from None
+    return described(says, file) if any(key.startswith("porter.") for key in says) else None
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:
@@ -113,6 +128,22 @@ def unreadable(file: Path, error: Exception) -> OutputError:
         file=file,
         hint="Name a file that port-weights wrote.",
     )
+
+
+def described(found: Mapping[str, str], file: Path) -> Ported:
+    """Return what metadata say of a port.
+
+    Args:
+        found: The metadata.
+        file: Where they stand.
+
+    Raises:
+        OutputError: they are not those that porter writes for timm.
+    """
+    try:
+        return _described(found, file)
+    except (KeyError, json.JSONDecodeError) as error:
+        raise _not_ported(file, f"lacks {error}") from None
 
 
 def _described(found: Mapping[str, str], file: Path) -> Ported:

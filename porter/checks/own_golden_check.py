@@ -1,0 +1,164 @@
+"""A ported file against the golden of the weights that it was ported from: torch alone, no checkpoint."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from porter.checks.check import silent
+from porter.checks.own_goldens import Phase, size_name
+from porter.checks.ported_file_check import read_differences, stage_of, with_tensors
+from porter.checks.report import CheckReport
+from porter.core.checkpoint import Array
+from porter.loading.ported_file import Ported, description
+from porter.parity.compare import compare
+from porter.parity.comparison import relative_difference
+from porter.parity.outcome import Cause, ParityReport
+from porter.parity.tolerances import NOISE_FACTOR, StageTolerance, Tolerances
+from porter.recordings.own_golden import OwnGolden, spec_of
+from porter.recordings.recording import Recording
+from porter.runners.job import Job
+from porter.runners.process import Child, default_threads, require, wait_for
+from porter.tables.variants import InputSpec
+
+_TIMEOUT = 1800.0
+_NETWORK = ("porter.model", "porter.arguments", "porter.network")
+_REASON = "what rounding the weights once more changes"
+
+
+def check_against_own_golden(
+    ported: Path,
+    path: Path,
+    *,
+    target: str = "timm",
+    tolerances: Tolerances | None = None,
+    phase: Phase = silent,
+) -> CheckReport:
+    """Run a ported file on the golden's inputs and hold every stage, and every tensor, against the golden.
+
+    Stages may differ by rounding only as far as tensors are proved to be roundings of the golden's port.
+
+    Args:
+        ported: A file or folder that porter wrote, or a ``.pth``.
+        path: The golden.
+        target: The library under whose names `ported` was written.
+        tolerances: The defaults if None.
+        phase: Called with each phase, in words, as it begins.
+
+    Raises:
+        MissingDependencyError: torch or timm is not installed.
+        ParityError: the golden cannot be read, or is of a port by other options.
+        OutputError: the file cannot be read, or is no port to the golden's network.
+    """
+    require("torch")
+    golden = OwnGolden.load(path)
+    says = None if target not in ("timm", "hub-folder") else description(ported)
+    with tempfile.TemporaryDirectory(prefix="porter-") as name:
+        job = _job(golden, says, ported, path, target, Path(name))
+        phase("running PyTorch against the golden")
+        with Child("torch", job) as child:
+            wait_for(child, [], _TIMEOUT)
+        actual = Recording.load(job.out)
+        disturbed = Path(job.disturbed_out)
+        rounded = Recording.load(disturbed) if disturbed.is_file() else None
+        first_wrong = _first_wrong(golden, says, Path(job.ported_out))
+        allowed = _tolerances(tolerances or Tolerances(), golden, actual, rounded, first_wrong)
+        title = f"{ported.name}: torch against the golden {path.name}"
+        report = compare(
+            golden.recording, actual, tolerances=allowed, stages=list(golden.stages), title=title
+        )
+        report = with_tensors(report, golden.stages, ported, Path(job.ported_out))
+        count = len(read_differences(Path(job.ported_out)))
+    return CheckReport(_told(report, golden, count), golden.recording, actual)
+
+
+def _job(golden: OwnGolden, says: Ported | None, ported: Path, path: Path, target: str, folder: Path) -> Job:
+    batches = _as_prepared(golden, says)
+    inputs = folder / "inputs"
+    save_file({size_name(size): values for size, values in batches.items()}, inputs)
+    return Job(
+        table="",
+        variant="",
+        inputs=str(inputs),
+        names=tuple(map(size_name, batches)),
+        dtypes=("float64",),
+        out=str(folder / "torch"),
+        threads=default_threads(),
+        ported=str(ported.absolute()),
+        target=target,
+        golden=str(path.absolute()),
+    )
+
+
+def _as_prepared(golden: OwnGolden, says: Ported | None) -> dict[tuple[int, int], Array]:
+    """Return the golden's images as the file has them prepared, in the golden's order of colours.
+
+    A file that says another mean or standard deviation is given other numbers, as it would be in use.
+    """
+    spec = golden.spec
+    own = spec if says is None else spec_of(says.input)
+    own = spec._replace(mean=own.mean, std=own.std)
+    batches = golden.inputs.arrays(spec)
+    if (own.mean, own.std) == (spec.mean, spec.std):
+        return batches
+    return {size: _renormalised(values, spec, own) for size, values in batches.items()}
+
+
+def _renormalised(values: Array, given: InputSpec, wanted: InputSpec) -> Array:
+    step = -1 if given.channel_order == "bgr" else 1
+    mean, std, other_mean, other_std = (
+        np.asarray(each[::step], np.float32) for each in (given.mean, given.std, wanted.mean, wanted.std)
+    )
+    return np.asarray((values * std + mean - other_mean) / other_std, np.float32)
+
+
+def _first_wrong(golden: OwnGolden, says: Ported | None, found: Path) -> str | None:
+    """Return the first stage that more than rounding makes another one, or None.
+
+    That is where a tensor is not the golden's, and the very first one if the network is not.
+    """
+    stages = list(golden.stages)
+    if says is not None and any(says.metadata.get(key) != golden.port.get(key) for key in _NETWORK):
+        return stages[0]
+    wrong = {stage_of(golden.stages, each.tensor) for each in read_differences(found)}
+    return min(wrong, key=stages.index, default=None)
+
+
+def _tolerances(
+    usual: Tolerances,
+    golden: OwnGolden,
+    actual: Recording,
+    disturbed: Recording | None,
+    first_wrong: str | None,
+) -> Tolerances:
+    """Widen the tolerance of each stage by the measured effect of rounding, up to the first wrong tensor."""
+    if disturbed is None:
+        return usual
+    stages: dict[str, StageTolerance] = {}
+    for name in golden.stages:
+        if name == first_wrong:
+            break
+        noise = max(
+            relative_difference(run.stages[name], other.stages[name]) or 0.0
+            for run, other in zip(actual.runs, disturbed.runs, strict=True)
+        )
+        allowed = max(usual.of(name, "float64", None), NOISE_FACTOR * noise)
+        stages[name] = StageTolerance(allowed, _REASON)
+    return replace(usual, stages={**stages, **usual.stages})
+
+
+def _told(report: ParityReport, golden: OwnGolden, differing: int) -> ParityReport:
+    """Say first where the file is a port of other weights altogether."""
+    tensors = len(golden.tensors.shapes)
+    if report.passed or differing <= tensors // 2:
+        return report
+    evidence = (
+        f"{differing} of {tensors} tensors do not hold what the golden was recorded with: the file is a port "
+        "of other weights"
+    )
+    first = next(iter(golden.stages))
+    return replace(report, findings=(Cause("other-weights", first, evidence, "the file"),))
