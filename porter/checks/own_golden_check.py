@@ -26,7 +26,7 @@ from porter.runners.process import Child, default_threads, require, wait_for
 from porter.tables.variants import InputSpec
 
 _TIMEOUT = 1800.0
-_NETWORK = ("porter.model", "porter.arguments", "porter.network")
+_NETWORK = ("porter.model", "porter.arguments", "porter.network", "porter.library", "porter.adjust")
 _REASON = "what rounding the weights once more changes"
 
 
@@ -35,6 +35,7 @@ def check_against_own_golden(
     path: Path,
     *,
     target: str = "timm",
+    trust_table: bool = False,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
 ) -> CheckReport:
@@ -46,6 +47,7 @@ def check_against_own_golden(
         ported: A file or folder that porter wrote, or a ``.pth``.
         path: The golden.
         target: The library under whose names `ported` was written.
+        trust_table: Whether a function that the file or the golden names may be run.
         tolerances: The defaults if None.
         phase: Called with each phase, in words, as it begins.
 
@@ -58,7 +60,7 @@ def check_against_own_golden(
     golden = OwnGolden.load(path)
     says = None if target not in ("timm", "hub-folder") else description(ported)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
-        job = _job(golden, says, ported, path, target, Path(name))
+        job = replace(_job(golden, says, ported, path, target, Path(name)), trust_table=trust_table)
         phase("running PyTorch against the golden")
         with Child("torch", job) as child:
             wait_for(child, [], _TIMEOUT)

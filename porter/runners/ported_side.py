@@ -110,7 +110,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     described = found.ported or read_metadata(port.metadata_file)
     own, planned = port.load(folded=described.folded)
     _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
-    model = build_network(described).eval()
+    model = build_network(described, trust_table=job.trust_table, file=path).eval()
     if described.folded:
         from porter.networks.bn_folding import fold_batch_norm
 
