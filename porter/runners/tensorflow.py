@@ -51,7 +51,8 @@ def _record(job: Job) -> None:
         for dtype in job.dtypes:
             runs.extend(runs_in(dtype))
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
-            Recording(provenance, tuple(runs)).save(job.out)
+            if runs:
+                Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
             restored = witness is None and job.checkpoint is not None
             _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
@@ -67,7 +68,7 @@ def _file_witness(
     if carried is None:
         return None, (f"the source stores no network: TensorFlow ran {builder}",)
     try:
-        return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
+        return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
     except UnfitError as error:
         told = f"TensorFlow could not run the file's own network ({error})"
         return None, (f"{told}: it ran {builder}, as the table describes it",)
@@ -312,6 +313,7 @@ def _of_file(builder: Provenance, job: Job, witness: FileWitness) -> Provenance:
         source=f"the network in {job.weights_in_words}",
         versions={name: version(name) for name in witness.packages},
         notes=witness.notes,
+        lacks_float64=witness.lacks_float64,
     )
 
 
