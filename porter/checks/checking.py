@@ -197,7 +197,6 @@ class _Request:
             target=self.target,
             source=self.source,
             trust_table=self.trust_table,
-            trust_table=self.trust_table,
             tolerances=tolerances,
             phase=phase,
         )

@@ -41,7 +41,7 @@ _FEWEST_KEPT = 16
 Phase = Callable[[str], None]
 
 
-def record_golden(
+def record_golden(  # noqa: PLR0913  (as for `check`)
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -168,9 +168,7 @@ class _Recorder:
         folder: For files that are needed meanwhile.
     """
 
-    def __init__(
-        self, source: Checkpoint, made: Plan, check: Check, dtype: str | None, folder: Path
-    ) -> None:
+    def __init__(self, source: Checkpoint, made: Plan, check: Check, dtype: str | None, folder: Path) -> None:
         self._source, self._made, self._folder = source, made, folder
         self._check, self._dtype = check, dtype
 

@@ -75,12 +75,14 @@ def answer_of(output: object) -> torch.Tensor:
     Raises:
         OutputError: there is none (``network/no-answer``).
     """
-    for found in (output, getattr(output, "logits", None), *(output[:1] if isinstance(output, tuple) else ())):
+    for found in (
+        output,
+        getattr(output, "logits", None),
+        *(output[:1] if isinstance(output, tuple) else ()),
+    ):
         if isinstance(found, torch.Tensor):
             return found
-    raise OutputError(
-        "network/no-answer", "the network's answer is no tensor", found=type(output).__name__
-    )
+    raise OutputError("network/no-answer", "the network's answer is no tensor", found=type(output).__name__)
 
 
 def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:

@@ -35,6 +35,7 @@ class FileNetwork(NamedTuple):
         outputs: Operations that the network returns.
         words: What was loaded, for people.
         packages: Distributions that ran it.
+        is_built: Whether a person's own function built it, and no file holds it.
     """
 
     graph: Any
@@ -43,6 +44,7 @@ class FileNetwork(NamedTuple):
     outputs: tuple[str, ...]
     words: str
     packages: tuple[str, ...]
+    is_built: bool = False
 
 
 def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:

@@ -95,6 +95,16 @@ class FileWitness:
         return f"{', '.join(self._lacking)} {verb} no float64 kernel in TensorFlow"
 
     @property
+    def words(self) -> str:
+        """What was loaded, or what built it."""
+        return self._network.words
+
+    @property
+    def is_built(self) -> bool:
+        """Whether a person's own function built it."""
+        return self._network.is_built
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Distributions that ran the network."""
         return self._network.packages
@@ -102,14 +112,15 @@ class FileWitness:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the network that ran."""
-        told = f"TensorFlow ran the file's own network ({self._network.words})"
+        origin = "the person's own network" if self.is_built else "the file's own network"
+        told = f"TensorFlow ran {origin} ({self._network.words})"
         notes = [f"{told}; widened to float64, it agrees with its float32 form within {self.agreement:.1e}"]
         if self._lacking:
             why = f"it cannot be run in float64, because {self.lacks_float64}"
             notes = [f"{told}; {why}: float32 decides, by the rounding that PyTorch shows in float32"]
         height, width = (self._network.shape or (None,) * 4)[1:3]
         if height and width:
-            notes.append(f"the file's network takes {height}x{width} pixels only: it is checked at that size")
+            notes.append(f"that network takes {height}x{width} pixels only: it is checked at that size")
         if self._found.missing:
             names = ", ".join(self._found.missing)
             notes.append(f"not compared, because not found in the file's network: {names}")

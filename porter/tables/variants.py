@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from porter.core.layouts import Layout
+from porter.core.named_function import is_function_name
 from porter.errors import TableError
 
 Dim = int | str
@@ -167,6 +168,10 @@ class Network(NamedTuple):
     arguments: Mapping[str, object]
 
 
+FILE_BUILDER = "file"
+"""The builder of a table whose TensorFlow network is the one that the source carries."""
+
+
 class Constant(NamedTuple):
     """A parameter of PyTorch's that TensorFlow's layer does without, and the value that it stands for.
 
@@ -286,6 +291,11 @@ class Variant:
     def part(self, name: str) -> ModelPart:
         """Return the part called `name`."""
         return next(part for part in self.parts if part.name == name)
+
+    @property
+    def has_builder(self) -> bool:
+        """Whether porter itself has a builder of the TensorFlow network."""
+        return self.source.name != FILE_BUILDER and not is_function_name(self.source.name)
 
     @property
     def is_draft(self) -> bool:
