@@ -195,7 +195,6 @@ class _Request:
             self.ported,
             golden,
             target=self.target,
-            source=self.source,
             trust_table=self.trust_table,
             tolerances=tolerances,
             phase=phase,
@@ -273,6 +272,8 @@ class _Request:
             labels=self.labels,
             ported=self.ported,
             target=self.target,
+            source=self.source,
+            trust_table=self.trust_table,
         )
         request.require_trust()
         if against == "onnx":

@@ -14,7 +14,7 @@ from porter.core.named_function import named_function
 from porter.errors import MissingDependencyError, OutputError, PorterError, not_installed
 from porter.same_padding import emulate_same_padding
 
-# Arguments with which a library fetches weights, or runs what it fetched. A table is data: it builds a network.
+# Arguments with which a library fetches weights, or runs what it fetched: a table builds a network alone.
 _FETCHING = ("pretrained", "weights", "checkpoint", "trust_remote_code", "auto_map", "custom_load")
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 (the class that all share)
 

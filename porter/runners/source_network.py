@@ -68,7 +68,7 @@ def _nothing_to_run(job: Job, made: Plan, checkpoint: Checkpoint, reason: str) -
     if job.checkpoint is None:
         return ParityError(
             "runner/no-network",
-            f"the table of {made.variant.name} names no network for TensorFlow: it runs the one in the source",
+            f"the table of {made.variant.name} names no network for TensorFlow but the one in the source",
             file=made.variant.table,
             hint="Give a --checkpoint that carries its network, or --source package.module:function.",
         )

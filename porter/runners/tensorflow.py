@@ -294,12 +294,11 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
 
 def _of_network(job: Job, made: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:
     """Return the provenance of a run of the file's own network, or of a person's."""
-    words = f"the network {witness.words} with {job.weights_in_words}"
-    provenance = _provenance(
-        job, made, words if witness.is_built else f"the network in {job.weights_in_words}"
-    )
+    words = f"the network in {job.weights_in_words}"
+    if witness.is_built:
+        words = f"the network {witness.words}, {job.weights_in_words}"
     return replace(
-        provenance,
+        _provenance(job, made, words),
         versions={name: version(name) for name in witness.packages},
         notes=(*witness.notes, *notes),
         lacks_float64=witness.lacks_float64,
