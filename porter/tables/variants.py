@@ -73,12 +73,14 @@ class Stage(NamedTuple):
         source: Object path, below the classification model, of the TensorFlow layer whose output it is.
         target: PyTorch modules run in order from the previous stage; the activation is the last one's output.
         block: Where in the table the stage stands.
+        is_layer: Whether it ends with the layer that holds its weights, before an activation that follows.
     """
 
     name: str
     source: str
     target: tuple[str, ...]
     block: str
+    is_layer: bool = False
 
 
 class ModelPart(NamedTuple):
@@ -328,7 +330,8 @@ class Variant:
             described = (*described, json.dumps(self.network, sort_keys=True))
         if self.library != "timm" or self.adjust or self.constants:
             adjusted = json.dumps(self.adjust, sort_keys=True)
-            described = (*described, self.library, adjusted, self.constants)
+            layers = [stage.name for stage in self.stages if stage.is_layer]
+            described = (*described, self.library, adjusted, self.constants, layers)
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
