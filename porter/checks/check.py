@@ -112,13 +112,18 @@ class Check:
             trust_table=self.trust_table,
         )
 
-    def require_trust(self) -> None:
+    def require_trust(self, *, runs_tensorflow: bool = True) -> None:
         """Refuse to run code that the table names and the person does not trust.
+
+        Args:
+            runs_tensorflow: Whether the source's network is run too.
 
         Raises:
             TableError: ``table/not-trusted``.
         """
-        names = [self.variant.target.name, self.source or self.variant.source.name]
+        names = [self.variant.target.name]
+        if runs_tensorflow:
+            names.append(self.source or self.variant.source.name)
         require_trust(
             [name for name in names if is_function_name(name)],
             self.variant.table,

@@ -93,10 +93,11 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         batch,
         seed,
         tuple(map(Path, images)),
-        *map(_path, (labels, ported)),
-        target,
-        source,
-        trust_table,
+        _path(labels),
+        _path(ported),
+        target=target,
+        source=source,
+        trust_table=trust_table,
     )
     if _is_file(against):
         return given.against_file(Path(against), tolerances, phase)

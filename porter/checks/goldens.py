@@ -151,6 +151,8 @@ def verify_goldens(
         TableError: a golden's variant is in no table.
     """
     goldens = [_Golden(path, tables, trust_table=trust_table) for path in paths]
+    for golden in goldens:
+        golden.check.require_trust(runs_tensorflow=False)
     fresh = [golden for golden in goldens if not golden.stale]
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         folder = Path(name)

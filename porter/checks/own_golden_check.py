@@ -14,6 +14,7 @@ from porter.checks.own_goldens import Phase, size_name
 from porter.checks.ported_file_check import read_differences, stage_of, with_tensors
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Array
+from porter.core.named_function import is_function_name
 from porter.loading.ported_file import Ported, description
 from porter.parity.compare import compare
 from porter.parity.comparison import relative_difference
@@ -23,6 +24,7 @@ from porter.recordings.own_golden import OwnGolden, spec_of
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, require, wait_for
+from porter.tables.trust import require_trust
 from porter.tables.variants import InputSpec
 
 _TIMEOUT = 1800.0
@@ -58,6 +60,8 @@ def check_against_own_golden(
     """
     require("torch")
     golden = OwnGolden.load(path)
+    names = filter(is_function_name, [golden.port["porter.model"]])
+    require_trust(tuple(names), path, trust_table=trust_table)
     says = None if target not in ("timm", "hub-folder") else description(ported)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         job = replace(_job(golden, says, ported, path, target, Path(name)), trust_table=trust_table)

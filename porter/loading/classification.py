@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -89,8 +89,9 @@ class Classifier:
 
 def _classes(model: torch.nn.Module, size: int) -> int:
     """Return how many classes a network has, 0 if it answers with something else than classes."""
-    if hasattr(model, "num_classes"):
-        return int(model.num_classes)  # type: ignore[call-overload]  (a number in timm's networks)
+    stated: Any = getattr(model, "num_classes", None)
+    if stated is not None:
+        return int(stated)
     with torch.inference_mode():
         answer = answer_of(model(torch.zeros(1, 3, size, size)))
     return answer.shape[1] if answer.ndim == 2 else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -156,8 +156,8 @@ def _fit_to_port(model: torch.nn.Module, ported: Ported) -> None:
 
 def _describe_images(model: torch.nn.Module, ported: Ported) -> None:
     """Say how images are prepared where timm looks for it."""
-    described = pretrained_cfg(ported.input, ported.arguments.get("in_chans", 3))
-    model.pretrained_cfg = described  # type: ignore[assignment]  (torch's modules take any attribute)
+    described: Any = pretrained_cfg(ported.input, ported.arguments.get("in_chans", 3))
+    model.pretrained_cfg = described
 
 
 def _require_fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -200,14 +200,14 @@ def _keys(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the key of every variable by its object path."""
     graph = checkpoint.graph
     named = zip(graph.paths, graph.nodes, strict=True)
-    return {path: node.key for path, node in named if path is not None and node.key in checkpoint.specs}
+    return {path: node.key for path, node in named if path is not None and node.key is not None}
 
 
 def _as_graph(built: Built, channels: int, file: Path) -> FileNetwork:
     shape = getattr(built.model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != _AXES:
         shape = (None, None, None, channels)
-    call: Callable[..., Any] = tf.function(built.run)
+    call: Any = tf.function(built.run)
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
     keras = ("keras",) if built.is_keras_3 else ("tf-keras",)
     network = frozen(concrete, built.words, ("tensorflow", *keras, "numpy"), file)
