@@ -51,6 +51,7 @@ FRAMEWORKS = {
         "runners/builders/",
         "runners/file_network.py",
         "runners/file_witness.py",
+        "runners/own_source.py",
         "runners/graph_lifting.py",
         "runners/graph_part.py",
     },

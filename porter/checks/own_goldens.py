@@ -198,7 +198,7 @@ class _Recorder:
         metadata["porter.source_files"] = _sources(report.sources)
         there = expected.runs[0].stages
         stages = {s.name: s.target for s in planned_stages(made) if s.name in there}
-        counters = tuple(each.target for each in made.assignments if not each.parts)
+        counters = tuple(each.target for each in made.assignments if each.constant is not None)
         return OwnGolden(
             recording=expected,
             port=metadata,

@@ -168,9 +168,11 @@ def folded_tensors(wide: Path) -> tuple[dict[str, Array], Folding]:
 
 def _types(plan: Plan, dtype: str | None) -> Mapping[str, DType]:
     """Return the element type of each tensor of the unfolded network."""
+    floating = [item for item in plan.assignments if item.constant is None]
     if dtype is not None:
-        return {item.target: output_dtype(dtype) for item in plan.assignments if item.parts}
-    return {item.target: item.parts[0].spec.dtype for item in plan.assignments if item.parts}
+        return {item.target: output_dtype(dtype) for item in floating}
+    float32 = BY_NAME["float32"]
+    return {item.target: item.parts[0].spec.dtype if item.parts else float32 for item in floating}
 
 
 def _rounded(

@@ -117,7 +117,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
         fold_batch_norm(model)
     state = port.in_timm(found.state)
     _require_fit(path, state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, job.target)
-    counters = frozenset(each.target for each in port.assignments if not each.parts)
+    counters = frozenset(each.target for each in port.assignments if each.constant is not None)
     require_known_types(path, found.state, counters)
     stored = found.floating()
     kinds = {name: rounding(planned[name], tensor) for name, tensor in stored.items()}

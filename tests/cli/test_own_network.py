@@ -1,4 +1,4 @@
-"""docs/own-network.md does what it says, and the code that a table names runs only if the person trusts it."""
+"""docs/own-network.md does what it says; the code that a table names runs only if the person trusts it."""
 
 from __future__ import annotations
 
