@@ -88,7 +88,8 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         batch,
         seed,
         tuple(map(Path, images)),
-        *map(_path, (labels, ported)),
+        _path(labels),
+        _path(ported),
         target,
     )
     if _is_file(against):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from porter.checks.own_goldens import Phase, size_name
 from porter.checks.ported_file_check import read_differences, stage_of, with_tensors
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Array
+from porter.errors import OutputError
 from porter.loading.ported_file import Ported, description
 from porter.parity.compare import compare
 from porter.parity.comparison import relative_difference
@@ -73,7 +76,7 @@ def check_against_own_golden(
         )
         report = with_tensors(report, golden.stages, ported, Path(job.ported_out))
         count = len(read_differences(Path(job.ported_out)))
-    return CheckReport(_told(report, golden, count), golden.recording, actual)
+    return CheckReport(_told(report, golden, says, count), golden.recording, actual)
 
 
 def _job(golden: OwnGolden, says: Ported | None, ported: Path, path: Path, target: str, folder: Path) -> Job:
@@ -100,12 +103,21 @@ def _as_prepared(golden: OwnGolden, says: Ported | None) -> dict[tuple[int, int]
     A file that says another mean or standard deviation is given other numbers, as it would be in use.
     """
     spec = golden.spec
-    own = spec if says is None else spec_of(says.input)
+    own = spec if says is None else _spec(says)
     own = spec._replace(mean=own.mean, std=own.std)
     batches = golden.inputs.arrays(spec)
     if (own.mean, own.std) == (spec.mean, spec.std):
         return batches
     return {size: _renormalised(values, spec, own) for size, values in batches.items()}
+
+
+def _spec(says: Ported) -> InputSpec:
+    try:
+        return spec_of(says.input)
+    except (TypeError, ValueError) as error:
+        raise OutputError(
+            "load/not-ported", f"the metadata's porter.input cannot be read ({error})"
+        ) from None
 
 
 def _renormalised(values: Array, given: InputSpec, wanted: InputSpec) -> Array:
@@ -151,14 +163,32 @@ def _tolerances(
     return replace(usual, stages={**stages, **usual.stages})
 
 
-def _told(report: ParityReport, golden: OwnGolden, differing: int) -> ParityReport:
-    """Say first where the file is a port of other weights altogether."""
-    tensors = len(golden.tensors.shapes)
-    if report.passed or differing <= tensors // 2:
+def _told(report: ParityReport, golden: OwnGolden, says: Ported | None, differing: int) -> ParityReport:
+    """Say first what makes the file another port altogether."""
+    if report.passed:
         return report
-    evidence = (
-        f"{differing} of {tensors} tensors do not hold what the golden was recorded with: the file is a port "
-        "of other weights"
-    )
-    first = next(iter(golden.stages))
-    return replace(report, findings=(Cause("other-weights", first, evidence, "the file"),))
+    first, tensors = next(iter(golden.stages)), len(golden.tensors.shapes)
+    if differing > tensors // 2:
+        evidence = (
+            f"{differing} of {tensors} tensors do not hold what the golden was recorded with: the file is a "
+            "port of other weights"
+        )
+        return replace(report, findings=(Cause("other-weights", first, evidence, "the file"),))
+    findings = [] if says is None else list(_other_words(says, golden, first))
+    return replace(report, findings=(*findings, *report.findings))
+
+
+def _other_words(says: Ported, golden: OwnGolden, first: str) -> Iterator[Cause]:
+    """Yield what the file says otherwise of its network and its images than the golden's port does."""
+    recorded = json.loads(golden.port["porter.arguments"])
+    for name in sorted({*says.arguments, *recorded}):
+        own, other = says.arguments.get(name), recorded.get(name)
+        if own != other:
+            evidence = f"the file's metadata say {name}={own!r}, the golden's port {other!r}"
+            yield Cause("other-arguments", first, evidence, "the file's porter.arguments")
+    spec, own_spec = golden.spec, _spec(says)
+    for name in ("mean", "std"):
+        own, other = getattr(own_spec, name), getattr(spec, name)
+        if own != other:
+            evidence = f"the file's metadata say that images have {name} {own}, the golden's port {other}"
+            yield Cause("preprocessing", "input", evidence, "the file's porter.input")

@@ -78,18 +78,24 @@ def record_golden(
         PorterError: the checkpoint, the table or an option is refused.
 
     Example:
-        >>> report = porter.record_golden("ckpt-1", "golden.safetensors")  # doctest: +SKIP
-        >>> porter.check(ported="model.safetensors", against="golden.safetensors").passed  # doctest: +SKIP
+        >>> porter.record_golden("ckpt-1", "ckpt-1.golden").passed  # doctest: +SKIP
         True
+        >>> porter.check(ported="model.safetensors", against="ckpt-1.golden").passed  # doctest: +SKIP
+        True
+        >>> try:
+        ...     porter.record_golden("ckpt-1", "ckpt-1.index")
+        ... except porter.PorterError as error:
+        ...     print(error.code)
+        output/is-source
     """
     from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
 
     options, path = options.merged(choices), Path(out)
-    for framework in ("tensorflow", "torch"):
-        require(framework)
     phase("reading the weights")
     with open_checkpoint(checkpoint) as source, tempfile.TemporaryDirectory(prefix="porter-") as folder:
         _require_place(path, source)
+        for framework in ("tensorflow", "torch"):
+            require(framework)
         made = plan(source, tables or load_tables(), options)
         recorder = _Recorder(source, Path(checkpoint), made, options, Path(folder))
         inputs = _inputs(made, tuple(map(Path, images)), seed)
@@ -129,6 +135,13 @@ def _require_place(out: Path, source: Checkpoint) -> None:
 
 
 def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
+    channels, fixed = channels_of(made), made.fixed_size
+    if images and (channels != 3 or (fixed is not None and fixed[0] != fixed[1])):
+        raise ParityError(
+            "golden/images",
+            "images are square and have three colours, and the network takes others",
+            found=f"{channels} channels, " + ("any size" if fixed is None else size_name(fixed)),
+        )
     size = made.input_spec.size if made.fixed_size is None else made.fixed_size[0]
     if made.fixed_size is not None:
         sizes: tuple[tuple[int, int], ...] = (made.fixed_size,)
@@ -137,7 +150,7 @@ def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
     room = _FOR_IMAGES // max(1, len(images))
     return Inputs(
         seed=seed,
-        channels=channels_of(made),
+        channels=channels,
         sizes=sizes,
         pictures=tuple(Picture.read(path, made.input_spec, size, room) for path in images),
         side=size,

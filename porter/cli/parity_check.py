@@ -33,7 +33,7 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return tuple(sizes)
 
 
-class _Reference(click.ParamType):
+class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter there
     """One of the references, or a file."""
 
     name = "reference"

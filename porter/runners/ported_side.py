@@ -135,7 +135,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     files = {"float32": folder / "as_stored.safetensors", "float64": folder / "unrounded.safetensors"}
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, files["float32"])
     save_file({n: t.contiguous() for n, t in (state | exact).items()}, files["float64"])
-    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_other_config(path, port.aim))
+    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_of_target(path, port.aim))
     return Prepared(model, files, said)
 
 
@@ -198,14 +198,18 @@ def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]]
     )
 
 
-def _other_config(path: Path, aimed: Aim | None) -> Iterator[str]:
-    """Yield what a folder's config.json does not state; the library's defaults decide that.
+def _of_target(path: Path, aimed: Aim | None) -> Iterator[str]:
+    """Yield what a person should know of another library's network, and what config.json does not state.
 
     Raises:
         OutputError: it states something else than the port: the library would build another network.
     """
+    if aimed is None:
+        return
+    yield f"timm's network was run, with the weights read back from the names of {aimed.table.title}"
+    yield from aimed.notes
     file = path / "config.json"
-    if aimed is None or not file.is_file():
+    if not file.is_file():
         return
     try:
         says = dict(json.loads(file.read_bytes()))
