@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from porter.checks.check import silent
+from porter.checks.check import Checked, silent
+from porter.checks.explanation import explained
 from porter.checks.own_goldens import Phase, size_name
 from porter.checks.ported_file_check import read_differences, stage_of, with_tensors
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Array
 from porter.errors import OutputError
-from porter.loading.ported_file import Ported, description
+from porter.loading.ported_file import Ported, description, ported_files
 from porter.parity.compare import compare
 from porter.parity.comparison import relative_difference
 from porter.parity.outcome import Cause, ParityReport
@@ -26,7 +27,8 @@ from porter.recordings.own_golden import OwnGolden, spec_of
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, require, wait_for
-from porter.tables.variants import InputSpec
+from porter.tables.shipped import load_tables
+from porter.tables.variants import InputSpec, Variant
 
 _TIMEOUT = 1800.0
 _NETWORK = ("porter.model", "porter.arguments", "porter.network")
@@ -76,7 +78,26 @@ def check_against_own_golden(
         )
         report = with_tensors(report, golden.stages, ported, Path(job.ported_out))
         count = len(read_differences(Path(job.ported_out)))
-    return CheckReport(_told(report, golden, says, count), golden.recording, actual)
+    report = _told(report, golden, says, count)
+    if not report.passed and not report.findings and says is not None and not says.folded:
+        # The tensors are those of the golden's port, so the file's own do for recomputing its stages.
+        phase("looking for the cause")
+        checked = Checked(report, golden.recording, actual)
+        report = explained(checked, _variant(golden), _weights(ported))
+    return CheckReport(report, golden.recording, actual)
+
+
+def _variant(golden: OwnGolden) -> Variant | None:
+    """Return the golden's network, where it is in a table that comes with porter."""
+    return load_tables().variants.get(golden.port["porter.variant"])
+
+
+def _weights(ported: Path) -> dict[str, Array] | None:
+    """Return the file's tensors by name, or None where numpy has not their type."""
+    try:
+        return {name: values for file in ported_files(ported) for name, values in load_file(file).items()}
+    except (TypeError, KeyError):  # bfloat16
+        return None
 
 
 def _job(golden: OwnGolden, says: Ported | None, ported: Path, path: Path, target: str, folder: Path) -> Job:

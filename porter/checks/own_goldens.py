@@ -90,28 +90,16 @@ def record_golden(
     """
     from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
 
-    options, path = options.merged(choices), Path(out)
+    options = options.merged(choices)
     phase("reading the weights")
     with open_checkpoint(checkpoint) as source, tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        _require_place(path, source)
+        _require_place(Path(out), source)
         for framework in ("tensorflow", "torch"):
             require(framework)
         made = plan(source, tables or load_tables(), options)
-        recorder = _Recorder(source, Path(checkpoint), made, options, Path(folder))
         inputs = _inputs(made, tuple(map(Path, images)), seed)
-        phase("running TensorFlow and PyTorch")
-        report = recorder.run(inputs)
-        if not report.passed:
-            raise ParityError(
-                "golden/no-parity",
-                "the port does not compute what TensorFlow does: there is nothing to keep",
-                file=checkpoint,
-                found=f"first bad stage {report.first_bad_stage}",
-                hint="parity-check --checkpoint with the same options says why.",
-            )
-        phase("writing the golden")
-        write_whole(path, _fitting(recorder.golden(report.expected, inputs), seed))
-    return report
+        recorder = _Recorder(source, Path(checkpoint), made, options, Path(folder))
+        return recorder.record(Path(out), inputs, phase)
 
 
 def _require_place(out: Path, source: Checkpoint) -> None:
@@ -173,6 +161,26 @@ class _Recorder:
     ) -> None:
         self._source, self._path, self._made, self._folder = source, path, made, folder
         self._options = options
+
+    def record(self, out: Path, inputs: Inputs, phase: Phase) -> CheckReport:
+        """Write the golden; return the check that it was made of.
+
+        Raises:
+            ParityError: the port is not in parity, or the golden would be too large.
+        """
+        phase("running TensorFlow and PyTorch")
+        report = self.run(inputs)
+        if not report.passed:
+            raise ParityError(
+                "golden/no-parity",
+                "the port does not compute what TensorFlow does: there is nothing to keep",
+                file=self._path,
+                found=f"first bad stage {report.first_bad_stage}",
+                hint="parity-check --checkpoint with the same options says why.",
+            )
+        phase("writing the golden")
+        write_whole(out, _fitting(self.golden(report.expected, inputs), inputs.seed))
+        return report
 
     def run(self, inputs: Inputs) -> CheckReport:
         """Run both frameworks on the inputs, in float64, and compare every stage."""

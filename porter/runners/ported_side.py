@@ -183,8 +183,8 @@ def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]]
     wrong = misfits(state, wanted)
     if not wrong:
         return
-    if not set(state) & set(wanted):
-        hint = f"None of its names is one of {target}'s: --target says under whose names it was written."
+    if len(set(state) & set(wanted)) < len(wanted) // 2:
+        hint = f"Its names are not {target}'s: --target says under whose names it was written."
     elif len(wrong) == sum(line.startswith("unexpected: ") for line in wrong):
         hint = "Remove what does not belong to the network, or name the file of another network."
     else:
