@@ -25,6 +25,7 @@ from porter.outputs.renaming.restoring import Restoring, restoring
 from porter.planning.plan import Plan
 from porter.runners.job import Job
 from porter.runners.ported_reading import (
+    OnDisk,
     State,
     listed,
     misfits,
@@ -109,6 +110,8 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     port = _Port(checkpoint, made, job.target, folder / "planned.safetensors")
     described = found.ported or read_metadata(port.metadata_file)
     own, planned = port.load(folded=described.folded)
+    if found.ported is not None and found.ported.model != made.variant.target.name:
+        _require_same_names(path, found, planned, made.variant.target.name)
     _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
     model = build_network(described).eval()
     if described.folded:
@@ -172,6 +175,22 @@ class _OtherWeights(NamedTuple):
         except PlanError:  # the source has only one kind
             return code, {}
         return code, port.load(folded=False)[1]
+
+
+def _require_same_names(path: Path, found: OnDisk, planned: Mapping[str, Values], wanted: str) -> None:
+    """Refuse a port to another network, unless it is one with the same tensors.
+
+    Raises:
+        OutputError: it is another one.
+    """
+    if found.ported is not None and set(found.state) != set(planned):
+        raise OutputError(
+            "check/other-network",
+            "is a port to another network than the checkpoint's",
+            file=path,
+            expected=wanted,
+            found=f"{found.ported.model} ({found.ported.variant})",
+        )
 
 
 def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]], target: str) -> None:
