@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,32 +59,86 @@ def check_against_own_golden(
         ParityError: the golden cannot be read, or is of a port by other options.
         OutputError: the file cannot be read, or is no port to the golden's network.
     """
+    (report,) = check_all_against_own_golden({ported: target}, path, tolerances=tolerances, phase=phase)
+    return report
+
+
+def check_all_against_own_golden(
+    ported: Mapping[Path, str],
+    path: Path,
+    *,
+    tolerances: Tolerances | None = None,
+    phase: Phase = silent,
+) -> list[CheckReport]:
+    """Check several files in one process of PyTorch; see `check_against_own_golden`.
+
+    Args:
+        ported: The files, each with the library under whose names it was written.
+        path: The golden.
+        tolerances: The defaults if None.
+        phase: Called with each phase, in words, as it begins.
+    """
     require("torch")
     golden = OwnGolden.load(path)
-    says = None if target not in ("timm", "hub-folder") else description(ported)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
-        job = _job(golden, says, ported, path, target, Path(name))
+        held = [
+            _Held(golden, path, file, target, Path(name) / str(number))
+            for number, (file, target) in enumerate(ported.items())
+        ]
         phase("running PyTorch against the golden")
-        with Child("torch", job) as child:
+        with Child("torch", *(each.job for each in held)) as child:
             wait_for(child, [], _TIMEOUT)
-        actual = Recording.load(job.out)
-        disturbed = Path(job.disturbed_out)
-        rounded = Recording.load(disturbed) if disturbed.is_file() else None
-        first_wrong = _first_wrong(golden, says, Path(job.ported_out))
-        allowed = _tolerances(tolerances or Tolerances(), golden, actual, rounded, first_wrong)
-        title = f"{ported.name}: torch against the golden {path.name}"
-        report = compare(
-            golden.recording, actual, tolerances=allowed, stages=list(golden.stages), title=title
+        phase("comparing every stage")
+        return [each.report(tolerances or Tolerances()) for each in held]
+
+
+class _Held:
+    """A file that is held against a golden, and what PyTorch's process has to do for it.
+
+    Args:
+        golden: What it is held against.
+        path: Where the golden is.
+        ported: The file.
+        target: The library under whose names it was written.
+        out: Where the recording goes; other files have longer names.
+    """
+
+    def __init__(self, golden: OwnGolden, path: Path, ported: Path, target: str, out: Path) -> None:
+        self._golden, self._ported = golden, ported
+        self._says = None if target not in ("timm", "hub-folder") else description(ported)
+        self._title = f"{ported.name}: torch against the golden {path.name}"
+        batches = _as_prepared(golden, self._says)
+        inputs = out.with_suffix(".inputs")
+        save_file({size_name(size): values for size, values in batches.items()}, inputs)
+        self.job = Job(
+            table="",
+            variant="",
+            inputs=str(inputs),
+            names=tuple(map(size_name, batches)),
+            dtypes=("float64",),
+            out=str(out),
+            threads=default_threads(),
+            ported=str(ported.absolute()),
+            target=target,
+            golden=str(path.absolute()),
         )
-        report = with_tensors(report, golden.stages, ported, Path(job.ported_out))
-        count = len(read_differences(Path(job.ported_out)))
-    report = _told(report, golden, says, count)
-    if not report.passed and not report.findings and says is not None and not says.folded:
-        # The tensors are those of the golden's port, so the file's own do for recomputing its stages.
-        phase("looking for the cause")
-        checked = Checked(report, golden.recording, actual)
-        report = explained(checked, _variant(golden), _weights(ported))
-    return CheckReport(report, golden.recording, actual)
+
+    def report(self, usual: Tolerances) -> CheckReport:
+        """Return what the process found, compared and explained."""
+        golden, says = self._golden, self._says
+        actual = Recording.load(self.job.out)
+        disturbed, found = Path(self.job.disturbed_out), Path(self.job.ported_out)
+        rounded = Recording.load(disturbed) if disturbed.is_file() else None
+        allowed = _tolerances(usual, golden, actual, rounded, _first_wrong(golden, says, found))
+        stages = list(golden.stages)
+        report = compare(golden.recording, actual, tolerances=allowed, stages=stages, title=self._title)
+        report = with_tensors(report, golden.stages, self._ported, found)
+        report = _told(report, golden, says, len(read_differences(found)))
+        if not report.passed and not report.findings and says is not None and not says.folded:
+            # The tensors are those of the golden's port, so the file's own do for recomputing its stages.
+            checked = Checked(report, golden.recording, actual)
+            report = explained(checked, _variant(golden), _weights(self._ported))
+        return CheckReport(report, golden.recording, actual)
 
 
 def _variant(golden: OwnGolden) -> Variant | None:
@@ -98,24 +152,6 @@ def _weights(ported: Path) -> dict[str, Array] | None:
         return {name: values for file in ported_files(ported) for name, values in load_file(file).items()}
     except (TypeError, KeyError):  # bfloat16
         return None
-
-
-def _job(golden: OwnGolden, says: Ported | None, ported: Path, path: Path, target: str, folder: Path) -> Job:
-    batches = _as_prepared(golden, says)
-    inputs = folder / "inputs"
-    save_file({size_name(size): values for size, values in batches.items()}, inputs)
-    return Job(
-        table="",
-        variant="",
-        inputs=str(inputs),
-        names=tuple(map(size_name, batches)),
-        dtypes=("float64",),
-        out=str(folder / "torch"),
-        threads=default_threads(),
-        ported=str(ported.absolute()),
-        target=target,
-        golden=str(path.absolute()),
-    )
 
 
 def _as_prepared(golden: OwnGolden, says: Ported | None) -> dict[tuple[int, int], Array]:

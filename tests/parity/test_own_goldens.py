@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import porter
+from porter.checks.own_golden_check import check_all_against_own_golden
 from porter.checks.own_goldens import _fitting
 from porter.errors import OutputError, ParityError
 from porter.parity.outcome import Verdict
@@ -27,6 +28,7 @@ from porter.recordings.recording import Provenance, Recording, Run
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 ROOT = Path(__file__).parent.parent.parent
+FILES = ["right", "wrapped", "float16", "folded", "raw", "square", "epsilon", "float16_random"]
 CHECK = "from porter.cli.parity_check import parity_check as p; p()"
 
 
@@ -42,16 +44,10 @@ def golden(ports, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checked(golden, ports):
-    """Return a function that checks one of the files, each once."""
-    done = {}
-
-    def report(name):
-        if name not in done:
-            target = "transformers" if name.startswith("transformers") else "timm"
-            done[name] = porter.check(ported=path_of(ports, name), against=golden[0], target=target)
-        return done[name]
-
-    return report
+    """Return the report of every file, by name: one process of PyTorch for all."""
+    files = {path_of(ports, name): "timm" for name in FILES} | {ports / "transformers": "transformers"}
+    reports = check_all_against_own_golden(files, golden[0])
+    return dict(zip([*FILES, "transformers"], reports, strict=True))
 
 
 def test_golden_is_small_and_says_what_it_is_of(golden, ports):
@@ -74,7 +70,7 @@ def test_golden_is_small_and_says_what_it_is_of(golden, ports):
 @pytest.mark.parametrize("name", ["right", "wrapped", "transformers"])
 def test_port_of_these_weights_is_parity(checked, name):
     """The file itself, the same state dict in a training script's .pth, and a transformers folder."""
-    report = checked(name)
+    report = checked[name]
 
     assert report.verdict is Verdict.PARITY
     assert report.worst < 1e-11
@@ -86,7 +82,7 @@ def test_port_of_these_weights_is_parity(checked, name):
 )
 def test_rounded_port_is_judged_by_the_effect_of_rounding(checked, name, dtype, most):
     """Rounded or folded weights pass with as much tolerance as rounding needs, and the report says so."""
-    report = checked(name)
+    report = checked[name]
 
     assert report.verdict is Verdict.PARITY
     assert 1e-11 < report.worst < most
@@ -95,7 +91,7 @@ def test_rounded_port_is_judged_by_the_effect_of_rounding(checked, name, dtype, 
 
 def test_port_of_other_weights_is_a_failure(checked):
     """The raw weights in place of the averages: no parity, and one sentence says why."""
-    report = checked("raw")
+    report = checked["raw"]
 
     assert report.verdict is Verdict.NO_PARITY
     (finding,) = report.findings
@@ -114,7 +110,7 @@ def test_port_of_other_weights_is_a_failure(checked):
 )
 def test_sabotage_is_found_at_its_stage(checked, name, stage, cause):
     """A square kernel turned round, one epsilon, a tensor left random among rounded ones."""
-    report = checked(name)
+    report = checked[name]
 
     assert report.verdict is Verdict.NO_PARITY
     assert report.first_bad_stage == stage
@@ -122,10 +118,10 @@ def test_sabotage_is_found_at_its_stage(checked, name, stage, cause):
     assert report.findings[0].stage == stage
 
 
-def test_other_head_is_refused_with_what_to_do(checked):
+def test_other_head_is_refused_with_what_to_do(golden, ports):
     """A port with another number of classes is no port that this golden speaks of."""
     with pytest.raises(OutputError, match="golden recorded with those") as refused:
-        checked("head")
+        porter.check(ported=ports / "head.safetensors", against=golden[0])
 
     assert refused.value.code == "check/does-not-fit"
     assert "classifier.weight is (7, 256), not (5, 256)" in str(refused.value)
