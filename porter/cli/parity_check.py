@@ -48,7 +48,7 @@ class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no
 
 
 @click.command("parity-check", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--variant", "name", metavar="NAME", help="The network; a short name where it is unique.")
+@click.option("--variant", "name", metavar="NAME", help="The network; a short name if it is unique.")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -75,7 +75,7 @@ class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no
     metavar="[tensorflow|golden|onnx|FILE]",
     help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness. FILE is "
     "what porter golden record --checkpoint wrote, to check --ported without TensorFlow or the checkpoint.  "
-    "[default: tensorflow; golden where TensorFlow is not installed]",
+    "[default: tensorflow; golden if TensorFlow is not installed]",
 )
 @click.option(
     "--dtype",
