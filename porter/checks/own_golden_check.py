@@ -142,12 +142,12 @@ class _Held:
 
 
 def _variant(golden: OwnGolden) -> Variant | None:
-    """Return the golden's network, where it is in a table that comes with porter."""
+    """Return the golden's network, if it is in a table that comes with porter."""
     return load_tables().variants.get(golden.port["porter.variant"])
 
 
 def _weights(ported: Path) -> dict[str, Array] | None:
-    """Return the file's tensors by name, or None where numpy has not their type."""
+    """Return the file's tensors by name, or None if numpy has not their type."""
     try:
         return {name: values for file in ported_files(ported) for name, values in load_file(file).items()}
     except (TypeError, KeyError):  # bfloat16

@@ -104,7 +104,7 @@ def read_metadata(path: Path) -> Ported:
 
 
 def description(path: Path) -> Ported | None:
-    """Return what a safetensors file, or a folder of them, says of itself; None where it says nothing.
+    """Return what a safetensors file, or a folder of them, says of itself; None if it says nothing.
 
     Raises:
         OutputError: the file cannot be read, or was written for another library.

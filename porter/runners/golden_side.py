@@ -178,7 +178,7 @@ def _kinds(
     *,
     flipped: bool,
 ) -> dict[str, str | None]:
-    """Return the type whose rounding of the golden's port each tensor is; None where it is something else.
+    """Return the type whose rounding of the golden's port each tensor is; None if it is something else.
 
     Tensors in `judged` are taken to be roundings to the type that stands there.
     """

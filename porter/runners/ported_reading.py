@@ -32,8 +32,8 @@ class OnDisk(NamedTuple):
 
     Attributes:
         state: Its tensors.
-        ported: What it says of itself; None where it says nothing, or was written for another library.
-        notes: How it was read, where that is not plain.
+        ported: What it says of itself; None if it says nothing, or was written for another library.
+        notes: How it was read, if that is not plain.
     """
 
     state: State
@@ -188,7 +188,7 @@ def _unwrapped(state: State, file: str, notes: list[str]) -> State:
 
 
 def misfits(state: State, wanted: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Return in words every name and shape of a file that is not the network's: empty where all fit."""
+    """Return in words every name and shape of a file that is not the network's: empty if all fit."""
     return (
         *(f"missing: {name}" for name in wanted if name not in state),
         *(f"unexpected: {name}" for name in state if name not in wanted),

@@ -154,7 +154,7 @@ def load_wide(path: Path) -> dict[str, Values]:
 
 
 class _OtherWeights(NamedTuple):
-    """The averages where the raw weights are chosen, or the other way round."""
+    """The averages if the raw weights are chosen, or the other way round."""
 
     checkpoint: Checkpoint
     made: Plan
