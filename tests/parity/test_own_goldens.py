@@ -128,19 +128,25 @@ def test_other_head_is_refused_with_what_to_do(golden, ports):
 
 
 def test_check_needs_no_tensorflow_and_no_checkpoint(golden, ports, tmp_path):
-    """In CI: the port and the golden in a folder of their own, TensorFlow and Keras not importable."""
+    """In CI: the port and the golden in a folder of their own, nothing imports TensorFlow or Keras."""
     shutil.copy(golden[0], tmp_path / "g")
     shutil.copy(ports / "right.safetensors", tmp_path)
-    paths = os.pathsep.join([str(ROOT / "tests" / "traced"), str(ROOT)])
-    hidden = {"PYTHONPATH": paths, "HIDDEN_PACKAGES": "tensorflow,tf_keras,keras,official,h5py"}
+    trap = tmp_path / "trap"
+    for package in ("tensorflow", "tf_keras", "keras", "official"):
+        (trap / package).mkdir(parents=True)
+        (trap / package / "__init__.py").write_text(
+            f"open({str(tmp_path / 'sprung')!r}, 'w'); raise ImportError"
+        )
+    paths = {"PYTHONPATH": os.pathsep.join([str(trap), str(ROOT)])}
 
     run = subprocess.run(
         [sys.executable, "-c", CHECK, "--ported", "right.safetensors", "--against", "g", "--json"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, **hidden},
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, **paths},
     )  # fmt: skip
 
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["verdict"] == "parity"
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_file_that_carries_its_network_is_its_own_witness(ports, tmp_path):
