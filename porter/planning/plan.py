@@ -104,6 +104,7 @@ def plan(
     """
     options = options.merged(choices)
     match = recognise(checkpoint, tables or load_tables(), options.variant)
+    _refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
@@ -120,7 +121,7 @@ def plan(
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
-        assignments=(*assignments, *_counters(match)),
+        assignments=(*assignments, *_fills(match, choice), *_counters(match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
@@ -137,6 +138,18 @@ def plan(
         network=network.line,
         classifier_activation=network.classifier_activation,
     )
+
+
+def _refuse_draft(variant: Variant, options: PortOptions) -> None:
+    if variant.is_draft and not options.draft:
+        assert variant.proof is not None  # noqa: S101 (that is what makes it a draft)
+        raise PlanError(
+            "plan/draft",
+            f"the table of {variant.name} is a draft: that both sides compute the same is not proved",
+            file=variant.table,
+            hint="--draft ports with it all the same.",
+            details=list(variant.proof.open[:_SHOWN]),
+        )
 
 
 def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
@@ -161,6 +174,14 @@ def _counters(match: Recognised) -> Iterator[Assignment]:
     for part, target in match.variant.counters:
         if part in match.nodes:
             yield Assignment(target, (), constant=0)
+
+
+def _fills(match: Recognised, choice: Choice) -> Iterator[Assignment]:
+    """Yield parameters of PyTorch's that TensorFlow's layers do without."""
+    for constant in match.variant.constants:
+        if constant.part in match.nodes:
+            shape = tuple(choice.length(dim) for dim in constant.shape)
+            yield Assignment(constant.target, shape, fill=constant.value)
 
 
 def _remarks(
