@@ -57,6 +57,7 @@ def as_trained(logits, activation):
 
 @pytest.mark.parametrize(("head", "file"), FILES)
 def test_the_ported_model_answers_as_the_person_s_own(written, tmp_path, head, file):
+    """Whole, in float32, from every container that stores the network, and the head is said in words."""
     result = porter.port(written / head / file, tmp_path / "out.safetensors")
     stored = np.load(written / head / "answer.npz")
     found = as_trained(
@@ -70,6 +71,7 @@ def test_the_ported_model_answers_as_the_person_s_own(written, tmp_path, head, f
 
 
 def test_timm_alone_loads_a_pooling_and_one_dense(written, tmp_path):
+    """They are timm's own classifier, the maximum too."""
     import timm
 
     out = tmp_path / "out.safetensors"
@@ -83,11 +85,12 @@ def test_timm_alone_loads_a_pooling_and_one_dense(written, tmp_path):
 
 
 def test_a_longer_head_says_how_plain_timm_loads_the_backbone(written, tmp_path):
+    """The printed program runs, and nothing of the backbone is missing."""
     import safetensors.torch
     import timm
 
     out = tmp_path / "out.safetensors"
-    result = porter.port(written / "dense_twice" / "model.keras", out)
+    result = porter.port(written / "both_pools" / "model.keras", out)
     assert result.loading_line == f"porter.load_model({str(out)!r})"
     (line,) = result.alternatives
     assert "strict=False" in line
@@ -100,6 +103,7 @@ def test_a_longer_head_says_how_plain_timm_loads_the_backbone(written, tmp_path)
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])
 def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path, file):
+    """Never in part, and nothing is written."""
     with pytest.raises(PlanError) as caught:
         porter.port(written / "gated" / file, tmp_path / "out.safetensors")
     assert caught.value.code == "plan/left-over"
@@ -108,18 +112,21 @@ def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path
 
 
 def test_a_form_that_cannot_hold_the_head_refuses_it(written, tmp_path):
+    """A hub folder is built by timm alone."""
     with pytest.raises(OutputError) as caught:
         porter.port(written / "dense_twice" / "model.keras", tmp_path / "hub", target="hub-folder")
     assert caught.value.code == "output/own-head"
 
 
 def test_the_check_compares_the_head(written, tmp_path):
+    """The file itself is the witness, up to its logits."""
     report = porter.check(checkpoint=written / "dense_twice" / "model.keras", dtypes=("float64",))
     assert report.passed
     assert "logits" in report.text()
 
 
 def test_a_wrong_head_fails_the_check(written, tmp_path):
+    """A value of the head that was changed is found there."""
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 

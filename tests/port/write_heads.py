@@ -83,7 +83,7 @@ def convolved(keras, layers):
 
 def both_pools(keras, layers):
     """Mean and maximum side by side."""
-    base = backbone(keras)
+    base = backbone(keras, "MobileNetV2")
     pools = [layers.GlobalAveragePooling2D()(base.output), layers.GlobalMaxPooling2D()(base.output)]
     return keras.Model(base.input, layers.Dense(3)(layers.Concatenate()(pools)))
 
