@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -81,6 +82,10 @@ def _module(step: HeadStep) -> nn.Module:
         ) from error
 
 
+def _pool(kind: str, _stated: Mapping[str, Any]) -> nn.Module:
+    return GlobalPool(kind)
+
+
 def _norm(stated: Mapping[str, Any]) -> nn.Module:
     kind = nn.BatchNorm2d if stated["is_map"] else nn.BatchNorm1d
     return kind(stated["channels"], eps=stated["epsilon"])
@@ -97,7 +102,7 @@ def _relu(stated: Mapping[str, Any]) -> nn.Module:
 
 _MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyType(
     {
-        **{kind: lambda _stated, kind=kind: GlobalPool(kind) for kind in POOLS},
+        **{kind: partial(_pool, kind) for kind in POOLS},
         "flatten": lambda _: FlattenChannelsLast(),
         "dense": lambda stated: nn.Linear(stated["inputs"], stated["outputs"]),
         "conv": lambda stated: nn.Conv2d(stated["inputs"], stated["outputs"], 1),

@@ -91,8 +91,11 @@ def _classifier(variant: Variant) -> str | None:
     return named.pop() if len(modules) == 1 and named else None
 
 
-def _activations(variant: Variant) -> int:
-    """Return how many operations of the table's network follow the backbone's last layer before it pools."""
+def _activations(variant: Variant) -> int | None:
+    """Return how many operations of the table's network follow the backbone's last layer before it pools.
+
+    None if the table's network has no record.
+    """
     first = variant.parts[0].name
     names = {variant.full_source(entry) for entry in variant.entries if entry.part == first}
     for network in recorded(variant):
@@ -106,7 +109,7 @@ def _activations(variant: Variant) -> int:
             (n for n, o in enumerate(following) if o.kind in POOLS or o.variables or o.kind == "flatten"),
             len(following),
         )
-    return 0
+    return None
 
 
 def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Shapes) -> OwnHead:

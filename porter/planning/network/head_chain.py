@@ -41,7 +41,7 @@ class _Unstatable(Exception):  # noqa: N818 (it never leaves this module)
 def head_chain(
     network: StoredNetwork,
     backbone: Collection[str],
-    passed: int,
+    passed: int | None,
     shapes: Mapping[str, tuple[int, ...]],
 ) -> HeadChain | None:
     """Return what follows the backbone, or None if nothing with variables does, or it is no chain of steps.
@@ -49,13 +49,17 @@ def head_chain(
     Args:
         network: The source's network in its canonical form.
         backbone: Checkpoint keys of the backbone.
-        passed: How many operations after the backbone's last layer belong to it: its activation.
+        passed: How many operations after the backbone's last layer belong to it: its activation. If that is
+            not known, every activation that follows at once does: the table's network has one there.
         shapes: Of the stored variables, by key.
     """
     last = max((n for n, o in enumerate(network.operations) if _holds(o, backbone)), default=None)
     if last is None:
         return None
-    following = list(_following(network.operations, last))[passed:]
+    following = list(_following(network.operations, last))
+    if passed is None:
+        passed = next((n for n, o in enumerate(following) if o.kind not in ACTIVATIONS), len(following))
+    following = following[passed:]
     own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
     there = {key for operation in following for key in operation.variables.values()}
     if not own or own != there or not _ends(network, following):
@@ -184,7 +188,7 @@ class _Reader:
             return HeadStep(kind, {})
         capped = attributes.get("max_value") is not None and bool(attributes.get("negative_slope"))
         if kind == "relu" and not attributes["threshold"] and not capped:
-            named = ("max_value", "negative_slope")
+            named: tuple[str, ...] = ("max_value", "negative_slope")
         elif kind in ("gelu", "elu"):
             named = ("approximate",) if kind == "gelu" else ("alpha",)
         else:
