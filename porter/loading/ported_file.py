@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
 
 _INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
@@ -27,6 +28,7 @@ class Ported:
         input: Size, mean, std, crop_pct and interpolation of the images.
         metadata: All of the metadata, as they are stored.
         folded: Whether norms are part of the convolutions before them.
+        head: What takes the place of the classifier, in order; nothing for timm's own.
     """
 
     variant: str
@@ -36,6 +38,7 @@ class Ported:
     input: Mapping[str, Any]
     metadata: Mapping[str, str]
     folded: bool = False
+    head: tuple[HeadStep, ...] = ()
 
     @property
     def channels(self) -> str:
@@ -163,7 +166,15 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         input=_object(found, "porter.input", _INPUT_KEYS, file),
         metadata=found,
         folded="porter.folding" in found,
+        head=_head(found["porter.head"], file) if "porter.head" in found else (),
     )
+
+
+def _head(text: str, file: Path) -> tuple[HeadStep, ...]:
+    try:
+        return from_text(text)
+    except (ValueError, TypeError):
+        raise _not_ported(file, "has a porter.head that is not the one porter writes") from None
 
 
 def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:

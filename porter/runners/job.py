@@ -158,7 +158,7 @@ def serve(work: Callable[[Job], None]) -> None:
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
-    _end_with_parent()
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -174,7 +174,7 @@ def serve(work: Callable[[Job], None]) -> None:
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end this process when its parent ends, however it does: nobody would be answered."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
