@@ -53,10 +53,9 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
 
     Args:
         variant: The network; may be left out if there is a checkpoint, which says what it is.
-        checkpoint: Check these weights: the reference restores them itself, PyTorch gets them ported. Random
-            weights if None.
-        against: The reference; TensorFlow if None, or the network's golden if TensorFlow is not installed.
-            A file that `record_golden` wrote is the reference for `ported`, without any checkpoint.
+        checkpoint: These weights are restored by the reference itself and ported for PyTorch; random if None.
+        against: The reference; TensorFlow if None, or the network's golden where that is not installed. A
+            file that `record_golden` wrote is one for `ported`, without any checkpoint.
         tables: Known networks; those that come with porter if None.
         options: What is chosen about the port.
         sizes: Input sizes in pixels, each a side or (height, width); the table's if empty.
@@ -75,15 +74,14 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
-        MissingDependencyError: a framework that is needed is not installed.
-        ParityError: the check could not be made. `found` of ``check/beyond-golden`` is what needs TensorFlow.
-        PorterError: the checkpoint, the table or an option is refused.
+        PorterError: what is missing or refused. `found` of ``check/beyond-golden`` is what needs TensorFlow.
 
     Example:
         >>> porter.check("keras_mobilenetv1_025", against="golden").passed
         True
     """
     options = options.merged(choices)
+    files = (tuple(map(Path, images)), target, _path(labels), _path(ported))
     given = _Request(
         variant or options.variant,
         _path(checkpoint),
@@ -92,16 +90,11 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         tuple(dict.fromkeys(("float64", *dtypes))),
         batch,
         seed,
-        tuple(map(Path, images)),
-        _path(labels),
-        _path(ported),
-        target=target,
+        *files,
         source=source,
         trust_table=trust_table,
     )
-    if _is_file(against):
-        return given.against_file(Path(against), tolerances, phase)
-    return given.run(cast("Reference | None", against), tables or load_tables(), tolerances, phase)
+    return given.run(against, tables, tolerances, phase)
 
 
 def _is_file(against: str | os.PathLike[str] | None) -> TypeGuard[str | os.PathLike[str]]:
@@ -127,9 +120,9 @@ class _Request:
     batch: int
     seed: int
     images: tuple[Path, ...]
+    target: str
     labels: Path | None
     ported: Path | None
-    target: str = "timm"
     source: str | None = None
     trust_table: bool = False
 
@@ -202,9 +195,21 @@ class _Request:
         )
 
     def run(
+        self,
+        against: str | os.PathLike[str] | None,
+        tables: Tables | None,
+        tolerances: Tolerances | None,
+        phase: Phase,
+    ) -> CheckReport:
+        if _is_file(against):
+            return self.against_file(Path(against), tolerances, phase)
+        require_known("against", against, (None, *get_args(Reference)))
+        reference = cast("Reference | None", against)
+        return self._against(reference, tables or load_tables(), tolerances, phase)
+
+    def _against(
         self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
     ) -> CheckReport:
-        require_known("against", against, (None, *get_args(Reference)))
         self._require_source(against)
         golden = self._golden(against, tables)
         if golden is not None:
@@ -240,9 +245,9 @@ class _Request:
             1,
             0,
             (),
+            self.target,
             None,
             self.ported,
-            self.target,
             trust_table=self.trust_table,
         )
         names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]

@@ -82,18 +82,24 @@ def record_golden(  # noqa: PLR0913  (as for `check`)
         PorterError: the checkpoint, the table or an option is refused.
 
     Example:
-        >>> report = porter.record_golden("ckpt-1", "golden.safetensors")  # doctest: +SKIP
-        >>> porter.check(ported="model.safetensors", against="golden.safetensors").passed  # doctest: +SKIP
+        >>> porter.record_golden("ckpt-1", "ckpt-1.golden").passed  # doctest: +SKIP
         True
+        >>> porter.check(ported="model.safetensors", against="ckpt-1.golden").passed  # doctest: +SKIP
+        True
+        >>> try:
+        ...     porter.record_golden("ckpt-1", "ckpt-1.index")
+        ... except porter.PorterError as error:
+        ...     print(error.code)
+        output/is-source
     """
     from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
 
-    options, path = options.merged(choices), Path(out)
-    for framework in ("tensorflow", "torch"):
-        require(framework)
+    options = options.merged(choices)
     phase("reading the weights")
     with open_checkpoint(checkpoint) as opened, tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        _require_place(path, opened)
+        _require_place(Path(out), opened)
+        for framework in ("tensorflow", "torch"):
+            require(framework)
         made = plan(opened, tables or load_tables(), options)
         check = Check(
             made.variant,
@@ -104,21 +110,9 @@ def record_golden(  # noqa: PLR0913  (as for `check`)
             trust_table=trust_table,
         )
         check.require_trust()
-        recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
         inputs = _inputs(made, tuple(map(Path, images)), seed)
-        phase("running TensorFlow and PyTorch")
-        report = recorder.run(inputs)
-        if not report.passed:
-            raise ParityError(
-                "golden/no-parity",
-                "the port does not compute what TensorFlow does: there is nothing to keep",
-                file=checkpoint,
-                found=f"first bad stage {report.first_bad_stage}",
-                hint="parity-check --checkpoint with the same options says why.",
-            )
-        phase("writing the golden")
-        write_whole(path, _fitting(recorder.golden(report.expected, inputs), seed))
-    return report
+        recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
+        return recorder.record(Path(out), inputs, phase)
 
 
 def _require_place(out: Path, source: Checkpoint) -> None:
@@ -142,6 +136,13 @@ def _require_place(out: Path, source: Checkpoint) -> None:
 
 
 def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
+    channels, fixed = channels_of(made), made.fixed_size
+    if images and (channels != 3 or (fixed is not None and fixed[0] != fixed[1])):
+        raise ParityError(
+            "golden/images",
+            "images are square and have three colours, and the network takes others",
+            found=f"{channels} channels, " + ("any size" if fixed is None else size_name(fixed)),
+        )
     size = made.input_spec.size if made.fixed_size is None else made.fixed_size[0]
     if made.fixed_size is not None:
         sizes: tuple[tuple[int, int], ...] = (made.fixed_size,)
@@ -150,7 +151,7 @@ def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
     room = _FOR_IMAGES // max(1, len(images))
     return Inputs(
         seed=seed,
-        channels=channels_of(made),
+        channels=channels,
         sizes=sizes,
         pictures=tuple(Picture.read(path, made.input_spec, size, room) for path in images),
         side=size,
@@ -171,6 +172,26 @@ class _Recorder:
     def __init__(self, source: Checkpoint, made: Plan, check: Check, dtype: str | None, folder: Path) -> None:
         self._source, self._made, self._folder = source, made, folder
         self._check, self._dtype = check, dtype
+
+    def record(self, out: Path, inputs: Inputs, phase: Phase) -> CheckReport:
+        """Write the golden; return the check that it was made of.
+
+        Raises:
+            ParityError: the port is not in parity, or the golden would be too large.
+        """
+        phase("running TensorFlow and PyTorch")
+        report = self.run(inputs)
+        if not report.passed:
+            raise ParityError(
+                "golden/no-parity",
+                "the port does not compute what TensorFlow does: there is nothing to keep",
+                file=self._check.checkpoint,
+                found=f"first bad stage {report.first_bad_stage}",
+                hint="parity-check --checkpoint with the same options says why.",
+            )
+        phase("writing the golden")
+        write_whole(out, _fitting(self.golden(report.expected, inputs), inputs.seed))
+        return report
 
     def run(self, inputs: Inputs) -> CheckReport:
         """Run both frameworks on the inputs, in float64, and compare every stage."""

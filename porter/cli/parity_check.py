@@ -39,7 +39,7 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return tuple(sizes)
 
 
-class _Reference(click.ParamType):
+class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter there
     """One of the references, or a file."""
 
     name = "reference"
@@ -159,22 +159,7 @@ def parity_check(
       parity-check --ported model.safetensors --against golden.safetensors
     """
     _require_reports(junit, html)
-    if isinstance(against, Path):
-        if asked["ported"] is None:
-            raise click.UsageError("--against FILE needs --ported, the file that is held against it.")
-        if name is not None:
-            raise click.UsageError("--against FILE says itself what network it is of: leave --variant out.")
-    elif name is None and asked["checkpoint"] is None:
-        raise click.UsageError(
-            "Missing option '--variant' (or '--checkpoint', which says what network it is)."
-        )
-    elif asked["ported"] is not None and asked["checkpoint"] is None:
-        raise click.UsageError(
-            "--ported needs --checkpoint, the source that the file was ported from, or --against FILE, a "
-            "golden that was recorded of it."
-        )
-    if asked["target"] != "timm" and asked["ported"] is None:
-        raise click.UsageError("--target says under whose names the file of --ported was written.")
+    _require_usage(name, against, asked)
     report = _checked(name, against, asked)
     click.echo(report.json() if as_json else report.text(colour=sys.stdout.isatty()))
     # Last: a report that cannot be written does not take the result with it.
@@ -182,6 +167,26 @@ def parity_check(
         if path is not None:
             write_whole(path, written())
     ctx.exit(0 if report.passed else 1)
+
+
+def _require_usage(name: str | None, against: Any, asked: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
+    if isinstance(against, Path):
+        if asked["ported"] is None:
+            raise click.UsageError("--against FILE needs --ported, the file that is held against it.")
+        if name is not None:
+            raise click.UsageError("--against FILE says itself what network it is of: leave --variant out.")
+    elif asked["checkpoint"] is None and asked["ported"] is not None:
+        raise click.UsageError(
+            "--ported needs --checkpoint, the source that the file was ported from, or --against FILE, a "
+            "golden that was recorded of it."
+        )
+    elif asked["checkpoint"] is None and name is None:
+        raise click.UsageError(
+            "Missing option '--variant' (or '--checkpoint', which says what network it is)."
+        )
+    if asked["target"] != "timm" and asked["ported"] is None:
+        raise click.UsageError("--target says under whose names the file of --ported was written.")
 
 
 def _checked(name: str | None, against: Any, asked: dict[str, Any]) -> CheckReport:

@@ -37,7 +37,7 @@ class TensorDifference(NamedTuple):
         tensor: Its name.
         cause: Stable code, e.g. ``"kernel-layout"``.
         evidence: One sentence.
-        timm: timm's name of it, where the file has another.
+        timm: timm's name of it, if the file has another.
     """
 
     tensor: str
@@ -164,7 +164,7 @@ def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> TensorDifferenc
 def explain_by_digests(
     stored: Mapping[str, StoredTensor], known: TensorDigests, differing: list[str]
 ) -> Iterator[TensorDifference]:
-    """Yield the likely cause of each tensor that differs, where only digests of the port are known.
+    """Yield the likely cause of each tensor that differs, if only digests of the port are known.
 
     Args:
         stored: The file's tensors by name.

@@ -121,6 +121,10 @@ def build_network(ported: Ported, *, trust_table: bool = False, file: Path | Non
 
         definition = parse(ported.network)
         model = build(ported.model, definition, **ported.arguments, pretrained_cfg_overlay=overlay)
+    if ported.head:
+        from porter.networks.head import attach_head
+
+        attach_head(model, ported.head)
     adjust(model, ported.adjust)
     return model
 

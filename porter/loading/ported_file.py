@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
 
 _INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
@@ -31,6 +32,7 @@ class Ported:
         library: What has the network: ``"timm"``, ``"torchvision"``, ``"transformers"`` or ``"torch"``, which
             is a function of a person's own.
         adjust: What is changed in the finished network, as in a mapping table.
+        head: What takes the place of the classifier, in order; nothing for timm's own.
     """
 
     variant: str
@@ -42,6 +44,7 @@ class Ported:
     folded: bool = False
     library: str = "timm"
     adjust: Mapping[str, Any] = field(default_factory=dict)
+    head: tuple[HeadStep, ...] = ()
 
     @property
     def channels(self) -> str:
@@ -116,7 +119,7 @@ def read_metadata(path: Path) -> Ported:
 
 
 def description(path: Path) -> Ported | None:
-    """Return what a safetensors file, or a folder of them, says of itself; None where it says nothing.
+    """Return what a safetensors file, or a folder of them, says of itself; None if it says nothing.
 
     Raises:
         OutputError: the file cannot be read, or was written for another library.
@@ -177,7 +180,15 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         folded="porter.folding" in found,
         library=found.get("porter.library", "timm"),
         adjust=_object(found, "porter.adjust", (), file) if "porter.adjust" in found else {},
+        head=_head(found["porter.head"], file) if "porter.head" in found else (),
     )
+
+
+def _head(text: str, file: Path) -> tuple[HeadStep, ...]:
+    try:
+        return from_text(text)
+    except (ValueError, TypeError):
+        raise _not_ported(file, "has a porter.head that is not the one porter writes") from None
 
 
 def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:

@@ -54,6 +54,13 @@ class HubFolder(Output):
                 file=plan.variant.table,
                 hint="Write a file: porter.load_model loads it.",
             )
+        if plan.head:
+            raise OutputError(
+                "output/own-head",
+                "timm builds its own classifier for every hub folder, and the source has another head",
+                found=plan.network.rpartition(": ")[2],
+                hint="A .safetensors file carries it (porter.load_model); --backbone-only leaves it out.",
+            )
         if plan.channel_order != "rgb":
             raise OutputError(
                 "output/bgr",

@@ -16,7 +16,7 @@ from porter.tables.variants import Variant
 def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the file `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own or plan.variant.library != "timm":
+    if plan.variant.is_own or plan.head or plan.variant.library != "timm":
         return load_model_call(plan.variant, path)
     if not is_timm_network(plan.variant):
         return f"model.load_state_dict(safetensors.torch.load_file({path!r}), strict=True)"
@@ -33,7 +33,8 @@ def load_model_call(variant: Variant, path: str) -> str:
 def load_folder_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder of shards `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own or plan.variant.library != "timm" or is_timm_network(plan.variant):
+    is_other = plan.variant.library != "timm"
+    if plan.variant.is_own or plan.head or is_other or is_timm_network(plan.variant):
         return load_model_call(plan.variant, path)
     files = f'pathlib.Path({path!r}).glob("*.safetensors")'
     read = f"{{n: t for f in {files} for n, t in safetensors.torch.load_file(f).items()}}"

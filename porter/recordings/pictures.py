@@ -38,7 +38,7 @@ class Picture:
 
     @classmethod
     def read(cls, path: Path, spec: InputSpec, size: int, room: int) -> Picture:
-        """Read an image file and crop and resize it to `size` pixels, or fewer where it would take more room.
+        """Read an image file and crop and resize it to `size` pixels, or fewer if it would take more room.
 
         Args:
             path: The image file.

@@ -75,7 +75,7 @@ class TensorDigests:
     def rounding(self, name: str, values: Values) -> str | None:
         """Return the type whose rounding, and nothing else, lies between the port's tensor and these values.
 
-        ``"float64"`` where nothing does; None where something else does.
+        ``"float64"`` if nothing does; None if something else does.
         """
         found = digest_of(values)
         forms = zip(_FORMS, self.rows[name], strict=False)

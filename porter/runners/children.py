@@ -83,4 +83,3 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
     answers.flush()
     sys.stderr.flush()
     os._exit(code)  # at once: what a framework says while it is torn down would hide the traceback's end
-

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ def _kinds(
     *,
     flipped: bool,
 ) -> dict[str, str | None]:
-    """Return the type whose rounding of the golden's port each tensor is; None where it is something else.
+    """Return the type whose rounding of the golden's port each tensor is; None if it is something else.
 
     Tensors in `judged` are taken to be roundings to the type that stands there.
     """
@@ -224,7 +224,7 @@ def _notes(path: Path, found: OnDisk, recorded: Ported, kinds: Mapping[str, str 
     if found.ported is None:
         yield f"{path.name} says nothing of its network: the golden's was run"
     else:
-        yield from _other_words(found.ported, recorded)
+        yield from _other_weights(found.ported, recorded)
     narrow = Counter(kind for kind in kinds.values() if kind not in (None, "float64"))
     for kind, count in sorted(narrow.items(), key=str):
         yield (
@@ -233,13 +233,11 @@ def _notes(path: Path, found: OnDisk, recorded: Ported, kinds: Mapping[str, str 
         )
 
 
-def _other_words(says: Ported, recorded: Ported) -> Iterator[str]:
-    for name in sorted({*says.arguments, *recorded.arguments}):
-        own, other = says.arguments.get(name), recorded.arguments.get(name)
-        if own != other:
-            yield f"the file's metadata say {name}={own!r}, the golden's port {other!r}"
-    weights = [json.loads(each.metadata["porter.weights"])["read"] for each in (says, recorded)]
-    if weights[0] != weights[1]:
-        kinds: dict[Any, str] = {"raw": "the weights as trained", "ema": "moving averages"}
-        own, other = (kinds.get(each, str(each)) for each in weights)
+def _other_weights(says: Ported, recorded: Ported) -> Iterator[str]:
+    kinds = {'"raw"': "the weights as trained", '"ema"': "moving averages"}
+    own, other = (
+        next((words for word, words in kinds.items() if word in each.metadata.get("porter.weights", "")), "")
+        for each in (says, recorded)
+    )
+    if own != other and own:
         yield f"the file's metadata say that it holds {own}, the golden was recorded with {other}"

@@ -74,7 +74,11 @@ def _build(request: Mapping[str, Any]) -> nn.Module:
 
 def _images(source: SourceRecording, outputs: RunOutputs) -> torch.Tensor:
     values = np.array(outputs[source.image], np.float64)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous() if values.ndim == 4 else torch.from_numpy(values)
+    return (
+        torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+        if values.ndim == 4
+        else torch.from_numpy(values)
+    )
 
 
 def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], size: Sequence[int]) -> bool:
@@ -131,7 +135,9 @@ def _described(search: Search, step: Step) -> dict[str, Any]:
 
 
 def _parameters(model: nn.Module) -> dict[str, list[int]]:
-    return {name: list(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
+    return {
+        name: list(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)
+    }
 
 
 # ---- proof ----
@@ -167,7 +173,10 @@ def _left(model: nn.Module, search: Search) -> list[str]:
     given = {
         f"{search.names[step.module]}.{leaf}".lstrip(".")
         for step in search.steps
-        for leaf in (*(each.leaf for each in step.chosen.fit.moved), *(leaf for leaf, _ in step.chosen.fit.constants))
+        for leaf in (
+            *(each.leaf for each in step.chosen.fit.moved),
+            *(leaf for leaf, _ in step.chosen.fit.constants),
+        )
     }
     return [name for name in _parameters(model) if name not in given]
 

@@ -32,8 +32,8 @@ class OnDisk(NamedTuple):
 
     Attributes:
         state: Its tensors.
-        ported: What it says of itself; None where it says nothing, or was written for another library.
-        notes: How it was read, where that is not plain.
+        ported: What it says of itself; None if it says nothing, or was written for another library.
+        notes: How it was read, if that is not plain.
     """
 
     state: State
@@ -78,7 +78,35 @@ def read(path: Path, target: str) -> OnDisk:
     is_described = any(key.startswith("porter.") for key in says)
     _require_library(path, says, target, is_described=is_described)
     named_by_timm = target in ("timm", "hub-folder")
-    return OnDisk(state, read_metadata(path) if is_described and named_by_timm else None)
+    ported = read_metadata(path) if is_described and named_by_timm else None
+    if ported is not None and path.is_dir():
+        _require_config(path / "config.json", ported)
+    return OnDisk(state, ported)
+
+
+def _require_config(file: Path, ported: Ported) -> None:
+    """Refuse a hub folder whose config.json, by which timm builds the network, is not that of its weights.
+
+    Raises:
+        OutputError: it states another network, or cannot be read.
+    """
+    if not file.is_file():
+        return
+    try:
+        says = json.loads(file.read_bytes())
+        states = {name: says[name] for name in ("architecture", "model_args") if name in says}
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError("load/unreadable", f"cannot be read ({error})", file=file) from None
+    wanted = {"architecture": ported.model, "model_args": dict(ported.arguments)}
+    for name, value in states.items():
+        if value != wanted[name]:
+            raise OutputError(
+                "check/other-config",
+                f"{name} is not what the metadata of the weights say",
+                file=file,
+                expected=repr(wanted[name]),
+                found=repr(value),
+            )
 
 
 def _require_library(path: Path, says: Mapping[str, str], target: str, *, is_described: bool) -> None:
@@ -160,7 +188,7 @@ def _unwrapped(state: State, file: str, notes: list[str]) -> State:
 
 
 def misfits(state: State, wanted: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """Return in words every name and shape of a file that is not the network's: empty where all fit."""
+    """Return in words every name and shape of a file that is not the network's: empty if all fit."""
     return (
         *(f"missing: {name}" for name in wanted if name not in state),
         *(f"unexpected: {name}" for name in state if name not in wanted),

@@ -25,6 +25,7 @@ from porter.outputs.renaming.restoring import Restoring, restoring
 from porter.planning.plan import Plan
 from porter.runners.job import Job
 from porter.runners.ported_reading import (
+    OnDisk,
     State,
     listed,
     misfits,
@@ -109,6 +110,8 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     port = _Port(checkpoint, made, job.target, folder / "planned.safetensors")
     described = found.ported or read_metadata(port.metadata_file)
     own, planned = port.load(folded=described.folded)
+    if found.ported is not None and found.ported.model != made.variant.target.name:
+        _require_same_names(path, found, planned, made.variant.target.name)
     _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
     model = build_network(described, trust_table=job.trust_table, file=path).eval()
     if described.folded:
@@ -135,7 +138,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     files = {"float32": folder / "as_stored.safetensors", "float64": folder / "unrounded.safetensors"}
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, files["float32"])
     save_file({n: t.contiguous() for n, t in (state | exact).items()}, files["float64"])
-    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_other_config(path, port.aim))
+    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_of_target(path, port.aim))
     return Prepared(model, files, said)
 
 
@@ -151,7 +154,7 @@ def load_wide(path: Path) -> dict[str, Values]:
 
 
 class _OtherWeights(NamedTuple):
-    """The averages where the raw weights are chosen, or the other way round."""
+    """The averages if the raw weights are chosen, or the other way round."""
 
     checkpoint: Checkpoint
     made: Plan
@@ -174,6 +177,22 @@ class _OtherWeights(NamedTuple):
         return code, port.load(folded=False)[1]
 
 
+def _require_same_names(path: Path, found: OnDisk, planned: Mapping[str, Values], wanted: str) -> None:
+    """Refuse a port to another network, unless it is one with the same tensors.
+
+    Raises:
+        OutputError: it is another one.
+    """
+    if found.ported is not None and set(found.state) != set(planned):
+        raise OutputError(
+            "check/other-network",
+            "is a port to another network than the checkpoint's",
+            file=path,
+            expected=wanted,
+            found=f"{found.ported.model} ({found.ported.variant})",
+        )
+
+
 def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]], target: str) -> None:
     """Refuse a file whose names or shapes are not those of the network.
 
@@ -183,8 +202,8 @@ def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]]
     wrong = misfits(state, wanted)
     if not wrong:
         return
-    if not set(state) & set(wanted):
-        hint = f"None of its names is one of {target}'s: --target says under whose names it was written."
+    if len(set(state) & set(wanted)) < len(wanted) // 2:
+        hint = f"Its names are not {target}'s: --target says under whose names it was written."
     elif len(wrong) == sum(line.startswith("unexpected: ") for line in wrong):
         hint = "Remove what does not belong to the network, or name the file of another network."
     else:
@@ -198,14 +217,18 @@ def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]]
     )
 
 
-def _other_config(path: Path, aimed: Aim | None) -> Iterator[str]:
-    """Yield what a folder's config.json does not state; the library's defaults decide that.
+def _of_target(path: Path, aimed: Aim | None) -> Iterator[str]:
+    """Yield what a person should know of another library's network, and what config.json does not state.
 
     Raises:
         OutputError: it states something else than the port: the library would build another network.
     """
+    if aimed is None:
+        return
+    yield f"timm's network was run, with the weights read back from the names of {aimed.table.title}"
+    yield from aimed.notes
     file = path / "config.json"
-    if aimed is None or not file.is_file():
+    if not file.is_file():
         return
     try:
         says = dict(json.loads(file.read_bytes()))

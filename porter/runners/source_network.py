@@ -42,6 +42,13 @@ def open_source_network(
             return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
         except UnfitError as error:
             reason = f"TensorFlow could not run the file's own network ({error})"
+            if made.has_own_head:
+                raise ParityError(
+                    "runner/own-head",
+                    f"{reason}, and nothing else has its head",
+                    file=checkpoint.path,
+                    hint="--backbone-only checks the backbone alone.",
+                ) from error
     if is_function_name(builder):
         require_trust([builder], made.variant.table, trust_table=job.trust_table)
         return _own(builder, job, made, checkpoint, inputs)

@@ -90,9 +90,13 @@ def undo_adjustment(module: nn.Module, name: str, before: Any) -> None:
         restore_padding(_holder(module))
 
 
-def wants_same(module: nn.Module, operation: SourceOperation, x: torch.Tensor, call: Callable[..., Any]) -> bool:
+def wants_same(
+    module: nn.Module, operation: SourceOperation, x: torch.Tensor, call: Callable[..., Any]
+) -> bool:
     """Whether the source pads SAME and the module does so at some sizes only, whatever it does at this one."""
-    if operation.attributes.get("padding") != "same" or not isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+    if operation.attributes.get("padding") != "same" or not isinstance(
+        module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+    ):
         return False
     other = x[..., :-1, :-1]
     if min(other.shape[-2:]) < 2:

@@ -367,7 +367,9 @@ class Search:
         kind = "max_pool" if isinstance(module, nn.MaxPool2d) else "avg_pool"
         for number, operation in enumerate(self.source.operations):
             if operation.kind != kind or not any(
-                r.number in self._outputs and self._outputs[r.number].size == values.size and self._takes(values, r)
+                r.number in self._outputs
+                and self._outputs[r.number].size == values.size
+                and self._takes(values, r)
                 for r in self.source.readings(number)
                 if r.way != "biasless"
             ):
@@ -378,7 +380,10 @@ class Search:
                 return output
             for name, _ in adjustments(module, operation):
                 tried = _CALL(module, *arguments, **named)
-                if name == "same_padding" and difference(channels_last(tried, module), self._outputs[number]) < EQUAL:
+                if (
+                    name == "same_padding"
+                    and difference(channels_last(tried, module), self._outputs[number]) < EQUAL
+                ):
                     output = tried
                     self.pool_changes[module] = True
             if self.pool_changes.get(module):
@@ -405,9 +410,7 @@ class Search:
         return [candidate for _, _, candidate in sorted(found, key=lambda each: each[:2])[:1]]
 
     def _explained(self, module: nn.Module, x: torch.Tensor, number: int) -> str:
-        return explain_input(
-            self.names[module], channels_last(x, module), number, self.source, self._outputs
-        )
+        return explain_input(self.names[module], channels_last(x, module), number, self.source, self._outputs)
 
     def _look_at_end(self, output: Any) -> None:
         """See that the network ends as the source does, and that nothing was left out on either side."""
@@ -415,13 +418,19 @@ class Search:
         for number in self.source.layers:
             left = [key for key in self._keys(number) if key not in used]
             if left:
-                self.findings.append(f"the source's {self.source.operations[number].name} has no place in PyTorch")
+                self.findings.append(
+                    f"the source's {self.source.operations[number].name} has no place in PyTorch"
+                )
                 used.update(left)
         called = {step.module for step in self.steps}
         for module, name in self.owners.items():
             if module not in called:
                 kind = type(module).__name__
-                why = "is not matched yet" if isinstance(module, REFUSED) or not isinstance(module, _KINDS) else "never runs"
+                why = (
+                    "is not matched yet"
+                    if isinstance(module, REFUSED) or not isinstance(module, _KINDS)
+                    else "never runs"
+                )
                 self.findings.append(f"{name} ({kind}) {why}")
         values = first_tensor(output)
         found = channels_last(values, self.model)
@@ -456,5 +465,3 @@ def first_tensor(output: Any) -> torch.Tensor:
 def _owns(module: nn.Module) -> bool:
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     return bool(own)
-
-
