@@ -66,6 +66,27 @@ def legacy_model(description: Description, config: LayerConfig | None) -> Layer:
     return root
 
 
+def model_of_names(config: LayerConfig, weights: Iterable[tuple[str, int]]) -> Layer:
+    """Return the model of a config with weights that are called as in a legacy file, keys being the names.
+
+    Args:
+        config: The model's config.
+        weights: Name (``"conv1/kernel"``) and number of axes of each.
+
+    Raises:
+        Malformed: a weight belongs to no layer of the config.
+    """
+    listed = [_Weight(tuple(name.split("/")), name, name, rank) for name, rank in weights]
+    model = _model("", config, listed) if config.layers is not None else None
+    if model is None:
+        raise Malformed(
+            "keras/foreign-weight",
+            "the weights are not those of the layers in the model's config",
+            hint="Save or convert the model again.",
+        )
+    return model
+
+
 def versions(description: Description) -> str:
     """Return the versions that the file names, e.g. ``"Keras 2.4.0, full model"``."""
     attributes = {**description.groups.get("model_weights", {}), **description.groups[""]}

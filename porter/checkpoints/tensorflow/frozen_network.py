@@ -20,12 +20,15 @@ _LARGEST_NODE, _LARGEST_LIBRARY = 1 << 16, 64 << 20
 _NO_OUTPUTS = ("Const", "NoOp", "Assert", "Placeholder", "VarHandleOp")
 
 
-def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> StoredNetwork | None:
+def frozen_network(
+    file: RegularFile, specs: Mapping[str, TensorSpec], keys: Mapping[str, str]
+) -> StoredNetwork | None:
     """Return the network of a frozen graph, or None if it is not in a form that is read.
 
     Args:
         file: The GraphDef.
-        specs: Its constants that are weights, by name.
+        specs: Its weights, by key.
+        keys: The key of each weight, by the node that gives it.
 
     Raises:
         Malformed: it is damaged.
@@ -38,7 +41,7 @@ def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> Stored
             nodes[node.name] = node
         elif tag == _LIBRARY and place.size <= _LARGEST_LIBRARY:
             library = parse_library(file.read(place.start, place.size))
-    keys = {name: name for name, spec in specs.items() if spec.shape}
+    keys = {name: key for name, key in keys.items() if specs[key].shape}
     graph = InlinedGraph(Graph(nodes, library))
     return network_of_graph(graph, list(_ends(nodes)), keys, lambda key: specs[key].shape)
 
