@@ -45,6 +45,7 @@ _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LAR
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
 _COPIES = "_all_variables/"  # in what Keras 3 exports
 _METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
+_WRAPPER = "optimisation_wrapper"  # what a Keras file's wrappers keep for themselves
 _COUNTERS = (
     "save_counter",
     "global_step",
@@ -152,6 +153,8 @@ def _purpose(path: str, full_name: str) -> str | None:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
     if path.startswith(_COPIES):
         return "Keras's second copy of a variable"
+    if _WRAPPER in path.split("/"):
+        return "a range, mask or counter of a wrapper for quantisation or pruning"
     if "seed_generator" in path.split("/") or full_name.endswith("seed_generator_state"):
         return "state of a random generator"
     if "keras_api/metrics" in path or path.startswith(_METRICS):

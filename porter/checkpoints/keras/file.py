@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from porter.checkpoints.keras import archive
-from porter.checkpoints.keras.config import LayerConfig, parse_config, uses_averages
+from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer, uses_averages
 from porter.checkpoints.keras.layers import Layer, Order, graph_of
 from porter.checkpoints.keras.legacy import is_legacy, legacy_config, legacy_model, versions
 from porter.checkpoints.keras.network_config import stored_network
 from porter.checkpoints.keras.optimizer_averages import AVERAGE, add_averages, averages_by_position
 from porter.checkpoints.keras.saved_state import is_saved_state, saved_model_state
 from porter.checkpoints.keras.stored_input import stored_input
+from porter.checkpoints.keras.wrappers import remarks, unwrapped
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.formats.files import RegularFile
@@ -75,6 +76,8 @@ class KerasFile(Checkpoint):
         config = legacy_config(description) if config is None else config
         model, self.format = _model(description, config, kind)
         if config is not None:
+            self.remarks = (*self.remarks, *remarks(config))
+            config = unwrapped(config, parse_layer)
             self.stored_input = stored_input(config, model)
             self.read_network = partial(stored_network, config, model)
         doubtful = [layer for layer in model.all if layer.is_frozen_in_part]
