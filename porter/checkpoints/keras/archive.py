@@ -147,6 +147,11 @@ def _version(metadata: bytes) -> str:
 
 
 def read_members(file: RegularFile) -> dict[str, Member]:
+    """Return what a zip archive holds, by name, each checked against the file.
+
+    Raises:
+        Malformed: the archive's directory is damaged, or a member lies where it cannot.
+    """
     tail = min(file.size, _LONGEST_END)
     if _END_MAGIC not in file.read(file.size - tail, tail):
         raise Malformed(

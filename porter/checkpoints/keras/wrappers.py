@@ -1,4 +1,4 @@
-"""Layers that tensorflow_model_optimization wrapped for training: the float weights are those of the layer inside.
+"""Layers that tensorflow_model_optimization wrapped for training: the weights are those of the layer inside.
 
 A quantisation wrapper rounds weights and activations on the way and keeps ranges; a pruning wrapper has set
 weights to zero and keeps masks. Neither changes what the layer inside is, nor where its weights are.
@@ -14,6 +14,7 @@ from itertools import takewhile
 from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
+from porter.checkpoints.keras.layers import Layer
 
 STATE = "optimisation_wrapper"
 QUANTISERS = ("QuantizeWrapper", "QuantizeWrapperV2")
@@ -75,6 +76,17 @@ def remarks(config: LayerConfig | None) -> Iterator[str]:
         count = sum(layer.class_name in classes for layer in config.all) if config is not None else 0
         if count:
             yield text.format(count=count)
+
+
+def gather_state(model: Layer) -> None:
+    """Move what wrappers keep for themselves to one part of the model: layers are told apart by the rest."""
+    kept = []
+    for layer in model.all:
+        own = [part for part in layer.attributes if part.name == STATE]
+        kept += [replace(v, edges=(v.key.replace("/", "."),)) for part in own for v in part.variables]
+        layer.attributes = [part for part in layer.attributes if part.name != STATE]
+    if kept:
+        model.attributes.append(Layer(STATE, kept, is_state=True))
 
 
 def moved_keys(shapes: Mapping[str, tuple[int, ...]], own: Sequence[str], inside: Sequence[str]) -> list[str]:
