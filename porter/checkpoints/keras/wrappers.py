@@ -23,18 +23,15 @@ WRAPPERS = (*QUANTISERS, *PRUNERS)
 QUANTISED_INPUT = "QuantizeLayer"
 # Names that the wrappers give to a variable of their own; every wrapper has one of them.
 COUNTERS = ("optimizer_step", "pruning_step")
-_REMARKS = (
-    (
-        (*QUANTISERS, QUANTISED_INPUT),
-        "{count} layers were trained for 8 bits (quantize_model): ported are their float weights, without the "
-        "rounding that the wrappers add",
-    ),
-    (
-        PRUNERS,
-        "{count} layers are in wrappers of prune_low_magnitude: ported are their weights as they stand, "
-        "without the masks",
-    ),
+_QUANTISED = (
+    "{count} layers were trained for 8 bits (quantize_model): ported are their float weights, without the "
+    "rounding that the wrappers add"
 )
+_PRUNED = (
+    "{count} layers are in wrappers of prune_low_magnitude: ported are their weights as they stand, without "
+    "the masks"
+)
+_REMARKS = (((*QUANTISERS, QUANTISED_INPUT), _QUANTISED), (PRUNERS, _PRUNED))
 
 
 def unwrapped(config: LayerConfig, parse: Callable[[Any], LayerConfig]) -> LayerConfig:
