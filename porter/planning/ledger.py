@@ -148,13 +148,18 @@ def _optimizer_nodes(graph: ObjectGraph) -> Iterator[int]:
 
 
 def _purpose(path: str, full_name: str) -> str | None:
+    """Return what a variable that is no weight is for, or None."""
+    if _WRAPPER in path.split("/"):
+        return "a range, mask or counter of a wrapper for quantisation or pruning"
+    return _bookkeeping(path, full_name)
+
+
+def _bookkeeping(path: str, full_name: str) -> str | None:
     leaf = path.rpartition("/")[2]
     if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
     if path.startswith(_COPIES):
         return "Keras's second copy of a variable"
-    if _WRAPPER in path.split("/"):
-        return "a range, mask or counter of a wrapper for quantisation or pruning"
     if "seed_generator" in path.split("/") or full_name.endswith("seed_generator_state"):
         return "state of a random generator"
     if "keras_api/metrics" in path or path.startswith(_METRICS):

@@ -59,8 +59,10 @@ GRAPHS = {
         "five bytes": const(value=tensor(values=w.data(4, b"12345"))),
         "five bytes of floats": const(value=tensor(values=w.data(5, b"12345"))),
     },
-    "v1/value-out-of-range": {"300 as a byte": const(value=tensor(4, (1,), w.data(7, w.varint(300))))
-        + identity(b"a/weights/read", b"a/weights")},
+    "v1/value-out-of-range": {
+        "300 as a byte": const(value=tensor(4, (1,), w.data(7, w.varint(300))))
+        + identity(b"a/weights/read", b"a/weights")
+    },
     "wire/truncated-field": {
         "cut off": HEALTHY[:-1],
         "inside a tensor": const() + w.data(1, w.data(1, b"b") + w.data(2, b"Const") + b"\x2a\x70"),

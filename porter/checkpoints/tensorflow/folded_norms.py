@@ -1,9 +1,9 @@
-"""Batch norms that a tool folded into a graph's kernels and biases, given back as norms that change nothing.
+"""Batch norms that a tool folded into kernels and biases of a graph, given back as norms.
 
-``optimize_for_inference`` and ``transform_graph`` multiply a norm's factor into the kernel before it and leave
-its shift as a bias: ``<norm>/batchnorm/sub`` where constants were folded, ``<convolution>_bn_offset`` where
-a fused norm was. Tables know the network with its norms, so each gets factor and shift as gamma and beta,
-mean 0 and a variance that makes 1 with the epsilon.
+``optimize_for_inference`` and ``transform_graph`` multiply a norm's factor into the kernel before it and
+leave its shift as a bias: ``<norm>/batchnorm/sub`` where constants were folded, ``<convolution>_bn_offset``
+where a fused norm was. Tables know the network with its norms, so each gets factor and shift as gamma and
+beta, mean 0 and a variance that makes 1 with the epsilon.
 
 Source of the names: tensorflow/tools/graph_transforms/{fold_constants_lib,fold_batch_norms,
 fold_old_batch_norms}.cc and tensorflow/python/tools/optimize_for_inference_lib.py.
@@ -19,6 +19,10 @@ from porter.core.stored_network import Operation, StoredNetwork
 
 EPSILON = 1e-3
 VARIANCE = 1 - EPSILON
+NORMS_FOLDED = (
+    "{count} batch norms were folded into kernels and biases when the graph was optimised: the ported norms "
+    "only scale and shift (mean 0, variance and epsilon together 1)"
+)
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 _SHIFTS = ("Add", "AddV2", "BiasAdd")
 _FOLDED = re.compile(r"/_\d+__cf__\d+$")
@@ -29,7 +33,9 @@ _OFFSET = "_bn_offset"
 class _Node(Protocol):
     name: str
     op: str
-    inputs: list[str]
+
+    @property
+    def inputs(self) -> Sequence[str]: ...
 
 
 class FoldedNorm(NamedTuple):

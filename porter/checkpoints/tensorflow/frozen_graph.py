@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from porter.checkpoints.tensorflow.folded_norms import with_norms
+from porter.checkpoints.tensorflow.folded_norms import NORMS_FOLDED, with_norms
 from porter.checkpoints.tensorflow.frozen_layers import with_layers
 from porter.checkpoints.tensorflow.frozen_network import frozen_network
 from porter.checkpoints.tensorflow.frozen_nodes import read_nodes
@@ -91,11 +91,8 @@ def _remarks(weights: GraphVariables) -> Iterator[str]:
     """Yield what was done to the weights before the graph was stored, and how they are given back."""
     if weights.quantised:
         yield (
-            f"{weights.quantised} weights are stored in 8 or 16 bits (quantize_graph) and ported as the float32 that "
-            "TensorFlow's Dequantize gives for them: what rounding took away does not come back"
+            f"{weights.quantised} weights are stored in 8 or 16 bits (quantize_graph) and ported as the "
+            "float32 that TensorFlow's Dequantize gives for them: what rounding took away does not come back"
         )
     if weights.norms:
-        yield (
-            f"{len(weights.norms)} batch norms were folded into kernels and biases when the graph was optimised: "
-            "the ported norms only scale and shift (mean 0, variance and epsilon together 1)"
-        )
+        yield NORMS_FOLDED.format(count=len(weights.norms))

@@ -43,7 +43,7 @@ def frozen_network(
             library = parse_library(file.read(place.start, place.size))
     keys = {name: key for name, key in keys.items() if specs[key].shape}
     graph = InlinedGraph(Graph(nodes, library))
-    return network_of_graph(graph, list(_ends(nodes)), keys, lambda key: specs[key].shape)
+    return network_of_graph(graph, list(graph_ends(nodes)), keys, lambda key: specs[key].shape)
 
 
 def _node(file: RegularFile, place: Place) -> GraphNode:
@@ -59,7 +59,7 @@ def _node(file: RegularFile, place: Place) -> GraphNode:
     return GraphNode(name, op, (), ())
 
 
-def _ends(nodes: Mapping[str, GraphNode]) -> Iterator[str]:
+def graph_ends(nodes: Mapping[str, GraphNode]) -> Iterator[str]:
     """Yield the nodes that no other node takes."""
     taken = {spelt.partition(":")[0] for node in nodes.values() for spelt in node.inputs}
     for name, node in nodes.items():

@@ -1,6 +1,7 @@
 """Which constants of a frozen graph are weights, what they were called, and what they hold.
 
-Freezing leaves an Identity behind every variable: ``<name>/read`` in TensorFlow 1, ``.../ReadVariableOp`` in 2.
+Freezing leaves an Identity behind every variable: ``<name>/read`` in TensorFlow 1 and ``.../ReadVariableOp``
+in 2.
 ``optimize_for_inference`` takes these away: then every constant of numbers with an axis may be a weight, and
 scalars (an epsilon, a rate) and integers (shapes, axes) are arguments of operations.
 """

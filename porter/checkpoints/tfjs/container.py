@@ -32,7 +32,7 @@ class TfjsContainer(Container):
 
     def open(self, path: Path, file: Path) -> Checkpoint:
         """Open it."""
-        from porter.checkpoints.tfjs.layers_model import TfjsModel  # noqa: PLC0415  (as in `is_mine`)
+        from porter.checkpoints.tfjs.model import TfjsModel  # noqa: PLC0415  (as in `is_mine`)
 
         return TfjsModel(path, file)
 

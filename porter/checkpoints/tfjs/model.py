@@ -1,4 +1,4 @@
-"""TensorFlow.js layers models: a Keras config, and weights called as Keras calls them."""
+"""TensorFlow.js models: a Keras config or a graph, and weights called as in it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from porter.checkpoints.keras.layers import graph_of
 from porter.checkpoints.keras.legacy import model_of_names
 from porter.checkpoints.keras.network_config import stored_network
 from porter.checkpoints.keras.stored_input import stored_input
+from porter.checkpoints.tensorflow.folded_norms import NORMS_FOLDED
+from porter.checkpoints.tensorflow.graph_constants import Filled
+from porter.checkpoints.tfjs.graph_model import graph_model
 from porter.checkpoints.tfjs.manifest import ManifestWeight, parse_manifest
 from porter.checkpoints.tfjs.model_json import ModelJson, read_archive, read_folder
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.object_graph import ObjectGraph
+from porter.core.stored_preprocessing import StoredInput
 from porter.formats.files import RegularFile
-from porter.formats.malformed import Malformed, naming
+from porter.formats.malformed import naming
 
 _ORDER = "layers in the model's order"
 
 
 class TfjsModel(Checkpoint):
-    """An open TensorFlow.js model. Its format stores no checksums.
-
-    Attributes:
-        labels: Names of the classes, where Teachable Machine's ``metadata.json`` has them.
-    """
+    """An open TensorFlow.js model. Its format stores no checksums."""
 
     specs: Mapping[str, TensorSpec]
 
@@ -44,6 +44,7 @@ class TfjsModel(Checkpoint):
             CheckpointError: it is damaged, incomplete, or names files elsewhere.
         """
         self.path = path
+        self._filled: Mapping[str, tuple[TensorSpec, float]] = {}
         self._opened: list[RegularFile] = [RegularFile(file)]
         try:
             with naming(file):
@@ -58,15 +59,12 @@ class TfjsModel(Checkpoint):
             self.close()
             raise
         self.files = tuple(dict.fromkeys(handle.path for handle in self._opened))
-        self.remarks = tuple(_remarks(self._weights))
+        self.remarks += tuple(_remarks(self._weights))
 
     def _describe(self, model: ModelJson) -> None:
         if model.is_graph:
-            raise Malformed(
-                "tfjs/graph-model",
-                "this is a TensorFlow.js graph model: its layers are operations of a graph without their names",
-                hint="Port the SavedModel or Keras file that tensorflowjs_converter was given.",
-            )
+            self._describe_graph(model)
+            return
         document = model.topology.get("model_config", model.topology)
         config = _with_names(parse_config(json.dumps(document)))
         named = [(name, len(spec.shape)) for name, spec in self.specs.items()]
@@ -79,6 +77,19 @@ class TfjsModel(Checkpoint):
         self.specs = {key: self.specs[key] for key in (*filter(None, listed), *self.specs)}
         self.graph = ObjectGraph(nodes, stored=True, origin=_ORDER)
 
+    def _describe_graph(self, model: ModelJson) -> None:
+        found = graph_model(model.topology, self._weights)
+        self._weights = {key: self._weights[name] for key, name in found.keys.items()}
+        self._filled = found.filled
+        self.specs = {key: weight.spec for key, weight in self._weights.items()}
+        self.specs |= {key: spec for key, (spec, _) in found.filled.items()}
+        self.format = "TensorFlow.js graph model"
+        self.graph = found.graph
+        self.stored_input = StoredInput(found.image, "the shape of the source's placeholder")
+        self.read_network = lambda: found.network
+        if found.norms:
+            self.remarks = (NORMS_FOLDED.format(count=found.norms),)
+
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""
         return self.read_block(key, (slice(None),) * len(self.specs[key].shape))
@@ -90,6 +101,9 @@ class TfjsModel(Checkpoint):
 
     def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
         """Return a rectangular part; see `Checkpoint.read_block`."""
+        if key in self._filled:
+            spec, value = self._filled[key]
+            return Filled(spec, value).read_block(self._opened[0], key, block)
         with naming(self._opened[0].path, key):
             return self._weights[key].read_block(block)
 
@@ -100,7 +114,7 @@ class TfjsModel(Checkpoint):
 
 
 def _with_names(config: LayerConfig) -> LayerConfig:
-    """Return a config in which models inside the model have names: JavaScript writes none for a Sequential."""
+    """Return a config whose inner models have names: JavaScript writes none for a Sequential."""
     if config.layers is None:
         return config
     taken = {layer.name for layer in config.layers}
@@ -119,7 +133,6 @@ def _remarks(weights: Mapping[str, ManifestWeight]) -> list[str]:
     count = sum(weight.is_quantised for weight in weights.values())
     if not count:
         return []
-    return [
-        f"{count} weights are stored as {' and '.join(kinds)} and ported as the float32 that TensorFlow.js makes "
-        "of them: what rounding took away does not come back"
-    ]
+    stored = " and ".join(kinds)
+    told = f"{count} weights are stored as {stored} and ported as what TensorFlow.js makes of them"
+    return [f"{told}: what rounding took away does not come back"]
