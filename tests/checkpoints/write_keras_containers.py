@@ -104,7 +104,8 @@ def graph_model(model, folder):
 
     graph = optimised(graph, ["pruning", "constfold", "dependency", "pruning"])
     graph = optimize_for_inference_lib.fold_batch_norms(graph)
-    graph = optimised(graph, ["pruning", "remap", "pruning"])
+    graph = optimised(graph, ["pruning"])
+    fuse(graph)
     folder.mkdir()
     entries, content = [], b""
     for node in graph.node:
@@ -118,7 +119,29 @@ def graph_model(model, folder):
     document = {"format": "graph-model", "modelTopology": json_format.MessageToDict(graph)}
     document["weightsManifest"] = [{"paths": ["group1-shard1of1.bin"], "weights": entries}]
     (folder / "model.json").write_text(json.dumps(document))
-    print(sorted({node.op for node in graph.node}))
+
+
+def fuse(graph):
+    """Join each convolution or product with the bias and activation behind it, as Grappler's remapper does."""
+    fused = {
+        "Conv2D": "_FusedConv2D",
+        "DepthwiseConv2dNative": "FusedDepthwiseConv2dNative",
+        "MatMul": "_FusedMatMul",
+    }
+    for node in list(graph.node):
+        takers = [other for other in graph.node if node.name in other.input]
+        if node.op not in fused or len(takers) != 1 or takers[0].op != "BiasAdd":
+            continue
+        bias, steps = takers[0], [b"BiasAdd"]
+        behind = [other for other in graph.node if bias.name in other.input]
+        last = behind[0] if len(behind) == 1 and behind[0].op in ("Relu", "Relu6") else bias
+        steps += [last.op.encode()] if last is not bias else []
+        node.op = fused[node.op]
+        node.input.append(bias.input[1])
+        node.attr["fused_ops"].list.s.extend(steps)
+        node.name = last.name
+        for gone in {id(bias): bias, id(last): last}.values():
+            graph.node.remove(gone)
 
 
 def affine(kind):
@@ -177,7 +200,7 @@ def of_tf_keras(model):
 
 
 def of_keras(model):
-    model.save_weights(OUT / "sharded.weights.json", max_shard_size=400 / 1024**3)
+    model.save_weights(OUT / "sharded.weights.json", max_shard_size=600 / 1024**3)
     model.compile("sgd", "mse")
     backup = keras.callbacks.BackupAndRestore(str(OUT / "backup"), delete_checkpoint=False)
     model.fit(np.zeros((1, 16, 16, 3)), np.zeros((1, 3)), verbose=0, callbacks=[backup])
