@@ -143,6 +143,18 @@ def test_shards_of_two_models_are_refused(keras, tmp_path):
 
 
 @pytest.mark.tensorflow
+def test_int8_kernels_are_divided_by_their_scale(keras):
+    """A Dense that Keras quantised has the kernel that Keras computes of it, and a note says so."""
+    path = keras / "int8.keras"
+    _assert_equal(path, _reference(keras, "int8"))
+    with open_checkpoint(path) as checkpoint:
+        key = checkpoint.find("layer_with_weights-0/kernel")
+        whole, part = checkpoint.read(key), checkpoint.read_block(key, (slice(1, 4), slice(2, 4)))
+        assert part.tobytes() == whole[1:4, 2:4].tobytes()
+        assert len(checkpoint.remarks) == 1
+
+
+@pytest.mark.tensorflow
 def test_folder_of_a_backup(keras):
     """The folder of BackupAndRestore opens as the weights in it."""
     with open_checkpoint(keras / "backup") as checkpoint:

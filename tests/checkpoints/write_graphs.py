@@ -43,6 +43,7 @@ def quantised(out: Path, reference: dict) -> None:
 
 
 def kept(graph, names):
+    """Return what the nodes called `names` need of a graph."""
     return tf1.graph_util.extract_sub_graph(graph.as_graph_def(), names)
 
 

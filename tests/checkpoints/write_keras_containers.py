@@ -50,14 +50,24 @@ def reference(model):
     return found
 
 
-def tensorflow_js(model, folder, shards, store=lambda name, value: (None, value.astype("<f4").tobytes())):
+def single(value):
+    """Store a weight as it is."""
+    return None, value.astype("<f4").tobytes()
+
+
+def half(value):
+    """Store a weight in 16 bits."""
+    return {"dtype": "float16"}, value.astype("<f2").tobytes()
+
+
+def tensorflow_js(model, folder, shards, store=single):
     """Write a layers model as tensorflowjs documents it, its bytes cut into `shards` files anywhere."""
     folder.mkdir()
     entries, content = [], b""
     for layer in model.layers:
         for variable in layer.weights:
             leaf = (getattr(variable, "path", None) or variable.name).rpartition("/")[2].split(":")[0]
-            quantization, data = store(leaf, np.asarray(variable))
+            quantization, data = store(np.asarray(variable))
             entry = {"name": f"{layer.name}/{leaf}", "shape": list(variable.shape), "dtype": "float32"}
             entries.append(entry | ({"quantization": quantization} if quantization else {}))
             content += data
@@ -76,13 +86,13 @@ def tensorflow_js(model, folder, shards, store=lambda name, value: (None, value.
 
 
 def graph_model(model, folder):
-    """Write a graph model as tensorflowjs_converter does: frozen, norms folded, biases and activations fused."""
-    import tensorflow as tf  # noqa: PLC0415  (not every container needs it)
-    from google.protobuf import json_format  # noqa: PLC0415  (as above)
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2  # noqa: PLC0415  (as above)
-    from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415  (as above)
-    from tensorflow.python.grappler import tf_optimizer  # noqa: PLC0415  (as above)
-    from tensorflow.python.tools import optimize_for_inference_lib  # noqa: PLC0415  (as above)
+    """Write a graph model as tensorflowjs_converter does: frozen, norms folded, operations fused."""
+    import tensorflow as tf
+    from google.protobuf import json_format
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.framework import convert_to_constants
+    from tensorflow.python.grappler import tf_optimizer
+    from tensorflow.python.tools import optimize_for_inference_lib
 
     called = tf.function(lambda x: model(x, training=False))
     concrete = called.get_concrete_function(tf.TensorSpec((None, 16, 16, 3), tf.float32))
@@ -122,7 +132,7 @@ def graph_model(model, folder):
 
 
 def fuse(graph):
-    """Join each convolution or product with the bias and activation behind it, as Grappler's remapper does."""
+    """Join each convolution or product with bias and activation, as Grappler's remapper does."""
     fused = {
         "Conv2D": "_FusedConv2D",
         "DepthwiseConv2dNative": "FusedDepthwiseConv2dNative",
@@ -147,7 +157,7 @@ def fuse(graph):
 def affine(kind):
     """Return what quantises a weight as tensorflowjs/quantization.py does."""
 
-    def store(name, value):
+    def store(value):
         low, high = float(value.min()), float(value.max())
         scale = (high - low) / np.iinfo(kind).max or 1.0
         words = np.round((value.astype(np.float64) - low) / scale).astype(kind)
@@ -158,13 +168,9 @@ def affine(kind):
     return store
 
 
-def half(name, value):
-    return {"dtype": "float16"}, value.astype("<f2").tobytes()
-
-
 def with_backslashes(source, target):
     """Copy a .keras file with the HDF5 names that tf_keras 2.15 wrote on Windows."""
-    import h5py  # noqa: PLC0415  (one generation needs it)
+    import h5py
 
     with zipfile.ZipFile(source) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -185,13 +191,15 @@ def with_backslashes(source, target):
 
 
 def everywhere(model, name):
+    """Save a model in each of tf_keras's own files."""
     model.save(OUT / f"{name}.h5")
     model.save(OUT / f"{name}.keras")
     model.save_weights(OUT / f"{name}.weights.h5")
 
 
 def of_tf_keras(model):
-    import tensorflow_model_optimization as tfmot  # noqa: PLC0415  (needs tf_keras)
+    """Write what tf_keras alone does."""
+    import tensorflow_model_optimization as tfmot
 
     everywhere(tfmot.quantization.keras.quantize_model(model), "quantised")
     everywhere(tfmot.sparsity.keras.prune_low_magnitude(model), "pruned")
@@ -200,7 +208,14 @@ def of_tf_keras(model):
 
 
 def of_keras(model):
+    """Write what Keras 3 alone does."""
     model.save_weights(OUT / "sharded.weights.json", max_shard_size=600 / 1024**3)
+    small = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, name="int8")])
+    small.quantize("int8")
+    small.save(OUT / "int8.keras")
+    layer = small.get_layer("int8")
+    kernel = keras.ops.divide(keras.ops.cast(layer._kernel, "float32"), layer.kernel_scale)
+    np.savez(OUT / "int8.npz", **{"0|kernel": np.asarray(kernel), "0|bias": np.asarray(layer.bias)})
     model.compile("sgd", "mse")
     backup = keras.callbacks.BackupAndRestore(str(OUT / "backup"), delete_checkpoint=False)
     model.fit(np.zeros((1, 16, 16, 3)), np.zeros((1, 3)), verbose=0, callbacks=[backup])

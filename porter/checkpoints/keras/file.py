@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from porter.checkpoints.keras import archive
 from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer, uses_averages
@@ -19,13 +20,15 @@ from porter.checkpoints.keras.stored_input import stored_input
 from porter.checkpoints.keras.weight_shards import is_shard_map, merged, open_shards, shard_map
 from porter.checkpoints.keras.windows_names import with_slashes
 from porter.checkpoints.keras.wrappers import STATE, gather_state, remarks, unwrapped
-from porter.core.checkpoint import Array, Checkpoint, TensorSpec
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec, contiguous
+from porter.core.dtypes import BY_NAME
 from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.formats.files import RegularFile
 from porter.formats.hdf5.data import Hdf5Data
 from porter.formats.hdf5.description import Description, describe
 from porter.formats.malformed import Malformed, naming
 
+_FLOAT32 = BY_NAME["float32"]
 _IN_MODEL_ORDER = "layers in the model's order"
 _BY_CLASS = "layers in order within a class; a table decides between classes"
 
@@ -37,7 +40,7 @@ class KerasFile(Checkpoint):
     asked for.
     """
 
-    specs: Mapping[str, TensorSpec]
+    specs: dict[str, TensorSpec]
 
     def __init__(self, path: Path, file: Path) -> None:
         """Open a Keras file.
@@ -51,6 +54,7 @@ class KerasFile(Checkpoint):
             MissingDependencyError: h5py is not installed.
         """
         self.path = path
+        self._scales: dict[str, str] = {}
         self._data: dict[str, tuple[Hdf5Data, str]] = {}
         self._opened = [RegularFile(file)]
         try:
@@ -81,6 +85,8 @@ class KerasFile(Checkpoint):
         config = legacy_config(description) if config is None else config
         model, self.format = _model(description, config, kind, container)
         gather_state(model)
+        self._scales = {v.key: v.scale for layer in model.all for v in layer.variables if v.scale}
+        self.specs |= {key: TensorSpec(_FLOAT32, self.specs[key].shape) for key in self._scales}
         if config is not None:
             self.remarks = (*self.remarks, *remarks(config))
             config = unwrapped(config, parse_layer)
@@ -152,7 +158,11 @@ class KerasFile(Checkpoint):
         """Return a rectangular part; see `Checkpoint.read_block`."""
         data, path = self._data[key]
         with naming(self.path, key):
-            return data.read(path, block)
+            values = data.read(path, block)
+            if key not in self._scales:
+                return values
+            data, path = self._data[self._scales[key]]
+            return contiguous(values.astype(np.float32) / data.read(path, block[-1:]))
 
     def close(self) -> None:
         """Close the files, and delete what was unpacked."""

@@ -6,11 +6,12 @@ Source of the format: keras/src/saving/saving_lib.py of Keras 3 and of tf_keras.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from porter.checkpoints.keras.config import LayerConfig, parse_layer
 from porter.checkpoints.keras.layers import Layer, Order, Variable
 from porter.checkpoints.keras.names import class_of_snake_case, numbered_names, snake_case
-from porter.checkpoints.keras.wrappers import QUANTISED_INPUT, STATE, WRAPPERS, moved_keys
+from porter.checkpoints.keras.wrappers import QUANTISED_INPUT, STATE, WRAPPERS, is_int8, moved_keys
 from porter.formats.hdf5.description import Description
 
 _OWN = "vars"
@@ -54,6 +55,8 @@ class _Reader:
         if is_wrapper(path, class_name):
             return self._wrapped(path, name, config)
         found = Layer(name, self._own_variables(path, name, config, class_name), is_state=name in _STATE)
+        if class_name == "Dense" and is_int8(config):
+            _divide_by_scale(found)
         found.is_trainable = config is None or config.values.get("trainable") is not False
         for member in sorted(self._members.get(path, ()), key=_numeric):
             inner = f"{path}/{member}" if path else member
@@ -122,6 +125,15 @@ class _Reader:
             scale, center = (config.scale, config.center) if config else (None, None)
             edges = numbered_names(class_name, shapes, scale=scale, center=center)
         return [Variable(edge, key, f"{stored}/{edge[0]}") for edge, key in zip(edges, keys, strict=True)]
+
+
+def _divide_by_scale(layer: Layer) -> None:
+    """Take the scale, which Keras stores behind the other variables, as what the kernel is divided by."""
+    *variables, scale = layer.variables
+    kernel = replace(variables[0], edges=("kernel",), scale=scale.key)
+    bias = [replace(each, edges=("bias",)) for each in variables[1:]]
+    layer.variables = [kernel, *bias]
+    layer.attributes.append(Layer(STATE, [scale], is_state=True))
 
 
 def is_wrapper(path: str, class_name: str | None) -> bool:

@@ -27,6 +27,10 @@ _QUANTISED = (
     "{count} layers were trained for 8 bits (quantize_model): ported are their float weights, without the "
     "rounding that the wrappers add"
 )
+_INT8 = (
+    "Keras quantised layers to int8: ported are kernels divided by their scales; what rounding took away "
+    "does not come back"
+)
 _PRUNED = (
     "{count} layers are in wrappers of prune_low_magnitude: ported are their weights as they stand, without "
     "the masks"
@@ -54,6 +58,13 @@ def unwrapped(config: LayerConfig, parse: Callable[[Any], LayerConfig]) -> Layer
     return replace(config, layers=tuple(unwrapped(layer, parse) for layer in config.layers))
 
 
+def is_int8(config: LayerConfig | None) -> bool:
+    """Whether Keras 3 quantised a layer (``model.quantize("int8")``)."""
+    policy = None if config is None else config.values.get("dtype")
+    inner = policy.get("config") if isinstance(policy, dict) else None
+    return isinstance(inner, dict) and inner.get("mode") == "int8"
+
+
 def _without_rounding(layer: LayerConfig) -> LayerConfig:
     values = dict(layer.values)
     activation = values.get("activation")
@@ -69,6 +80,8 @@ def _without_rounding(layer: LayerConfig) -> LayerConfig:
 
 def remarks(config: LayerConfig | None) -> Iterator[str]:
     """Yield what the wrappers in a config mean for a port."""
+    if any(is_int8(layer) for layer in config.all) if config is not None else False:
+        yield _INT8
     for classes, text in _REMARKS:
         count = sum(layer.class_name in classes for layer in config.all) if config is not None else 0
         if count:

@@ -30,12 +30,15 @@ _WRITTEN_OUT = "/batchnorm/sub"
 _OFFSET = "_bn_offset"
 
 
-class _Node(Protocol):
+class WeightReader(Protocol):
+    """A node of a graph, as far as it is needed here."""
+
     name: str
     op: str
 
     @property
-    def inputs(self) -> Sequence[str]: ...
+    def inputs(self) -> Sequence[str]:
+        """Outputs of other nodes, as the graph spells them."""
 
 
 class FoldedNorm(NamedTuple):
@@ -58,14 +61,14 @@ def variable_name(constant: str) -> str:
     return name.removesuffix("/read") if name != constant else constant
 
 
-def folded_norms(nodes: Sequence[_Node], constants: Mapping[str, tuple[int, ...]]) -> list[FoldedNorm]:
+def folded_norms(nodes: Sequence[WeightReader], constants: Mapping[str, tuple[int, ...]]) -> list[FoldedNorm]:
     """Return the norms that were folded into convolutions.
 
     Args:
         nodes: The graph's nodes.
         constants: Shape of each constant that may be a weight, by node.
     """
-    takers: dict[str, list[_Node]] = {}
+    takers: dict[str, list[WeightReader]] = {}
     for node in nodes:
         for source in node.inputs:
             takers.setdefault(source, []).append(node)
@@ -79,7 +82,9 @@ def folded_norms(nodes: Sequence[_Node], constants: Mapping[str, tuple[int, ...]
 
 
 def _norm_behind(
-    convolution: _Node, takers: Mapping[str, list[_Node]], constants: Mapping[str, tuple[int, ...]]
+    convolution: WeightReader,
+    takers: Mapping[str, list[WeightReader]],
+    constants: Mapping[str, tuple[int, ...]],
 ) -> FoldedNorm | None:
     following, factor = _only_taker(convolution, takers), None
     if following is not None and following.op == "Mul":
@@ -104,12 +109,12 @@ def _scope(shift: str, operation: str) -> str | None:
     return operation.rpartition("/")[0] or None if name.endswith(_OFFSET) else None
 
 
-def _only_taker(node: _Node, takers: Mapping[str, list[_Node]]) -> _Node | None:
+def _only_taker(node: WeightReader, takers: Mapping[str, list[WeightReader]]) -> WeightReader | None:
     found = takers.get(node.name, ())
     return found[0] if len(found) == 1 else None
 
 
-def _vector(node: _Node, constants: Mapping[str, tuple[int, ...]]) -> str | None:
+def _vector(node: WeightReader, constants: Mapping[str, tuple[int, ...]]) -> str | None:
     return next((each for each in node.inputs if len(constants.get(each, ())) == 1), None)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from porter.checkpoints.tensorflow.constant_layers import constant_layers, with_constant_layers
 from porter.checkpoints.tensorflow.folded_norms import NORMS_FOLDED, with_norms
 from porter.checkpoints.tensorflow.frozen_layers import with_layers
 from porter.checkpoints.tensorflow.frozen_network import frozen_network
@@ -22,6 +23,8 @@ from porter.core.stored_network import StoredNetwork
 from porter.core.stored_preprocessing import StoredInput
 from porter.formats.files import RegularFile
 from porter.formats.malformed import naming
+
+_READ = "ReadVariableOp"
 
 
 class FrozenGraph(Checkpoint):
@@ -59,14 +62,20 @@ class FrozenGraph(Checkpoint):
     def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy, as in Bundle
         """A tree of the names; a GraphDef knows no objects. Layers of Keras are found by what reads them."""
         with naming(self.files[0]):
-            return with_layers(graph_from_names(self.specs), self._nodes)
+            graph = graph_from_names(self.specs)
+            if self._weights.are_read:
+                return with_layers(graph, self._nodes)
+            if not any(_READ in name for name in self._weights.keys):
+                return graph  # names of TensorFlow 1, which tell more than an order
+            layers = constant_layers(self._nodes, self._weights.keys, self._weights.norms)
+            return with_constant_layers(graph, layers)
 
     @cached_property
     def stored_network(self) -> StoredNetwork | None:
         """The network that the graph computes; see `Checkpoint.stored_network`."""
         with naming(self.files[0]):
             network = frozen_network(self._file, self.specs, self._weights.keys)
-        return with_norms(network, self._weights.norms) if network else None
+        return with_norms(network, [norm.scope for norm in self._weights.norms]) if network else None
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""

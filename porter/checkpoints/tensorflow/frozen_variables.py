@@ -42,14 +42,16 @@ class GraphVariables(NamedTuple):
     Attributes:
         tensors: What they hold, by key.
         keys: The key of each, by the node that gives it.
-        norms: What the variables of each folded norm are called before their last part.
+        norms: Those that were folded into kernels and biases.
         quantised: How many are stored as 8 or 16 bits with a range.
+        are_read: Whether variables are still read through nodes of their own.
     """
 
     tensors: Mapping[str, GraphTensor]
     keys: Mapping[str, str]
-    norms: tuple[str, ...] = ()
+    norms: tuple[FoldedNorm, ...] = ()
     quantised: int = 0
+    are_read: bool = False
 
 
 def graph_variables(file: RegularFile, nodes: Sequence[FrozenNode]) -> GraphVariables:
@@ -80,7 +82,7 @@ def graph_variables(file: RegularFile, nodes: Sequence[FrozenNode]) -> GraphVari
             "this graph holds no weights: it is not frozen",
             hint="Name the checkpoint that belongs to it, or freeze the graph first.",
         )
-    return _named(nodes, found, quantised) if not read else _plain(found, quantised)
+    return _plain(found, quantised)._replace(are_read=True) if read else _named(nodes, found, quantised)
 
 
 def _is_read(node: FrozenNode, source: str) -> bool:
@@ -170,7 +172,7 @@ def _named(nodes: Sequence[FrozenNode], found: dict[str, GraphTensor], quantised
     tensors |= {keys[name]: tensor for name, tensor in found.items()}
     if len(set(keys.values())) < len(keys):
         return _plain(found, quantised)
-    return GraphVariables(tensors, keys, tuple(norm.scope for norm in norms), quantised)
+    return GraphVariables(tensors, keys, tuple(norms), quantised)
 
 
 def _own_name(name: str) -> str:

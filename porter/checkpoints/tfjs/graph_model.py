@@ -6,27 +6,23 @@ layers' names. The order of operations and what reads a constant tell the layers
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from porter.checkpoints.tensorflow.folded_norms import VARIANCE, FoldedNorm, folded_norms, with_norms
+from porter.checkpoints.tensorflow.constant_layers import constant_layers, with_constant_layers
+from porter.checkpoints.tensorflow.folded_norms import VARIANCE, folded_norms, with_norms
 from porter.checkpoints.tensorflow.frozen_network import graph_ends
 from porter.checkpoints.tensorflow.graph_constants import FLOAT32
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
-from porter.checkpoints.tensorflow.graph_nodes import Graph, GraphNode
+from porter.checkpoints.tensorflow.graph_nodes import Graph
 from porter.checkpoints.tensorflow.input_shapes import image_size
 from porter.checkpoints.tensorflow.trackable_graph import graph_from_names
 from porter.checkpoints.tfjs.graph_json import graph_nodes
 from porter.checkpoints.tfjs.manifest import ManifestWeight
 from porter.core.checkpoint import TensorSpec
-from porter.core.object_graph import Node, ObjectGraph
+from porter.core.object_graph import ObjectGraph
 from porter.core.stored_network import StoredNetwork
-
-_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2dNative": "depthwise_kernel", "MatMul": "kernel"}
-_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-_ROLES = ("gamma", "beta", "moving_mean", "moving_variance")
-_SHIFTS = ("Add", "AddV2", "BiasAdd")
 
 
 class GraphModel(NamedTuple):
@@ -73,8 +69,8 @@ def graph_model(topology: Mapping[str, Any], weights: Mapping[str, ManifestWeigh
         if norm.factor is not None:
             keys[norm.factor] = f"{norm.scope}/gamma"
             del filled[keys[norm.factor]]
-    layers = list(_layers(nodes.values(), keys, norms))
-    graph = _with_layers(graph_from_names([*keys.values(), *filled]), layers)
+    layers = constant_layers(list(nodes.values()), keys, norms)
+    graph = with_constant_layers(graph_from_names([*keys.values(), *filled]), layers)
     ends = list(graph_ends(nodes))
     shape_of = {key: shapes[name] for name, key in keys.items()} | {
         k: s.shape for k, (s, _) in filled.items()
@@ -86,50 +82,3 @@ def graph_model(topology: Mapping[str, Any], weights: Mapping[str, ManifestWeigh
     return GraphModel(
         {key: name for name, key in keys.items()}, filled, graph, network, image_size(sizes), len(norms)
     )
-
-
-def _layers(
-    nodes: Sequence[GraphNode] | Any, keys: Mapping[str, str], norms: Sequence[FoldedNorm]
-) -> Iterator[dict[str, str]]:
-    """Yield the variables of each layer by what Keras calls them, in the order of the graph."""
-    nodes = list(nodes)
-    folded = {norm.shift: norm for norm in norms}
-    takers: dict[str, list[GraphNode]] = {}
-    for node in nodes:
-        for source in node.inputs:
-            takers.setdefault(source, []).append(node)
-    for node in nodes:
-        if node.op in _NORMS:
-            roles = zip(_ROLES, node.inputs[1:5], strict=False)
-            yield {role: keys[source] for role, source in roles if source in keys}
-        if node.op not in _KERNELS or len(node.inputs) < 2 or node.inputs[1] not in keys:
-            continue
-        layer = {_KERNELS[node.op]: keys[node.inputs[1]]}
-        shift = _shift(node, takers, keys)
-        if shift is not None and shift not in folded:
-            layer["bias"] = keys[shift]
-        yield layer
-        if shift in folded:
-            yield {role: f"{folded[shift].scope}/{role}" for role in _ROLES}
-
-
-def _shift(node: GraphNode, takers: Mapping[str, list[GraphNode]], keys: Mapping[str, str]) -> str | None:
-    """Return the constant that is added to what an operation gives, a factor in between aside."""
-    for _ in range(2):
-        following = takers.get(node.name, ())
-        if len(following) != 1:
-            return None
-        node = following[0]
-        if node.op in _SHIFTS:
-            return next((source for source in node.inputs if source in keys), None)
-        if node.op != "Mul":
-            return None
-    return None
-
-
-def _with_layers(graph: ObjectGraph, layers: Sequence[Mapping[str, str]]) -> ObjectGraph:
-    nodes = list(graph.nodes)
-    for number, leaves in enumerate(layers):
-        nodes[0].children.setdefault(f"layer_with_weights-{number}", len(nodes))
-        nodes.append(Node({leaf: graph.node_of_key[key] for leaf, key in leaves.items()}))
-    return ObjectGraph(nodes, stored=graph.stored, origin=graph.origin)
