@@ -192,8 +192,8 @@ def test_tensorflow_js_graph_model(request, generation):
         found = {each: checkpoint.read(key) for each in paths if (key := checkpoint.find(each))}
         network = checkpoint.stored_network
 
-    # The converter folds a bias in front of a norm into the norm, which then needs a gamma.
-    assert set(expected) - set(found) == {"layer_with_weights-2/bias"}
+    # What tf_keras writes has the bias in front of a norm folded into the norm.
+    assert set(expected) - set(found) <= {"layer_with_weights-2/bias"}
     assert [operation.kind for operation in network.operations if operation.kind != "input"] == [
         *(
             "conv",

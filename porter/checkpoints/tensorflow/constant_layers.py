@@ -27,7 +27,7 @@ def constant_layers(
         keys: The key of each weight, by the node that gives it.
         norms: Norms that were folded into the layers before them.
     """
-    return list(_layers(nodes, keys, {norm.shift: norm for norm in norms}))
+    return list(_layers(nodes, keys, {norm.kernel: norm for norm in norms}))
 
 
 def _layers(
@@ -44,12 +44,13 @@ def _layers(
         if node.op not in _KERNELS or len(node.inputs) < 2 or node.inputs[1] not in keys:
             continue
         layer = {_KERNELS[node.op]: keys[node.inputs[1]]}
+        norm = folded.get(node.inputs[1])
         shift = _shift(node, takers, keys)
-        if shift is not None and shift not in folded:
+        if shift is not None and (norm is None or shift != norm.shift):
             layer["bias"] = keys[shift]
         yield layer
-        if shift in folded:
-            yield {role: f"{folded[shift].scope}/{role}" for role in _ROLES}
+        if norm is not None:
+            yield {role: f"{norm.scope}/{role}" for role in _ROLES}
 
 
 def _shift(

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.formats.malformed import Malformed
 
 EPSILON = 1e-3
 VARIANCE = 1 - EPSILON
@@ -48,11 +49,13 @@ class FoldedNorm(NamedTuple):
         scope: What its variables were called before their last part.
         factor: The constant that is left of gamma and variance; None if it is in the kernel.
         shift: The constant that is left of beta and mean.
+        kernel: The node that gives the kernel of the convolution before it.
     """
 
     scope: str
     factor: str | None
     shift: str
+    kernel: str
 
 
 def variable_name(constant: str) -> str:
@@ -87,6 +90,8 @@ def _norm_behind(
     constants: Mapping[str, tuple[int, ...]],
 ) -> FoldedNorm | None:
     following, factor = _only_taker(convolution, takers), None
+    if following is not None and _is_plain_bias(following, constants):
+        following = _only_taker(following, takers)
     if following is not None and following.op == "Mul":
         factor = _vector(following, constants)
         following = _only_taker(following, takers) if factor else None
@@ -99,7 +104,15 @@ def _norm_behind(
     owner = variable_name(convolution.inputs[1]).rpartition("/")[0]
     above, _, own = scope.rpartition("/")
     # The scope of operations repeats the network's: "MobilenetV1/MobilenetV1/Conv2d_0/BatchNorm".
-    return FoldedNorm(f"{owner}/{own}" if owner and above.endswith(owner) else scope, factor, shift)
+    return FoldedNorm(
+        f"{owner}/{own}" if owner and above.endswith(owner) else scope, factor, shift, convolution.inputs[1]
+    )
+
+
+def _is_plain_bias(node: WeightReader, constants: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether a node adds a bias that a convolution had before any norm."""
+    bias = _vector(node, constants) if node.op in _SHIFTS else None
+    return bias is not None and _scope(bias, node.name) is None
 
 
 def _scope(shift: str, operation: str) -> str | None:
@@ -118,13 +131,25 @@ def _vector(node: WeightReader, constants: Mapping[str, tuple[int, ...]]) -> str
     return next((each for each in node.inputs if len(constants.get(each, ())) == 1), None)
 
 
-def with_norms(network: StoredNetwork, scopes: Sequence[str]) -> StoredNetwork:
+def with_norms(network: StoredNetwork | None, norms: Sequence[FoldedNorm]) -> StoredNetwork | None:
     """Return a graph's network with its folded norms as norms again.
 
     Args:
         network: The network as the graph computes it: convolutions with biases, or with a product and a sum.
-        scopes: What the variables of each norm are called before their last part.
+        norms: Those that were folded.
+
+    Raises:
+        Malformed: there are some, and the graph is in no form that is read: their epsilon would be guessed.
     """
+    if not norms:
+        return network
+    if network is None:
+        raise Malformed(
+            "graphdef/unreadable-network",
+            "batch norms are folded into the kernels of this graph, and what it computes is not understood",
+            hint="Port the graph or the checkpoint that it was made from.",
+        )
+    scopes = [norm.scope for norm in norms]
     shifts = {f"{scope}/beta": scope for scope in scopes}
     factors = {f"{scope}/gamma" for scope in scopes}
     made: list[Operation] = []

@@ -75,7 +75,7 @@ class FrozenGraph(Checkpoint):
         """The network that the graph computes; see `Checkpoint.stored_network`."""
         with naming(self.files[0]):
             network = frozen_network(self._file, self.specs, self._weights.keys)
-        return with_norms(network, [norm.scope for norm in self._weights.norms]) if network else None
+            return with_norms(network, self._weights.norms)
 
     def read(self, key: str) -> Array:
         """Return the whole tensor; see `Checkpoint.read`. There is no checksum to verify."""

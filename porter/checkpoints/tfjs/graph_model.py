@@ -75,9 +75,7 @@ def graph_model(topology: Mapping[str, Any], weights: Mapping[str, ManifestWeigh
     shape_of = {key: shapes[name] for name, key in keys.items()} | {
         k: s.shape for k, (s, _) in filled.items()
     }
-    network = network_of_graph(InlinedGraph(Graph(nodes, {})), ends, keys, shape_of.get)
-    if network is not None:
-        network = with_norms(network, [norm.scope for norm in norms])
+    network = with_norms(network_of_graph(InlinedGraph(Graph(nodes, {})), ends, keys, shape_of.get), norms)
     sizes = [shape for node in nodes.values() if node.op == "Placeholder" and (shape := node.shape("shape"))]
     return GraphModel(
         {key: name for name, key in keys.items()}, filled, graph, network, image_size(sizes), len(norms)
