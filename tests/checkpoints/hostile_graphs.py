@@ -89,6 +89,7 @@ def number(name: bytes, value: float, lengths: tuple[int, ...] = ()) -> bytes:
 
 WORDS = const(b"a_const", tensor(12, (2, 3), w.data(4, bytes(range(6)))))
 ENDS = number(b"a_min", -1) + number(b"a_max", 1)
+QUANTISED = WORDS + ENDS + dequantize(b"a_const")
 GRAPHS |= {
     "graphdef/bad-quantisation": {
         "floats": const(b"a_const") + ENDS + dequantize(b"a_const"),

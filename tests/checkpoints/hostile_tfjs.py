@@ -148,6 +148,71 @@ def _(folder: Path, change: Edit) -> Path:
     return folder / "model.json"
 
 
+_FUSED = {"fused_ops": {"list": {"s": ["Qmlhc0FkZA==", "UmVsdTY="]}}}
+_STRIDES = {"strides": {"list": {"i": ["1", "1", "1", "1"]}}, "padding": {"s": "U0FNRQ=="}}
+_NODES = [
+    {"name": "x", "op": "Placeholder", "attr": {"shape": {"shape": {"dim": [{"size": "8"}] * 4}}}},
+    {"name": "a/kernel", "op": "Const"},
+    {"name": "a/Conv2D_bn_offset", "op": "Const"},
+    {"name": "b/kernel", "op": "Const"},
+    {"name": "a/Relu6", "op": "_FusedConv2D", "input": ["x", "a/kernel", "a/Conv2D_bn_offset"],
+     "attr": {**_FUSED, **_STRIDES}},
+    {"name": "b/Conv2D", "op": "Conv2D", "input": ["a/Relu6", "b/kernel"], "attr": _STRIDES},
+]  # fmt: skip
+GRAPH: Document = {
+    "format": "graph-model",
+    "modelTopology": {"node": _NODES},
+    "weightsManifest": [
+        {
+            "paths": [],
+            "weights": [
+                {"name": "a/kernel", "shape": [1, 1, 8, 0], "dtype": "float32"},
+                {"name": "a/Conv2D_bn_offset", "shape": [0], "dtype": "float32"},
+                {"name": "b/kernel", "shape": [1, 1, 0, 2], "dtype": "float32"},
+            ],
+        }
+    ],
+}
+GRAPH_FILE = json.dumps(GRAPH).encode()
+
+
+def node(number: int, **values: Any) -> Edit:
+    """Change one node of the graph."""
+    return lambda document: document["modelTopology"]["node"][number].update(values)
+
+
+GRAPH_EDITS: dict[str, dict[str, Edit]] = {
+    "tfjs/bad-graph": {
+        "no nodes": topology(node=[]),
+        "nodes that are none": topology(node=3),
+        "a node that is none": topology(node=[3]),
+        "no name": node(1, name=None),
+        "a name twice": node(1, name="x"),
+        "an input that is none": node(4, input=[3]),
+        "no fused operations": node(4, attr={}),
+        "a fused bias without a place": node(4, input=["x", "a/kernel"]),
+        "text that is not base64": node(5, attr={"padding": {"s": "!"}}),
+        "a number that is none": node(5, attr={"strides": {"list": {"i": ["one"]}}}),
+        "attributes that are none": node(5, attr=[1]),
+        "a shape that is none": node(0, attr={"shape": {"shape": 3}}),
+    },
+    "graphdef/unreadable-network": {
+        "a loop": node(4, input=["b/Conv2D", "a/kernel", "a/Conv2D_bn_offset"]),
+    },
+    "graphdef/missing-node": {
+        "an input from nowhere": node(4, input=["y", "a/kernel", "a/Conv2D_bn_offset"]),
+    },
+}
+
+
+@cases("tfjs graph", GRAPH_EDITS)
+def _(folder: Path, change: Edit) -> Path:
+    document = copy.deepcopy(GRAPH)
+    change(document)
+    (folder / "model.json").write_text(json.dumps(document))
+    return folder / "model.json"
+
+
 RAW = {
     "tfjs/bad-json": {
         "cut off": json.dumps(MODEL).encode()[:-3],
@@ -174,8 +239,8 @@ def archive(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 _JSON = json.dumps(MODEL).encode()
-_WHOLE = archive({"model.json": _JSON, "group1-shard1of1.bin": WEIGHTS})
-_BEGIN = _WHOLE.index(b"group1-shard1of1.bin") + len("group1-shard1of1.bin")
+WHOLE = archive({"model.json": _JSON, "group1-shard1of1.bin": WEIGHTS})
+_BEGIN = WHOLE.index(b"group1-shard1of1.bin") + len("group1-shard1of1.bin")
 ARCHIVES = {
     "tfjs/missing-weights": {"without weights": archive({"model.json": _JSON})},
     "tfjs/path-outside": {
@@ -185,7 +250,7 @@ ARCHIVES = {
         "half the weights": archive({"model.json": _JSON, "group1-shard1of1.bin": WEIGHTS[:18]})
     },
     "zip/bad-deflate": {
-        "damaged": _WHOLE[:_BEGIN] + b"\xff" * 8 + _WHOLE[_BEGIN + 8 :],
+        "damaged": WHOLE[:_BEGIN] + b"\xff" * 8 + WHOLE[_BEGIN + 8 :],
     },
 }
 

@@ -47,8 +47,8 @@ def shard_map(file: RegularFile) -> dict[str, list[str]]:
 
 
 def _names(told: object) -> list[str]:
-    names = told if isinstance(told, list) else [told]
-    for name in names:
+    names: list[str] = []
+    for name in told if isinstance(told, list) else [told]:
         if not isinstance(name, str) or not name.endswith(_END) or Path(name).name != name or "\\" in name:
             raise Malformed(
                 "keras/path-outside",
@@ -56,6 +56,7 @@ def _names(told: object) -> list[str]:
                 found=f"'{printable(str(name))}'",
                 hint="The .weights.json is damaged or hostile: nothing of it was read.",
             )
+        names.append(name)
     return names
 
 

@@ -89,14 +89,19 @@ def _apart(name: str, op: str, inputs: tuple[str, ...], attributes: Mapping[str,
     """Yield what a fused operation stands for: itself, a bias, an activation; the last has its name."""
     fused = [base64.b64decode(each).decode() for each in attributes["fused_ops"]["list"].get("s", [])]
     plain = tuple(_attribute(*pair) for pair in attributes.items())
-    extra = iter(inputs[2:])
     steps = [(_FUSED[op], inputs[:2])]
-    steps += [(step, (next(extra),) if step in _WITH_INPUT else ()) for step in fused]
+    taken = 2
+    for step in fused:
+        needs = step in _WITH_INPUT
+        if needs and taken >= len(inputs):
+            raise ValueError("a fused operation lacks an input")
+        steps.append((step, inputs[taken : taken + 1] if needs else ()))
+        taken += needs
     before = ""
     for number, (kind, given) in enumerate(steps):
         own = name if number == len(steps) - 1 else f"{name}/fused_{number}"
-        taken = (*((before,) if before else ()), *given)
-        yield GraphNode(own, kind, taken, plain if number == 0 or kind == "LeakyRelu" else ())
+        whole = (*((before,) if before else ()), *given)
+        yield GraphNode(own, kind, whole, plain if number == 0 or kind == "LeakyRelu" else ())
         before = own
 
 
@@ -138,7 +143,7 @@ def _varint(value: int) -> bytes:
 # By the name of the field in JSON; types and tensors tell nothing here.
 _ENCODERS: Mapping[str, Callable[[Any], bytes]] = MappingProxyType(
     {
-        "s": lambda value: _field(0x12, base64.b64decode(value)),
+        "s": lambda value: _field(0x12, base64.b64decode(value, validate=True)),
         "i": lambda value: _number(0x18, int(value)),
         "f": lambda value: bytes([0x25]) + struct.pack("<f", float(value)),
         "b": lambda value: _number(0x28, int(bool(value))),

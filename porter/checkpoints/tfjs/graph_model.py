@@ -76,7 +76,8 @@ def graph_model(topology: Mapping[str, Any], weights: Mapping[str, ManifestWeigh
         k: s.shape for k, (s, _) in filled.items()
     }
     network = with_norms(network_of_graph(InlinedGraph(Graph(nodes, {})), ends, keys, shape_of.get), norms)
-    sizes = [shape for node in nodes.values() if node.op == "Placeholder" and (shape := node.shape("shape"))]
+    inputs = [node.shape("shape") for node in nodes.values() if node.op == "Placeholder"]
+    sizes = [tuple(length or -1 for length in shape) for shape in inputs if shape]
     return GraphModel(
         {key: name for name, key in keys.items()}, filled, graph, network, image_size(sizes), len(norms)
     )

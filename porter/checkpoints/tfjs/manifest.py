@@ -139,15 +139,12 @@ def _length(name: str, weight: ManifestWeight, data: Shards) -> int:
 
 
 def _weight(name: str, entry: dict[str, Any], data: Shards, offset: int) -> ManifestWeight:
-    shape, kind = entry.get("shape"), entry.get("dtype")
-    is_shape = isinstance(shape, list) and len(shape) <= _MOST_AXES
-    if not is_shape or any(type(length) is not int or length < 0 for length in shape):
-        raise Malformed("tfjs/bad-manifest", f"'{printable(name)}' has no shape", found=printable(str(shape)))
+    kind, shape = entry.get("dtype"), _shape(name, entry.get("shape"))
     if kind not in _STORED:
         raise Malformed(
             "tfjs/unknown-dtype", f"'{printable(name)}' has an unknown type", found=printable(str(kind))
         )
-    spec = TensorSpec(BY_NAME[kind], tuple(shape))
+    spec = TensorSpec(BY_NAME[kind], shape)
     if math.prod(length or 1 for length in shape) * 8 > _MOST_BYTES:
         raise Malformed(
             "tfjs/wrong-size",
@@ -160,11 +157,18 @@ def _weight(name: str, entry: dict[str, Any], data: Shards, offset: int) -> Mani
     return _quantised(name, spec, told, data, offset)
 
 
+def _shape(name: str, told: Any) -> tuple[int, ...]:
+    is_shape = isinstance(told, list) and len(told) <= _MOST_AXES
+    if not is_shape or any(type(length) is not int or length < 0 for length in told):
+        raise Malformed("tfjs/bad-manifest", f"'{printable(name)}' has no shape", found=printable(str(told)))
+    return tuple(told)
+
+
 def _quantised(name: str, spec: TensorSpec, told: Any, data: Shards, offset: int) -> ManifestWeight:
     kind = told.get("dtype") if isinstance(told, dict) else None
     if kind == "float16" and spec.dtype.name == "float32":
         return ManifestWeight(spec, BY_NAME["float16"], offset, data)
-    numbers = [told.get("scale"), told.get("min")] if isinstance(told, dict) else []
+    numbers: list[Any] = [told.get("scale"), told.get("min")] if isinstance(told, dict) else []
     is_affine = kind in _AFFINE and all(
         isinstance(number, int | float) and type(number) is not bool and math.isfinite(number)
         for number in numbers
@@ -176,5 +180,5 @@ def _quantised(name: str, spec: TensorSpec, told: Any, data: Shards, offset: int
             expected="float16, or uint8 or uint16 with scale and min",
             found=printable(str(told)),
         )
-    scale, low = map(float, numbers)
+    scale, low = (float(number) for number in numbers)
     return ManifestWeight(spec, BY_NAME[str(kind)], offset, data, scale, low)
