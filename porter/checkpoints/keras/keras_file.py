@@ -9,6 +9,8 @@ from porter.core.checkpoint import Checkpoint
 from porter.formats import magic
 from porter.formats.files import RegularFile
 
+# Of a KerasHub preset: the backbone's weights, and those of the task behind it.
+_PRESET, _HEAD = ("model.weights.h5", "model.weights.json"), "task.weights.h5"
 _JSON_STARTS = (b"{", b" ", b"\n", b"\xef")
 
 
@@ -25,14 +27,17 @@ class KerasContainer(Container):
         """Open it; HDF5 is read in a process of its own."""
         from porter.checkpoints.keras.file import KerasFile  # noqa: PLC0415  (TensorBundles need none of it)
 
-        return KerasFile(path, file)
+        found = KerasFile(path, file)
+        if file.name in _PRESET and file.with_name(_HEAD).is_file():
+            found.remarks += (f"{_HEAD} beside it holds a head of its own, which is not read",)
+        return found
 
     def in_directory(self, directory: Path) -> Path | None:
         """Return the weights in a folder of Keras's BackupAndRestore, or of a preset of KerasHub."""
         backup, config = directory / "latest.weights.h5", directory / "config.json"
         if backup.is_file() and (directory / "training_metadata.json").is_file():
             return backup
-        named = [directory / name for name in ("model.weights.h5", "model.weights.json")]
+        named = [directory / name for name in _PRESET]
         return next((file for file in named if config.is_file() and file.is_file()), None)
 
 
