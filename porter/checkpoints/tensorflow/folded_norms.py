@@ -50,12 +50,14 @@ class FoldedNorm(NamedTuple):
         factor: The constant that is left of gamma and variance; None if it is in the kernel.
         shift: The constant that is left of beta and mean.
         kernel: The node that gives the kernel of the convolution before it.
+        kernel_name: What that was called as a variable.
     """
 
     scope: str
     factor: str | None
     shift: str
     kernel: str
+    kernel_name: str
 
 
 def variable_name(constant: str) -> str:
@@ -101,12 +103,24 @@ def _norm_behind(
     scope = None if shift is None else _scope(shift, following.name)
     if shift is None or scope is None:
         return None
-    owner = variable_name(convolution.inputs[1]).rpartition("/")[0]
+    kernel_name = _kernel_name(convolution, scope)
+    owner = kernel_name.rpartition("/")[0]
     above, _, own = scope.rpartition("/")
     # The scope of operations repeats the network's: "MobilenetV1/MobilenetV1/Conv2d_0/BatchNorm".
-    return FoldedNorm(
-        f"{owner}/{own}" if owner and above.endswith(owner) else scope, factor, shift, convolution.inputs[1]
-    )
+    scope = f"{owner}/{own}" if owner and above.endswith(owner) else scope
+    return FoldedNorm(scope, factor, shift, convolution.inputs[1], kernel_name)
+
+
+def _kernel_name(convolution: WeightReader, scope: str) -> str:
+    """Return what a kernel was called; ``optimize_for_inference`` calls it after the convolution instead."""
+    given = convolution.inputs[1]
+    if given != f"{convolution.name}_weights":
+        return variable_name(given)
+    first, _, rest = convolution.name.rpartition("/")[0].partition("/")
+    owner = rest if rest.partition("/")[0] == first else f"{first}/{rest}".rstrip("/")
+    leaf = "weights" if scope.endswith("/BatchNorm") else "kernel"  # as tf.contrib.slim and Keras call it
+    is_depthwise = convolution.op == "DepthwiseConv2dNative"
+    return f"{owner}/depthwise_{leaf}" if is_depthwise else f"{owner}/{leaf}"
 
 
 def _is_plain_bias(node: WeightReader, constants: Mapping[str, tuple[int, ...]]) -> bool:

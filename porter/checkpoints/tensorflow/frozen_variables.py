@@ -165,6 +165,7 @@ def _named(nodes: Sequence[FrozenNode], found: dict[str, GraphTensor], quantised
     keys = {name: _own_name(name) for name in found}
     tensors: dict[str, GraphTensor] = {}
     for norm in norms:
+        keys[norm.kernel] = norm.kernel_name
         keys[norm.shift] = f"{norm.scope}/beta"
         if norm.factor is not None:
             keys[norm.factor] = f"{norm.scope}/gamma"

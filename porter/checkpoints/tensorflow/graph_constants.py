@@ -114,7 +114,8 @@ def dequantised(words: Array, low: float, high: float, mode: str) -> Array:
         # C's round() takes halves away from zero, numpy's to even numbers.
         rounded = np.copysign(np.floor(np.abs(quotient) + np.float32(0.5)), quotient)
         base = first if last == first else np.float32(rounded * step)
-        return (words.astype(np.float32) - np.float32(limits.min)) * step + base
+        # The lowest word is taken off behind the product, which rounds otherwise than before it.
+        return words.astype(np.float32) * step + (base - np.float32(limits.min) * step)
     if mode == "MIN_COMBINED":
         step = np.float32((last - first) / np.float32(limits.max - limits.min))
         half = np.float32((limits.max - limits.min + 1) / 2 if limits.min < 0 else 0)
