@@ -70,6 +70,13 @@ def _file_witness(
         return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
     except UnfitError as error:
         told = f"TensorFlow could not run the file's own network ({error})"
+        if made.has_own_head:
+            raise ParityError(
+                "runner/own-head",
+                f"{told}, and nothing else has its head",
+                file=checkpoint.path,
+                hint="--backbone-only checks the backbone alone.",
+            ) from error
         return None, (f"{told}: it ran {builder}, as the table describes it",)
 
 
