@@ -58,6 +58,8 @@ class Checkpoint(ABC):
         assumed_order: Those of which nothing tells, although a wrong order would fit.
         unplaced_averages: Why moving averages that are stored, or may be, are not in `graph.slots`; "" if
             there are none.
+        remarks: What was done to the weights before they were stored, and what that means for a port.
+        labels: Names of the classes that the network tells apart, where the source has them.
         numbered_state: Key of each variable of an optimizer, in its own order, if the source does not tell
             what each of them is.
     """
@@ -74,6 +76,8 @@ class Checkpoint(ABC):
     assumed_order: tuple[str, ...] = ()
     unplaced_averages: str = ""
     numbered_state: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @cached_property
     def stored_network(self) -> StoredNetwork | None:

@@ -61,7 +61,9 @@ class _Builder:
     def _sequential(
         self, config: LayerConfig, inputs: Sequence[int], inner: Mapping[str, Layer]
     ) -> list[int]:
-        numbers = list(inputs) or [self._add(Step("input", {}), config.name, (), {})]
+        numbers = list(inputs) or [
+            self._add(Step("input", {"shape": _first_shape(config)}), config.name, (), {})
+        ]
         for layer in config.layers or ():
             if layer.class_name != "InputLayer":
                 numbers = self._layer(layer, numbers, inner.get(layer.name), None)
@@ -172,6 +174,13 @@ def _variables(stored: Layer | None) -> dict[str, str]:
         if not inner.is_state:
             found |= {f"{inner.name}/{role}": key for role, key in _variables(inner).items()}
     return found
+
+
+def _first_shape(config: LayerConfig) -> tuple[int | None, ...] | None:
+    """Return the shape of a sequential model's input, which a model inside it may be alone to tell."""
+    while config.layers and _shape(config.layers[0]) is None:
+        config = config.layers[0]
+    return _shape(config.layers[0]) if config.layers else None
 
 
 def _shape(layer: LayerConfig) -> tuple[int | None, ...] | None:

@@ -14,7 +14,7 @@ _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
 _CHANNELS_FIRST = "channels_first"
 _MOST_CHANNELS = 64
 # These change nothing when the network is used, or no values.
-_TRANSPARENT = ("InputLayer", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
+_TRANSPARENT = ("InputLayer", "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
 _AUGMENTATION = "Random"
 
 
