@@ -13,6 +13,7 @@ from porter.checkpoints.tensorflow.saved_model import SavedModel
 from porter.checkpoints.tensorflow.state_file import StateFile
 from porter.checkpoints.tensorflow.tensor_bundle import TensorBundle
 from porter.checkpoints.tensorflow.v1_files import V1Files
+from porter.checkpoints.tflite.tflite_file import TFLiteFile
 
 CONTAINERS: tuple[Container, ...] = (
     SavedModel(),
@@ -21,5 +22,6 @@ CONTAINERS: tuple[Container, ...] = (
     V1Files(),
     DataFile(),
     KerasContainer(),
+    TFLiteFile(),
     GraphFile(),
 )

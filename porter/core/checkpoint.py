@@ -74,6 +74,7 @@ class Checkpoint(ABC):
     assumed_order: tuple[str, ...] = ()
     unplaced_averages: str = ""
     numbered_state: tuple[str, ...] = ()
+    is_folded: bool = False
 
     @cached_property
     def stored_network(self) -> StoredNetwork | None:

@@ -159,9 +159,12 @@ def folded_tensors(wide: Path) -> tuple[dict[str, Array], Folding]:
 
 def _types(plan: Plan, dtype: str | None) -> Mapping[str, DType]:
     """Return the element type of each tensor of the unfolded network."""
-    if dtype is not None:
-        return {item.target: output_dtype(dtype) for item in plan.assignments if item.parts}
-    return {item.target: item.parts[0].spec.dtype for item in plan.assignments if item.parts}
+    chosen = None if dtype is None else output_dtype(dtype)
+    return {
+        item.target: chosen or (item.parts[0].spec.dtype if item.parts else BY_NAME["float32"])
+        for item in plan.assignments
+        if item.parts or item.fill is not None
+    }
 
 
 def _rounded(

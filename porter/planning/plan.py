@@ -16,10 +16,12 @@ from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
+from porter.planning.filled_norms import filled
+from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.network.findings import NO_NETWORK, NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
-from porter.planning.recognition import Recognised, recognise
+from porter.planning.recognition import Recognised
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
@@ -103,7 +105,7 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    match = recognise(checkpoint, tables or load_tables(), options.variant)
+    match = identify(checkpoint, tables or load_tables(), options.variant)
     match = backbone_alone(match) if options.backbone_only else match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
@@ -117,6 +119,7 @@ def plan(
     network = _compared(checkpoint, match)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    assignments += filled(match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
@@ -169,6 +172,7 @@ def _remarks(
     """Yield what a person should know of the network that was recognised."""
     yield from epsilon.notes
     yield from network.notes
+    yield from match.notes
     if match.variant.note:
         yield match.variant.note
     yield from _twins(match)

@@ -84,6 +84,11 @@ class Mover:
         for item in others:
             if item.constant is not None:
                 self._write(item.target, np.array([item.constant], np.int64))
+            elif item.fill is not None:
+                words = np.full(item.size, item.fill)
+                self._write(
+                    item.target, convert(words, BY_NAME["float64"], self._wanted or BY_NAME["float32"])
+                )
             else:
                 parts = [(part, reader.blocks(part)) for part in item.parts]
                 found[item.target] = self._move(reader, item, parts)

@@ -1,0 +1,121 @@
+"""An open TensorFlow Lite model: its weights as numbers with TensorFlow's axes, and its network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from porter.checkpoints.tflite.graph import Weight
+from porter.checkpoints.tflite.input import stored_input
+from porter.checkpoints.tflite.operators import read_graph
+from porter.checkpoints.tflite.schema import Tensor, read_model
+from porter.checkpoints.tflite.values import Array, numbers, type_name
+from porter.core.checkpoint import Checkpoint, TensorSpec, contiguous
+from porter.core.dtypes import BY_NAME
+from porter.core.object_graph import Node, ObjectGraph
+from porter.core.stored_network import StoredNetwork
+from porter.formats.blocks import part_of, resolve_block
+from porter.formats.files import RegularFile
+from porter.formats.malformed import Malformed, naming
+
+_FLOAT32 = BY_NAME["float32"]
+_LARGEST = 4 << 30
+
+
+class TFLiteModel(Checkpoint):
+    """An open ``.tflite`` file. It stores no checksums.
+
+    Every weight is float32, whatever it is stored as: that is what the interpreter's DEQUANTIZE makes of
+    float16 and of integers, and float16 could not hold what takes the norms' place.
+
+    Attributes:
+        quantised: Whether the network computes with integers, so that its own numbers differ by rounding.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    is_folded = True
+
+    def __init__(self, path: Path, file: Path) -> None:
+        """Open a model.
+
+        Args:
+            path: What the user named.
+            file: The file itself.
+
+        Raises:
+            CheckpointError: it is damaged, or holds no weights that can be read.
+        """
+        self.path = path
+        self.files = (file,)
+        with naming(file):
+            self._data = _whole(file)
+            model = read_model(self._data)
+            graph = read_graph(self._data, model)
+            if not graph.weights:
+                raise Malformed("tflite/no-weights", "the model has no layer with weights")
+            self._network = graph.network()
+            self.stored_input = stored_input(self._data, model, self._network)
+        self._tensors = model.tensors
+        self._weights: Mapping[str, Weight] = graph.weights
+        self.specs = {key: TensorSpec(_FLOAT32, weight.shape) for key, weight in graph.weights.items()}
+        kinds = Counter(_told(self._tensors[weight.tensor]) for weight in graph.weights.values())
+        self.quantised = any(
+            _told(model.tensors[weight.tensor]).startswith(("int8", "uint8"))
+            for weight in graph.weights.values()
+        )
+        told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        self.format = f"TensorFlow Lite model ({len(model.operators)} operators; weights: {told})"
+        nodes = [Node({key: place for place, key in enumerate(self.specs, 1)})]
+        nodes += [Node(key=key, full_name=key) for key in self.specs]
+        self.graph = ObjectGraph(
+            nodes, stored=False, origin="none stored: weights by the order of the network"
+        )
+
+    @property
+    def stored_network(self) -> StoredNetwork | None:  # type: ignore[override]  # read when the file is opened
+        """The network that the file computes; see `Checkpoint.stored_network`."""
+        return self._network
+
+    def read(self, key: str) -> Array:
+        """Return the whole weight, dequantised; see `Checkpoint.read`. There is no checksum to verify."""
+        weight = self._weights[key]
+        with naming(self.files[0], key):
+            values = numbers(self._data, self._tensors[weight.tensor])
+        if weight.layout == "conv":
+            values = values.transpose(1, 2, 3, 0)
+        elif weight.layout == "dense":
+            values = values.T
+        return contiguous(values.reshape(weight.shape))
+
+    def verify(self, key: str) -> None:
+        """Do nothing: the bytes were read when the file was opened, and there is no checksum."""
+
+    def read_block(self, key: str, block: tuple[slice, ...]) -> Array:
+        """Return a rectangular part; see `Checkpoint.read_block`."""
+        resolve_block(block, self.specs[key].shape)
+        return contiguous(part_of(self.read(key), block))
+
+    def close(self) -> None:
+        """Release the bytes."""
+        self._data = b""
+
+
+def _whole(file: Path) -> bytes:
+    handle = RegularFile(file)
+    try:
+        if handle.size > _LARGEST:
+            raise Malformed(
+                "tflite/too-large", "no model of TensorFlow Lite is that large", found=handle.size
+            )
+        return handle.read(0, handle.size)
+    finally:
+        handle.close()
+
+
+def _told(tensor: Tensor) -> str:
+    """Return how a weight is stored, in words."""
+    name = type_name(tensor)
+    if tensor.quantisation is None or name.startswith("float"):
+        return name
+    return f"{name} per {'channel' if tensor.quantisation.scale.size > 1 else 'tensor'}"

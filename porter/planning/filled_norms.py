@@ -1,0 +1,39 @@
+"""Norms that a source has folded into its convolutions come back as norms that change nothing."""
+
+from __future__ import annotations
+
+from porter.core.assignments import Assignment
+from porter.planning.choices import Choice
+from porter.planning.epsilon import Epsilon
+from porter.planning.recognition import Recognised
+from porter.tables.variants import Entry
+
+_CONSTANTS = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "bias": 0.0}
+TOLD = (
+    "part of the convolutions in the source: a norm's bias is the convolution's, and its variance 1 - {eps:g}"
+)
+
+
+def filled(match: Recognised, epsilon: Epsilon, choice: Choice) -> list[Assignment]:
+    """Return one assignment per target that the source has no values for.
+
+    With a variance of 1 - epsilon, gamma = 1 and mean 0 a norm adds its bias and does nothing else: in
+    float32 too, where 1 - epsilon rounded plus epsilon rounded is 1 again.
+    """
+    groups: dict[str, list[Entry]] = {}
+    for entry in match.variant.entries:
+        if entry.target in match.filled:
+            groups.setdefault(entry.target, []).append(entry)
+    return [
+        Assignment(target, _shape(entries, choice), fill=_value(match.filled[target], epsilon))
+        for target, entries in groups.items()
+    ]
+
+
+def _shape(entries: list[Entry], choice: Choice) -> tuple[int, ...]:
+    shapes = [tuple(choice.length(dim) for dim in entry.target_shape) for entry in entries]
+    return shapes[0] if len(shapes) == 1 else (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _value(role: str, epsilon: Epsilon) -> float:
+    return _CONSTANTS[role] if role in _CONSTANTS else 1.0 - (epsilon.value or 0.0)
