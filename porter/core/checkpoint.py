@@ -74,7 +74,6 @@ class Checkpoint(ABC):
     assumed_order: tuple[str, ...] = ()
     unplaced_averages: str = ""
     numbered_state: tuple[str, ...] = ()
-    is_folded: bool = False
 
     @cached_property
     def stored_network(self) -> StoredNetwork | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.planning.recognition import Recognised, recognise
 from porter.tables.variants import Tables
 
@@ -19,7 +20,7 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         PlanError: no network fits, another than `variant` does, more than one does, or one is there twice.
         TableError: `variant` is not known.
     """
-    if not checkpoint.is_folded:
+    if not isinstance(checkpoint, FoldedCheckpoint):
         return recognise(checkpoint, tables, variant)
     from porter.planning.network.by_structure import recognise_by_structure  # noqa: PLC0415  (few need it)
 

@@ -22,11 +22,13 @@ class Weight(NamedTuple):
         tensor: Its number.
         layout: How its axes become TensorFlow's: ``"conv"``, ``"depthwise"``, ``"dense"`` or ``""``.
         shape: Its shape with TensorFlow's axes.
+        shift: What its values are too large by.
     """
 
     tensor: int
     layout: str
     shape: tuple[int, ...]
+    shift: float = 0.0
 
 
 class Graph:

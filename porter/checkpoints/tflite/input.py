@@ -15,7 +15,7 @@ _BYTES = {3: 0, 9: -128}  # UINT8 and INT8, and what a black pixel is there
 _SIZE = "the shape of the file's input"
 
 
-def stored_input(data: bytes, model: Model, network: StoredNetwork | None) -> StoredInput:  # noqa: ARG001
+def stored_input(model: Model, network: StoredNetwork | None) -> StoredInput:
     """Return size and scale of the images; nothing if the network does not take one image."""
     if len(model.inputs) != 1:
         return NOTHING_STORED

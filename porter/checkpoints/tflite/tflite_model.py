@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
-from porter.checkpoints.tflite.graph import Weight
+import numpy as np
+
+from porter.checkpoints.tflite.graph import Graph
 from porter.checkpoints.tflite.input import stored_input
 from porter.checkpoints.tflite.operators import read_graph
 from porter.checkpoints.tflite.schema import Tensor, read_model
+from porter.checkpoints.tflite.shifted_gates import SHIFT, unshifted
 from porter.checkpoints.tflite.values import Array, numbers, type_name
-from porter.core.checkpoint import Checkpoint, TensorSpec, contiguous
+from porter.core.checkpoint import TensorSpec, contiguous
 from porter.core.dtypes import BY_NAME
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.object_graph import Node, ObjectGraph
 from porter.core.stored_network import StoredNetwork
 from porter.formats.blocks import part_of, resolve_block
@@ -23,18 +27,14 @@ _FLOAT32 = BY_NAME["float32"]
 _LARGEST = 4 << 30
 
 
-class TFLiteModel(Checkpoint):
+class TFLiteModel(FoldedCheckpoint):
     """An open ``.tflite`` file. It stores no checksums.
 
     Every weight is float32, whatever it is stored as: that is what the interpreter's DEQUANTIZE makes of
     float16 and of integers, and float16 could not hold what takes the norms' place.
-
-    Attributes:
-        quantised: Whether the network computes with integers, so that its own numbers differ by rounding.
     """
 
-    specs: Mapping[str, TensorSpec]
-    is_folded = True
+    specs: dict[str, TensorSpec]
 
     def __init__(self, path: Path, file: Path) -> None:
         """Open a model.
@@ -54,28 +54,27 @@ class TFLiteModel(Checkpoint):
             graph = read_graph(self._data, model)
             if not graph.weights:
                 raise Malformed("tflite/no-weights", "the model has no layer with weights")
-            self._network = graph.network()
-            self.stored_input = stored_input(self._data, model, self._network)
+            network, shifted = _network(graph)
+            self.stored_input = stored_input(model, network)
+        self.read_network = lambda: network
         self._tensors = model.tensors
-        self._weights: Mapping[str, Weight] = graph.weights
+        self._weights = {
+            key: weight._replace(shift=SHIFT) if key in shifted else weight
+            for key, weight in graph.weights.items()
+        }
         self.specs = {key: TensorSpec(_FLOAT32, weight.shape) for key, weight in graph.weights.items()}
         kinds = Counter(_told(self._tensors[weight.tensor]) for weight in graph.weights.values())
-        self.quantised = any(
-            _told(model.tensors[weight.tensor]).startswith(("int8", "uint8"))
-            for weight in graph.weights.values()
-        )
         told = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
         self.format = f"TensorFlow Lite model ({len(model.operators)} operators; weights: {told})"
         nodes = [Node({key: place for place, key in enumerate(self.specs, 1)})]
         nodes += [Node(key=key, full_name=key) for key in self.specs]
-        self.graph = ObjectGraph(
-            nodes, stored=False, origin="none stored: weights by the order of the network"
-        )
+        self.graph = ObjectGraph(nodes, stored=False, origin="none stored: weights in the network's order")
 
-    @property
-    def stored_network(self) -> StoredNetwork | None:  # type: ignore[override]  # read when the file is opened
-        """The network that the file computes; see `Checkpoint.stored_network`."""
-        return self._network
+    def see_as(self, key: str, shape: tuple[int, ...]) -> None:
+        """Give a weight another shape; see `FoldedCheckpoint.see_as`."""
+        if math.prod(shape) != self.specs[key].size:
+            raise ValueError(f"{key} has {self.specs[key].size} elements")
+        self.specs[key] = TensorSpec(_FLOAT32, shape)
 
     def read(self, key: str) -> Array:
         """Return the whole weight, dequantised; see `Checkpoint.read`. There is no checksum to verify."""
@@ -86,7 +85,9 @@ class TFLiteModel(Checkpoint):
             values = values.transpose(1, 2, 3, 0)
         elif weight.layout == "dense":
             values = values.T
-        return contiguous(values.reshape(weight.shape))
+        if weight.shift:
+            values = values - np.float32(weight.shift)
+        return contiguous(values.reshape(self.specs[key].shape))
 
     def verify(self, key: str) -> None:
         """Do nothing: the bytes were read when the file was opened, and there is no checksum."""
@@ -99,6 +100,11 @@ class TFLiteModel(Checkpoint):
     def close(self) -> None:
         """Release the bytes."""
         self._data = b""
+
+
+def _network(graph: Graph) -> tuple[StoredNetwork | None, frozenset[str]]:
+    network = graph.network()
+    return (None, frozenset()) if network is None else unshifted(network)
 
 
 def _whole(file: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.fitting import shape_fits
@@ -16,10 +16,12 @@ from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.network.same_structure import Structures, paired
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Entry, Tables, Variant
 
 _ROOT = 0
 _KERNEL, _BIAS = "kernel", "bias"
+_KERNEL_RANK, _DENSE_RANK = 4, 2
+_PIXEL = (1, 1)
 _OTHERS = "{names} computes the same with the same weights: mean and std are those of {name}"
 
 
@@ -28,7 +30,9 @@ class _Found(NamedTuple):
     differences: int
 
 
-def recognise_by_structure(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
+def recognise_by_structure(
+    checkpoint: FoldedCheckpoint, tables: Tables, variant: str | None = None
+) -> Recognised:
     """Find the one network of `tables` that computes what the source computes.
 
     Args:
@@ -53,10 +57,14 @@ def recognise_by_structure(checkpoint: Checkpoint, tables: Tables, variant: str 
     best = [each.match for each in found if each.differences == least]
     most = max(sum(key is not None for key in match.keys) for match in best)
     best = [match for match in best if sum(key is not None for key in match.keys) == most]
-    return _one(checkpoint, best)
+    match = _one(checkpoint, best)
+    for entry, key in zip(match.variant.entries, match.keys, strict=True):
+        if key is not None:
+            checkpoint.see_as(key, _seen(checkpoint.specs[key].shape, entry))
+    return match
 
 
-def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
+def _candidates(checkpoint: FoldedCheckpoint, tables: Tables) -> Iterator[Variant]:
     """Yield the variants whose kernels may all be there, as far as a few of their variables tell."""
     there = {spec.shape for spec in checkpoint.specs.values()}
     for name in tables.variants:
@@ -66,7 +74,7 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
             yield tables.variants[name]
 
 
-def _one(checkpoint: Checkpoint, matches: Sequence[Recognised]) -> Recognised:
+def _one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:
     """Return the first match if all of them are one network under several names."""
     first, *others = matches
     if any(_ported(other) != _ported(first) for other in others):
@@ -99,7 +107,7 @@ def _ported(match: Recognised) -> object:
 class _Matcher:
     """Holds one source against many variants."""
 
-    def __init__(self, checkpoint: Checkpoint, source: StoredNetwork) -> None:
+    def __init__(self, checkpoint: FoldedCheckpoint, source: StoredNetwork) -> None:
         self._checkpoint, self._source = checkpoint, source
         self._structures = Structures()
         self._ours = self._structures.of(source)
@@ -141,7 +149,7 @@ class _Matcher:
         for entry in variant.entries:
             path = variant.full_source(entry)
             if path in keys:
-                if not shape_fits(specs[keys[path]].shape, entry.source_shape, lengths):
+                if not shape_fits(_seen(specs[keys[path]].shape, entry), entry.source_shape, lengths):
                     return None
             elif entry.part in parts and path not in filled and not entry.folded:
                 return None
@@ -160,6 +168,14 @@ class _Matcher:
         names = names_of(match)
         pairing = Pairing(named(self._source, names), reference, frozenset(names.values()))
         return len(pairing.differences())
+
+
+def _seen(shape: tuple[int, ...], entry: Entry) -> tuple[int, ...]:
+    """Return a kernel's shape as the table has it, if it is a 1x1 convolution here and dense there."""
+    rank = len(entry.source_shape)
+    if len(shape) == _KERNEL_RANK and rank == _DENSE_RANK and shape[:2] == _PIXEL:
+        return shape[2:]
+    return (*_PIXEL, *shape) if len(shape) == _DENSE_RANK and rank == _KERNEL_RANK else shape
 
 
 def _last(network: StoredNetwork, names: set[str] | None = None) -> int:
@@ -201,7 +217,7 @@ def _added(wanted: Mapping[str, str]) -> str:
     return f"{NORM}beta" if any(role.startswith(NORM) for role in wanted) else _BIAS
 
 
-def _no_match(checkpoint: Checkpoint, variant: str | None, tried: int) -> PlanError:
+def _no_match(checkpoint: FoldedCheckpoint, variant: str | None, tried: int) -> PlanError:
     layers = sum(spec.shape != () and len(spec.shape) > 1 for spec in checkpoint.specs.values())
     return PlanError(
         "plan/no-match",

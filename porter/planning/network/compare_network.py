@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.network.canonical import PREPARED, canonical
@@ -44,7 +45,7 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recogn
     }
     epsilons = dict(_epsilons(source, names, fixed))
     forms = recorded(match.variant)
-    forms = tuple(map(folded, forms)) if checkpoint.is_folded else forms
+    forms = tuple(map(folded, forms)) if isinstance(checkpoint, FoldedCheckpoint) else forms
     pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
     if not pairings:
