@@ -14,20 +14,26 @@ TOLD = (
 )
 
 
-def filled(match: Recognised, epsilon: Epsilon, choice: Choice) -> list[Assignment]:
-    """Return one assignment per target that the source has no values for.
+def with_filled(
+    assignments: list[Assignment], match: Recognised, epsilon: Epsilon, choice: Choice
+) -> list[Assignment]:
+    """Return the assignments with one per target that the source has no values for, in the table's order.
 
     With a variance of 1 - epsilon, gamma = 1 and mean 0 a norm adds its bias and does nothing else: in
     float32 too, where 1 - epsilon rounded plus epsilon rounded is 1 again.
     """
+    if not match.filled:
+        return assignments
     groups: dict[str, list[Entry]] = {}
     for entry in match.variant.entries:
         if entry.target in match.filled:
             groups.setdefault(entry.target, []).append(entry)
-    return [
+    made = [
         Assignment(target, _shape(entries, choice), fill=_value(match.filled[target], epsilon))
         for target, entries in groups.items()
     ]
+    order = {entry.target: place for place, entry in reversed([*enumerate(match.variant.entries)])}
+    return sorted([*assignments, *made], key=lambda item: order[item.target])
 
 
 def _shape(entries: list[Entry], choice: Choice) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
-from porter.planning.filled_norms import filled
+from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.network.findings import NO_NETWORK, NetworkFindings
@@ -119,7 +119,7 @@ def plan(
     network = _compared(checkpoint, match)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
-    assignments += filled(match, epsilon, choice)
+    assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,

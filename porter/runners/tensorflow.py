@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
-from porter.checkpoints.carried import carried_network
+from porter.checkpoints.carried import Carried, carried_network
 from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
@@ -69,6 +69,12 @@ def _file_witness(
     try:
         return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
     except UnfitError as error:
+        if carried is Carried.TFLITE:
+            raise ParityError(
+                "runner/tflite-unfit",
+                f"the file's own network could not be run ({error}), and nothing else takes its folded weights",
+                file=checkpoint.path,
+            ) from error
         told = f"TensorFlow could not run the file's own network ({error})"
         return None, (f"{told}: it ran {builder}, as the table describes it",)
 

@@ -20,6 +20,8 @@ _IMAGE_AXES = (1, 2)
 _PAIR = 2
 _RANK = 4
 _MOST_SCALES = 64
+# The sixth of a hard sigmoid in a model whose constants are float16; nothing that is known scales by another.
+_ROUNDED_SIXTH = float(np.float16(1 / 6))
 
 Reader = Callable[[Graph, Operator], int]
 
@@ -235,6 +237,8 @@ def _scaled(graph: Graph, operator: Operator, kind: str, computed: int) -> int:
 
 
 def _plain(values: Any) -> float | tuple[float, ...]:
+    if (values == _ROUNDED_SIXTH).all():
+        return 1 / 6
     return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from porter.checkpoints.tflite.graph import Graph
+from porter.checkpoints.tflite.graph import Graph, Weight
 from porter.checkpoints.tflite.input import stored_input
 from porter.checkpoints.tflite.operators import read_graph
 from porter.checkpoints.tflite.schema import Tensor, read_model
@@ -80,13 +80,7 @@ class TFLiteModel(FoldedCheckpoint):
         """Return the whole weight, dequantised; see `Checkpoint.read`. There is no checksum to verify."""
         weight = self._weights[key]
         with naming(self.files[0], key):
-            values = numbers(self._data, self._tensors[weight.tensor])
-        if weight.layout == "conv":
-            values = values.transpose(1, 2, 3, 0)
-        elif weight.layout == "dense":
-            values = values.T
-        if weight.shift:
-            values = values - np.float32(weight.shift)
+            values = weight_values(self._data, self._tensors[weight.tensor], weight)
         return contiguous(values.reshape(self.specs[key].shape))
 
     def verify(self, key: str) -> None:
@@ -100,6 +94,22 @@ class TFLiteModel(FoldedCheckpoint):
     def close(self) -> None:
         """Release the bytes."""
         self._data = b""
+
+
+def weight_values(data: bytes, tensor: Tensor, weight: Weight) -> Array:
+    """Return a weight's numbers with TensorFlow's axes, float32.
+
+    Raises:
+        Malformed: they cannot be told.
+    """
+    values = numbers(data, tensor)
+    if weight.layout == "conv":
+        values = values.transpose(1, 2, 3, 0)
+    elif weight.layout == "dense":
+        values = values.T
+    if weight.shift:
+        values = values - np.float32(weight.shift)
+    return np.ascontiguousarray(values).reshape(weight.shape)
 
 
 def _network(graph: Graph) -> tuple[StoredNetwork | None, frozenset[str]]:
