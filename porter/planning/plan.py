@@ -16,7 +16,7 @@ from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
-from porter.planning.filled_norms import with_filled
+from porter.planning.filled_norms import told, with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.network.findings import NO_NETWORK, NetworkFindings
@@ -173,6 +173,7 @@ def _remarks(
     yield from epsilon.notes
     yield from network.notes
     yield from match.notes
+    yield from told(match)
     if match.variant.note:
         yield match.variant.note
     yield from _twins(match)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hostile_graphs
+import hostile_tflite
 import keras_writer as k
 import numpy as np
 from mutations import flip, read_all, scramble, truncate
@@ -37,6 +38,7 @@ def sources() -> dict[str, bytes]:
         "model.keras": k.archive(),
         "packed.keras": k.archive(compression=zipfile.ZIP_DEFLATED),
         "frozen.pb": hostile_graphs.HEALTHY,
+        "model.tflite": hostile_tflite.HEALTHY,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

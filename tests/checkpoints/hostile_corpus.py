@@ -16,6 +16,7 @@ from pathlib import Path
 
 import hostile_files  # noqa: F401  (registers its cases)
 import hostile_graphs  # noqa: F401
+import hostile_tflite  # noqa: F401
 import hostile_messages  # noqa: F401
 import hostile_states  # noqa: F401
 import hostile_tables  # noqa: F401

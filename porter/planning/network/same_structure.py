@@ -31,8 +31,10 @@ class Structures:
 def _moves(operation: Operation) -> str:
     if operation.kind == "input":
         return ""
-    attributes = operation.attributes
-    return repr([(name, _plain(attributes[name])) for name in _MOVES if name in attributes])
+    moves = {name: _plain(operation.attributes[name]) for name in _MOVES if name in operation.attributes}
+    if moves.get("groups") == 1:
+        del moves["groups"]
+    return repr(moves)
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,19 @@
+"""Runs a TensorFlow Lite model in its interpreter: ``python run_tflite.py MODEL IN.npy OUT.npy``.
+
+The arrays are images (N, H, W, 3) in 0..255, which the model takes as 8-bit pixels, and numbers of classes (N,).
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+interpreter = tf.lite.Interpreter(sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+(given,), (made,) = interpreter.get_input_details(), interpreter.get_output_details()
+found = []
+for image in np.load(sys.argv[2]):
+    interpreter.set_tensor(given["index"], image[None].astype(given["dtype"]))
+    interpreter.invoke()
+    found.append(interpreter.get_tensor(made["index"]).ravel().argmax())
+np.save(sys.argv[3], found)
