@@ -52,6 +52,8 @@ FRAMEWORKS = {
         "runners/file_network.py",
         "runners/file_witness.py",
         "runners/graph_lifting.py",
+        "runners/tflite_interpreter.py",
+        "runners/tflite_network.py",
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},

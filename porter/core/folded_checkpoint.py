@@ -1,4 +1,4 @@
-"""A source without names: norms are part of its convolutions, and only its network tells which weight is which."""
+"""A source without names: norms are part of its convolutions, and its network tells which weight is which."""
 
 from __future__ import annotations
 

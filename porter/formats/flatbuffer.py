@@ -1,7 +1,7 @@
 """FlatBuffers, read field by field from bytes that nobody vouches for.
 
-Every offset is checked before it is followed. Tables and vectors may be shared, so that a small file can stand
-for a very large tree: what is taken out of one buffer in all is limited too.
+Every offset is checked before it is followed. Tables and vectors may be shared, so that a small file can
+stand for a very large tree: what is taken out of one buffer in all is limited too.
 Source of the layout: https://flatbuffers.dev/internals (format version 2).
 """
 

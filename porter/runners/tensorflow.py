@@ -72,7 +72,7 @@ def _file_witness(
         if carried is Carried.TFLITE:
             raise ParityError(
                 "runner/tflite-unfit",
-                f"the file's own network could not be run ({error}), and nothing else takes its folded weights",
+                f"the file's own network could not be run ({error}): nothing else takes folded weights",
                 file=checkpoint.path,
             ) from error
         told = f"TensorFlow could not run the file's own network ({error})"

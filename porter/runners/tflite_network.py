@@ -1,8 +1,8 @@
-"""The network in a TensorFlow Lite model as a TensorFlow graph, held against the interpreter that runs the file.
+"""The network in a TensorFlow Lite model as a TensorFlow graph.
 
-The interpreter computes in float32, or with integers. What decides a check is float64: so the file's operators
-become TensorFlow's, with the weights dequantised, and each of them must give what the interpreter gives for
-the same input, up to the rounding that the interpreter itself does there.
+The interpreter computes in float32, or with integers, and what decides a check is float64. So the file's
+operators become TensorFlow's, with the weights dequantised; `porter.runners.tflite_interpreter` holds each of
+them against what the interpreter gives for the same input.
 """
 
 from __future__ import annotations

@@ -160,7 +160,11 @@ TFLITE = {
     "tflite/no-scale": {"integers alone": quantised(Table({}))},
     "tflite/options": {"none": model(operators=[operator((0, 1, 2), (3,))])},
     "tflite/padding": {"number 2": _conv(padding=2)},
-    "tflite/strides": {"no move": _conv(stride=0), "backwards": _conv(stride=-1), "no dilation": _conv(dilation=0)},
+    "tflite/strides": {
+        "no move": _conv(stride=0),
+        "backwards": _conv(stride=-1),
+        "no dilation": _conv(dilation=0),
+    },
 }
 
 

@@ -59,19 +59,22 @@ class Folded(FoldedCheckpoint):
         )
 
     def see_as(self, key, shape):
+        """Keep another shape."""
         self.specs[key] = TensorSpec(BY_NAME["float32"], shape)
 
     def read(self, key):
+        """Return zeros."""
         return np.zeros(self.specs[key].shape, np.float32)
 
     def read_block(self, key, block):
+        """Return zeros."""
         return self.read(key)[block]
 
     def verify(self, key):
-        pass
+        """Do nothing."""
 
     def close(self):
-        pass
+        """Do nothing."""
 
 
 def edited(name, edit):
@@ -94,7 +97,7 @@ def test_every_recorded_network_is_told_from_all_others(name):
 
 
 def test_another_activation_is_refused_by_its_layer():
-    """relu in the place of relu6 is a network that nobody knows."""
+    """Relu in the place of relu6 is a network that nobody knows."""
 
     def edit(operations):
         place = next(n for n, operation in enumerate(operations) if operation.kind == "relu")

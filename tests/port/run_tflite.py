@@ -1,6 +1,6 @@
 """Runs a TensorFlow Lite model in its interpreter: ``python run_tflite.py MODEL IN.npy OUT.npy``.
 
-The arrays are images (N, H, W, 3) in 0..255, which the model takes as 8-bit pixels, and numbers of classes (N,).
+The arrays are images (N, H, W, 3) in 0..255, which the model takes as 8-bit pixels, and probabilities (N, K).
 """
 
 import sys
@@ -15,5 +15,6 @@ found = []
 for image in np.load(sys.argv[2]):
     interpreter.set_tensor(given["index"], image[None].astype(given["dtype"]))
     interpreter.invoke()
-    found.append(interpreter.get_tensor(made["index"]).ravel().argmax())
+    scale, zero_point = made["quantization"]
+    found.append((interpreter.get_tensor(made["index"]).ravel().astype(np.float64) - zero_point) * scale)
 np.save(sys.argv[3], found)

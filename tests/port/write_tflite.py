@@ -1,7 +1,7 @@
 """Writes TensorFlow Lite models with TensorFlow's converter, and what its interpreter computes of one image.
 
-``python write_tflite.py FOLDER`` writes NAME_KIND.tflite and NAME_KIND.npz with ``pixels`` (1, H, W, 3) in 0..255
-and ``probabilities`` (1, K).
+``python write_tflite.py FOLDER`` writes NAME_KIND.tflite and NAME_KIND.npz with ``pixels`` (1, H, W, 3) in
+0..255 and ``probabilities`` (1, K).
 """
 
 from __future__ import annotations

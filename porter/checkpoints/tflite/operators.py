@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from porter.checkpoints.tflite.graph import Graph
-from porter.checkpoints.tflite.schema import Model, Operator, Table
+from porter.checkpoints.tflite.schema import Model, Operator
+from porter.formats.flatbuffer import Table
 from porter.formats.malformed import Malformed
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}

@@ -73,7 +73,7 @@ def _require_scales(tensor: Tensor) -> None:
         return
     count = known.scale.size
     along = tensor.shape[known.axis] if 0 <= known.axis < len(tensor.shape) else -1
-    if (count != 1 and count != along) or known.zero_point.size not in (1, count):
+    if count not in (1, along) or known.zero_point.size not in (1, count):
         raise Malformed(
             "tflite/scales",
             f"{tensor.name} has {count} scales along axis {known.axis}, which do not fit its shape",

@@ -1,4 +1,4 @@
-"""Which network a source holds that names no layers: decided by what is computed in which order, and by shapes."""
+"""Which network a source holds that names no layers: decided by what is computed in which order."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from porter.core.stored_network import StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork
 
 WEIGHED = ("conv", "depthwise_conv", "dense", "transposed_conv")
 NORM = "norm/"
@@ -22,7 +22,7 @@ def folded(network: StoredNetwork) -> StoredNetwork:
     for number in network.outputs:
         users[number] += 1
     numbers: list[int] = []
-    kept = []
+    kept: list[Operation] = []
     for operation in operations:
         before = operation.inputs[0] if operation.inputs else -1
         if operation.kind == "norm" and operations[before].kind in WEIGHED and users[before] == 1:
