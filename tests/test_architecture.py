@@ -54,6 +54,8 @@ FRAMEWORKS = {
         "runners/own_source.py",
         "runners/graph_lifting.py",
         "runners/graph_part.py",
+        "runners/tflite_interpreter.py",
+        "runners/tflite_network.py",
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},

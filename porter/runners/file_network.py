@@ -14,7 +14,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from porter.checkpoints.carried import Carried
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
-from porter.runners import keras_files
+from porter.runners import keras_files, tflite_network
+from porter.runners.tflite_interpreter import agreement
 
 # Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
 # program to be trusted, and none of them is part of a network.
@@ -60,6 +61,7 @@ def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
         Carried.KERAS: _of_keras,
         Carried.SAVED_MODEL: _of_saved_model,
         Carried.GRAPH: _of_graph,
+        Carried.TFLITE: _of_tflite,
     }
     return loaders[carried](file)
 
@@ -104,6 +106,19 @@ def _of_graph(file: Path) -> FileNetwork:
     outputs = tuple(node.name for node in graph.node if node.name not in used)
     source = _source([node.name for node in graph.node if node.op == "Placeholder"], graph, file)
     return FileNetwork(graph, source, _shape(graph, source), outputs, "frozen graph", ("tensorflow", "numpy"))
+
+
+def _of_tflite(file: Path) -> FileNetwork:
+    data, graph = tflite_network.read_network(file)
+    if len(graph.model.inputs) != 1 or len(graph.model.tensors[graph.model.inputs[0]].shape) != _AXES:
+        raise _no_image(file, f"{len(graph.model.inputs)} inputs")
+    definition = tflite_network.as_graph(file, data, graph)
+    words = f"TensorFlow Lite; {agreement(file, data, graph, definition)}"
+    source = f"op{graph.of_tensor[graph.model.inputs[0]]}"
+    outputs = tuple(f"op{graph.of_tensor[number]}" for number in graph.model.outputs)
+    return FileNetwork(
+        definition, source, _shape(definition, source), outputs, words, ("tensorflow", "numpy")
+    )
 
 
 def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from porter.checkpoints.carried import carried_network
+from porter.checkpoints.carried import Carried, carried_network
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.named_function import is_function_name
 from porter.errors import ParityError
@@ -34,7 +34,6 @@ def open_source_network(
     """
     if job.source is not None:
         return _own(job.source, job, made, checkpoint, inputs)
-    builder = network_of(made.variant).source.name
     reason = "the source stores no network"
     carried = carried_network(checkpoint) if job.checkpoint is not None else None
     if carried is not None:
@@ -42,13 +41,8 @@ def open_source_network(
             return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
         except UnfitError as error:
             reason = f"TensorFlow could not run the file's own network ({error})"
-            if made.has_own_head:
-                raise ParityError(
-                    "runner/own-head",
-                    f"{reason}, and nothing else has its head",
-                    file=checkpoint.path,
-                    hint="--backbone-only checks the backbone alone.",
-                ) from error
+            _require_builder(made, checkpoint, carried, reason)
+    builder = network_of(made.variant).source.name
     if is_function_name(builder):
         require_trust([builder], made.variant.table, trust_table=job.trust_table)
         return _own(builder, job, made, checkpoint, inputs)
@@ -58,6 +52,21 @@ def open_source_network(
         return None, ()
     ran = f"it ran {builder}, as the table describes it" if carried else f"TensorFlow ran {builder}"
     return None, (f"{reason}: {ran}",)
+
+
+def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried, reason: str) -> None:
+    """Refuse to run one of porter's builders in the place of what none of them builds."""
+    if made.has_own_head:
+        raise ParityError(
+            "runner/own-head",
+            f"{reason}, and nothing else has its head",
+            file=checkpoint.path,
+            hint="--backbone-only checks the backbone alone.",
+        )
+    if carried is Carried.TFLITE:
+        raise ParityError(
+            "runner/tflite-unfit", f"{reason}, and nothing else takes folded weights", file=checkpoint.path
+        )
 
 
 def _own(

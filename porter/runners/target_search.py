@@ -321,7 +321,7 @@ class Search:
             if number in self._outputs:
                 wanted = self._outputs[number]
                 found.append(difference(values, wanted - self._weights[lost].reshape(-1) if lost else wanted))
-            if lost or found[-1:] and found[-1] < EQUAL:
+            if lost or (found[-1:] and found[-1] < EQUAL):
                 break
         return min(found, default=float("inf"))
 

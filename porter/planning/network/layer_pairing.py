@@ -24,6 +24,7 @@ _APART = frozenset(
     )
 )
 _COMMUTATIVE = ("add", "multiply")
+_USUAL = {"groups": 1}  # of a 1x1 convolution on one pixel, which is a dense layer
 _MOST_PERMUTED = 3
 POOLS = ("global_avg_pool", "global_max_pool")
 ACTIVATIONS = frozenset(
@@ -176,7 +177,8 @@ def _own(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
         yield LayerDifference(given.name, wanted.kind, given.kind)
         return
     for name in sorted({*given.attributes, *wanted.attributes} - _APART):
-        is_there, should = given.attributes.get(name), wanted.attributes.get(name)
+        usual = _USUAL.get(name)
+        is_there, should = given.attributes.get(name, usual), wanted.attributes.get(name, usual)
         if not _equal(is_there, should):
             yield LayerDifference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
     if given.kind == "layer_norm" and not _equal(given.attributes["epsilon"], wanted.attributes["epsilon"]):
