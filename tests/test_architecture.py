@@ -52,6 +52,7 @@ FRAMEWORKS = {
         "runners/file_network.py",
         "runners/file_witness.py",
         "runners/graph_lifting.py",
+        "runners/traced_network.py",
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},

@@ -36,7 +36,7 @@ def expected_input(
     Raises:
         PlanError: the network takes another size only, or `size` is not positive.
     """
-    stored = checkpoint.stored_input
+    stored = _with_the_graphs(checkpoint)
     if stored.steps:
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
@@ -47,6 +47,17 @@ def expected_input(
         notes = (*notes, told)
     chosen, source, more = _size(match, stored, size)
     return images._replace(size=chosen), source, (*notes, *more)
+
+
+def _with_the_graphs(checkpoint: Checkpoint) -> StoredInput:
+    """Return what the source says of its images; from its graph, where no config does."""
+    stored, network = checkpoint.stored_input, checkpoint.stored_network
+    if stored.steps or stored.unread or network is None or not network.is_graph:
+        return stored
+    from porter.planning.network.preparation import preparation  # noqa: PLC0415  (most have no graph)
+
+    steps, unread = preparation(network)
+    return stored._replace(steps=steps, unread=unread)
 
 
 def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:

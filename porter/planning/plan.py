@@ -17,7 +17,7 @@ from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_h
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.network.findings import NO_NETWORK, NetworkFindings
+from porter.planning.network.findings import NO_NETWORK, NetworkFindings, unread
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised, recognise
 from porter.tables.shipped import load_tables
@@ -144,6 +144,8 @@ def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
         from porter.planning.network.settings import hold_settings  # noqa: PLC0415  (few have any)
 
         return hold_settings(checkpoint.training, match)
+    if checkpoint.unread_network:
+        return unread(checkpoint.unread_network)
     if checkpoint.stored_network is None:
         return NO_NETWORK
     from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)

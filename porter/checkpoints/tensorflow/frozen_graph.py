@@ -86,6 +86,7 @@ class FrozenGraph(Checkpoint):
         self.stored_input = StoredInput(image_size(shapes), "the shape of the source's placeholder")
         self.specs = {name: constant.spec for name, constant in sorted(self._constants.items())}
         self.format = f"frozen GraphDef ({len(self._nodes)} nodes)"
+        self.read_network = self._network
 
     @cached_property
     def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy, as in Bundle
@@ -93,9 +94,7 @@ class FrozenGraph(Checkpoint):
         with naming(self.files[0]):
             return with_layers(graph_from_names(self.specs), self._nodes)
 
-    @cached_property
-    def stored_network(self) -> StoredNetwork | None:
-        """The network that the graph computes; see `Checkpoint.stored_network`."""
+    def _network(self) -> StoredNetwork | str | None:
         with naming(self.files[0]):
             return frozen_network(self._file, self.specs)
 

@@ -20,8 +20,8 @@ _LARGEST_NODE, _LARGEST_LIBRARY = 1 << 16, 64 << 20
 _NO_OUTPUTS = ("Const", "NoOp", "Assert", "Placeholder", "VarHandleOp")
 
 
-def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> StoredNetwork | None:
-    """Return the network of a frozen graph, or None where it is not in a form that is read.
+def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> StoredNetwork | str | None:
+    """Return the network of a frozen graph, or what is not understood of it; None if there is none.
 
     Args:
         file: The GraphDef.

@@ -11,6 +11,7 @@ from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, No
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
 from porter.core.stored_network import StoredNetwork
+from porter.errors import printable
 
 ORIGIN = "the source's graph"
 _MOST_INPUTS = 10_000
@@ -28,14 +29,17 @@ def network_of_graph(
     outputs: Sequence[str],
     keys: Mapping[str, str],
     shape_of: Callable[[str], tuple[int, ...] | None],
-) -> StoredNetwork | None:
-    """Return what a graph computes, or None where it is not a network in a form that is read.
+) -> StoredNetwork | str | None:
+    """Return what a graph computes; None where that is no network.
 
     Args:
         graph: The graph.
         outputs: What the network returns, as the graph spells it.
         keys: Checkpoint key of each variable's node in the graph's own frame.
         shape_of: The shape of a stored variable.
+
+    Returns:
+        In words what is not understood, where that is so.
 
     Raises:
         Malformed: the graph is damaged.
@@ -44,12 +48,12 @@ def network_of_graph(
     try:
         found = [reader.value(graph.source(graph.main, spelt)) for spelt in outputs]
     except _UNREADABLE:
-        return None
+        return f"{ORIGIN}: {reader.reading}"
     numbers = [value for value in found if isinstance(value, int)]
     operations, ends = reader.layers.needed(numbers)
     if not any(operation.variables for operation in operations):
         return None
-    return StoredNetwork(operations, ends, ORIGIN)
+    return StoredNetwork(operations, ends, ORIGIN, is_graph=True)
 
 
 class _Reader:
@@ -57,6 +61,7 @@ class _Reader:
         self.layers = layers
         self._graph, self._keys = graph, keys
         self._values: dict[Identity, Value] = {}
+        self.reading = "its outputs"
 
     def value(self, output: NodeOutput) -> Value:
         """Return what an output is, everything that it depends on first."""
@@ -68,6 +73,7 @@ class _Reader:
             if identity in self._values:
                 waiting.pop()
                 continue
+            self.reading = f"the node {printable(current.node.name)} ({printable(current.node.op)})"
             if len(current.node.inputs) > _MOST_INPUTS:
                 raise ValueError("a node has implausibly many inputs")
             sources = list(self._graph.inputs(current)) if not self._is_end(current) else []
