@@ -103,7 +103,7 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    match = recognise(checkpoint, tables or load_tables(), options.variant)
+    match = _recognised(checkpoint, tables or load_tables(), options.variant)
     match = backbone_alone(match) if options.backbone_only else match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
@@ -137,6 +137,15 @@ def plan(
         network=network.line,
         classifier_activation=network.classifier_activation,
     )
+
+
+def _recognised(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised:
+    match = recognise(checkpoint, tables, variant)
+    if not match.twins or checkpoint.stored_network is None:
+        return match
+    from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
+
+    return told_apart(checkpoint, tables, match)
 
 
 def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
