@@ -79,7 +79,9 @@ def _read(variant: Variant, size: tuple[int, int]) -> StoredNetwork | str | None
     found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
     variables = {path: variable for path, variable in found.items() if variable is not None}
     read = _of_config(model, {id(variable): path for path, variable in variables.items()})
-    if isinstance(read, StoredNetwork) and not any(operation.kind == "other" for operation in read.operations):
+    if isinstance(read, StoredNetwork) and not any(
+        operation.kind == "other" for operation in read.operations
+    ):
         return read
     return traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
 

@@ -46,7 +46,10 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recogn
     }
     epsilons = dict(_epsilons(source, names, fixed))
     pairings = [(Pairing(named, form, frozenset(names.values())), form) for form in recorded(match.variant)]
+    missing = [pairing.missing() for pairing, _ in pairings]
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
+    if not pairings and any(missing):
+        raise _other(checkpoint, match, min(filter(None, missing), key=len), stored.origin)
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))

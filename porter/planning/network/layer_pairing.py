@@ -89,6 +89,22 @@ class Pairing:
         """Whether every layer of the reference is one layer of the source."""
         return bool(self.pairs) and not self._unpaired and len(self._owned) == len(self.pairs)
 
+    def missing(self) -> tuple[LayerDifference, ...]:
+        """Return the layers whose variables are stored, and which the source's network leaves out.
+
+        What follows the source's last layer is not among them: a network may be stored without it.
+        """
+        owned = {name for operation in self._source for name in operation.variables.values()}
+        if len(self.pairs) <= len(self._unpaired) or len(self._owned) != len(self.pairs):
+            return ()
+        last = max(self.pairs)
+        found = [self._reference[n] for n in self._unpaired if n < last]
+        return tuple(
+            LayerDifference(names[0].rpartition("/")[0], operation.kind, "no layer with its variables")
+            for operation in found
+            if (names := sorted(operation.variables.values())) and not owned & {*names}
+        )
+
     def differences(self) -> tuple[LayerDifference, ...]:
         """Return every difference in front of, and in, the layers that have variables."""
         found: dict[LayerDifference, None] = {}
