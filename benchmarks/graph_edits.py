@@ -33,13 +33,13 @@ def graph_edited(source: Path, target: Path, edit: Edit) -> bool:
     message = saved_model_pb2.SavedModel.FromString((source / "saved_model.pb").read_bytes())
     graph = message.meta_graphs[0].graph_def
     bodies = [list(graph.node), *(list(function.node_def) for function in graph.library.function)]
-    changed = any([edit(body) for body in bodies])  # in every copy of the network
+    changed = [edit(body) for body in bodies]  # every copy of the network
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()
     (target / "variables").symlink_to((source / "variables").absolute())
     (target / "saved_model.pb").write_bytes(message.SerializeToString())
-    return changed
+    return any(changed)
 
 
 def _of(nodes: Nodes, *ops: str) -> Iterator[Any]:

@@ -17,6 +17,10 @@ from porter.tables.variants import InputSpec
 # the variance. Built with them, the network has a second layer, without variables, that divides by
 # sqrt(std) once more: by the std in all (keras-team/keras, efficientnet.py, IMAGENET_STDDEV_RGB).
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_TWICE = (
+    "nothing in the source tells whether it divides by ImageNet's std's root once more, as Keras builds it with "
+    "weights='imagenet': then that factor is missing"
+)
 _CLOSE = 1e-6
 _PIXEL = 255.0
 _TABLES = "the table's; the source tells none"
@@ -143,7 +147,7 @@ def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[In
         why = "its variance is ImageNet's std: networks that Keras publishes divide by its root twice"
         return variant.input._replace(mean=mean, std=variance), (f"{note}; {why}",)
     std = tuple(float(value) for value in np.sqrt(variance))
-    return variant.input._replace(mean=mean, std=std), (note,)
+    return variant.input._replace(mean=mean, std=std), (f"{note}; {_TWICE}",)
 
 
 def normalization_node(match: Recognised) -> int | None:

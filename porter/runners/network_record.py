@@ -1,7 +1,7 @@
 """Record what the networks of the tables compute: ``python -m porter.runners.network_record [VARIANT...]``.
 
 Every network is built with TensorFlow by the code that defines it. Where the config that it gives of itself
-tells every layer, that is read as a file's is, and else its graph, as a SavedModel's is. Where another network
+tells every layer, that is read as a file's is, and else its graph, as a SavedModel's is. Where another one
 stands in for one that nobody can build any more, its record is that one's under other names. Run it when a
 table with a builder changes; a stale record fails a test.
 """

@@ -1,4 +1,4 @@
-"""Write SavedModels of Model Garden networks; a process of its own: ``python write_garden_networks.py FOLDER``.
+"""Write SavedModels of the Model Garden: ``python write_garden_networks.py FOLDER``, a process of its own.
 
 FOLDER/<variant> is the network with a signature for pixels; FOLDER/<variant>_<edit> a copy of its description
 with one thing changed, beside the same variables.

@@ -47,7 +47,7 @@ def _letter(value: Value) -> str:
 
 
 def spelt(weight: Weight) -> str:
-    """Return what is computed of variables, as far as a few operations: ``"Mul(v,Rsqrt(AddV2(v,0.001)))"``."""
+    """Return what is computed of variables, as far as 100 operations: ``"Mul(v,Rsqrt(v))"``."""
     left = [_MOST_SPELT]
 
     def told(value: Value) -> str:
