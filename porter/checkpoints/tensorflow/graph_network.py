@@ -9,6 +9,7 @@ import numpy as np
 from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, NodeOutput
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
+from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
 from porter.core.stored_network import StoredNetwork
 from porter.errors import printable
@@ -48,7 +49,7 @@ def network_of_graph(
     try:
         found = [reader.value(graph.source(graph.main, spelt)) for spelt in outputs]
     except _UNREADABLE:
-        return f"{ORIGIN}: {reader.reading}"
+        return f"{ORIGIN}: {reader.place}"
     numbers = [value for value in found if isinstance(value, int)]
     operations, ends = reader.layers.needed(numbers)
     if not any(operation.variables for operation in operations):
@@ -61,7 +62,13 @@ class _Reader:
         self.layers = layers
         self._graph, self._keys = graph, keys
         self._values: dict[Identity, Value] = {}
-        self.reading = "its outputs"
+        self._reading: GraphNode | None = None
+
+    @property
+    def place(self) -> str:
+        """What was read last."""
+        node = self._reading
+        return "its outputs" if node is None else f"the node {printable(node.name)} ({printable(node.op)})"
 
     def value(self, output: NodeOutput) -> Value:
         """Return what an output is, everything that it depends on first."""
@@ -73,7 +80,7 @@ class _Reader:
             if identity in self._values:
                 waiting.pop()
                 continue
-            self.reading = f"the node {printable(current.node.name)} ({printable(current.node.op)})"
+            self._reading = current.node
             if len(current.node.inputs) > _MOST_INPUTS:
                 raise ValueError("a node has implausibly many inputs")
             sources = list(self._graph.inputs(current)) if not self._is_end(current) else []

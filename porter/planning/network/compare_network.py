@@ -62,8 +62,7 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recogn
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    activation, notes = best.classifier_activation, tuple(best.notes())
-    return NetworkFindings(line, epsilons, stored.origin, activation, notes, is_compared=True)
+    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
 
 
 def _named(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:

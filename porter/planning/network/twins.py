@@ -20,15 +20,12 @@ def told_apart(checkpoint: Checkpoint, tables: Tables, match: Recognised) -> Rec
     network = checkpoint.stored_network
     if network is None:
         return match
-    fitting, unknown = [], 0
+    possible = []
     for variant in (match.variant, *match.twins):
         found = recognise(checkpoint, tables, variant.name)
         try:
-            is_compared = compare_network(checkpoint, network, found).is_compared
+            compare_network(checkpoint, network, found)
         except PlanError:
             continue
-        if is_compared:
-            fitting.append(found)
-        else:
-            unknown += 1
-    return fitting[0] if len(fitting) == 1 and not unknown else match
+        possible.append(found)
+    return possible[0] if len(possible) == 1 else match
