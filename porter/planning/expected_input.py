@@ -18,7 +18,7 @@ from porter.tables.variants import InputSpec
 # sqrt(std) once more: by the std in all (keras-team/keras, efficientnet.py, IMAGENET_STDDEV_RGB).
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _TWICE = (
-    "nothing in the source tells whether it divides by ImageNet's std's root once more, as Keras builds it with "
+    "nothing in the source tells whether it divides by the root of ImageNet's std too, as Keras's does with "
     "weights='imagenet': then that factor is missing"
 )
 _CLOSE = 1e-6
@@ -35,7 +35,7 @@ def expected_input(
     Args:
         checkpoint: The source.
         match: The network in it.
-        size: Height and width that a person chose; the source's or the table's where None.
+        size: Height and width that a person chose; the source's or the table's if None.
 
     Raises:
         PlanError: the network takes another size only, or `size` is not positive.
@@ -133,7 +133,7 @@ def _affine(checkpoint: Checkpoint, step: Rescaling | Normalization) -> tuple[Ar
 def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[InputSpec, tuple[str, ...]]:
     """Return mean and std as a layer stores them that the table names.
 
-    They are the table's where the network has no such layer or the checkpoint no values for it.
+    They are the table's if the network has no such layer or the checkpoint no values for it.
     """
     variant = match.variant
     node = normalization_node(match)

@@ -73,7 +73,7 @@ def _of_keras(file: Path) -> FileNetwork:
         return model(images, training=False)
 
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    return _frozen(concrete, words, packages, file)
+    return frozen(concrete, words, packages, file)
 
 
 def _of_saved_model(description: Path) -> FileNetwork:
@@ -83,7 +83,7 @@ def _of_saved_model(description: Path) -> FileNetwork:
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
         raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
-    return _frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
+    return frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
 
 
 def _refuse_saved_code(description: Path) -> None:
@@ -104,7 +104,12 @@ def _of_graph(file: Path) -> FileNetwork:
     return FileNetwork(graph, source, _shape(graph, source), outputs, "frozen graph", ("tensorflow", "numpy"))
 
 
-def _frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+    """Return a function of TensorFlow's as a graph whose variables are constants.
+
+    Raises:
+        ParityError: it reaches outside itself, or takes something other than one image.
+    """
     frozen = convert_variables_to_constants_v2(concrete)
     graph = frozen.graph.as_graph_def()
     _refuse_code(graph.node, file)

@@ -22,12 +22,16 @@ _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def lifted(graph: Graph) -> Graph:
     """Return the graph with float64 in the place of every narrower float; names of tensors stay.
 
-    Fused batch normalisation, which has no float64 kernel, is written out.
+    Fused batch normalisation, which has no float64 kernel, is written out, and so is a leaky ReLU, whose
+    slope would stay a float32 number.
     """
     result = graph_pb2.GraphDef(versions=graph.versions)
     for node in graph.node:
         if node.op in _FUSED:
             result.node.extend(_batch_norm(node))
+            continue
+        if node.op == "LeakyRelu":
+            result.node.extend(_leaky_relu(node))
             continue
         copy = result.node.add()
         copy.CopyFrom(node)
@@ -51,10 +55,8 @@ def _widen(attribute: Any, *, is_value: bool) -> None:
 def _batch_norm(node: Any) -> list[Any]:
     """Write fused batch normalisation out: (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta."""
     x, gamma, beta, mean, variance = list(node.input)[:5]
-    epsilon, name = intended(node.attr["epsilon"].f), node.name
-    constant = node_def_pb2.NodeDef(name=f"{name}/lifted/epsilon", op="Const")
-    constant.attr["dtype"].type = tf.float64.as_datatype_enum
-    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.float64(epsilon)))
+    name = node.name
+    constant = _constant(f"{name}/lifted/epsilon", node.attr["epsilon"].f)
     return [
         constant,
         _operation("AddV2", f"{name}/lifted/sum", variance, constant.name),
@@ -64,6 +66,29 @@ def _batch_norm(node: Any) -> list[Any]:
         _operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/centred", f"{name}/lifted/factor"),
         _operation("AddV2", name, f"{name}/lifted/scaled", beta),
     ]
+
+
+def _leaky_relu(node: Any) -> list[Any]:
+    """Write a leaky ReLU out: max(x, slope * x), or min for a slope above 1."""
+    name = node.name
+    slope = _constant(f"{name}/lifted/slope", node.attr["alpha"].f if "alpha" in node.attr else 0.2)
+    return [
+        slope,
+        _operation("Mul", f"{name}/lifted/scaled", node.input[0], slope.name),
+        _operation(
+            "Maximum" if node.attr["alpha"].f <= 1 else "Minimum",
+            name,
+            node.input[0],
+            f"{name}/lifted/scaled",
+        ),
+    ]
+
+
+def _constant(name: str, stored: float) -> Any:
+    node = node_def_pb2.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = tf.float64.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.float64(intended(stored))))
+    return node
 
 
 def _operation(op: str, name: str, *inputs: str) -> Any:

@@ -70,11 +70,18 @@ def _file_witness(
         return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
     except UnfitError as error:
         told = f"TensorFlow could not run the file's own network ({error})"
+        if made.has_own_head:
+            raise ParityError(
+                "runner/own-head",
+                f"{told}, and nothing else has its head",
+                file=checkpoint.path,
+                hint="--backbone-only checks the backbone alone.",
+            ) from error
         return None, (f"{told}: it ran {builder}, as the table describes it",)
 
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
-    """Prepare the images with the source's own code where it has any; write nothing where it has none."""
+    """Prepare the images with the source's own code if it has any; write nothing if it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
     prepare = source_of(made.variant.source.name).prepare

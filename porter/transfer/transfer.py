@@ -114,6 +114,8 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
     if item.constant is not None:
         _require_shape(item, ())
         return TensorSpec(BY_NAME["int64"], ())
+    if item.fill is not None:
+        return TensorSpec(wanted or BY_NAME["float32"], item.shape)
     if not item.parts:
         raise PlanError("plan/no-source", "nothing is assigned to this tensor", tensor=item.target)
     _require_shape(item, _joined_shape([part.target_shape for part in item.parts]))
@@ -145,7 +147,7 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
 
 
 def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the shape of the concatenation along axis 0, or None where the others differ."""
+    """Return the shape of the concatenation along axis 0, or None if the others differ."""
     if len(shapes) == 1:
         return shapes[0]
     if () in shapes or len({shape[1:] for shape in shapes}) > 1:

@@ -42,7 +42,7 @@ def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetw
         checkpoint: Its variables.
 
     Returns:
-        None where it has no signature, or one that is no network; in words what is not understood.
+        None if it has no signature, or one that is no network; in words what is not understood.
 
     Raises:
         CheckpointError: the description is damaged.
