@@ -56,6 +56,7 @@ FRAMEWORKS = {
         "runners/graph_part.py",
         "runners/tflite_interpreter.py",
         "runners/tflite_network.py",
+        "runners/traced_network.py",
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/"},
     "official": {"runners/builders/model_garden.py"},
