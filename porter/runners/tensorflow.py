@@ -42,10 +42,10 @@ def _record(job: Job) -> None:
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
         witness, notes = _file_witness(job, made, checkpoint, inputs)
-        provenance = _of_builder(job, made, notes)
         if witness is not None:
-            runs_in, provenance = witness.runs, _of_file(provenance, job, witness)
+            runs_in, provenance = witness.runs, _of_file(job, made, witness)
         else:
+            provenance = _of_builder(job, made, notes)
             values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
             runs_in = partial(_runs, made, values, inputs)
         runs: list[Run] = []
@@ -253,15 +253,10 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
             layer.call = calls[name]
 
 
-def _of_file(builder: Provenance, job: Job, witness: FileWitness) -> Provenance:
-    """Return the provenance of a run of the file's own network, from that which its builder would have."""
-    return replace(
-        builder,
-        source=f"{witness.words}, {job.weights_in_words}",
-        versions={name: version(name) for name in witness.packages},
-        notes=witness.notes,
-        lacks_float64=witness.lacks_float64,
-    )
+def _of_file(job: Job, made: Plan, witness: FileWitness) -> Provenance:
+    source = f"{witness.words}, {job.weights_in_words}"
+    found = _provenance(job, made, source, witness.packages, witness.notes)
+    return replace(found, lacks_float64=witness.lacks_float64)
 
 
 def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
@@ -269,16 +264,23 @@ def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
     source = source_of(network_of(variant).source.name)
     note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
+    words = f"{variant.source.name}({arguments}), {job.weights_in_words}"
+    return _provenance(job, made, words, source.packages, (*((note,) if note else ()), *notes))
+
+
+def _provenance(
+    job: Job, made: Plan, source: str, packages: Sequence[str], notes: tuple[str, ...]
+) -> Provenance:
     return Provenance(
         framework="tensorflow",
-        source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
-        versions={name: version(name) for name in source.packages},
-        variant=variant.name,
-        table_digest=variant.digest,
+        source=source,
+        versions={name: version(name) for name in packages},
+        variant=made.variant.name,
+        table_digest=made.variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
-        notes=(*((note,) if note else ()), *notes),
+        notes=notes,
     )
 
 
