@@ -17,7 +17,7 @@ class Carried(Enum):
 
 
 def carried_network(checkpoint: Checkpoint) -> Carried | None:
-    """Return how the source holds its network; None where it stores weights alone."""
+    """Return how the source holds its network; None if it stores weights alone."""
     if not checkpoint.files:
         return None
     first = checkpoint.files[0]

@@ -35,13 +35,13 @@ class Check:
 
     Attributes:
         variant: The network.
-        sizes: Input sizes (H, W); where empty the table's, or with images the source's.
+        sizes: Input sizes (H, W); if empty the table's, or with images the source's.
         dtypes: Element types to compute in. float64 decides and must be among them.
         batch: Images per input.
-        seed: Seed of the inputs, and of the weights where there is no checkpoint.
+        seed: Seed of the inputs, and of the weights if there is no checkpoint.
         checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
         options: What is chosen about the port that is checked.
-        threads: Threads per framework; as many as there are cores, at most four, where None.
+        threads: Threads per framework; as many as there are cores, at most four, if None.
         timeout: Seconds after which a framework that has not answered is ended.
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
@@ -259,7 +259,7 @@ def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, cha
     Args:
         check: Images, or seed and batch.
         path: The file to write.
-        spec: How images are prepared; as the table says where None.
+        spec: How images are prepared; as the table says if None.
         channels: Channels of random inputs.
     """
     spec = spec or check.variant.input

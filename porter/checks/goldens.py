@@ -83,7 +83,7 @@ def record_goldens(
 
 
 def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:
-    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two where it takes no odd ones."""
+    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two if it takes no odd ones."""
     own = variant.input.check_sizes
     if any(size % 2 for size in own):
         return SIZES
@@ -109,7 +109,7 @@ def verify_goldens(
     Args:
         paths: Golden files.
         tables: Known networks.
-        tolerances: The defaults where None.
+        tolerances: The defaults if None.
         timeout: Seconds for all of them.
 
     Returns:

@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def with_tensors(report: ParityReport, variant: Variant, ported: Path, found: Path) -> ParityReport:
-    """Add which tensors of the file differ from a fresh port: findings where the check failed, else notes.
+    """Add which tensors of the file differ from a fresh port: findings if the check failed, else notes.
 
     Args:
         report: The comparison of the stages.

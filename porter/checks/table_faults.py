@@ -22,7 +22,7 @@ class Fit(NamedTuple):
         variant: Name of the variant.
         found: How many of the variables that must be there are there with the right shape.
         total: How many must be there.
-        faults: One line per rule that does not match, and per variable that no rule takes; none where the
+        faults: One line per rule that does not match, and per variable that no rule takes; none if the
             checkpoint can be ported.
     """
 

@@ -17,7 +17,7 @@ _SHOWN = 20
 
 
 def check(file: Path, against: Path | None) -> int:
-    """Print what is wrong with a table; return 1 where anything is, else 0."""
+    """Print what is wrong with a table; return 1 if anything is, else 0."""
     faults, variants = table_faults(file)
     faults += [line for variant in variants for line in _state_dict_faults(file, variant)]
     for line in faults:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # imports torch
     "labels_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Names of the classes, one a line.  [default: ImageNet's, where there are 1000 or 1001 classes]",
+    help="Names of the classes, one a line.  [default: ImageNet's, if there are 1000 or 1001 classes]",
 )
 @json_option
 def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, as_json: bool) -> None:

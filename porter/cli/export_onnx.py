@@ -37,9 +37,9 @@ def export_onnx(
 ) -> None:
     """Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
 
-    The input is called image: float32, NCHW, RGB (BGR where the network takes that), normalised with the mean
+    The input is called image: float32, NCHW, RGB (BGR if the network takes that), normalised with the mean
     and std in the file's metadata.
-    The output is called logits (features where the network has no classifier). MODEL.onnx appears whole or
+    The output is called logits (features if the network has no classifier). MODEL.onnx appears whole or
     not at all.
 
     \b

@@ -110,7 +110,7 @@ def _roles(checkpoint: Checkpoint) -> _Roles:
 
 
 def _rows(checkpoint: Checkpoint, roles: _Roles) -> Iterator[tuple[str, ...]]:
-    """Yield path, stored name where it is another, dtype, shape and role of each tensor."""
+    """Yield path, stored name if it is another, dtype, shape and role of each tensor."""
     graph = checkpoint.graph
     for key, spec in checkpoint.specs.items():
         raw, role = roles.get(key, (key, ""))

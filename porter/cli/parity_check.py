@@ -32,7 +32,7 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
 
 
 @click.command("parity-check", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--variant", "name", metavar="NAME", help="The network; a short name where it is unique.")
+@click.option("--variant", "name", metavar="NAME", help="The network; a short name if it is unique.")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -50,7 +50,7 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "--against",
     type=click.Choice(["tensorflow", "golden", "onnx"]),
     help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness.  "
-    "[default: tensorflow; golden where TensorFlow is not installed]",
+    "[default: tensorflow; golden if TensorFlow is not installed]",
 )
 @click.option(
     "--dtype",

@@ -100,7 +100,7 @@ def _rows(variant: Variant) -> list[tuple[str, str, str, str, str]]:
 
 
 def _change(entry: Entry) -> str:
-    """Return what becomes of the values: the axis order, and the arithmetic where there is any."""
+    """Return what becomes of the values: the axis order, and the arithmetic if there is any."""
     scale = f" x {entry.scale}" if entry.scale != 1.0 else ""
     fate = ", joined" if entry.join else ", subtracted" if entry.folded else ""
     return f"{entry.layout.pattern}{scale}{fate}"

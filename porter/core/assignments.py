@@ -14,7 +14,7 @@ class StoredPart(NamedTuple):
     """One stored variable on its way into a target tensor.
 
     Attributes:
-        key: Checkpoint key whose bytes are read (the moving average's own key where one was chosen).
+        key: Checkpoint key whose bytes are read (the moving average's own key if one was chosen).
         path: Object path of the variable, for people.
         spec: Shape and dtype of the stored variable.
         layout: Axis order in the checkpoint to axis order in the target.
@@ -58,8 +58,8 @@ class Assignment(NamedTuple):
         shape: Shape in the PyTorch state dict.
         parts: Stored variables, concatenated along axis 0 of the target. Empty for a constant.
         constant: The value of an int64 scalar that TensorFlow has no counterpart for, or None.
-        offset: Added to every value; non-zero only where the two sides use a different BN epsilon.
-        is_variance: True where a negative value is a fault.
+        offset: Added to every value; non-zero only if the two sides use a different BN epsilon.
+        is_variance: True if a negative value is a fault.
         subtract: Stored variables, concatenated like `parts`, that are subtracted: the bias of a
             convolution in front of a batch normalisation goes into the moving mean.
     """

@@ -49,9 +49,9 @@ class Checkpoint(ABC):
         format: The container in words, e.g. ``"TensorBundle (TF2 object-based checkpoint)"``.
         files: Every file whose bytes belong to the checkpoint.
         specs: Checkpoint key to spec, in key order; of a Keras file in the model's.
-        graph: The stored object graph, or one made from the names where none is stored.
+        graph: The stored object graph, or one made from the names if none is stored.
         stored_input: What the source says of the images that its network takes.
-        read_network: Reads the network as the source describes it, where that takes time.
+        read_network: Reads the network as the source describes it, if that takes time.
         training: What the settings of the training say of the network, where they lie beside the source.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
@@ -171,7 +171,7 @@ class Checkpoint(ABC):
 
 
 def contiguous(array: Array) -> Array:
-    """Return `array` C-contiguous and marked read-only (a copy only where one is needed)."""
+    """Return `array` C-contiguous and marked read-only (a copy only if one is needed)."""
     result = np.ascontiguousarray(array).reshape(array.shape)
     result.flags.writeable = False
     return result

@@ -56,7 +56,7 @@ def rounded(values: Values, *dtypes: str) -> Values:
 def rounding(planned: Values, stored: StoredTensor) -> str | None:
     """Return the type whose rounding, and nothing else, lies between the port's values and the stored ones.
 
-    ``"float64"`` where nothing does; None where something else does. A value that has become an infinity was
+    ``"float64"`` if nothing does; None if something else does. A value that has become an infinity was
     not rounded.
     """
     if np.array_equal(planned, stored.values, equal_nan=True):
@@ -81,8 +81,8 @@ def explain(
         stored: The file's tensors by name.
         planned: What the port of the source holds, unrounded, under the same names and in the same shapes.
         differing: Names of the tensors that differ.
-        other_weights: Called at most once: the averages where the raw weights are chosen, or the other way
-            round, with a code for that mistake. Empty where the source has only one kind.
+        other_weights: Called at most once: the averages if the raw weights are chosen, or the other way
+            round, with a code for that mistake. Empty if the source has only one kind.
     """
     if not differing:
         return
@@ -92,7 +92,9 @@ def explain(
         tensor, wanted = stored[name], planned[name]
         if name in others and rounding(others[name], tensor) is not None:
             held, chosen = code.split("-for-")
-            yield TensorDifference(name, code, f"holds the {held} values where the {chosen} ones are chosen")
+            yield TensorDifference(
+                name, code, f"holds the {held} values although the {chosen} ones are chosen"
+            )
         elif axes := _turned(wanted, tensor):
             yield TensorDifference(
                 name, "kernel-layout", f"holds its values with the axes in the order {axes}"
@@ -110,7 +112,7 @@ def _same(values: Values, tensor: StoredTensor) -> bool:
 
 
 def _turned(wanted: Values, tensor: StoredTensor) -> str | None:
-    """Return the order of axes in which the values were stored, also where the shape was then forced."""
+    """Return the order of axes in which the values were stored, also if the shape was then forced."""
     for axes in permutations(range(wanted.ndim)):
         turned = wanted.transpose(axes).reshape(wanted.shape)
         if axes != tuple(range(wanted.ndim)) and _same(turned, tensor):

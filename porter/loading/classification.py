@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
     Attributes:
         number: Of the class, as the network counts.
         label: Its name.
-        probability: Softmax over all classes; of each class by itself where the source's classifier ends in a
+        probability: Softmax over all classes; of each class by itself if the source's classifier ends in a
             sigmoid.
     """
 
@@ -38,7 +38,7 @@ class Classifier:
     Attributes:
         ported: What the file says of itself.
         classes: How many classes the network has.
-        activation: ``"softmax"``, or ``"sigmoid"`` where each class has a probability of its own.
+        activation: ``"softmax"``, or ``"sigmoid"`` if each class has a probability of its own.
 
     Args:
         path: A file written by ``port-weights``.

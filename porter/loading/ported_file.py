@@ -58,7 +58,7 @@ class Ported:
 
 
 def ported_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a port: `path` itself, or what it holds where it is a folder.
+    """Return the files of a port: `path` itself, or what it holds if it is a folder.
 
     A folder holds what its index lists, or one model.safetensors.
 

@@ -51,7 +51,7 @@ class Exported:
         path: Where it is.
         nbytes: Its size.
         size: (height, width) of the images it takes, in pixels; None if it takes every size.
-        output: Name of its output: ``"logits"``, or ``"features"`` where the network has no classifier.
+        output: Name of its output: ``"logits"``, or ``"features"`` if the network has no classifier.
         nodes: Number of nodes in its graph.
         folding: Which norms are part of a convolution now; None if that was not asked for.
     """
@@ -74,9 +74,9 @@ def export_onnx(
 ) -> Exported:
     """Write a ported file as ONNX.
 
-    The input ``image`` is float32 (batch, channels, height, width), RGB (BGR where the network takes that),
+    The input ``image`` is float32 (batch, channels, height, width), RGB (BGR if the network takes that),
     normalised as the metadata state: (pixel / 255 - mean) / std. The output is ``logits``, or ``features``
-    where the network has no classifier, (batch, length). The metadata of the ported file are carried over.
+    if the network has no classifier, (batch, length). The metadata of the ported file are carried over.
 
     Args:
         source: A file, or a folder of shards, written by `port` or ``port-weights``.
@@ -91,8 +91,8 @@ def export_onnx(
 
     Raises:
         OutputError: the source was not written by porter, the export failed, or the graph is not what it
-            must be; ``onnx/one-size`` where the network does not take this size, or with `size` None only
-            one; ``onnx/sizes-differ`` where it takes every size but its layers follow the size in a way that
+            must be; ``onnx/one-size`` if the network does not take this size, or with `size` None only
+            one; ``onnx/sizes-differ`` if it takes every size but its layers follow the size in a way that
             one graph cannot. Nothing is written then.
         MissingDependencyError: torch or timm is not installed.
     """

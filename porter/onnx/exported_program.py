@@ -88,7 +88,7 @@ def capture_program(
 ) -> torch.export.ExportedProgram:
     """Record what `model` computes.
 
-    `torch.onnx` would do it too, but where a layer takes another path at other sizes it narrows the sizes to
+    `torch.onnx` would do it too, but if a layer takes another path at other sizes it narrows the sizes to
     those of the path that it saw, and says nothing of it.
 
     Args:
@@ -107,7 +107,7 @@ def capture_program(
     with torch.no_grad(), _refused_as_one_size(ported, size, path):
         model(example[:1])
     try:
-        # Without it a map that is never one pixel long is refused where torch cannot prove that it is not.
+        # Without it a map that is never one pixel long is refused if torch cannot prove that it is not.
         with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # noqa: SLF001
             return torch.export.export(
                 model, (example,), dynamic_shapes=None if size else (free,), strict=False

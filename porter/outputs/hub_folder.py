@@ -190,7 +190,7 @@ _METHODS = ("sigmoid", "relu", "tanh")  # of torch.Tensor
 
 
 def _activation(plan: Plan) -> Iterator[str]:
-    """Yield what makes probabilities of the network's answer, where that is not softmax."""
+    """Yield what makes probabilities of the network's answer, if that is not softmax."""
     if plan.classifier_activation not in (None, "softmax"):
         yield ""
         yield f"The network gives logits; in TensorFlow {plan.classifier_activation} follows, not softmax:"
@@ -239,7 +239,7 @@ def _parity(variant: Variant) -> Iterator[str]:
 
 
 def _length(plan: Plan, argument: str) -> int | None:
-    """Return a length that the checkpoint decided, the network's default where the plan has none."""
+    """Return a length that the checkpoint decided, the network's default if the plan has none."""
     given = plan.arguments.get(argument)
     if given is not None:
         return int(str(given))
@@ -248,7 +248,7 @@ def _length(plan: Plan, argument: str) -> int | None:
 
 
 def _free_modules(variant: Variant) -> dict[str, str]:
-    """Return the modules that timm changes where a person asks for other channels or classes."""
+    """Return the modules that timm changes if a person asks for other channels or classes."""
     found: dict[str, str] = {}
     for entry in variant.entries:
         module, _, leaf = entry.target.rpartition(".")

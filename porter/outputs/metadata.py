@@ -18,7 +18,7 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
     Args:
         plan: What was ported.
         container: The source's container in words.
-        dtype: The floating-point type that was asked for, or None where the stored one was kept.
+        dtype: The floating-point type that was asked for, or None if the stored one was kept.
     """
     variant = plan.variant
     weights = {"read": plan.weights, "from_average": plan.from_average}

@@ -1,4 +1,4 @@
-"""Gives the layers of a Keras file the edges that a table expects, where the file tells only their order.
+"""Gives the layers of a Keras file the edges that a table expects, if the file tells only their order.
 
 A ``.weights.h5`` without a config groups layers by class and numbers them within a class; a legacy ``.h5``
 calls the parts of a block ``conv2d_17``. Neither number means anything outside the process that wrote it.
@@ -53,7 +53,7 @@ class Arranged(Checkpoint):
 
 
 def arranged(checkpoint: Checkpoint, *path_lists: Sequence[str]) -> Checkpoint:
-    """Return the checkpoint with edges for the paths of a table, or unchanged where they do not fit.
+    """Return the checkpoint with edges for the paths of a table, or unchanged if they do not fit.
 
     Args:
         checkpoint: The source.
@@ -97,7 +97,7 @@ class _Fitting:
         self._counts: dict[int, int] = {}
 
     def fit(self, number: int, paths: list[str]) -> Edges | None:
-        """Return the edges by which node `number` has every one of `paths`, or None where it cannot.
+        """Return the edges by which node `number` has every one of `paths`, or None if it cannot.
 
         Children that hold exactly what is wanted below one edge are taken in order. No shape is looked at:
         a wrong order must end in a mismatch, and not in a search for one that happens to fit.

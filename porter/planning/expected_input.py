@@ -31,7 +31,7 @@ def expected_input(
     Args:
         checkpoint: The source.
         match: The network in it.
-        size: Height and width that a person chose; the source's or the table's where None.
+        size: Height and width that a person chose; the source's or the table's if None.
 
     Raises:
         PlanError: the network takes another size only, or `size` is not positive.
@@ -118,7 +118,7 @@ def _affine(checkpoint: Checkpoint, step: Rescaling | Normalization) -> tuple[Ar
 def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[InputSpec, tuple[str, ...]]:
     """Return mean and std as a layer stores them that the table names.
 
-    They are the table's where the network has no such layer or the checkpoint no values for it.
+    They are the table's if the network has no such layer or the checkpoint no values for it.
     """
     variant = match.variant
     node = normalization_node(match)

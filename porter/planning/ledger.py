@@ -27,7 +27,7 @@ class LedgerLine(NamedTuple):
 
     Attributes:
         key: Checkpoint key.
-        path: Its shortest object path, or the key where it has none.
+        path: Its shortest object path, or the key if it has none.
         bucket: What became of it.
         reason: The target's name, or why it has none.
     """

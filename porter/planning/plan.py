@@ -37,19 +37,19 @@ class Plan(NamedTuple):
         assignments: One per target tensor, in the table's order.
         ledger: One line per source variable.
         arguments: Every argument that timm's `create_model` needs for these weights.
-        weights: ``"raw"``, or ``"ema"`` where at least one moving average is read.
+        weights: ``"raw"``, or ``"ema"`` if at least one moving average is read.
         from_average: How many target tensors are read from a moving average.
-        bn_eps: The batch normalisation epsilon, or None where the network has none.
+        bn_eps: The batch normalisation epsilon, or None if the network has none.
         bn_eps_source: Where that value comes from.
         notes: What the person should know before trusting the port.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
-        classes: ``"drop-background"`` where the first class was left out.
-        input_spec: What the network expects: size, mean and std are the source's where it stores them.
+        classes: ``"drop-background"`` if the first class was left out.
+        input_spec: What the network expects: size, mean and std are the source's if it stores them.
         size_source: Where the size of the images comes from.
         fixed_size: Height and width that the network in the source itself takes, if it carries one with a
             single size.
         network: What the source says of its network and what was compared, in a few words.
-        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None where it
+        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None if it
             has nothing there, or does not tell.
         places: Object path in the checkpoint of each part of the network that is there, by its name.
     """

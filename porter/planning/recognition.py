@@ -50,7 +50,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     Args:
         checkpoint: The source.
         tables: Known networks.
-        variant: Try this one only; needed where two networks have the same names and shapes.
+        variant: Try this one only; needed if two networks have the same names and shapes.
 
     Raises:
         PlanError: no network fits, another than `variant` does, more than one does, or one is there twice.
@@ -88,7 +88,7 @@ def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Recogn
 
 
 def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognised]) -> None:
-    """Say which network the checkpoint holds, where that is known."""
+    """Say which network the checkpoint holds, if that is known."""
     if there:
         names = " or ".join(sorted({match.variant.name for match in _without_twins(there)}))
         raise PlanError(
@@ -101,7 +101,7 @@ def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognise
 
 
 def _without_twins(matches: list[Recognised]) -> list[Recognised]:
-    """Pass over a network where the one that it is a twin of fits too; that one's match names it."""
+    """Pass over a network if the one that it is a twin of fits too; that one's match names it."""
     names = {match.variant.name for match in matches}
     twins: dict[str, dict[str, Variant]] = {}
     for match in matches:

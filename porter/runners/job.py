@@ -39,7 +39,7 @@ class Job:
         dtypes: Element types to compute in, each with every input.
         out: Recording to write.
         threads: Threads that the framework may use.
-        seed: Seed of random weights; ignored where `checkpoint` is given.
+        seed: Seed of random weights; ignored if `checkpoint` is given.
         checkpoint: Stored weights, or None for random ones.
         options: What is chosen about the port.
         local: Whether to wait for a reference recording and run every stage on its activations too.
@@ -65,7 +65,7 @@ class Job:
 
     @property
     def images_out(self) -> str:
-        """Safetensors file with ``prepared`` (N, H, W, C) and, where the side ran them, ``logits`` (N, K)."""
+        """Safetensors file with ``prepared`` (N, H, W, C) and, if the side ran them, ``logits`` (N, K)."""
         return f"{self.out}.images"
 
     @property
@@ -130,7 +130,7 @@ def _job(described: dict[str, Any]) -> Job:
 def planned_stages(made: Plan) -> tuple[Stage, ...]:
     """Return the stages that the checkpoint's weights lead to; one of the backbone alone has no logits.
 
-    A stage without weights of its own (a pooling) is there where a later one is.
+    A stage without weights of its own (a pooling) is there if a later one is.
     """
     planned = {assignment.target for assignment in made.assignments}
     missing = {entry.target for entry in made.variant.entries} - planned
@@ -178,7 +178,7 @@ def reference_to_line(path: Path, *, whole: bool) -> str:
 def references() -> Iterator[Path]:
     """Wait for the lines that name the reference recording: while it grows, and when it is whole.
 
-    Nothing comes where the parent has none.
+    Nothing comes if the parent has none.
     """
     while line := sys.stdin.readline().strip():
         named = json.loads(line)

@@ -68,7 +68,7 @@ def _computed_weights(checkpoint: Checkpoint, made: Plan, path: Path) -> dict[st
 def _exports(
     ported: Path, stages: Sequence[Stage], inputs: Sequence[Array]
 ) -> Iterator[tuple[onnx.ModelProto, Sequence[Array]]]:
-    """Yield one model for all inputs or, where no graph can take every size, one for each."""
+    """Yield one model for all inputs or, if no graph can take every size, one for each."""
     out = ported.with_name("ported.onnx")
     try:
         export_onnx(ported, out, stages=stages)

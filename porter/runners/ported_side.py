@@ -34,7 +34,7 @@ class OnDisk(NamedTuple):
 
     Attributes:
         state: Its tensors.
-        ported: What it says of itself; None where it says nothing.
+        ported: What it says of itself; None if it says nothing.
     """
 
     state: State
@@ -142,7 +142,7 @@ def load_wide(path: Path) -> dict[str, Values]:
 def _other_weights(
     checkpoint: Checkpoint, made: Plan, job: Job, folder: Path
 ) -> tuple[str, Mapping[str, Values]]:
-    """Return what a port of the averages holds where the raw weights are chosen, or the other way round."""
+    """Return what a port of the averages holds if the raw weights are chosen, or the other way round."""
     code = "raw-for-average" if made.weights == "ema" else "average-for-raw"
     try:
         other = job.with_weights("raw" if made.weights == "ema" else "ema").plan(checkpoint)

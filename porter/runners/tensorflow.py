@@ -77,7 +77,7 @@ def _file_witness(
 
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
-    """Prepare the images with the source's own code where it has any; write nothing where it has none."""
+    """Prepare the images with the source's own code if it has any; write nothing if it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
     prepare = source_of(made.variant.source.name).prepare

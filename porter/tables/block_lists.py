@@ -110,7 +110,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
 
 
 def _place(line: Section, family: Family) -> tuple[str, str]:
-    """Return the part and the path below it; where layers are numbered there is no path."""
+    """Return the part and the path below it; if layers are numbered there is no path."""
     numbered = family.first is not None
     default: Any = {"default": next(iter(family.parts), "")} if numbered else {}
     part, _, source = line.take("source", str, **default).partition("/")

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     Attributes:
         name: As written in a table.
         leaves: The variables it always has.
-        bias: The variable it has where the rule says ``bias = true``, or None.
+        bias: The variable it has if the rule says ``bias = true``, or None.
         rank: How many lengths the rule's shape must give, in TensorFlow's order.
         counter: True if PyTorch keeps an int64 ``num_batches_tracked`` that TensorFlow has not.
     """

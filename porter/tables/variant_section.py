@@ -209,7 +209,7 @@ def _stage(expanded: _Expanded, family: Family) -> Stage:
 
 
 def _probe(expanded: _Expanded, family: Family) -> str:
-    """Return the object path of the layer whose output is the stage: where layers are numbered, the last."""
+    """Return the object path of the layer whose output is the stage: if layers are numbered, the last."""
     block, source = expanded.block, expanded.block.source
     if block.probe is not None:
         return block.probe

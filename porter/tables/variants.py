@@ -103,7 +103,7 @@ class FreeLength(NamedTuple):
 
 
 class BatchNormEpsilon(NamedTuple):
-    """What batch normalisation adds to the variance, where the source does not say it.
+    """What batch normalisation adds to the variance, if the source does not say it.
 
     Attributes:
         argument: Target argument that takes it.
@@ -132,7 +132,7 @@ class InputSpec(NamedTuple):
             at odd sizes and a fault there is invisible.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of the input's channels.
         normalization: Object path below the first part of a Keras Normalization layer, whose stored mean and
-            variance count where a checkpoint has them; "" if the network has none.
+            variance count if a checkpoint has them; "" if the network has none.
     """
 
     size: int
@@ -147,7 +147,7 @@ class InputSpec(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """How some weights of a network take their images, where nothing in a checkpoint tells which.
+    """How some weights of a network take their images, if nothing in a checkpoint tells which.
 
     Attributes:
         mean: Per-channel mean of pixels in 0..1, RGB.
@@ -171,7 +171,7 @@ class Twin(NamedTuple):
     """Why a network is not taken for granted: another one has the same variables with the same shapes.
 
     Attributes:
-        of: The variant that a checkpoint is taken to be where nobody says which.
+        of: The variant that a checkpoint is taken to be if nobody says which.
         differs: How this one differs from it, in words: ``"has swish inside squeeze-and-excitation"``.
     """
 

@@ -44,7 +44,7 @@ def is_convertible(dtype: DType) -> bool:
 
 
 def converted_dtype(source: DType, wanted: DType | None) -> DType:
-    """Return what becomes of `source` where floating-point numbers are wanted as `wanted`."""
+    """Return what becomes of `source` if floating-point numbers are wanted as `wanted`."""
     return source if wanted is None or not source.is_float else wanted
 
 
@@ -70,7 +70,7 @@ def convert(
         offset: Added before rounding: to every value, or one number for each.
 
     Returns:
-        Storage words of `target` in the same shape; `words` itself where there is nothing to do.
+        Storage words of `target` in the same shape; `words` itself if there is nothing to do.
     """
     shifted = not (isinstance(offset, float) and offset == 0.0)
     if source == target and scale == 1.0 and not shifted:

@@ -38,7 +38,7 @@ class Variable:
     """One dataset as a variable of a layer.
 
     Attributes:
-        edges: Names that TensorFlow may know it by; several where the file does not tell which is right.
+        edges: Names that TensorFlow may know it by; several if the file does not tell which is right.
         key: Path of the dataset.
         full_name: The stored name.
     """
@@ -61,7 +61,7 @@ class Layer:
         is_state: True for optimizers, metrics and random generators, which are no layers with weights.
         is_frozen_in_part: Whether layers below are listed out of the model's order, trainable ones first.
         is_assumed: Whether that they are not is assumed, for nothing in the file tells.
-        is_trainable: False where the model's config says that it is frozen.
+        is_trainable: False if the model's config says that it is frozen.
     """
 
     name: str

@@ -86,7 +86,7 @@ def _require_tensorflow_kernels(description: Description, base: str, config: Lay
 
 
 def _names(description: Description, path: str, attribute: str) -> list[str] | None:
-    """Return a list of names, which Keras cuts into numbered attributes where it is above 64 kB."""
+    """Return a list of names, which Keras cuts into numbered attributes if it is above 64 kB."""
     attributes: Mapping[str, Attribute] = description.groups.get(path, {})
     if attribute in attributes:
         value = attributes[attribute]
@@ -154,7 +154,7 @@ def _below(name: str, weight: _Weight) -> _Weight:
 
 
 def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | None:
-    """Return a nested model whose layers its config lists, or None where a variable is in none of them."""
+    """Return a nested model whose layers its config lists, or None if a variable is in none of them."""
     owners = _owners(config)
     found: dict[str, list[_Weight]] = {}
     for weight in weights:
@@ -213,7 +213,7 @@ def _is_rising(groups: Mapping[str, list[_Weight]]) -> bool | None:
     """Whether the numbers that Keras gives to equal layers rise, as they do in a model of which all trains.
 
     Without statistics, which never train, nothing else shows that a layer was frozen and so listed behind the
-    others. None where equal layers have names that no number orders; layers of which there is one are told
+    others. None if equal layers have names that no number orders; layers of which there is one are told
     apart by their variables.
     """
     equal: dict[tuple[str, ...], list[tuple[str, int]]] = {}

@@ -29,7 +29,7 @@ def saved_model_state(description: Description, config: LayerConfig | None) -> L
 
     Args:
         description: What the HDF5 file holds.
-        config: The model's config where there is one (in a ``.keras`` archive).
+        config: The model's config if there is one (in a ``.keras`` archive).
     """
     members: dict[str, list[str]] = {}
     for path in description.groups:

@@ -186,7 +186,7 @@ def _attribute(file: RegularFile, entry: Place, wanted: str, kind: int) -> Place
 
 
 def _variables(file: RegularFile, nodes: list[_Node]) -> dict[str, _Constant]:
-    """Return the constants that were variables; all that hold numbers where nothing tells them apart."""
+    """Return the constants that were variables; all that hold numbers if nothing tells them apart."""
     read = {
         name for node in nodes if node.op == "Identity" for name in node.inputs[:1] if _is_read(node, name)
     }

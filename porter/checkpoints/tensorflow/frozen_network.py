@@ -21,7 +21,7 @@ _NO_OUTPUTS = ("Const", "NoOp", "Assert", "Placeholder", "VarHandleOp")
 
 
 def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> StoredNetwork | None:
-    """Return the network of a frozen graph, or None where it is not in a form that is read.
+    """Return the network of a frozen graph, or None if it is not in a form that is read.
 
     Args:
         file: The GraphDef.

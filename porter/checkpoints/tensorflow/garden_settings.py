@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 20
 
 
 def training_settings(path: Path) -> TrainingSettings | None:
-    """Return what a ``params.yaml`` says of the network; None where it is another program's.
+    """Return what a ``params.yaml`` says of the network; None if it is another program's.
 
     Raises:
         CheckpointError: it is no YAML, or gives something in a form that the Garden does not write.
@@ -52,7 +52,7 @@ def task_settings(path: Path) -> Mapping[str, Any]:
 
 
 def _parsed(path: Path) -> object:
-    import yaml  # noqa: PLC0415  (only where there is such a file)
+    import yaml  # noqa: PLC0415  (only if there is such a file)
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML's plain values, and the tuples that the Garden writes among them."""

@@ -42,7 +42,7 @@ def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetw
         checkpoint: Its variables.
 
     Returns:
-        None where it has no signature, or one that is no network.
+        None if it has no signature, or one that is no network.
 
     Raises:
         CheckpointError: the description is damaged.
