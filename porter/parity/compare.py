@@ -145,7 +145,7 @@ def _noise(expected: Run, actual: Run, twins: tuple[Run | None, Run] | None, sta
     """Measure |narrow - float64| / max|float64| on each side that has float64."""
     if twins is None:
         return None
-    sides = []
+    sides: list[float | None] = []
     for narrow, wide in ((expected, twins[0]), (actual, twins[1])):
         if wide is None:
             sides.append(math.nan)

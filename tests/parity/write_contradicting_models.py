@@ -102,7 +102,7 @@ def main(folder: Path, generation: str) -> None:
         (out / "frozen.pb").write_bytes(graph.SerializeToString())
         narrow = with_narrow_operation(graph)
         (out / "narrow.pb").write_bytes(narrow.SerializeToString())
-        next(node for node in narrow.node if node.name.endswith("/conv_pw_5_relu/Relu6")).op = "Relu"
+        next(node for node in narrow.node if node.name.endswith("/conv_pw_3_relu/Relu6/before")).op = "Relu"
         (out / "narrow_uncapped.pb").write_bytes(narrow.SerializeToString())
     layers = keras.layers
     pixels = [keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 127.5, offset=-1.0), plain]
