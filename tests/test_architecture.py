@@ -65,6 +65,8 @@ FRAMEWORKS = {
         "networks/",
         "onnx/export.py",
         "onnx/exported_program.py",
+        "runners/golden_side.py",
+        "runners/ported_reading.py",
         "runners/ported_side.py",
         "runners/torch.py",
         "same_padding/",

@@ -46,6 +46,7 @@ class Check:
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
         ported: The file that PyTorch loads as it is; a fresh port if None.
+        target: The library under whose names `ported` was written.
     """
 
     variant: Variant
@@ -60,6 +61,7 @@ class Check:
     images: tuple[Path, ...] = ()
     labels: Path | None = None
     ported: Path | None = None
+    target: str = "timm"
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -99,6 +101,7 @@ class Check:
             images=tuple(str(path.absolute()) for path in self.images),
             labels=None if self.labels is None else str(self.labels.absolute()),
             ported=None if self.ported is None else str(self.ported.absolute()),
+            target=self.target,
         )
 
     def planned(self) -> Plan:
@@ -232,7 +235,8 @@ class _Prepared:
         report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
         if self._check.ported is not None:
             found = Path(self.jobs[1].ported_out)
-            report = with_tensors(report, self._check.variant, self._check.ported, found)
+            modules = {stage.name: stage.target for stage in self._check.variant.stages}
+            report = with_tensors(report, modules, self._check.ported, found)
         return Checked(report, expected, actual)
 
 
@@ -249,7 +253,7 @@ def settle(check: Check, made: Plan, inputs: Path) -> Check:
     elif not check.sizes and made.fixed_size is not None:
         check = replace(check, sizes=(made.fixed_size,))
     spec = made.input_spec._replace(channel_order=made.channel_order)
-    write_inputs(check, inputs, spec=spec, channels=_channels(made))
+    write_inputs(check, inputs, spec=spec, channels=channels_of(made))
     return check
 
 
@@ -303,7 +307,7 @@ def count_ledger(made: Plan) -> Mapping[str, int]:
     return {"target tensors": len(made.assignments), **buckets}
 
 
-def _channels(made: Plan) -> int:
+def channels_of(made: Plan) -> int:
     """Return how many channels the network's images have; a checkpoint may decide that."""
     free = made.variant.free.get("channels")
     return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))

@@ -77,7 +77,7 @@ def record_goldens(
             recording = Recording.load(out)
             path.parent.mkdir(parents=True, exist_ok=True)
             counts = _kept(variant, path), _KEPT_AT_SECOND
-            runs = (_sampled(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
+            runs = (sampled_run(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
             Recording(recording.provenance, tuple(runs)).save(path)
     return paths
 
@@ -96,7 +96,12 @@ def _kept(variant: Variant, replaced: Path) -> int:
         if path.is_file():
             rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
             return max(rule.count for rule in rules if rule is not None)
-    return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages)))
+    return kept_per_stage(len(variant.stages))
+
+
+def kept_per_stage(stages: int) -> int:
+    """Return how many elements of each of so many stages a golden keeps."""
+    return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // stages))
 
 
 def verify_goldens(
@@ -179,7 +184,8 @@ class _Golden:
         return shlex.join([*words, "--folder", "golden" if inside_package(folder) else str(folder)])
 
 
-def _sampled(run: Run, seed: int, kept: int) -> Run:
+def sampled_run(run: Run, seed: int, kept: int) -> Run:
+    """Return a run with `kept` elements of each stage, and exact statistics of all."""
     stages = {
         name: activation.sampled(SampleRule(seed, f"{run.name}/{name}", kept))
         for name, activation in run.stages.items()

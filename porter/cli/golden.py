@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from porter.cli.command import Command
 from porter.cli.phases import shown_phases
-from porter.cli.shared_options import json_option, table_option
+from porter.cli.shared_options import json_option, port_options, table_option
 from porter.parity.golden_files import golden_folder, golden_path
 
 if TYPE_CHECKING:
@@ -33,25 +34,99 @@ def golden() -> None:
 
 
 @golden.command("record", cls=Command)
-@click.argument("variants", nargs=-1, required=True, metavar="VARIANT...")
+@click.argument("variants", nargs=-1, metavar="[VARIANT...]")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="Record what TensorFlow says of these weights, in place of random ones; goes with --out.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --checkpoint: the golden to write.",
+)
+@click.option(
+    "--image",
+    "images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="With --checkpoint: keep what TensorFlow says of this image too; may be repeated.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of weights, input and samples.")
 @click.option(
     "--folder",
     type=_FOLDER,
-    default=Path("golden"),
-    show_default=True,
-    help="Where to write; made if it is not there.",
+    help="Where to write the goldens of VARIANT; made if it is not there.  [default: golden]",
 )
+@port_options()
 @table_option
-def record(variants: tuple[str, ...], seed: int, folder: Path, tables: Tables) -> None:
-    """Run VARIANT in TensorFlow on random weights and write its golden, at most 300 KB.
+@click.pass_context
+def record(
+    ctx: click.Context,
+    /,
+    variants: tuple[str, ...],
+    seed: int,
+    folder: Path | None,
+    tables: Tables,
+    **own: Any,
+) -> None:
+    """Run networks in TensorFlow and write goldens: of VARIANT on random weights, or of a checkpoint.
 
-    The weights are not stored: they follow from the seed and each variable's name.
+    The golden of VARIANT holds no weights, for they follow from the seed; it has at most 300 KB.
+    That of --checkpoint, at most 400 KB, holds digests of the source and of its port. What port-weights
+    is told about the port is told here too. TensorFlow runs the network in the file, if it has one.
 
     \b
     Example:
       porter golden record conv_small hybrid_medium
+      porter golden record --checkpoint training/ckpt-100 --out golden.safetensors --image dog.jpg
+      parity-check --ported model.safetensors --against golden.safetensors
     """
+    if own["checkpoint"] is not None:
+        if variants or folder is not None:
+            raise click.UsageError("--checkpoint goes with --out, and --variant names its network.")
+        if own["out"] is None:
+            raise click.UsageError("--checkpoint needs --out, the golden to write.")
+        _record_own(own, seed, tables)
+        return
+    given = [o for o in ctx.command.params if o.name not in _OF_VARIANTS and _is_given(ctx, o)]
+    if given:
+        raise click.UsageError(f"{given[0].opts[0]} goes with --checkpoint.")
+    if not variants:
+        raise click.UsageError("Missing argument 'VARIANT...' (or '--checkpoint' and '--out').")
+    _record_variants(variants, folder or Path("golden"), seed, tables)
+
+
+_OF_VARIANTS = ("variants", "seed", "folder", "tables")
+
+
+def _is_given(ctx: click.Context, option: click.Parameter) -> bool:
+    return ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+
+
+def _record_own(own: dict[str, Any], seed: int, tables: Tables) -> None:
+    from porter.checks.own_goldens import record_golden
+
+    out = own["out"]
+    with shown_phases(f"recording {own['checkpoint'].name}") as phase:
+        report = record_golden(
+            own["checkpoint"],
+            out,
+            images=own["images"],
+            seed=seed,
+            tables=tables,
+            options=own["options"],
+            phase=phase,
+        )
+    click.echo(f"{out}  {out.stat().st_size / 1000:.0f} KB, port in parity to {report.worst:.1e}")
+    click.echo(f"TensorFlow ran {report.expected.provenance.source}")
+    for note in report.expected.provenance.notes:
+        click.echo(f"note: {note}")
+
+
+def _record_variants(variants: tuple[str, ...], folder: Path, seed: int, tables: Tables) -> None:
     from porter.checks.goldens import record_goldens
 
     wanted = [tables.variant(name) for name in variants]

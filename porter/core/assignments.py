@@ -62,6 +62,7 @@ class Assignment(NamedTuple):
         is_variance: True if a negative value is a fault.
         subtract: Stored variables, concatenated like `parts`, that are subtracted: the bias of a
             convolution in front of a batch normalisation goes into the moving mean.
+        fill: The value of every element of a parameter that TensorFlow's layer does without, or None.
     """
 
     target: str
@@ -71,6 +72,7 @@ class Assignment(NamedTuple):
     offset: float = 0.0
     is_variance: bool = False
     subtract: tuple[StoredPart, ...] = ()
+    fill: float | None = None
 
     @property
     def sources(self) -> tuple[StoredPart, ...]:

@@ -95,4 +95,8 @@ def build_network(ported: Ported) -> torch.nn.Module:
 
         definition = parse(ported.network)
         model = build(ported.model, definition, **ported.arguments, pretrained_cfg_overlay=overlay)
+    if ported.head:
+        from porter.networks.head import attach_head
+
+        attach_head(model, ported.head)
     return model

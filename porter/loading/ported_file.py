@@ -10,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
 
 _INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
@@ -27,6 +28,7 @@ class Ported:
         input: Size, mean, std, crop_pct and interpolation of the images.
         metadata: All of the metadata, as they are stored.
         folded: Whether norms are part of the convolutions before them.
+        head: What takes the place of the classifier, in order; nothing for timm's own.
     """
 
     variant: str
@@ -36,6 +38,7 @@ class Ported:
     input: Mapping[str, Any]
     metadata: Mapping[str, str]
     folded: bool = False
+    head: tuple[HeadStep, ...] = ()
 
     @property
     def channels(self) -> str:
@@ -98,11 +101,26 @@ def read_metadata(path: Path) -> Ported:
     file = ported_files(path)[0]
     try:
         with safe_open(file, framework="numpy") as opened:
-            return _described(opened.metadata() or {}, file)
+            return described(opened.metadata() or {}, file)
     except (OSError, SafetensorError) as error:
         raise unreadable(file, error) from None
-    except (KeyError, json.JSONDecodeError) as error:
-        raise _not_ported(file, f"lacks {error}") from None
+
+
+def description(path: Path) -> Ported | None:
+    """Return what a safetensors file, or a folder of them, says of itself; None if it says nothing.
+
+    Raises:
+        OutputError: the file cannot be read, or was written for another library.
+    """
+    if path.is_file() and path.suffix != ".safetensors":
+        return None
+    file = ported_files(path)[0]
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            says = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise unreadable(file, error) from None
+    return described(says, file) if any(key.startswith("porter.") for key in says) else None
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:
@@ -113,6 +131,22 @@ def unreadable(file: Path, error: Exception) -> OutputError:
         file=file,
         hint="Name a file that port-weights wrote.",
     )
+
+
+def described(found: Mapping[str, str], file: Path) -> Ported:
+    """Return what metadata say of a port.
+
+    Args:
+        found: The metadata.
+        file: Where they stand.
+
+    Raises:
+        OutputError: they are not those that porter writes for timm.
+    """
+    try:
+        return _described(found, file)
+    except (KeyError, json.JSONDecodeError) as error:
+        raise _not_ported(file, f"lacks {error}") from None
 
 
 def _described(found: Mapping[str, str], file: Path) -> Ported:
@@ -132,7 +166,15 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         input=_object(found, "porter.input", _INPUT_KEYS, file),
         metadata=found,
         folded="porter.folding" in found,
+        head=_head(found["porter.head"], file) if "porter.head" in found else (),
     )
+
+
+def _head(text: str, file: Path) -> tuple[HeadStep, ...]:
+    try:
+        return from_text(text)
+    except (ValueError, TypeError):
+        raise _not_ported(file, "has a porter.head that is not the one porter writes") from None
 
 
 def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:

@@ -110,7 +110,7 @@ class FoldedFile(Output):
 
     def alternatives(self, out: Path) -> Iterator[str]:
         """Yield the program that loads folded weights without porter, if timm has the network."""
-        if self.plan.variant.is_own:
+        if self.plan.variant.is_own or self.plan.head:
             return
         is_sharded = not self.is_file(self.form)
         recipe = _RECIPE.format(

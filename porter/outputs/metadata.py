@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from porter.core.head import to_text
 from porter.planning.plan import Plan
 from porter.version import VERSION
 
@@ -37,6 +38,8 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         rare["porter.network"] = _json(dict(variant.network))
     if plan.classifier_activation not in (None, "softmax"):  # softmax is what everybody takes for granted
         rare["porter.classifier_activation"] = str(plan.classifier_activation)
+    if plan.head:
+        rare["porter.head"] = to_text(plan.head)
     if plan.classes != "all":
         rare["porter.classes"] = plan.classes
     return {

@@ -15,7 +15,7 @@ from porter.tables.variants import Variant
 def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the file `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own:
+    if plan.variant.is_own or plan.head:
         return f"porter.load_model({path!r})"
     if not is_timm_network(plan.variant):
         return f"model.load_state_dict(safetensors.torch.load_file({path!r}), strict=True)"
@@ -26,7 +26,7 @@ def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
 def load_folder_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder of shards `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own or is_timm_network(plan.variant):
+    if plan.variant.is_own or plan.head or is_timm_network(plan.variant):
         return f"porter.load_model({path!r})"
     files = f'pathlib.Path({path!r}).glob("*.safetensors")'
     read = f"{{n: t for f in {files} for n, t in safetensors.torch.load_file(f).items()}}"

@@ -151,17 +151,26 @@ class Recording:
             ParityError: two runs have the same element type and size.
             OutputError: the file cannot be written.
         """
+        tensors, metadata = self.to_tensors()
+        write_whole(path, save(tensors, metadata=metadata))
+
+    def to_tensors(self) -> tuple[dict[str, Array], dict[str, str]]:
+        """Return the tensors and the metadata of the safetensors file that `save` writes.
+
+        Raises:
+            ParityError: two runs have the same element type and size.
+        """
         tensors: dict[str, Array] = {}
         runs = [_describe_run(run, tensors) for run in self.runs]
         if len({run["name"] for run in runs}) != len(runs):
-            raise ParityError("recording/duplicate-run", "two runs have the same dtype and size", file=path)
+            raise ParityError("recording/duplicate-run", "two runs have the same dtype and size")
         document = {
             "format": FORMAT,
             "version": VERSION,
             "provenance": asdict(self.provenance),
             "runs": runs,
         }
-        write_whole(path, save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
+        return tensors, {_METADATA_KEY: json.dumps(document)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

@@ -75,7 +75,7 @@ def _of_keras(file: Path) -> FileNetwork:
         return model(images, training=False)
 
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    return _frozen(concrete, _own(words), packages, file)
+    return frozen(concrete, _own(words), packages, file)
 
 
 def _of_saved_model(description: Path) -> FileNetwork:
@@ -85,7 +85,7 @@ def _of_saved_model(description: Path) -> FileNetwork:
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
         raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
-    return _frozen(signatures[name], _own(f"signature {name}"), _TENSORFLOW, description)
+    return frozen(signatures[name], _own(f"signature {name}"), _TENSORFLOW, description)
 
 
 def _refuse_saved_code(description: Path) -> None:
@@ -119,14 +119,19 @@ def of_settings(checkpoint: Checkpoint, plan: Plan) -> FileNetwork:
     assert settings is not None  # noqa: S101  (a source without settings has no such network)
     concrete = garden_task.restored(checkpoint, settings, plan)
     words = f"the network of {settings.file.name}, built by the Model Garden's task"
-    return _frozen(concrete, words, (*_TENSORFLOW, "tf-keras", "tf-models-official"), settings.file)
+    return frozen(concrete, words, (*_TENSORFLOW, "tf-keras", "tf-models-official"), settings.file)
 
 
 def _own(words: str) -> str:
     return f"the file's own network ({words})"
 
 
-def _frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+    """Return a function of TensorFlow's as a graph whose variables are constants.
+
+    Raises:
+        ParityError: it reaches outside itself, or takes something other than one image.
+    """
     frozen = convert_variables_to_constants_v2(concrete)
     graph = frozen.graph.as_graph_def()
     _refuse_code(graph.node, file)

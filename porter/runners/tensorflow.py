@@ -73,6 +73,13 @@ def _file_witness(
     except UnfitError as error:
         network = "the file's own network" if carried else "the network that params.yaml describes"
         told = f"TensorFlow could not run {network} ({error})"
+        if made.has_own_head:
+            raise ParityError(
+                "runner/own-head",
+                f"{told}, and nothing else has its head",
+                file=checkpoint.path,
+                hint="--backbone-only checks the backbone alone.",
+            ) from error
         return None, (f"{told}: it ran {builder}, as the table describes it",)
 
 

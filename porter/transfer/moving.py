@@ -84,6 +84,8 @@ class Mover:
         for item in others:
             if item.constant is not None:
                 self._write(item.target, np.array([item.constant], np.int64))
+            elif item.fill is not None:
+                self._fill(item, item.fill)
             else:
                 parts = [(part, reader.blocks(part)) for part in item.parts]
                 found[item.target] = self._move(reader, item, parts)
@@ -125,6 +127,11 @@ class Mover:
         if result is not words:
             checks.converted(result, target, words, source, position)
         self._write(item.target, result)
+
+    def _fill(self, item: Assignment, value: float) -> None:
+        float32 = BY_NAME["float32"]
+        words = np.full(item.size, value, np.float32)
+        self._write(item.target, convert(words, float32, self._wanted or float32, scale=1.0, offset=0.0))
 
     def _write(self, name: str, words: Array) -> None:
         self._writer.write(name, words)

@@ -114,6 +114,8 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
     if item.constant is not None:
         _require_shape(item, ())
         return TensorSpec(BY_NAME["int64"], ())
+    if item.fill is not None:
+        return TensorSpec(wanted or BY_NAME["float32"], item.shape)
     if not item.parts:
         raise PlanError("plan/no-source", "nothing is assigned to this tensor", tensor=item.target)
     _require_shape(item, _joined_shape([part.target_shape for part in item.parts]))
