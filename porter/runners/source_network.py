@@ -36,11 +36,13 @@ def open_source_network(
         return _own(job.source, job, made, checkpoint, inputs)
     reason = "the source stores no network"
     carried = carried_network(checkpoint) if job.checkpoint is not None else None
-    if carried is not None:
+    is_stated = carried is not None or (job.checkpoint is not None and checkpoint.training is not None)
+    if is_stated:
         try:
             return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
         except UnfitError as error:
-            reason = f"TensorFlow could not run the file's own network ({error})"
+            network = "the file's own network" if carried else "the network that params.yaml describes"
+            reason = f"TensorFlow could not run {network} ({error})"
             _require_builder(made, checkpoint, carried, reason)
     builder = network_of(made.variant).source.name
     if is_function_name(builder):
@@ -50,11 +52,11 @@ def open_source_network(
         raise _nothing_to_run(job, made, checkpoint, reason)
     if job.checkpoint is None:
         return None, ()
-    ran = f"it ran {builder}, as the table describes it" if carried else f"TensorFlow ran {builder}"
+    ran = f"it ran {builder}, as the table describes it" if is_stated else f"TensorFlow ran {builder}"
     return None, (f"{reason}: {ran}",)
 
 
-def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried, reason: str) -> None:
+def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried | None, reason: str) -> None:
     """Refuse to run one of porter's builders in the place of what none of them builds."""
     if made.has_own_head:
         raise ParityError(
