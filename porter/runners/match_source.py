@@ -25,6 +25,7 @@ from porter.runners.children import serve_request
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted
 from porter.runners.graph_operations import (
+    UNARY,
     SourceOperation,
     image_operation,
     preparing,
@@ -232,10 +233,11 @@ def _runs(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Run everything; the first run is of all operations, to match with."""
     names, everything = list(weights), range(len(operations))
-    layers = [n for n in everything if operations[n].variables or n >= len(operations) - 4]
+    layers = {n for n in everything if operations[n].variables or n >= len(operations) - 4}
+    # A module of PyTorch's may hold the activation that follows its layer.
+    layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
     base, notes = _base(graph, weights[names[-1]], request.get("size"), operations)
-    plans = [_Run(names[-1], base, whole=True)]
-    plans += [_Run(name, size, whole=False) for size in _sizes(base, graph, operations) for name in names]
+    plans = [_Run(names[-1], base, whole=True), *_proofs(names, _sizes(base, graph, operations))]
     runs = []
     for plan in plans:
         images = _images(graph, plan.size, operations)
@@ -249,6 +251,13 @@ def _runs(
         np.savez(out / file, images=images, **{str(n): value for n, value in found.items()})
         runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
     return runs, list(dict.fromkeys(notes))
+
+
+def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:
+    """Yield the runs that prove a match: all weights at the first size, random ones at the others."""
+    yield from (_Run(name, sizes[0], whole=False) for name in names)
+    random = names[1:] or names
+    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(sizes[1:]))
 
 
 def _last(operations: Sequence[SourceOperation]) -> set[int]:

@@ -27,7 +27,7 @@ def channels_last(x: torch.Tensor, module: nn.Module) -> Array:
     values = x.detach()
     if values.dim() == 4 and not isinstance(module, _LAST):
         values = values.permute(0, 2, 3, 1)
-    return values.numpy()
+    return values.contiguous().numpy()
 
 
 def difference(found: Array, wanted: Array) -> float:
