@@ -11,6 +11,7 @@ from typing import Any
 
 from porter.checkpoints import open_checkpoint
 from porter.core.checkpoint import Checkpoint
+from porter.errors import ParityError
 from porter.matching.result import MatchedLayer, MatchResult, Run
 from porter.matching.target import Target, parse_target, with_classes
 from porter.runners.children import ask
@@ -18,6 +19,7 @@ from porter.runners.process import default_threads
 
 _SEEDS = (1, 2)
 _TIMEOUT = 1800.0
+_LARGE = (224, 224)  # what networks that take one size take, nearly all of them
 _KERNELS = ("conv", "dense", "einsum")
 
 
@@ -52,8 +54,6 @@ def match(
         'proved'
     """
     aim = parse_target(target, arguments)
-    threads = default_threads()
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, open_checkpoint(source) as checkpoint:
         request = {
             "source": str(Path(source).absolute()),
@@ -62,19 +62,39 @@ def match(
             "seeds": list(_SEEDS),
             "out": folder,
         }
-        recorded = ask("tensorflow", "match_source", request, threads=threads, timeout=_TIMEOUT)
-        ran = time.perf_counter() - started
+        seconds = {"tensorflow": 0.0, "torch": 0.0}
+        recorded = _recorded(request, seconds)
         aim = with_classes(aim, classes_of(recorded))
-        wanted = {
-            "library": aim.library,
-            "name": aim.name,
-            "arguments": dict(aim.arguments),
-            "folder": folder,
-            "threads": threads,
-        }
-        found = ask("torch", "match_target", wanted, threads=threads, timeout=_TIMEOUT)
-        seconds = {"tensorflow": ran, "torch": time.perf_counter() - started - ran}
+        try:
+            found = _found(aim, folder, seconds)
+        except ParityError as error:
+            own = recorded["declared"] and recorded["declared"][1:3]
+            if error.code != "match/target-size" or size is not None:
+                raise
+            recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
+            found = _found(aim, folder, seconds)
         return _result(str(source), function, aim, checkpoint, recorded, found, seconds, adjust=adjust)
+
+
+def _recorded(request: Mapping[str, Any], seconds: dict[str, float]) -> Any:
+    started = time.perf_counter()
+    found = ask("tensorflow", "match_source", request, threads=default_threads(), timeout=_TIMEOUT)
+    seconds["tensorflow"] += time.perf_counter() - started
+    return found
+
+
+def _found(target: Target, folder: str, seconds: dict[str, float]) -> Any:
+    wanted = {
+        "library": target.library,
+        "name": target.name,
+        "arguments": dict(target.arguments),
+        "folder": folder,
+        "threads": default_threads(),
+    }
+    started = time.perf_counter()
+    found = ask("torch", "match_target", wanted, threads=default_threads(), timeout=_TIMEOUT)
+    seconds["torch"] += time.perf_counter() - started
+    return found
 
 
 def classes_of(recorded: Mapping[str, Any]) -> int | None:
@@ -112,10 +132,10 @@ def _result(
         layers=tuple(_layer(each, paths, shapes) for each in found["layers"]),
         adjustments=found["adjust"],
         adjusted=adjust,
-        findings=tuple(found["findings"]),
+        findings=(*found["findings"], *recorded["untested"]),
         others=tuple(found["others"]),
         proof=tuple(Run(**run) for run in found["proof"]),
-        notes=tuple(recorded["notes"]),
+        notes=(*recorded["notes"], *found["notes"]),
         end=found["end"],
         image=_image(recorded),
         preparing=tuple(paths.get(key, key) for key in recorded["preparing"]),

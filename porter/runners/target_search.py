@@ -36,7 +36,7 @@ from porter.runners.target_layers import (
 
 _CALL = nn.Module.__call__
 _KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, *NORMS)
-_MOST_ATTEMPTS, _MOST_SECONDS, _MOST_OTHERS = 600, 240.0, 30
+_MOST_ATTEMPTS, _MOST_SECONDS, _MOST_OTHERS, _MOST_FORCED = 600, 240.0, 30, 12
 
 
 @dataclass(slots=True)
@@ -70,11 +70,15 @@ class Step:
     output: Any = None
     before: dict[str, Any] = field(default_factory=dict)
     finding: str = ""
+    told: str = ""
 
     @property
     def chosen(self) -> Candidate:
         """The layer that it is taken for now."""
         return self.candidates[self.index]
+
+
+_Path = list[tuple[Step, int]]
 
 
 class _DeadEnd(Exception):
@@ -102,7 +106,7 @@ class Search:
         self.pool_changes: dict[nn.Module, bool] = {}
         self.attempts = 0
         self._place = 0
-        self._forced = False
+        self._forced_at = -1
         self.end: int | None = None
         self._by_size: dict[int, list[tuple[int, Reading]]] = {}
         for number in source.layers:
@@ -114,20 +118,43 @@ class Search:
     # ---- the search ----
 
     def run(self, images: torch.Tensor) -> bool:
-        """Search until everything agrees; False where that cannot be, and `findings` say why."""
+        """Search until everything agrees; False where that cannot be, and `findings` say why.
+
+        Where no choice leads on, the module that it fails at is given its likeliest layer's input and output,
+        so that what else disagrees is found too.
+        """
         deadline = time.monotonic() + _MOST_SECONDS
-        best: tuple[int, list[tuple[Step, int]]] = (-1, [])
+        fixed = 0
+        for _ in range(_MOST_FORCED):
+            path, complete = self._searched(images, fixed, deadline)
+            self._restore(path)
+            if complete:
+                self._attempt(images)
+                return not self.findings
+            fixed = len(path) + 1
+            self._forced_at = len(path)
+            if self._attempt(images):
+                return False
+            if len(self.steps) < fixed:  # not even a guess was left
+                self._forced_at = -1
+                return False
+        return False
+
+    def _searched(self, images: torch.Tensor, fixed: int, deadline: float) -> tuple[_Path, bool]:
+        """Search below the first `fixed` steps; return the best way and whether it reaches the end."""
+        best: tuple[int, _Path, bool] = (-1, [], False)
         while self.attempts < _MOST_ATTEMPTS and time.monotonic() < deadline:
             complete = self._attempt(images)
-            if complete and not self.findings:
-                return True
-            score = len(self.steps) + len(self.owners) * complete - sum(bool(s.finding) for s in self.steps)
+            wrong = sum(bool(step.finding) for step in self.steps)
+            score = 2 * len(self.steps) - wrong + 2 * len(self.owners) * complete - len(self.findings) * complete
             if score > best[0]:
-                best = score, [(step, step.index) for step in self.steps]
-            if not self._advance():
+                best = score, [(step, step.index) for step in self.steps], complete
+            if (complete and len(self.findings) <= wrong and not self._wrong_since(fixed)) or not self._advance(fixed):
                 break
-        self._force(images, best[1])
-        return False
+        return best[1:]
+
+    def _wrong_since(self, fixed: int) -> bool:
+        return any(step.finding for step in self.steps[fixed:])
 
     def others(self, images: torch.Tensor) -> list[str]:
         """Look for a second solution after `run` found one: say how it differs; `steps` stay the first one's."""
@@ -148,19 +175,20 @@ class Search:
     def _attempt(self, images: torch.Tensor) -> bool:
         """Run the network once; whether the end was reached."""
         self.attempts += 1
-        self._place, self.findings = 0, []
+        self._place, self.findings = 0, [step.finding for step in self.steps if step.finding]
         try:
             with self._watching(), torch.no_grad():
                 output = self.model(images)
         except _DeadEnd:
+            self.findings = [step.finding for step in self.steps if step.finding] + self.findings[-1:]
             return False
-        self.findings += [step.finding for step in self.steps if step.finding]
+        self.findings = [step.finding for step in self.steps if step.finding]
         self._look_at_end(output)
         return True
 
-    def _advance(self) -> bool:
-        """Take the next candidate of the last step that has one; False where none has."""
-        while self.steps:
+    def _advance(self, fixed: int = 0) -> bool:
+        """Take the next candidate of the last step that has one, but for the first `fixed`; False where none has."""
+        while len(self.steps) > fixed:
             step = self.steps[-1]
             self._release(step)
             if step.index + 1 < len(step.candidates):
@@ -177,12 +205,6 @@ class Search:
             step.index = index
             self.steps.append(step)
             self._take(step)
-
-    def _force(self, images: torch.Tensor, path: Sequence[tuple[Step, int]]) -> None:
-        """Go the best way again and, where it ends, past every disagreement, to say them all."""
-        self._restore(path)
-        self._forced = True
-        self._attempt(images)
 
     # ---- one call of a module ----
 
@@ -212,13 +234,13 @@ class Search:
         step = Step(module, arguments, named, [])
         step.candidates = self._candidates(module, x, arguments, named)
         if not step.candidates:
-            if not self._forced:
+            if self._forced_at != self._place:
                 raise _DeadEnd
             step.candidates = self._guess(module, x)
             if not step.candidates:
                 self.findings.append(f"{self.names[module]}: no layer of the source is left that fits it")
-                return _CALL(module, *arguments, **named)
-            step.finding = self._explained(module, x, step.candidates[0].number)
+                raise _DeadEnd
+            step.finding = step.told = self._explained(module, x, step.candidates[0].number)
         self.steps.append(step)
         self._place += 1
         self._take(step)
@@ -348,7 +370,7 @@ class Search:
     def _release(self, step: Step) -> None:
         for name, before in step.before.items():
             undo_adjustment(step.module, name, before)
-        step.before, step.finding = {}, ""
+        step.before, step.finding = {}, step.told
 
     def _forced_output(self, step: Step) -> torch.Tensor:
         """Return what the source's layer gives, in the module's order of axes."""
@@ -417,6 +439,12 @@ class Search:
             if left:
                 self.findings.append(f"the source's {self.source.operations[number].name} has no place in PyTorch")
                 used.update(left)
+        folded = {step.chosen.folded for step in self.steps}
+        for step in self.steps:
+            lost = step.chosen.fit.lost_bias
+            if lost and lost not in folded:
+                layer = self._operation(step).name
+                self.findings.append(f"{self.names[step.module]}: has no place for the bias of {layer}")
         called = {step.module for step in self.steps}
         for module, name in self.owners.items():
             if module not in called:
