@@ -23,13 +23,23 @@ from porter.cli.shared_options import SomePath, json_option, verbosity_options
     help="Code of yours that returns the network whose weights SOURCE holds; it is imported and called.",
 )
 @click.option(
-    "--argument", "arguments", multiple=True, metavar="NAME=VALUE", help="Passed to what builds TARGET; repeatable."
+    "--argument",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Passed to what builds TARGET; repeatable.",
 )
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here.")
 @click.option(
-    "--adjust", is_flag=True, help="Let padding and epsilons of the PyTorch network be changed, and say so in the table."
+    "-o", "--output", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here."
 )
-@click.option("--size", type=click.IntRange(min=8), metavar="PIXELS", help="Side of the images to match with.")
+@click.option(
+    "--adjust",
+    is_flag=True,
+    help="Let padding and epsilons of the PyTorch network be changed, and say so in the table.",
+)
+@click.option(
+    "--size", type=click.IntRange(min=8), metavar="PIXELS", help="Side of the images to match with."
+)
 @json_option
 @verbosity_options
 def match(

@@ -73,7 +73,9 @@ def match(
                 raise
             recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
             found = _found(aim, folder, seconds)
-        return _result(str(source), function, aim, checkpoint, recorded, found, seconds, adjust=adjust)
+        return _result(
+            str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
+        )
 
 
 def _recorded(request: Mapping[str, Any], seconds: dict[str, float]) -> Any:
@@ -119,8 +121,8 @@ def _result(
     checkpoint: Checkpoint,
     recorded: Mapping[str, Any],
     found: Mapping[str, Any],
-    seconds: Mapping[str, float],
     *,
+    seconds: Mapping[str, float],
     adjust: bool,
 ) -> MatchResult:
     paths = _paths(checkpoint)
@@ -150,9 +152,16 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         {**each, "path": paths.get(each["key"], each["key"]), "shape": list(shapes[each["key"]])}
         for each in found["moved"]
     ]
-    biases = (paths.get(found[name], found[name]) for name in ("folded", "lost_bias"))
+    biases = [paths.get(found[name], found[name]) for name in ("folded", "lost_bias")]
     return MatchedLayer(
-        found["module"], found["layer"], found["kind"], moved, found["constants"], *biases, found["error"]
+        found["module"],
+        found["layer"],
+        found["kind"],
+        moved,
+        found["constants"],
+        biases[0],
+        biases[1],
+        found["error"],
     )
 
 

@@ -67,7 +67,11 @@ def _head(result: MatchResult) -> str:
         *([f"builder = {_text(target.name)}"] if target.library == "torch" else []),
     ]
     if result.adjustments:
-        lines += ["", "[target.adjust]", *(f"{key} = {_toml(value)}" for key, value in result.adjustments.items())]
+        lines += [
+            "",
+            "[target.adjust]",
+            *(f"{key} = {_toml(value)}" for key, value in result.adjustments.items()),
+        ]
     if result.preparing:
         layers = dict.fromkeys(path.rpartition("/")[0] or path for path in result.preparing)
         lines += ["", "[left_out]", *(f'{_text(path)} = "prepares images"' for path in layers)]
@@ -93,7 +97,11 @@ def _proof(result: MatchResult) -> str:
 
 def _input(result: MatchResult) -> str:
     image = result.image
-    known = [] if image["known"] else ["# The source does not say how its images are prepared: mean and std are to be filled in."]
+    known = (
+        []
+        if image["known"]
+        else ["# The source does not say how its images are prepared: mean and std are to be filled in."]
+    )
     return "\n".join(
         [
             *known,
@@ -125,7 +133,9 @@ def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
 
 def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) -> str:
     """Return the line of a layer, and add its template where no layer before had the same."""
-    folding = next((each for each in result.layers if layer.lost_bias and each.folded == layer.lost_bias), None)
+    folding = next(
+        (each for each in result.layers if layer.lost_bias and each.folded == layer.lost_bias), None
+    )
     below = _common([each["path"] for each in layer.moved])
     target, inner, into = layer.module, "", ""
     if folding is not None:
@@ -151,7 +161,8 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
     leaves = {leaf.source for leaf in (*kind.leaves, kind.bias) if leaf} if kind else set()
     owner = _owner(main["path"])
     plain = kind is not None and all(
-        _owner(each["path"]) == owner and each["path"].rpartition("/")[2] == each_role(layer.kind, each["role"])
+        _owner(each["path"]) == owner
+        and each["path"].rpartition("/")[2] == each_role(layer.kind, each["role"])
         for each in layer.moved
     )
     if plain and leaves:
@@ -257,5 +268,3 @@ def _key(name: str) -> str:
 
 def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from porter.errors import ParityError, PorterError, error_from_json
@@ -66,7 +67,7 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
     end_with_parent()
-    sys.path.append(os.getcwd())  # last, so that a file there cannot stand in for a package
+    sys.path.append(str(Path.cwd()))  # last, so that a file there cannot stand in for a package
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     code = 0
@@ -81,4 +82,3 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
     answers.flush()
     sys.stderr.flush()
     os._exit(code)  # at once: what a framework says while it is torn down would hide the traceback's end
-

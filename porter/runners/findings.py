@@ -48,14 +48,14 @@ def explain_output(name: str, module: nn.Module, operation: SourceOperation, err
         if ours is not None and theirs is not None and _told(ours) != _told(theirs)
     ]
     if not causes and "padding" in known:
-        causes = [f"padding {_told(getattr(module, 'padding', None))} where the source pads {known['padding']}"]
+        causes = [
+            f"padding {_told(getattr(module, 'padding', None))} where the source pads {known['padding']}"
+        ]
     size = "another shape" if error == float("inf") else f"off by {error:.1e} of the largest value"
     return f"{name}: differs from {operation.name} on equal input ({'; '.join([*causes, size])})"
 
 
-def explain_input(
-    name: str, values: Array, number: int, source: SourceRecording, outputs: RunOutputs
-) -> str:
+def explain_input(name: str, values: Array, number: int, source: SourceRecording, outputs: RunOutputs) -> str:
     """Say what a module takes instead of what the layer takes that it should be."""
     operation = source.operations[number]
     wanted = operation.inputs[0]

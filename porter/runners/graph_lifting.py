@@ -76,7 +76,10 @@ def _leaky_relu(node: Any) -> list[Any]:
         slope,
         _operation("Mul", f"{name}/lifted/scaled", node.input[0], slope.name),
         _operation(
-            "Maximum" if node.attr["alpha"].f <= 1 else "Minimum", name, node.input[0], f"{name}/lifted/scaled"
+            "Maximum" if node.attr["alpha"].f <= 1 else "Minimum",
+            name,
+            node.input[0],
+            f"{name}/lifted/scaled",
         ),
     ]
 

@@ -79,7 +79,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     graph = _Runner(network, operations, keys)
     runs, notes, untested = _runs(graph, weights, request, operations, ends, out)
     for number, values in enumerate(weights.values()):
-        np.savez(out / f"weights{number}.npz", **{key.replace("/", "\\"): v for key, v in values.items()})
+        _save(out / f"weights{number}.npz", {key.replace("/", "\\"): v for key, v in values.items()})
     image = image_operation(operations)
     document = {
         "words": network.words,
@@ -255,7 +255,7 @@ def _runs(
         if plan.whole:
             untested = list(_untested(operations, found))
         file = f"run{len(runs)}.npz"
-        np.savez(out / file, images=images, **{str(n): value for n, value in found.items()})
+        _save(out / file, {"images": images, **{str(n): value for n, value in found.items()}})
         runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
     return runs, list(dict.fromkeys(notes)), untested
 
@@ -278,6 +278,10 @@ def _untested(operations: Sequence[SourceOperation], found: Mapping[int, Array])
             yield f"no value reaches the cap of {operation.name}, so that it is not tested"
         if not (found[taken] < 0).any():
             yield f"no value below zero reaches {operation.name}, so that it is not tested"
+
+
+def _save(file: Path, arrays: Mapping[str, Array]) -> None:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _last(operations: Sequence[SourceOperation]) -> set[int]:

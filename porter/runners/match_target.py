@@ -22,8 +22,8 @@ from porter.networks.any_target import adjust, build_target
 from porter.runners.children import serve_request
 from porter.runners.layer_fits import NORMS
 from porter.runners.source_recording import RunOutputs, SourceRecording
-from porter.runners.target_layers import channels_last, difference, load
-from porter.runners.target_search import Search, Step, first_tensor
+from porter.runners.target_layers import channels_last, difference, first_tensor, load
+from porter.runners.target_search import Search, Step
 from porter.same_padding import emulate_same_padding
 
 _PROVED = 1e-11
@@ -75,7 +75,11 @@ def _build(request: Mapping[str, Any]) -> nn.Module:
 
 def _images(source: SourceRecording, outputs: RunOutputs) -> torch.Tensor:
     values = np.array(outputs[source.image], np.float64)
-    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous() if values.ndim == 4 else torch.from_numpy(values)
+    return (
+        torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
+        if values.ndim == 4
+        else torch.from_numpy(values)
+    )
 
 
 def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], size: Sequence[int]) -> bool:
@@ -85,7 +89,7 @@ def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], 
         first = (str(error).strip().splitlines() or [""])[0]
         raise ParityError(
             "match/target-size",
-            f"{request['name']} does not run on images of {size[0]}x{size[1]} ({type(error).__name__}: {first})",
+            f"{request['name']} does not take {size[0]}x{size[1]} pixels ({type(error).__name__}: {first})",
         ) from error
 
 
@@ -132,7 +136,9 @@ def _described(search: Search, step: Step) -> dict[str, Any]:
 
 
 def _parameters(model: nn.Module) -> dict[str, list[int]]:
-    return {name: list(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)}
+    return {
+        name: list(value.shape) for name, value in model.state_dict().items() if not name.endswith(_COUNTER)
+    }
 
 
 # ---- proof ----
@@ -177,7 +183,10 @@ def _left(model: nn.Module, search: Search) -> list[str]:
     given = {
         f"{search.names[step.module]}.{leaf}".lstrip(".")
         for step in search.steps
-        for leaf in (*(each.leaf for each in step.chosen.fit.moved), *(leaf for leaf, _ in step.chosen.fit.constants))
+        for leaf in (
+            *(each.leaf for each in step.chosen.fit.moved),
+            *(leaf for leaf, _ in step.chosen.fit.constants),
+        )
     }
     return [name for name in _parameters(model) if name not in given]
 

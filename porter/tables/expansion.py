@@ -202,7 +202,9 @@ def check_rule(rule: Rule) -> None:
         raise TableError("table/fold", "bias = 'fold' and bias_into belong together")
     known = {leaf.source for leaf in (*kind.leaves, kind.bias) if leaf} & IMPLIED.keys()
     if not set(rule.without) <= known or (rule.bias and "bias" in rule.without):
-        raise TableError("table/without", f"without = {list(rule.without)}", expected=f"some of {sorted(known)}")
+        raise TableError(
+            "table/without", f"without = {list(rule.without)}", expected=f"some of {sorted(known)}"
+        )
     if (rule.repeat is not None) != ("{}" in rule.source):
         raise TableError("table/repeat", "a rule with repeat, and no other, has {} in its key")
 

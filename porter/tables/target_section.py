@@ -1,4 +1,4 @@
-"""The sections of a table file that say where the PyTorch network comes from, and how the table was proved."""
+"""The sections of a table file about where the PyTorch network comes from and how the table was proved."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def read_target(target: Section, faults: Faults) -> Target:
     with faults.catch():
         library = target.take("library", str)
         if library not in LIBRARIES:
-            raise target.error("table/library", "library", expected=f"one of {list(LIBRARIES)}", found=repr(library))
+            raise target.error(
+                "table/library", "library", expected=f"one of {list(LIBRARIES)}", found=repr(library)
+            )
     with faults.catch():
         builder = target.take("builder", str, "")
         if bool(builder) != (library == "torch") or (builder and not _FUNCTION.fullmatch(builder)):
@@ -82,11 +84,14 @@ def read_proof(top: Section, faults: Faults) -> Proof | None:
     """
     if "proof" not in top.keys:
         return None
+    proof: Proof | None = None
     with faults.catch():
         section = top.section("proof")
         status = section.take("status", str)
         if status not in _STATES:
-            raise section.error("table/proof", "status", expected=f"one of {list(_STATES)}", found=repr(status))
+            raise section.error(
+                "table/proof", "status", expected=f"one of {list(_STATES)}", found=repr(status)
+            )
         proof = Proof(
             status=status,
             sizes=tuple(section.take_list("sizes", str, [])),
@@ -96,5 +101,4 @@ def read_proof(top: Section, faults: Faults) -> Proof | None:
             open=tuple(section.take_list("open", str, [])),
         )
         section.finish()
-        return proof
-    return None
+    return proof

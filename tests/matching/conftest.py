@@ -22,7 +22,9 @@ def own_network(tmp_path_factory):
     def file(generation):
         if generation not in done:
             program = str(Path(__file__).with_name("write_own_network.py"))
-            subprocess.run([sys.executable, program, str(folder), generation], check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, program, str(folder), generation], check=True, capture_output=True
+            )
             done.add(generation)
         return folder / f"{generation}.keras"
 

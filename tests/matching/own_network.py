@@ -1,4 +1,4 @@
-"""The torch module that belongs to the network of `write_own_network.py`, and two dozen ways to get it wrong."""
+"""The torch module for the network of `write_own_network.py`, and two dozen ways to get it wrong."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Network(nn.Module):
         self.wrong = wrong
         self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=wrong != "stem bias")
         self.bn = nn.BatchNorm2d(16, eps=1e-3)
-        self.blocks = nn.Sequential(*(Block(wrong, n, *w) for n, w in enumerate(((16, 16, 1), (16, 24, 2), (24, 24, 1)))))
+        self.blocks = nn.Sequential(
+            *(Block(wrong, n, *w) for n, w in enumerate(((16, 16, 1), (16, 24, 2), (24, 24, 1))))
+        )
         self.dw = nn.Conv2d(24, 24, 5, 2, 2, groups=24)
         self.sep_dw = nn.Conv2d(24, 24, 3, 1, 1, groups=24, bias=False)
         self.sep_pw = nn.Conv2d(24, 32, 1)
@@ -67,7 +69,13 @@ class Network(nn.Module):
         x = x.transpose(2, 3) if wrong == "flatten" else x
         x = x.permute(0, 2, 3, 1) if wrong == "channels last" else x
         x = self.fc1(x.flatten(1))
-        x = torch.tanh(x) if wrong == "tanh" else functional.gelu(x) if wrong == "gelu" else functional.relu(x)
+        x = (
+            torch.tanh(x)
+            if wrong == "tanh"
+            else functional.gelu(x)
+            if wrong == "gelu"
+            else functional.relu(x)
+        )
         x = self.fc2(x)
         return x.softmax(1) if wrong == "softmax" else x
 
