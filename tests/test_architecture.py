@@ -38,6 +38,7 @@ LAYERS = [
     "onnx",
     "diagnosis",
     "runners",
+    "matching",
     "report",
     "checks",
     "cli",

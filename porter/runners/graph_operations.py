@@ -11,6 +11,10 @@ from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_
 from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import Operation
 
+UNARY = (
+    *("relu", "sigmoid", "softmax", "tanh", "softplus", "swish", "hard_sigmoid", "hard_swish", "gelu"),
+    *("elu", "selu", "exponential", "reshape", "flatten", "scale"),
+)
 _SHAPING = ("reshape", "flatten")
 _SUMS = ("Add", "AddV2", "BiasAdd")
 _PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
