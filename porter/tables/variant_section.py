@@ -32,8 +32,7 @@ def read_variant(
     """Take a variant from its section.
 
     Args:
-        name: Its name.
-        section: Its section.
+        section: That of the variant called `name`.
         family: What it shares with the others of the file.
         faults: Where a fault goes.
         used: (template, rule) of every rule that applies is added.
@@ -49,7 +48,7 @@ def read_variant(
     with faults.catch():
         source = Network(section.take("builder", str, family.builder), section.section("source").rest())
         target = _target(section, family)
-    network = {**family.network, **section.section("network", optional=True).rest()}
+    own = section.section("network", optional=True).rest()
     with faults.catch():
         bn_eps = _bn_eps(section, family)
     with faults.catch():
@@ -60,8 +59,7 @@ def read_variant(
         activation = section.take("float64_activation", str, None)
         blocks = _blocks(section, family, faults)
     expanded = _expand(blocks, section, family, faults)
-    for each in expanded:
-        used.update(each.used)
+    used.update(*(each.used for each in expanded))
     if faults.count > before or family.broken or source is None or target is None or spec is None:
         return None
     return Variant(
@@ -79,7 +77,7 @@ def read_variant(
         entries=tuple(entry for each in expanded for entry in each.entries),
         counters=tuple(dict.fromkeys(counter for each in expanded for counter in each.counters)),
         stages=tuple(_stage(each, family) for each in expanded if each.block.stage),
-        network=network or None,
+        network={**family.network, **own} or None,
         left_out=family.left_out,
         note=family.note,
         presets=family.presets,

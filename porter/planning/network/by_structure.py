@@ -16,7 +16,8 @@ from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.network.same_structure import Structures, paired
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Entry, Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Entry, Variant
 
 _ROOT = 0
 _KERNEL, _BIAS = "kernel", "bias"
@@ -226,5 +227,5 @@ def _no_match(checkpoint: FoldedCheckpoint, variant: str | None, tried: int) -> 
         else "its layers are those of no network whose record is known",
         file=checkpoint.path,
         found=f"{layers} layers with kernels; {tried} networks were tried",
-        hint="porter inspect lists them. TensorFlow's own checkpoint of the model may be recognised by its names.",
+        hint="porter inspect lists them. TensorFlow's own checkpoint may be recognised by its names.",
     )
