@@ -14,6 +14,7 @@ from porter.checkpoints.tensorflow.state_file import StateFile
 from porter.checkpoints.tensorflow.tensor_bundle import TensorBundle
 from porter.checkpoints.tensorflow.v1_files import V1Files
 from porter.checkpoints.tfjs.container import TfjsContainer
+from porter.checkpoints.tflite.tflite_file import TFLiteFile
 
 CONTAINERS: tuple[Container, ...] = (
     SavedModel(),
@@ -23,5 +24,6 @@ CONTAINERS: tuple[Container, ...] = (
     DataFile(),
     TfjsContainer(),
     KerasContainer(),
+    TFLiteFile(),
     GraphFile(),
 )

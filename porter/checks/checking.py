@@ -43,6 +43,8 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     labels: str | os.PathLike[str] | None = None,
     ported: str | os.PathLike[str] | None = None,
     target: str = "timm",
+    source: str | None = None,
+    trust_table: bool = False,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
     **choices: Any,
@@ -64,6 +66,9 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
         ported: A ported file, folder or ``.pth`` to check as it is on disk; a fresh port if None.
         target: The library under whose names `ported` was written; as for `port`.
+        source: Your own function that builds TensorFlow's network, ``"package.module:function"``: it returns
+            a Keras model or a `tf.Module`, and is run in place of what the file carries or the table names.
+        trust_table: Run functions that the table, or `ported`, names; they are refused if False.
         tolerances: The defaults if None.
         phase: Called with each phase of the check, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
@@ -86,6 +91,8 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         batch,
         seed,
         *files,
+        source=source,
+        trust_table=trust_table,
     )
     return given.run(against, tables, tolerances, phase)
 
@@ -116,6 +123,8 @@ class _Request:
     target: str
     labels: Path | None
     ported: Path | None
+    source: str | None = None
+    trust_table: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
@@ -177,7 +186,12 @@ class _Request:
         from porter.checks.own_golden_check import check_against_own_golden  # noqa: PLC0415  (as above)
 
         return check_against_own_golden(
-            self.ported, golden, target=self.target, tolerances=tolerances, phase=phase
+            self.ported,
+            golden,
+            target=self.target,
+            trust_table=self.trust_table,
+            tolerances=tolerances,
+            phase=phase,
         )
 
     def run(
@@ -199,7 +213,8 @@ class _Request:
         self._require_source(against)
         golden = self._golden(against, tables)
         if golden is not None:
-            return _against_golden(golden, tables, tolerances, phase, asked_for=against == "golden")
+            trusted, asked = self.trust_table, against == "golden"
+            return _against_golden(golden, tables, tolerances, phase, trust_table=trusted, asked_for=asked)
         phase("reading the weights" if self.checkpoint else "making random weights")
         with self._weights(tables) as weights:
             made = plan(weights, tables, replace(self.options, variant=self.variant))
@@ -222,7 +237,18 @@ class _Request:
     def _beyond_a_golden(self) -> list[str]:
         """Return what was asked for and is in no golden, which holds one input and one seed."""
         plain = _Request(
-            self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), self.target, None, self.ported
+            self.variant,
+            None,
+            DEFAULTS,
+            (),
+            self.dtypes,
+            1,
+            0,
+            (),
+            self.target,
+            None,
+            self.ported,
+            trust_table=self.trust_table,
         )
         names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]
         if "options" not in names:
@@ -252,7 +278,10 @@ class _Request:
             labels=self.labels,
             ported=self.ported,
             target=self.target,
+            source=self.source,
+            trust_table=self.trust_table,
         )
+        request.require_trust()
         if against == "onnx":
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
 
@@ -290,10 +319,16 @@ def _as_planned(made: Plan) -> Variant:
 
 
 def _against_golden(
-    path: Path, tables: Tables, tolerances: Tolerances | None, phase: Phase, *, asked_for: bool
+    path: Path,
+    tables: Tables,
+    tolerances: Tolerances | None,
+    phase: Phase,
+    *,
+    trust_table: bool,
+    asked_for: bool,
 ) -> CheckReport:
     phase("running PyTorch against the golden")
-    (checked,) = verify_goldens([path], tables, tolerances=tolerances)
+    (checked,) = verify_goldens([path], tables, tolerances=tolerances, trust_table=trust_table)
     outcome = explained(checked, tables.variant(checked.expected.provenance.variant or ""))
     if not asked_for:
         note = f"compared with the golden, because {not_installed(missing_packages('tensorflow'))}"

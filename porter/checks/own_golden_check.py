@@ -17,6 +17,7 @@ from porter.checks.own_goldens import Phase, size_name
 from porter.checks.ported_file_check import read_differences, stage_of, with_tensors
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Array
+from porter.core.named_function import is_function_name
 from porter.errors import OutputError
 from porter.loading.ported_file import Ported, description, ported_files
 from porter.parity.compare import compare
@@ -28,10 +29,11 @@ from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, require, wait_for
 from porter.tables.shipped import load_tables
+from porter.tables.trust import require_trust
 from porter.tables.variants import InputSpec, Variant
 
 _TIMEOUT = 1800.0
-_NETWORK = ("porter.model", "porter.arguments", "porter.network")
+_NETWORK = ("porter.model", "porter.arguments", "porter.network", "porter.library", "porter.adjust")
 _REASON = "what rounding the weights once more changes"
 
 
@@ -40,6 +42,7 @@ def check_against_own_golden(
     path: Path,
     *,
     target: str = "timm",
+    trust_table: bool = False,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
 ) -> CheckReport:
@@ -51,6 +54,7 @@ def check_against_own_golden(
         ported: A file or folder that porter wrote, or a ``.pth``.
         path: The golden.
         target: The library under whose names `ported` was written.
+        trust_table: Whether a function that the file or the golden names may be run.
         tolerances: The defaults if None.
         phase: Called with each phase, in words, as it begins.
 
@@ -59,7 +63,9 @@ def check_against_own_golden(
         ParityError: the golden cannot be read, or is of a port by other options.
         OutputError: the file cannot be read, or is no port to the golden's network.
     """
-    (report,) = check_all_against_own_golden({ported: target}, path, tolerances=tolerances, phase=phase)
+    (report,) = check_all_against_own_golden(
+        {ported: target}, path, trust_table=trust_table, tolerances=tolerances, phase=phase
+    )
     return report
 
 
@@ -67,6 +73,7 @@ def check_all_against_own_golden(
     ported: Mapping[Path, str],
     path: Path,
     *,
+    trust_table: bool = False,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
 ) -> list[CheckReport]:
@@ -75,16 +82,21 @@ def check_all_against_own_golden(
     Args:
         ported: The files, each with the library under whose names it was written.
         path: The golden.
+        trust_table: As for `check_against_own_golden`.
         tolerances: The defaults if None.
         phase: Called with each phase, in words, as it begins.
     """
     require("torch")
     golden = OwnGolden.load(path)
+    names = filter(is_function_name, [golden.port["porter.model"]])
+    require_trust(tuple(names), path, trust_table=trust_table)
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         held = [
             _Held(golden, path, file, target, Path(name) / str(number))
             for number, (file, target) in enumerate(ported.items())
         ]
+        for each in held:
+            each.job = replace(each.job, trust_table=trust_table)
         phase("running PyTorch against the golden")
         with Child("torch", *(each.job for each in held)) as child:
             wait_for(child, [], _TIMEOUT)

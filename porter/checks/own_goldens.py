@@ -41,7 +41,7 @@ _FEWEST_KEPT = 16
 Phase = Callable[[str], None]
 
 
-def record_golden(
+def record_golden(  # noqa: PLR0913  (as for `check`)
     checkpoint: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
@@ -49,6 +49,8 @@ def record_golden(
     seed: int = 0,
     tables: Tables | None = None,
     options: PortOptions = DEFAULTS,
+    source: str | None = None,
+    trust_table: bool = False,
     phase: Phase = silent,
     **choices: Any,
 ) -> CheckReport:
@@ -65,6 +67,8 @@ def record_golden(
         seed: Seed of the seeded images and of the samples.
         tables: Known networks; those that come with porter if None.
         options: What was chosen about the port.
+        source: As for `check`.
+        trust_table: As for `check`.
         phase: Called with each phase, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
@@ -92,13 +96,22 @@ def record_golden(
 
     options = options.merged(choices)
     phase("reading the weights")
-    with open_checkpoint(checkpoint) as source, tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        _require_place(Path(out), source)
+    with open_checkpoint(checkpoint) as opened, tempfile.TemporaryDirectory(prefix="porter-") as folder:
+        _require_place(Path(out), opened)
         for framework in ("tensorflow", "torch"):
             require(framework)
-        made = plan(source, tables or load_tables(), options)
+        made = plan(opened, tables or load_tables(), options)
+        check = Check(
+            made.variant,
+            dtypes=("float64",),
+            checkpoint=Path(checkpoint),
+            options=replace(options, dtype=None),
+            source=source,
+            trust_table=trust_table,
+        )
+        check.require_trust()
         inputs = _inputs(made, tuple(map(Path, images)), seed)
-        recorder = _Recorder(source, Path(checkpoint), made, options, Path(folder))
+        recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
         return recorder.record(Path(out), inputs, phase)
 
 
@@ -150,17 +163,15 @@ class _Recorder:
 
     Args:
         source: The checkpoint.
-        path: Where it is.
         made: The plan of its port.
-        options: What was chosen about the port.
+        check: What is run, but for the sizes.
+        dtype: The element type that was chosen for the port.
         folder: For files that are needed meanwhile.
     """
 
-    def __init__(
-        self, source: Checkpoint, path: Path, made: Plan, options: PortOptions, folder: Path
-    ) -> None:
-        self._source, self._path, self._made, self._folder = source, path, made, folder
-        self._options = options
+    def __init__(self, source: Checkpoint, made: Plan, check: Check, dtype: str | None, folder: Path) -> None:
+        self._source, self._made, self._folder = source, made, folder
+        self._check, self._dtype = check, dtype
 
     def record(self, out: Path, inputs: Inputs, phase: Phase) -> CheckReport:
         """Write the golden; return the check that it was made of.
@@ -174,7 +185,7 @@ class _Recorder:
             raise ParityError(
                 "golden/no-parity",
                 "the port does not compute what TensorFlow does: there is nothing to keep",
-                file=self._path,
+                file=self._check.checkpoint,
                 found=f"first bad stage {report.first_bad_stage}",
                 hint="parity-check --checkpoint with the same options says why.",
             )
@@ -188,13 +199,7 @@ class _Recorder:
         batches = inputs.arrays(spec)
         given = self._folder / "inputs"
         save_file({size_name(size): values for size, values in batches.items()}, given)
-        check = Check(
-            self._made.variant,
-            sizes=tuple(batches),
-            dtypes=("float64",),
-            checkpoint=self._path,
-            options=replace(self._options, dtype=None),
-        )
+        check = replace(self._check, sizes=tuple(batches))
         sides = {name: self._folder / name for name in ("tensorflow", "torch")}
         jobs = {name: check.job(given, out, local=False) for name, out in sides.items()}
         with Child("tensorflow", jobs["tensorflow"]) as one, Child("torch", jobs["torch"]) as other:
@@ -208,13 +213,13 @@ class _Recorder:
     def golden(self, expected: Recording, inputs: Inputs) -> OwnGolden:
         """Return what is to be kept, its stages not yet sampled."""
         made = self._made
-        metadata = describe(made, self._source.format, self._options.dtype)
+        metadata = describe(made, self._source.format, self._dtype)
         ported = self._folder / "port.safetensors"
         report = transfer(self._source, made.assignments, ported, dtype="float64", metadata=metadata)
         metadata["porter.source_files"] = _sources(report.sources)
         there = expected.runs[0].stages
         stages = {s.name: s.target for s in planned_stages(made) if s.name in there}
-        counters = tuple(each.target for each in made.assignments if not each.parts)
+        counters = tuple(each.target for each in made.assignments if each.constant is not None)
         return OwnGolden(
             recording=expected,
             port=metadata,

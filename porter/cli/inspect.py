@@ -17,8 +17,8 @@ from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, table_option, verbosity_options
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError, PlanError, printable
+from porter.planning.identification import identify
 from porter.planning.ledger import moving_averages, optimizer_state
-from porter.planning.recognition import recognise
 from porter.tables.variants import Tables
 
 _SAFETENSORS = "checkpoint/safetensors"
@@ -103,7 +103,7 @@ def _missing(checkpoint: Checkpoint) -> list[str]:
 
 def _network(checkpoint: Checkpoint, tables: Tables) -> str:
     try:
-        match = recognise(checkpoint, tables)
+        match = identify(checkpoint, tables)
     except PlanError as error:
         return f"not recognised: {error}"
     parts = " and ".join(match.nodes)
@@ -174,7 +174,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
 
 def _network_document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
     try:
-        match = recognise(checkpoint, tables)
+        match = identify(checkpoint, tables)
     except PlanError as error:
         return {"variant": None, "reason": str(error)}
     return {"variant": match.variant.name, "parts": list(match.nodes), "lengths": dict(match.lengths)}

@@ -10,7 +10,13 @@ import click
 
 from porter.cli.command import Command
 from porter.cli.phases import shown_phases
-from porter.cli.shared_options import json_option, port_options, table_option
+from porter.cli.shared_options import (
+    json_option,
+    port_options,
+    source_option,
+    table_option,
+    trust_option,
+)
 from porter.errors import ParityError
 from porter.outputs.forms import TARGETS
 from porter.transfer.atomic_file import require_writable, write_whole
@@ -122,6 +128,8 @@ class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no
     help="Also write one self-contained page with plots.",
 )
 @table_option
+@source_option
+@trust_option
 @json_option
 @click.pass_context
 def parity_check(

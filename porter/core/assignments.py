@@ -82,7 +82,8 @@ class Assignment(NamedTuple):
     @property
     def is_computed(self) -> bool:
         """Whether values are computed, and not only moved: then they are rounded to the target's type."""
-        return bool(self.offset or self.subtract) or any(part.scale != 1 for part in self.parts)
+        is_scaled = any(part.scale != 1 for part in self.parts)
+        return bool(self.offset or self.subtract) or is_scaled or self.fill not in (None, 0.0, 1.0)
 
     @property
     def size(self) -> int:

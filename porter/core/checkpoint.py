@@ -51,7 +51,8 @@ class Checkpoint(ABC):
         specs: Checkpoint key to spec, in key order; of a Keras file in the model's.
         graph: The stored object graph, or one made from the names if none is stored.
         stored_input: What the source says of the images that its network takes.
-        read_network: Reads the network as the source describes it, if that takes time.
+        read_network: Reads the network as the source describes it, if that takes time. Of a description
+            that is not understood it returns what is not, in words.
         training: What the settings of the training say of the network, where they lie beside the source.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
@@ -70,7 +71,7 @@ class Checkpoint(ABC):
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
-    read_network: Callable[[], StoredNetwork | None] | None = None
+    read_network: Callable[[], StoredNetwork | str | None] | None = None
     training: TrainingSettings | None = None
     frozen_in_part: Mapping[str, bool] = MappingProxyType({})
     assumed_order: tuple[str, ...] = ()
@@ -79,13 +80,22 @@ class Checkpoint(ABC):
     remarks: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def stored_network(self) -> StoredNetwork | None:
         """The network as the source describes it, read when it is first asked for; None if it tells of none.
 
         Raises:
             CheckpointError: the description is damaged.
         """
+        return None if isinstance(self._description, str) else self._description
+
+    @property
+    def unread_network(self) -> str:
+        """What of the source's description of its network is not understood; "" if it is read, or none."""
+        return self._description if isinstance(self._description, str) else ""
+
+    @cached_property
+    def _description(self) -> StoredNetwork | str | None:
         return None if self.read_network is None else self.read_network()
 
     @abstractmethod

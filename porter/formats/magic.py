@@ -138,8 +138,6 @@ def _foreign_format(start: bytes) -> tuple[str, str]:
         return _zip_format(start)
     if start[257:262] == b"ustar":
         return "checkpoint/tar", "a tar archive"
-    if start[4:8] == b"TFL3":
-        return "checkpoint/tflite", "a TensorFlow Lite model"
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 100 << 20:
         return "checkpoint/safetensors", "a safetensors file"
     return "", ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ class Ported:
 
     Attributes:
         variant: Name of the variant.
-        model: timm's name, or that of a network of porter's own.
+        model: What its library calls the network: timm's name, or that of a network of porter's own, or a
+            function ``"package.module:function"``.
         network: The definition of a network of porter's own, see `porter.networks`; None if timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the images.
         metadata: All of the metadata, as they are stored.
         folded: Whether norms are part of the convolutions before them.
+        library: What has the network: ``"timm"``, ``"torchvision"``, ``"transformers"`` or ``"torch"``, which
+            is a function of a person's own.
+        adjust: What is changed in the finished network, as in a mapping table.
         head: What takes the place of the classifier, in order; nothing for timm's own.
     """
 
@@ -38,12 +42,20 @@ class Ported:
     input: Mapping[str, Any]
     metadata: Mapping[str, str]
     folded: bool = False
+    library: str = "timm"
+    adjust: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[HeadStep, ...] = ()
 
     @property
     def channels(self) -> str:
         """The order of the input's colours: ``"RGB"`` or ``"BGR"``."""
         return str(self.input.get("channel_order", "rgb")).upper()
+
+    @property
+    def bn_eps(self) -> float | None:
+        """The epsilon of the network's batch norms; None if the table leaves it to the network."""
+        value = json.loads(self.metadata.get("porter.bn_eps", "{}")).get("value")
+        return None if value is None else float(value)
 
     @property
     def classifier_activation(self) -> str:
@@ -166,6 +178,8 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         input=_object(found, "porter.input", _INPUT_KEYS, file),
         metadata=found,
         folded="porter.folding" in found,
+        library=found.get("porter.library", "timm"),
+        adjust=_object(found, "porter.adjust", (), file) if "porter.adjust" in found else {},
         head=_head(found["porter.head"], file) if "porter.head" in found else (),
     )
 

@@ -1,4 +1,4 @@
-"""What a ported file says of itself: where it came from, and how timm builds the network for it."""
+"""What a ported file says of itself: where it came from, and how its library builds the network for it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         images["channel_order"] = plan.channel_order
     table = {"file": variant.table.name, "version": variant.version, "sha256": variant.digest}
     rare = {}
+    if variant.library != "timm":
+        rare["porter.library"] = variant.library
+    if variant.adjust:
+        rare["porter.adjust"] = _json(dict(variant.adjust))
     if variant.network is not None:
         rare["porter.network"] = _json(dict(variant.network))
     if plan.classifier_activation not in (None, "softmax"):  # softmax is what everybody takes for granted

@@ -17,10 +17,12 @@ from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, head_hint, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
+from porter.planning.filled_norms import told, with_filled
+from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
 from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
-from porter.planning.recognition import Recognised, recognise
+from porter.planning.recognition import Recognised
 from porter.planning.stated_network import compared, stated_head
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
@@ -111,7 +113,7 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    match = recognise(checkpoint, tables or load_tables(), options.variant)
+    match = identify(checkpoint, tables or load_tables(), options.variant)
     _refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
     head = None if options.backbone_only else stated_head(checkpoint, match)
@@ -128,6 +130,7 @@ def plan(
     network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
@@ -190,6 +193,8 @@ def _remarks(
     yield from checkpoint.remarks
     yield from epsilon.notes
     yield from network.notes
+    yield from match.notes
+    yield from told(match)
     if match.variant.note:
         yield match.variant.note
     yield from _twins(match)

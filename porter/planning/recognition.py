@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
@@ -34,6 +35,9 @@ class Recognised(NamedTuple):
         lengths: Lengths that the checkpoint decided, by name.
         graph: What `nodes` are numbers in: the checkpoint's graph, with edges for what it does not name.
         twins: Variants that fit alike and were passed over, because a table says that this one is meant.
+        filled: Role of each variable that the source has no values for, by target: norms that are part of the
+            convolutions in front of them come back as norms that change nothing.
+        notes: What a person should know of the choice.
     """
 
     variant: Variant
@@ -42,6 +46,8 @@ class Recognised(NamedTuple):
     lengths: Mapping[str, int]
     graph: ObjectGraph
     twins: tuple[Variant, ...] = ()
+    filled: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:

@@ -77,6 +77,7 @@ class Provenance:
         threads: Threads the framework was held to, or None if it was left alone.
         created: ISO date, or None.
         notes: Departures from the plain network, one sentence each (e.g. a replaced constant).
+        lacks_float64: Why the network cannot compute in float64, e.g. ``"LRN has no float64 kernel"``, or "".
     """
 
     framework: str
@@ -88,6 +89,7 @@ class Provenance:
     threads: int | None = None
     created: str | None = None
     notes: tuple[str, ...] = ()
+    lacks_float64: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

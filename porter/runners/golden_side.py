@@ -60,7 +60,7 @@ def prepare_alone(job: Job) -> Alone:
     says = found.ported or recorded
     _require_same_network(path, says, recorded)
     _require_fit(path, found, golden, says)
-    model = build_network(says).eval()
+    model = build_network(says, trust_table=job.trust_table, file=path).eval()
     if says.folded:
         from porter.networks.bn_folding import fold_batch_norm
 

@@ -48,6 +48,9 @@ class Job:
         ported: The file that PyTorch loads as it is; a fresh port if None.
         target: The library under whose names `ported` was written.
         golden: The golden of somebody's own weights that `ported` is run for; table and options are not used.
+        source: The function that builds TensorFlow's network, ``"package.module:function"``, as the person
+            named it; what the table says if None.
+        trust_table: Whether functions that the table, or `ported`, names may be run.
     """
 
     table: str
@@ -66,6 +69,8 @@ class Job:
     ported: str | None = None
     target: str = "timm"
     golden: str | None = None
+    source: str | None = None
+    trust_table: bool = False
 
     @property
     def images_out(self) -> str:

@@ -113,14 +113,14 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     if found.ported is not None and found.ported.model != made.variant.target.name:
         _require_same_names(path, found, planned, made.variant.target.name)
     _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
-    model = build_network(described).eval()
+    model = build_network(described, trust_table=job.trust_table, file=path).eval()
     if described.folded:
         from porter.networks.bn_folding import fold_batch_norm
 
         fold_batch_norm(model)
     state = port.in_timm(found.state)
     _require_fit(path, state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, job.target)
-    counters = frozenset(each.target for each in port.assignments if not each.parts)
+    counters = frozenset(each.target for each in port.assignments if each.constant is not None)
     require_known_types(path, found.state, counters)
     stored = found.floating()
     kinds = {name: rounding(planned[name], tensor) for name, tensor in stored.items()}

@@ -26,6 +26,7 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import TableError
 from porter.loading.labels import imagenet_labels, read_labels
 from porter.loading.load_model import load_model
+from porter.networks.any_target import answer_of
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
 from porter.recordings.activation import Activation
@@ -130,7 +131,7 @@ def _prepared(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Pre
     if job.ported is not None:
         return prepare(checkpoint, made, job, folder)
     files = _port(checkpoint, made, job, folder)
-    return Prepared(load_model(next(iter(files.values()))), files, ())
+    return Prepared(load_model(next(iter(files.values())), trust_table=job.trust_table), files, ())
 
 
 def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[str, Path]:
@@ -200,7 +201,7 @@ class _Network:
         batch = torch.stack(images)
         batch = batch.flip(1) if channel_order == "bgr" else batch
         with self._computing_in("float32"):
-            logits = self._model(batch)
+            logits = answer_of(self._model(batch))
         prepared = np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())
         return {"prepared": prepared, "logits": logits.numpy()}
 
@@ -302,10 +303,11 @@ def _provenance(job: Job, made: Plan, said: Sequence[str]) -> Provenance:
     notes = list(said)
     if variant.float64_activation and "float64" in job.dtypes:
         notes.append(_OTHER_GELU)
-    packages = ("torch", "timm", "numpy")
+    call = "timm.create_model" if variant.library == "timm" else variant.library
+    packages = ("torch", *([] if variant.library == "torch" else [variant.library]), "numpy")
     return Provenance(
         framework="torch",
-        source=f"timm.create_model({variant.target.name!r}{arguments}), {weights}",
+        source=f"{call}({variant.target.name!r}{arguments}), {weights}",
         versions={name: version(name) for name in packages},
         variant=variant.name,
         table_digest=variant.digest,

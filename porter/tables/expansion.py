@@ -86,6 +86,8 @@ class Block(NamedTuple):
         parameters: Value of every name that a rule of the template refers to.
         probe: Object path below the model of the layer whose output is the stage, or None.
         modules: PyTorch modules of the stage, or None for the template's.
+        activation: Whether the last module computes the activation too that follows its layer; None if the
+            table does not say.
     """
 
     stage: str
@@ -96,6 +98,7 @@ class Block(NamedTuple):
     parameters: Mapping[str, Dim]
     probe: str | None
     modules: tuple[str, ...] | None
+    activation: bool | None = None
 
 
 class Numbering:

@@ -18,6 +18,7 @@ from typing import Any
 
 import hostile_graphs
 import hostile_tfjs
+import hostile_tflite
 import keras_writer as k
 import numpy as np
 from mutations import flip, read_all, scramble, truncate
@@ -41,6 +42,7 @@ def sources() -> dict[str, bytes]:
         "quantised.pb": hostile_graphs.QUANTISED,
         "layers.zip": hostile_tfjs.WHOLE,
         "graph.json": hostile_tfjs.GRAPH_FILE,
+        "model.tflite": hostile_tflite.HEALTHY,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

@@ -57,6 +57,7 @@ class FrozenGraph(Checkpoint):
         self.specs = {key: tensor.spec for key, tensor in sorted(self._weights.tensors.items())}
         self.remarks = tuple(_remarks(self._weights))
         self.format = f"frozen GraphDef ({len(self._nodes)} nodes)"
+        self.read_network = self._network
 
     @cached_property
     def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy, as in Bundle
@@ -70,9 +71,7 @@ class FrozenGraph(Checkpoint):
             layers = constant_layers(self._nodes, self._weights.keys, self._weights.norms)
             return with_constant_layers(graph, layers)
 
-    @cached_property
-    def stored_network(self) -> StoredNetwork | None:
-        """The network that the graph computes; see `Checkpoint.stored_network`."""
+    def _network(self) -> StoredNetwork | str | None:
         with naming(self.files[0]):
             network = frozen_network(self._file, self.specs, self._weights.keys)
             return with_norms(network, self._weights.norms)

@@ -22,8 +22,8 @@ _NO_OUTPUTS = ("Const", "NoOp", "Assert", "Placeholder", "VarHandleOp")
 
 def frozen_network(
     file: RegularFile, specs: Mapping[str, TensorSpec], keys: Mapping[str, str]
-) -> StoredNetwork | None:
-    """Return the network of a frozen graph, or None if it is not in a form that is read.
+) -> StoredNetwork | str | None:
+    """Return the network of a frozen graph, or what is not understood of it; None if there is none.
 
     Args:
         file: The GraphDef.
