@@ -151,7 +151,8 @@ def with_norms(
     """Return a graph's network with its folded norms as norms again.
 
     Args:
-        network: The network as the graph computes it: convolutions with biases, or with a product and a sum.
+        network: The network as the graph computes it: convolutions with biases, or with a product and a sum;
+            or what of the graph is not understood, in words.
         norms: Those that were folded.
 
     Raises:
@@ -163,6 +164,7 @@ def with_norms(
         raise Malformed(
             "graphdef/unreadable-network",
             "batch norms are folded into the kernels of this graph, and what it computes is not understood",
+            found=network,
             hint="Port the graph or the checkpoint that it was made from.",
         )
     scopes = [norm.scope for norm in norms]
