@@ -32,7 +32,8 @@ def read_variant(
     """Take a variant from its section.
 
     Args:
-        section: That of the variant called `name`.
+        name: The variant.
+        section: Its section.
         family: What it shares with the others of the file.
         faults: Where a fault goes.
         used: (template, rule) of every rule that applies is added.
