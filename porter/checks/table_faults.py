@@ -97,5 +97,8 @@ def _targets(variant: Variant) -> dict[str, tuple[str, tuple[int, ...]]]:
         if entry.target in found:
             shape = (found[entry.target][1][0] + shape[0], *shape[1:])
         found[entry.target] = (entry.block, shape)
+    for constant in variant.constants:
+        shape = tuple(lengths[dim] if isinstance(dim, str) else dim for dim in constant.shape)
+        found[constant.target] = ("without", shape)
     found.update((name, ("batch counter", ())) for _, name in variant.counters)
     return found

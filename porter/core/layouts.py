@@ -10,7 +10,8 @@ from typing import NamedTuple
 from porter.core.checkpoint import Array
 from porter.errors import TableError
 
-_SIDE = re.compile(r"\s*(?:\(([a-z0-9 ]+)\)|([a-z]+|1))\s*")
+_SIDE = re.compile(r"\s*(?:\(([a-z0-9: ]+)\)|([a-z]+|1))\s*")
+_LENGTH = re.compile(r"([a-z]+):(\d{1,9})")
 
 
 class Layout(NamedTuple):
@@ -18,16 +19,24 @@ class Layout(NamedTuple):
 
     Axes are single names. A group in parentheses merges axes in row-major order; ``1`` is an axis of
     length one. Every name appears once on each side, so the inverse is the same pattern read backwards.
+    ``(h:4 w:4 c)`` on the left splits an axis: all but one of its parts then have a length.
 
     Attributes:
         pattern: The notation, e.g. ``"h w c m -> (c m) 1 h w"``.
         source: Axis groups of the left side, each a tuple of names (empty tuple for ``1``).
         target: The same for the right side.
+        lengths: (axis, length) of those that the pattern gives a length.
     """
 
     pattern: str
     source: tuple[tuple[str, ...], ...]
     target: tuple[tuple[str, ...], ...]
+    lengths: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def splits(self) -> bool:
+        """Whether an axis of the source becomes several."""
+        return any(len(group) > 1 for group in self.source)
 
     @property
     def inverse(self) -> Layout:
@@ -86,7 +95,7 @@ class Layout(NamedTuple):
                 expected=f"{len(self.source)} axes",
                 found=f"shape {shape}",
             )
-        sizes = dict(lengths)
+        sizes = dict(self.lengths) | lengths
         for length, group in zip(shape, self.source, strict=True):
             known = math.prod(sizes[a] for a in group if a in sizes)
             unknown = [a for a in group if a not in sizes]
@@ -111,9 +120,10 @@ def parse_layout(pattern: str) -> Layout:
         raise TableError("layout/syntax", f"layout {pattern!r} needs exactly one '->'")
     source, target = (_parse_side(side, pattern) for side in sides)
     left, right = ([a for group in side for a in group] for side in (source, target))
+    known = tuple((axis, int(length)) for axis, length in _LENGTH.findall(pattern))
     if sorted(left) != sorted(right) or len(set(left)) != len(left):
         raise TableError("layout/axes", f"layout {pattern!r} must hold the same axes once on each side")
-    return Layout(" ".join(pattern.split()), source, target)
+    return Layout(" ".join(pattern.split()), source, target, known)
 
 
 def _parse_side(side: str, pattern: str) -> tuple[tuple[str, ...], ...]:
@@ -125,7 +135,9 @@ def _parse_side(side: str, pattern: str) -> tuple[tuple[str, ...], ...]:
         if match is None:
             raise TableError("layout/syntax", f"layout {pattern!r} is malformed at {side[position:]!r}")
         merged, single = match.groups()
-        names = merged.split() if merged else [single]
+        names = [_LENGTH.sub(r"\1", name) for name in merged.split()] if merged else [single]
+        if not all(name.isalpha() or name == "1" for name in names):
+            raise TableError("layout/syntax", f"layout {pattern!r} is malformed at {side[position:]!r}")
         groups.append(tuple(name for name in names if name != "1"))
         position = match.end()
     return tuple(groups)

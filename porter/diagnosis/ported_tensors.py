@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.core.dtypes import BY_NAME
-from porter.transfer.float_conversion import convert
+from porter.recordings.tensor_digests import TensorDigests, digest_of_any_order
+from porter.transfer.float_conversion import rounded
 
 Values = NDArray[np.float64]
 _NARROWER = ("float32", "float16", "bfloat16")
@@ -37,20 +37,13 @@ class TensorDifference(NamedTuple):
         tensor: Its name.
         cause: Stable code, e.g. ``"kernel-layout"``.
         evidence: One sentence.
+        timm: timm's name of it, if the file has another.
     """
 
     tensor: str
     cause: str
     evidence: str
-
-
-def rounded(values: Values, *dtypes: str) -> Values:
-    """Return float64 values as they are after being stored in each of the types, one after the other."""
-    wide = BY_NAME["float64"]
-    for name in dtypes:
-        words = convert(values, wide, BY_NAME[name])
-        values = convert(words, BY_NAME[name], wide)
-    return values
+    timm: str = ""
 
 
 def rounding(planned: Values, stored: StoredTensor) -> str | None:
@@ -166,3 +159,29 @@ def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> TensorDifferenc
         return TensorDifference(name, "changed-tensor", evidence)
     evidence = f"equals nothing in the source (largest difference {largest:.2g} of {scale:.2g}): not loaded"
     return TensorDifference(name, "not-loaded", evidence)
+
+
+def explain_by_digests(
+    stored: Mapping[str, StoredTensor], known: TensorDigests, differing: list[str]
+) -> Iterator[TensorDifference]:
+    """Yield the likely cause of each tensor that differs, if only digests of the port are known.
+
+    Args:
+        stored: The file's tensors by name.
+        known: Those of the port.
+        differing: Names of the tensors that differ.
+    """
+    for name in differing:
+        values = stored[name].values
+        if not np.isfinite(values).all():
+            yield TensorDifference(name, "not-finite", "holds values that are not finite")
+        elif values.size and np.ptp(values) == 0:
+            held = f"holds {float(values.flat[0]):g} everywhere, as before loading"
+            yield TensorDifference(name, "not-loaded", held)
+        elif owner := known.owner(values):
+            yield TensorDifference(name, "swapped-tensors", f"holds the values of {owner}")
+        elif digest_of_any_order(values) == known.rows[name][-1]:
+            evidence = "holds its own values in another order: transposed, or its channels permuted"
+            yield TensorDifference(name, "kernel-layout", evidence)
+        else:
+            yield TensorDifference(name, "changed-tensor", "does not hold the values of the golden's port")

@@ -71,6 +71,7 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     fold_bn: bool = False,
     stages: Sequence[Stage] = (),
+    trust_table: bool = False,
 ) -> Exported:
     """Write a ported file as ONNX.
 
@@ -85,6 +86,7 @@ def export_onnx(
             nothing from sizes. None: batch, height and width are free, and the padding follows them.
         fold_bn: Fold norms and layer scales into the convolutions before them.
         stages: Stages whose activations keep their names in the graph, so that it can be checked.
+        trust_table: As for `porter.load_model`.
 
     Returns:
         What was written.
@@ -98,7 +100,7 @@ def export_onnx(
     """
     path = Path(source)
     ported = read_metadata(path)
-    model = load_model(path)
+    model = load_model(path, trust_table=trust_table)
     use_recordable_padding(model, every_size=size is None)
     folding = fold_batch_norm(model) if fold_bn else None
     staged = Staged(model, ported, stages).eval()

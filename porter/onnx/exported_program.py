@@ -11,6 +11,7 @@ from torch import nn
 
 from porter.errors import OutputError
 from porter.loading.ported_file import Ported
+from porter.networks.any_target import answer_of
 from porter.same_padding import AvgPool2dSame, MaxPool2dSame, emulate_same_padding
 from porter.same_padding.same_layers import ceils_to_same, has_own_forward
 from porter.tables.variants import Stage
@@ -57,7 +58,7 @@ class Staged(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the model on (N, C, H, W)."""
-        output = self.model(image)
+        output = answer_of(self.model(image))
         return (output, *(self._kept[name] for name in self.names[1:]))
 
 

@@ -47,6 +47,20 @@ class HubFolder(Output):
 
     def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
         super().__init__(plan, options, form)
+        if plan.variant.library != "timm":
+            raise OutputError(
+                "output/hub-folder",
+                f"timm loads a hub folder, and does not have {plan.variant.target.name}",
+                file=plan.variant.table,
+                hint="Write a file: porter.load_model loads it.",
+            )
+        if plan.head:
+            raise OutputError(
+                "output/own-head",
+                "timm builds its own classifier for every hub folder, and the source has another head",
+                found=plan.network.rpartition(": ")[2],
+                hint="A .safetensors file carries it (porter.load_model); --backbone-only leaves it out.",
+            )
         if plan.channel_order != "rgb":
             raise OutputError(
                 "output/bgr",

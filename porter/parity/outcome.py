@@ -94,7 +94,10 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Measured rounding noise of a stage, max|float32 run - float64 run| / max|float64 run| per framework."""
+    """Measured rounding noise of a stage, max|float32 run - float64 run| / max|float64 run| per framework.
+
+    NaN for a framework that cannot compute the network in float64.
+    """
 
     expected: float
     actual: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -62,5 +63,6 @@ class Tolerances:
         if stage in self.stages:
             return self.stages[stage].rtol
         if noise is not None:
-            return max(NOISE_FLOOR, NOISE_FACTOR * min(noise.expected, noise.actual))
+            measured = [each for each in (noise.expected, noise.actual) if not math.isnan(each)]
+            return max(NOISE_FLOOR, NOISE_FACTOR * min(measured))
         return self.rtol.get(dtype, DEFAULT_RTOL["float32"])

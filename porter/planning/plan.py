@@ -9,26 +9,27 @@ from typing import Any, Literal, NamedTuple
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
+from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
-from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.custom_head import OWN_HEAD, backbone_alone, head_hint, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.network.findings import NO_NETWORK, NetworkFindings
+from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
+from porter.planning.stated_network import compared, stated_head
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
 _SHOWN = 5
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
 _REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
-_REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
 
 
 class Plan(NamedTuple):
@@ -54,6 +55,7 @@ class Plan(NamedTuple):
         classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None if it
             has nothing there, or does not tell.
         places: Object path in the checkpoint of each part of the network that is there, by its name.
+        head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
     """
 
     variant: Variant
@@ -73,6 +75,12 @@ class Plan(NamedTuple):
     classes: Classes = "all"
     network: str = ""
     classifier_activation: str | None = None
+    head: tuple[HeadStep, ...] = ()
+
+    @property
+    def has_own_head(self) -> bool:
+        """Whether the source has another head than the table's network."""
+        return OWN_HEAD in self.places
 
     def __repr__(self) -> str:
         """Say in one line what is ported to what."""
@@ -106,7 +114,10 @@ def plan(
     """
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
+    _refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
+    head = None if options.backbone_only else stated_head(checkpoint, match)
+    known, match = (match, match) if head is None else (backbone_alone(match), head.match)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     choice = choose(match, checkpoint, options)
@@ -116,14 +127,14 @@ def plan(
     ledger = _ledger(checkpoint, match, found, averages)
     ledger = leave_head(match, ledger) if options.backbone_only else ledger
     _refuse_leftovers(checkpoint, match, ledger)
-    network = _compared(checkpoint, match)
+    network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
     assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
-        assignments=(*assignments, *_counters(match)),
+        assignments=(*assignments, *_fills(match, choice), *_counters(match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
@@ -139,19 +150,20 @@ def plan(
         classes=options.classes,
         network=network.line,
         classifier_activation=network.classifier_activation,
+        head=() if head is None else head.steps,
     )
 
 
-def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
-    if checkpoint.training is not None:
-        from porter.planning.network.settings import hold_settings  # noqa: PLC0415  (few have any)
-
-        return hold_settings(checkpoint.training, match)
-    if checkpoint.stored_network is None:
-        return NO_NETWORK
-    from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)
-
-    return compare_network(checkpoint, checkpoint.stored_network, match)
+def _refuse_draft(variant: Variant, options: PortOptions) -> None:
+    if variant.is_draft and not options.draft:
+        assert variant.proof is not None  # noqa: S101 (that is what makes it a draft)
+        raise PlanError(
+            "plan/draft",
+            f"the table of {variant.name} is a draft: that both sides compute the same is not proved",
+            file=variant.table,
+            hint="--draft ports with it all the same.",
+            details=list(variant.proof.open[:_SHOWN]),
+        )
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -164,6 +176,14 @@ def _counters(match: Recognised) -> Iterator[Assignment]:
     for part, target in match.variant.counters:
         if part in match.nodes:
             yield Assignment(target, (), constant=0)
+
+
+def _fills(match: Recognised, choice: Choice) -> Iterator[Assignment]:
+    """Yield parameters of PyTorch's that TensorFlow's layers do without."""
+    for constant in match.variant.constants:
+        if constant.part in match.nodes:
+            shape = tuple(choice.length(dim) for dim in constant.shape)
+            yield Assignment(constant.target, shape, fill=constant.value)
 
 
 def _remarks(
@@ -261,7 +281,7 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[L
         "plan/left-over",
         f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
-        hint=_REFUSED_HEAD if is_head else _REFUSED,
+        hint=head_hint(checkpoint) if is_head else _REFUSED,
         details=lines + more,
     )
 

@@ -36,6 +36,7 @@ class PortOptions:
         backbone_only: Leave the classifier out, whether a table knows it or it is a custom head.
         input_size: Height and width of images in pixels, for the metadata; the source's or the table's if
             None.
+        draft: Port with a table whose proof is not complete.
 
     Raises:
         PlanError: a value is none of those above.
@@ -50,6 +51,7 @@ class PortOptions:
     preset: str | None = None
     backbone_only: bool = False
     input_size: int | None = None
+    draft: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a choice that does not exist."""

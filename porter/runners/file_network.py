@@ -36,6 +36,7 @@ class FileNetwork(NamedTuple):
         outputs: Operations that the network returns.
         words: What was loaded, for people.
         packages: Distributions that ran it.
+        is_built: Whether a person's own function built it, and no file holds it.
     """
 
     graph: Any
@@ -44,6 +45,7 @@ class FileNetwork(NamedTuple):
     outputs: tuple[str, ...]
     words: str
     packages: tuple[str, ...]
+    is_built: bool = False
 
 
 def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
@@ -75,7 +77,7 @@ def _of_keras(file: Path) -> FileNetwork:
         return model(images, training=False)
 
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    return _frozen(concrete, words, packages, file)
+    return frozen(concrete, words, packages, file)
 
 
 def _of_saved_model(description: Path) -> FileNetwork:
@@ -85,7 +87,7 @@ def _of_saved_model(description: Path) -> FileNetwork:
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
         raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
-    return _frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
+    return frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
 
 
 def _refuse_saved_code(description: Path) -> None:
@@ -119,7 +121,12 @@ def _of_tflite(file: Path) -> FileNetwork:
     )
 
 
-def _frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
+    """Return a function of TensorFlow's as a graph whose variables are constants.
+
+    Raises:
+        ParityError: it reaches outside itself, or takes something other than one image.
+    """
     frozen = convert_variables_to_constants_v2(concrete)
     graph = frozen.graph.as_graph_def()
     _refuse_code(graph.node, file)

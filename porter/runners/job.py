@@ -46,6 +46,11 @@ class Job:
         images: Image files to prepare as well, each side with its own code, see `images_out`.
         labels: File with the names of the classes, one a line; ImageNet's if None.
         ported: The file that PyTorch loads as it is; a fresh port if None.
+        target: The library under whose names `ported` was written.
+        golden: The golden of somebody's own weights that `ported` is run for; table and options are not used.
+        source: The function that builds TensorFlow's network, ``"package.module:function"``, as the person
+            named it; what the table says if None.
+        trust_table: Whether functions that the table, or `ported`, names may be run.
     """
 
     table: str
@@ -62,6 +67,10 @@ class Job:
     images: tuple[str, ...] = ()
     labels: str | None = None
     ported: str | None = None
+    target: str = "timm"
+    golden: str | None = None
+    source: str | None = None
+    trust_table: bool = False
 
     @property
     def images_out(self) -> str:
@@ -75,8 +84,13 @@ class Job:
 
     @property
     def ported_out(self) -> str:
-        """JSON list of the tensors of `ported` that differ from a fresh port."""
+        """JSON list of the tensors of `ported` that differ from a fresh port, or from the golden's."""
         return f"{self.out}.tensors"
+
+    @property
+    def disturbed_out(self) -> str:
+        """Second recording of a golden's check: what rounding of the weights does to every stage."""
+        return f"{self.out}.disturbed"
 
     def with_weights(self, weights: Weights) -> Job:
         """Return the job with other weights of the checkpoint."""
@@ -149,7 +163,7 @@ def serve(work: Callable[[Job], None]) -> None:
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
-    _end_with_parent()
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -165,7 +179,7 @@ def serve(work: Callable[[Job], None]) -> None:
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end this process when its parent ends, however it does: nobody would be answered."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

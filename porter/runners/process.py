@@ -94,7 +94,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=_environment(max(job.threads for job in jobs)),
+            env=environment(max(job.threads for job in jobs)),
             text=True,
         )
         self._send(jobs_to_line(jobs))
@@ -196,7 +196,7 @@ def default_threads() -> int:
     return min(4, len(os.sched_getaffinity(0)))
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment(threads: int) -> dict[str, str]:
     counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     root = str(Path(porter.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -17,7 +17,6 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
-from porter.checkpoints.carried import Carried, carried_network
 from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
@@ -27,8 +26,9 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
-from porter.runners.file_witness import FileWitness, UnfitError, open_witness
+from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
+from porter.runners.source_network import open_source_network
 from porter.runners.substitute import carry, network_of, stages_of
 from porter.tables.variants import Stage
 
@@ -40,49 +40,30 @@ def _record(job: Job) -> None:
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-        witness, notes = _file_witness(job, made, checkpoint, inputs)
-        provenance = _of_builder(job, made, notes)
+        witness, notes = open_source_network(job, made, checkpoint, inputs)
         if witness is not None:
-            runs_in, provenance = witness.runs, _of_file(provenance, job, witness)
+            runs_in, provenance = witness.runs, _of_network(job, made, witness, notes)
         else:
+            provenance = _of_builder(job, made, notes)
             values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
             runs_in = partial(_runs, made, values, inputs)
         runs: list[Run] = []
         for dtype in job.dtypes:
             runs.extend(runs_in(dtype))
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
-            Recording(provenance, tuple(runs)).save(job.out)
+            if runs:
+                Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
             restored = witness is None and job.checkpoint is not None
             _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
-
-
-def _file_witness(
-    job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
-) -> tuple[FileWitness | None, tuple[str, ...]]:
-    """Return the network that the source itself carries; else None, and a note of what runs instead."""
-    if job.checkpoint is None:
-        return None, ()
-    builder, carried = network_of(made.variant).source.name, carried_network(checkpoint)
-    if carried is None:
-        return None, (f"the source stores no network: TensorFlow ran {builder}",)
-    try:
-        return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
-    except UnfitError as error:
-        if carried is Carried.TFLITE:
-            raise ParityError(
-                "runner/tflite-unfit",
-                f"the file's own network could not be run ({error}): nothing else takes folded weights",
-                file=checkpoint.path,
-            ) from error
-        told = f"TensorFlow could not run the file's own network ({error})"
-        return None, (f"{told}: it ran {builder}, as the table describes it",)
 
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
     """Prepare the images with the source's own code if it has any; write nothing if it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
+    if job.source is not None or not made.variant.has_builder:
+        return
     prepare = source_of(made.variant.source.name).prepare
     if prepare is None:
         return
@@ -311,13 +292,16 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
             layer.call = calls[name]
 
 
-def _of_file(builder: Provenance, job: Job, witness: FileWitness) -> Provenance:
-    """Return the provenance of a run of the file's own network, from that which its builder would have."""
+def _of_network(job: Job, made: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:
+    """Return the provenance of a run of the file's own network, or of a person's."""
+    words = f"the network in {job.weights_in_words}"
+    if witness.is_built:
+        words = f"the network {witness.words}, {job.weights_in_words}"
     return replace(
-        builder,
-        source=f"the network in {job.weights_in_words}",
+        _provenance(job, made, words),
         versions={name: version(name) for name in witness.packages},
-        notes=witness.notes,
+        notes=(*witness.notes, *notes),
+        lacks_float64=witness.lacks_float64,
     )
 
 
@@ -326,16 +310,22 @@ def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
     source = source_of(network_of(variant).source.name)
     note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
+    return replace(
+        _provenance(job, made, f"{variant.source.name}({arguments}), {job.weights_in_words}"),
+        versions={name: version(name) for name in source.packages},
+        notes=(*((note,) if note else ()), *notes),
+    )
+
+
+def _provenance(job: Job, made: Plan, source: str) -> Provenance:
     return Provenance(
         framework="tensorflow",
-        source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
-        versions={name: version(name) for name in source.packages},
-        variant=variant.name,
-        table_digest=variant.digest,
+        source=source,
+        variant=made.variant.name,
+        table_digest=made.variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
-        notes=(*((note,) if note else ()), *notes),
     )
 
 

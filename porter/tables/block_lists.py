@@ -97,6 +97,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
     stage = line.take("stage", str, target)
     probe = line.take("probe", str, None)
     modules = line.take_list("modules", str) if "modules" in line.keys else None
+    activation = line.take("activation", bool) if "activation" in line.keys else None
     return Block(
         stage=stage,
         part=part,
@@ -106,6 +107,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
         parameters=_parameters(line, template, family, shared, width),
         probe=probe,
         modules=None if modules is None else tuple(modules),
+        activation=activation,
     )
 
 

@@ -6,14 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from porter.core.layouts import parse_layout
 from porter.errors import TableError
 from porter.tables.kinds import Kind, Leaf, kind_named
-from porter.tables.variants import Dim, Entry
+from porter.tables.variants import Constant, Dim, Entry
 
 _MEAN = "running_mean"
+# What a layer computes with where it has no such variable.
+IMPLIED: Mapping[str, float] = MappingProxyType({"gamma": 1.0, "beta": 0.0, "bias": 0.0})
 _COUNTED = re.compile(r"(\w+)\{\+\w*\}")
 
 
@@ -37,6 +40,7 @@ class Rule(NamedTuple):
             `source` being their number from 0; None for one layer.
         scale: The values of the main variable are multiplied by it.
         gain: Gain of the main variable when its values are random, or None for the usual.
+        without: Variables that PyTorch's layer has and TensorFlow's does without: gamma, beta or bias.
     """
 
     source: str
@@ -52,6 +56,7 @@ class Rule(NamedTuple):
     repeat: str | None
     scale: float
     gain: float | None
+    without: tuple[str, ...] = ()
 
 
 class Template:
@@ -81,6 +86,8 @@ class Block(NamedTuple):
         parameters: Value of every name that a rule of the template refers to.
         probe: Object path below the model of the layer whose output is the stage, or None.
         modules: PyTorch modules of the stage, or None for the template's.
+        activation: Whether the last module computes the activation too that follows its layer; None if the
+            table does not say.
     """
 
     stage: str
@@ -91,6 +98,7 @@ class Block(NamedTuple):
     parameters: Mapping[str, Dim]
     probe: str | None
     modules: tuple[str, ...] | None
+    activation: bool | None = None
 
 
 class Numbering:
@@ -160,6 +168,18 @@ def expand(
                     yield rule, _entry(block, rule, source, leaf, leaf_names, is_main=is_main)
 
 
+def constants(block: Block) -> Iterator[Constant]:
+    """Yield the parameters of PyTorch's that the layers of `block` do without in TensorFlow."""
+    for rule in block.template.rules:
+        if rule.when is None or block.parameters[rule.when]:
+            kind = kind_named(rule.kind, rule.layout)
+            for leaf in filter(None, (*kind.leaves, kind.bias)):
+                if leaf.source in rule.without:
+                    for layer in _layers(rule, block):
+                        entry = _entry(block, rule, layer, leaf, {}, is_main=False)
+                        yield Constant(block.part, entry.target, entry.target_shape, IMPLIED[leaf.source])
+
+
 def has_counter(rule: Rule) -> bool:
     """Whether PyTorch keeps a batch counter for the rule's layer."""
     return kind_named(rule.kind, rule.layout).counter
@@ -183,6 +203,11 @@ def check_rule(rule: Rule) -> None:
         raise TableError("table/bias", f"kind {kind.name!r} has no bias")
     if (rule.bias == "fold") != bool(rule.bias_into):
         raise TableError("table/fold", "bias = 'fold' and bias_into belong together")
+    known = {leaf.source for leaf in (*kind.leaves, kind.bias) if leaf} & IMPLIED.keys()
+    if not set(rule.without) <= known or (rule.bias and "bias" in rule.without):
+        raise TableError(
+            "table/without", f"without = {list(rule.without)}", expected=f"some of {sorted(known)}"
+        )
     if (rule.repeat is not None) != ("{}" in rule.source):
         raise TableError("table/repeat", "a rule with repeat, and no other, has {} in its key")
 
@@ -213,7 +238,8 @@ def _leaves(rule: Rule) -> Iterator[tuple[Leaf, bool]]:
     """Yield (variable, whether it is the main one)."""
     kind: Kind = kind_named(rule.kind, rule.layout)
     for number, leaf in enumerate(kind.leaves):
-        yield leaf, number == 0
+        if leaf.source not in rule.without:
+            yield leaf, number == 0
     if rule.bias and kind.bias is not None:
         yield kind.bias, False
 
@@ -262,6 +288,11 @@ def _length(token: str, parameters: Mapping[str, Dim]) -> Dim:
 def _target_shape(shape: tuple[Dim, ...], pattern: str) -> tuple[Dim, ...]:
     """Apply a layout to a shape whose lengths may be names; a merged axis must be known."""
     layout = parse_layout(pattern)
+    if layout.splits:
+        lengths = [dim for dim in shape if isinstance(dim, int)]
+        if len(lengths) != len(shape):
+            raise TableError("table/shape", f"{pattern!r}: a free length cannot be split")
+        return layout.target_shape(tuple(lengths))
     names = dict(zip((group[0] if group else "1" for group in layout.source), shape, strict=True))
     result: list[Dim] = []
     for group in layout.target:

@@ -11,7 +11,8 @@ from porter.tables.expansion import Rule, Template, check_rule
 from porter.tables.faults import Faults
 from porter.tables.kinds import KINDS
 from porter.tables.strict_toml import Section
-from porter.tables.variants import FreeLength, ModelPart, Preset
+from porter.tables.target_section import Target, read_proof, read_target
+from porter.tables.variants import FreeLength, ModelPart, Preset, Proof
 
 SCHEMA = 1
 
@@ -31,7 +32,8 @@ class Family(NamedTuple):
         note: What a person should know of the proof, or "".
         presets: Other ways in which the networks' weights take images, by name.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
-        target_arguments: Arguments of every variant's PyTorch network.
+        target: Where every variant's PyTorch network comes from.
+        proof: How the table was proved, if it says so.
         network: How to build the PyTorch network, if its library has no entry point for it.
         bn_eps: Defaults of every variant's section of that name.
         input: Likewise.
@@ -50,7 +52,8 @@ class Family(NamedTuple):
     note: str
     presets: Mapping[str, Preset]
     left_out: tuple[tuple[str, str], ...]
-    target_arguments: Mapping[str, object]
+    target: Target
+    proof: Proof | None
     network: Mapping[str, object]
     bn_eps: Mapping[str, Any]
     input: Mapping[str, Any]
@@ -90,7 +93,8 @@ def read_family(top: Section, faults: Faults) -> Family:
         note=note or "",
         presets=_presets(top, faults),
         left_out=_left_out(top, faults),
-        target_arguments=_target(target, faults),
+        target=read_target(target, faults),
+        proof=read_proof(top, faults),
         network=top.section("network", optional=True).rest(),
         bn_eps=top.take("bn_eps", dict, {}),
         input=top.take("input", dict, {}),
@@ -101,13 +105,6 @@ def read_family(top: Section, faults: Faults) -> Family:
         with faults.catch():
             section.finish()
     return family
-
-
-def _target(target: Section, faults: Faults) -> Mapping[str, object]:
-    with faults.catch():
-        if (library := target.take("library", str)) != "timm":
-            raise target.error("table/library", "library", expected="'timm'", found=repr(library))
-    return target.section("arguments", optional=True).rest()
 
 
 def _has_numbered_layers(source: Section, faults: Faults) -> bool:
@@ -220,6 +217,7 @@ def _rule(key: str, section: Section) -> Rule:
         repeat=section.take("repeat", str, None),
         scale=section.take("scale", float, 1.0),
         gain=section.take("gain", float, None),
+        without=tuple(section.take_list("without", str, [])),
     )
     section.finish()
     try:

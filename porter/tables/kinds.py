@@ -70,6 +70,14 @@ KINDS = MappingProxyType(
                 rank=4,
                 bias=Leaf("bias", "bias", "c -> c", axes=(2,)),
             ),
+            # Both are the gradient of a convolution: TensorFlow has the channels that it gives before those
+            # that it takes, PyTorch the reverse.
+            Kind(
+                "conv2d_transpose",
+                (Leaf("kernel", "weight", "h w o i -> i o h w"),),
+                rank=4,
+                bias=Leaf("bias", "bias", "o -> o", axes=(2,)),
+            ),
             Kind(
                 "dense",
                 (Leaf("kernel", "weight", "i o -> o i"),),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from porter.errors import TableError
 from porter.tables.block_lists import read_blocks
-from porter.tables.expansion import Block, LayerNames, Numbering, expand, has_counter
+from porter.tables.expansion import Block, LayerNames, Numbering, constants, expand, has_counter
 from porter.tables.family_section import Family
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
-from porter.tables.variants import BatchNormEpsilon, Entry, InputSpec, Network, Stage, Twin, Variant
+from porter.tables.variants import BatchNormEpsilon, Constant, Entry, InputSpec, Network, Stage, Twin, Variant
 
 _CHECK_SIZES = (224, 225, 200)
 
@@ -22,6 +22,7 @@ class _Expanded(NamedTuple):
     block: Block
     entries: tuple[Entry, ...]
     counters: tuple[tuple[str, str], ...]
+    constants: tuple[Constant, ...]
     used: frozenset[tuple[str, str]]
 
 
@@ -83,12 +84,18 @@ def read_variant(
         note=family.note,
         presets=family.presets,
         twin=twin,
+        library=family.target.library,
+        adjust=family.target.adjust,
+        constants=tuple(constant for each in expanded for constant in each.constants),
+        proof=family.proof,
     )
 
 
 def _target(section: Section, family: Family) -> Network:
-    target = section.section("target")
-    return Network(target.take("model", str), {**family.target_arguments, **target.rest()})
+    shared = family.target
+    target = section.section("target", optional=bool(shared.builder))
+    default: Any = {"default": shared.builder} if shared.builder else {}
+    return Network(target.take("model", str, **default), {**shared.arguments, **target.rest()})
 
 
 def _twin(parent: Section) -> Twin | None:
@@ -158,6 +165,9 @@ def _expand(blocks: tuple[Block, ...], section: Section, family: Family, faults:
     with faults.catch():
         _check_targets([entry for each in expanded for entry in each.entries], section)
     with faults.catch():
+        targets = [c.target for each in expanded for c in each.constants]
+        _refuse_repeats((*targets, *{e.target for each in expanded for e in each.entries}), "target", section)
+    with faults.catch():
         _refuse_repeats(
             (f"{e.part}/{e.source}" for each in expanded for e in each.entries), "source", section
         )
@@ -176,7 +186,7 @@ def _expand_block(
         entries.append(entry)
         if entry.is_variance and has_counter(rule):
             counters.append((block.part, f"{entry.target.rpartition('.')[0]}.num_batches_tracked"))
-    return _Expanded(block, tuple(entries), tuple(counters), frozenset(used))
+    return _Expanded(block, tuple(entries), tuple(counters), tuple(constants(block)), frozenset(used))
 
 
 def _check_targets(entries: list[Entry], section: Section) -> None:
@@ -205,7 +215,17 @@ def _refuse_repeats(names: Iterable[str], what: str, section: Section) -> None:
 def _stage(expanded: _Expanded, family: Family) -> Stage:
     block = expanded.block
     modules = block.modules or block.template.modules or (block.target,)
-    return Stage(block.stage, _probe(expanded, family), modules, f"{block.stage}: {block.template.name}")
+    is_layer = not block.activation
+    if block.activation is None:
+        is_layer = family.target.library != "timm" and _is_layer(modules[-1], expanded.entries)
+    where = f"{block.stage}: {block.template.name}"
+    return Stage(block.stage, _probe(expanded, family), modules, where, is_layer)
+
+
+def _is_layer(module: str, entries: tuple[Entry, ...]) -> bool:
+    """Whether a module holds the weights of a block itself: PyTorch's own layers apply no activation."""
+    own = [entry for entry in entries if not entry.folded]
+    return bool(own) and all(entry.target.rpartition(".")[0] == module for entry in own)
 
 
 def _probe(expanded: _Expanded, family: Family) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from porter.core.layouts import Layout
+from porter.core.named_function import is_function_name
 from porter.errors import TableError
 
 Dim = int | str
@@ -72,12 +73,14 @@ class Stage(NamedTuple):
         source: Object path, below the classification model, of the TensorFlow layer whose output it is.
         target: PyTorch modules run in order from the previous stage; the activation is the last one's output.
         block: Where in the table the stage stands.
+        is_layer: Whether it ends with the layer that holds its weights, before an activation that follows.
     """
 
     name: str
     source: str
     target: tuple[str, ...]
     block: str
+    is_layer: bool = False
 
 
 class ModelPart(NamedTuple):
@@ -167,6 +170,46 @@ class Network(NamedTuple):
     arguments: Mapping[str, object]
 
 
+FILE_BUILDER = "file"
+"""The builder of a table whose TensorFlow network is the one that the source carries."""
+
+
+class Constant(NamedTuple):
+    """A parameter of PyTorch's that TensorFlow's layer does without, and the value that it stands for.
+
+    Attributes:
+        part: The part of the network it belongs to.
+        target: Name in the PyTorch state dict.
+        shape: Its shape; a name stands for a length that the checkpoint decides.
+        value: Of every element: 1 for a scale, 0 for an offset.
+    """
+
+    part: str
+    target: str
+    shape: tuple[Dim, ...]
+    value: float
+
+
+class Proof(NamedTuple):
+    """What a table says of how it was proved.
+
+    Attributes:
+        status: ``"proved"`` or ``"draft"``.
+        sizes: Images that both sides were run on, ``"224x224"``.
+        seeds: Of random weights, besides the source's own.
+        worst: Worst relative difference of a layer's output in float64.
+        ran: The packages that ran both sides, with versions.
+        open: What is not settled, in words.
+    """
+
+    status: str
+    sizes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    worst: float
+    ran: str
+    open: tuple[str, ...]
+
+
 class Twin(NamedTuple):
     """Why a network is not taken for granted: another one has the same variables with the same shapes.
 
@@ -203,6 +246,11 @@ class Variant:
         presets: Other ways in which the network's weights take images, by the name that a person gives.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
+        library: Where the PyTorch network comes from: ``"timm"``, ``"torchvision"``, ``"transformers"`` or
+            ``"torch"`` (the target is then called ``"package.module:function"``).
+        adjust: What is changed in the finished PyTorch network: ``same_padding``, ``eps``.
+        constants: Parameters of PyTorch's that TensorFlow's layers do without.
+        proof: How the table was proved, if it says so.
     """
 
     name: str
@@ -224,6 +272,10 @@ class Variant:
     note: str = ""
     presets: Mapping[str, Preset] = field(default_factory=dict)
     twin: Twin | None = None
+    library: str = "timm"
+    adjust: Mapping[str, object] = field(default_factory=dict)
+    constants: tuple[Constant, ...] = ()
+    proof: Proof | None = None
 
     def __repr__(self) -> str:
         """Say in a few lines which network this is on both sides, and how much of it a check compares."""
@@ -241,6 +293,16 @@ class Variant:
     def part(self, name: str) -> ModelPart:
         """Return the part called `name`."""
         return next(part for part in self.parts if part.name == name)
+
+    @property
+    def has_builder(self) -> bool:
+        """Whether porter itself has a builder of the TensorFlow network."""
+        return self.source.name != FILE_BUILDER and not is_function_name(self.source.name)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether the table says that it is not proved."""
+        return self.proof is not None and self.proof.status == "draft"
 
     @property
     def is_own(self) -> bool:
@@ -266,6 +328,10 @@ class Variant:
         )
         if self.network is not None:
             described = (*described, json.dumps(self.network, sort_keys=True))
+        if self.library != "timm" or self.adjust or self.constants:
+            adjusted = json.dumps(self.adjust, sort_keys=True)
+            layers = [stage.name for stage in self.stages if stage.is_layer]
+            described = (*described, self.library, adjusted, self.constants, layers)
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
 

@@ -85,6 +85,15 @@ def convert(
         return _to_bfloat16(values) if target.name == "bfloat16" else values.astype(target.storage)
 
 
+def rounded(values: NDArray[np.float64], *dtypes: str) -> NDArray[np.float64]:
+    """Return float64 values as they are after being stored in each of the types, one after the other."""
+    wide = BY_NAME["float64"]
+    for name in dtypes:
+        words = convert(values, wide, BY_NAME[name])
+        values = convert(words, BY_NAME[name], wide)
+    return values
+
+
 def _widen(words: Array) -> NDArray[np.float32]:
     wide = words.astype(_WORD)
     wide <<= 16

@@ -85,10 +85,7 @@ class Mover:
             if item.constant is not None:
                 self._write(item.target, np.array([item.constant], np.int64))
             elif item.fill is not None:
-                words = np.full(item.size, item.fill)
-                self._write(
-                    item.target, convert(words, BY_NAME["float64"], self._wanted or BY_NAME["float32"])
-                )
+                self._fill(item, item.fill)
             else:
                 parts = [(part, reader.blocks(part)) for part in item.parts]
                 found[item.target] = self._move(reader, item, parts)
@@ -130,6 +127,11 @@ class Mover:
         if result is not words:
             checks.converted(result, target, words, source, position)
         self._write(item.target, result)
+
+    def _fill(self, item: Assignment, value: float) -> None:
+        wanted = self._wanted or BY_NAME["float32"]
+        words = convert(np.full(item.size, value), BY_NAME["float64"], wanted, scale=1.0, offset=0.0)
+        self._write(item.target, words)
 
     def _write(self, name: str, words: Array) -> None:
         self._writer.write(name, words)

@@ -47,6 +47,8 @@ class BlockReader:
         """
         if is_small(part):
             yield from self.rearranged(part, self._checkpoint.read(part.key))
+        elif part.layout.splits:
+            yield from self._split_blocks(part)
         elif part.selection is None and (cut := _cut(part)) is not None:
             axes = target_axes(part.layout)
             for stored in self._checkpoint.read_ranges(part.key, *cut):
@@ -57,7 +59,21 @@ class BlockReader:
     def rearranged(self, part: StoredPart, whole: Array) -> Iterator[Array]:
         """Yield the elements of `part`, which was read `whole`, as `blocks` does."""
         taken = whole if part.selection is None else whole[part.selection]
+        if part.layout.splits:
+            return iter([np.ascontiguousarray(part.layout.apply(taken))])
         return self._contiguous(taken.transpose(target_axes(part.layout)))
+
+    def _split_blocks(self, part: StoredPart) -> Iterator[Array]:
+        """Read ranges along the axis that leads the target: each is split and rearranged by itself."""
+        axis = part.layout.source.index((part.layout.target[0][0],))
+        shape = part.selected_shape
+        unit = part.spec.nbytes // shape[axis]
+        count = max(1, BLOCK_BYTES // unit)
+        self._checkpoint.verify(part.key)
+        for start in range(0, shape[axis], count):
+            wanted = [slice(0, length) for length in shape]
+            wanted[axis] = slice(start, min(start + count, shape[axis]))
+            yield np.ascontiguousarray(part.layout.apply(self._read_block(part, tuple(wanted))))
 
     def _verified_blocks(self, part: StoredPart) -> Iterator[Array]:
         """Read block by block in target order, after a pass over the whole that verifies it."""

@@ -144,7 +144,7 @@ def test_digest_changes_with_the_mapping_and_not_with_the_comments(tmp_path):
         ("schema = 1", "schema = 'x'", "table/type", "expected int"),
         ('title = "Tiny"', "", "table/missing-key", "key 'title' is missing"),
         ('title = "Tiny"', 'title = "Tiny"\ncolour = 1', "table/unknown-key", "unknown key 'colour'"),
-        ('library = "timm"', 'library = "keras"', "table/library", "expected 'timm'"),
+        ('library = "timm"', 'library = "keras"', "table/library", "expected one of ['timm', 'torchvision'"),
         ('kind = "conv2d"', 'kind = "conv7d"', "table/kind", "unknown kind 'conv7d'"),
         ('kind = "conv2d"', 'kind = "tensor"', "table/layout", "needs a layout"),
         ('kind = "conv2d"', 'kind = "conv2d", layout = "c -> c"', "table/layout", "has its own layout"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,16 +41,41 @@ def network_of_graph(
     Raises:
         Malformed: the graph is damaged.
     """
+    located = located_network(graph, outputs, keys, shape_of)
+    return None if located is None else located.network
+
+
+def located_network(
+    graph: InlinedGraph,
+    outputs: Sequence[str],
+    keys: Mapping[str, str],
+    shape_of: Callable[[str], tuple[int, ...] | None],
+) -> LocatedNetwork | None:
+    """Do as `network_of_graph` does, and tell which tensor is the output of each operation.
+
+    Raises:
+        Malformed: the graph is damaged.
+    """
     reader = _Reader(graph, keys, Layers(shape_of))
     try:
         found = [reader.value(graph.source(graph.main, spelt)) for spelt in outputs]
     except _UNREADABLE:
         return None
     numbers = [value for value in found if isinstance(value, int)]
-    operations, ends = reader.layers.needed(numbers)
-    if not any(operation.variables for operation in operations):
+    tensors = reader.tensors()
+    needed, ends = reader.layers.needed(numbers)
+    if not any(operation.variables for operation in needed):
         return None
-    return StoredNetwork(operations, ends, ORIGIN)
+    return LocatedNetwork(
+        StoredNetwork(needed, ends, ORIGIN), tuple(tensors[n] for n in reader.layers.numbers(numbers))
+    )
+
+
+class LocatedNetwork(NamedTuple):
+    """A network, and the tensor of the graph's own frame that each of its operations gives ("" in a call)."""
+
+    network: StoredNetwork
+    tensors: tuple[str, ...]
 
 
 class _Reader:
@@ -82,6 +108,14 @@ class _Reader:
             self._values[identity] = self._computed(current, [self._values[key] for key in known])
             waiting.pop()
         return self._values[output.frame, output.node.name, output.number]
+
+    def tensors(self) -> dict[int, str]:
+        """Return the tensor of each operation by number: the first one that was found to be its output."""
+        found: dict[int, str] = {}
+        for (frame, name, number), value in self._values.items():
+            if isinstance(value, int):
+                found.setdefault(value, f"{name}:{number}" if frame is self._graph.main else "")
+        return found
 
     def _is_end(self, output: NodeOutput) -> bool:
         is_weight = output.frame is self._graph.main and output.node.name in self._keys

@@ -83,13 +83,17 @@ class Layers:
             raise ValueError("implausibly many operations")
         return len(self.operations) - 1
 
-    def needed(self, outputs: Sequence[int]) -> tuple[tuple[Operation, ...], tuple[int, ...]]:
-        """Return the operations that the outputs depend on, and the outputs, in numbers of their own."""
+    def numbers(self, outputs: Sequence[int]) -> list[int]:
+        """Return the numbers of the operations that the outputs depend on."""
         needed = set(outputs)
         for number in range(len(self.operations) - 1, -1, -1):
             if number in needed:
                 needed.update(self.operations[number].inputs)
-        new = {old: position for position, old in enumerate(sorted(needed))}
+        return sorted(needed)
+
+    def needed(self, outputs: Sequence[int]) -> tuple[tuple[Operation, ...], tuple[int, ...]]:
+        """Return the operations that the outputs depend on, and the outputs, in numbers of their own."""
+        new = {old: position for position, old in enumerate(self.numbers(outputs))}
         operations = (
             self.operations[old]._replace(inputs=tuple(new[n] for n in self.operations[old].inputs))
             for old in new

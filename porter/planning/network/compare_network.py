@@ -26,13 +26,16 @@ _HINT = (
 )
 
 
-def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recognised) -> NetworkFindings:
+def compare_network(
+    checkpoint: Checkpoint, stored: StoredNetwork, match: Recognised, *, own_head: bool = False
+) -> NetworkFindings:
     """Hold what the source says of its network against what the table's network computes.
 
     Args:
         checkpoint: The source, for messages.
         stored: The network that it describes.
         match: The network in it; what it has no keys for is not compared.
+        own_head: Whether what follows the backbone is ported as the source has it, its pooling too.
 
     Raises:
         PlanError: a layer computes something else (``plan/other-network``).
@@ -60,7 +63,9 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recogn
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
+    return NetworkFindings(
+        line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes(own_pool=own_head))
+    )
 
 
 def _epsilons(
@@ -102,11 +107,11 @@ class _Comparison:
         found |= dict.fromkeys(self._classifier() if is_whole else self._features())
         self.differences = tuple(found)
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, *, own_pool: bool) -> Iterator[str]:
         """Yield what is no reason to refuse a network, and should be known."""
         pool = next((o for o in self._given if o.kind in POOLS), None)
         should = next((o for o in self._wanted if o.kind in POOLS), None)
-        if pool is not None and should is not None and pool.kind != should.kind:
+        if not own_pool and pool is not None and should is not None and pool.kind != should.kind:
             yield (
                 f"{pool.name} of the source takes the maximum over the image; the ported network averages "
                 "where it pools: forward_features is the same"

@@ -1,0 +1,85 @@
+"""Child processes that answer one request: JSON in, JSON out, each with one framework."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from porter.errors import ParityError, PorterError, error_from_json
+from porter.runners.job import REFUSED, end_with_parent
+from porter.runners.process import environment, require
+
+_LAST_LINES = 6
+
+
+def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int, timeout: float) -> Any:
+    """Start a child, hand it a request and return its answer.
+
+    Args:
+        framework: What the child imports, ``"tensorflow"`` or ``"torch"``.
+        module: The module below `porter.runners` that is the child.
+        request: What it is to do.
+        threads: Threads that the framework may use.
+        timeout: Seconds.
+
+    Raises:
+        PorterError: the child refused; the error is its own.
+        ParityError: it crashed, or did not end in time.
+        MissingDependencyError: the framework is not installed.
+    """
+    require(framework)
+    paths = os.pathsep.join(path for path in (os.getcwd(), os.environ.get("PYTHONPATH")) if path)
+    surroundings = environment(threads)
+    surroundings["PYTHONPATH"] = os.pathsep.join((surroundings["PYTHONPATH"], paths))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", f"porter.runners.{module}"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=surroundings,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ParityError(
+            f"runner/{framework}-timeout", f"the {framework} process did not end within {timeout:g} s"
+        ) from None
+    if done.returncode == REFUSED and done.stdout:
+        raise error_from_json(json.loads(done.stdout))
+    if done.returncode:
+        last = [line.strip() for line in done.stderr.splitlines() if line.strip()][-_LAST_LINES:]
+        raise ParityError(
+            f"runner/{framework}-failed",
+            f"the {framework} process ended with exit code {done.returncode}; "
+            f"its last lines: {' | '.join(last)}",
+        )
+    return json.loads(done.stdout)
+
+
+def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
+    """Be the child: read the request from stdin, do it, answer on stdout.
+
+    Frameworks print to stdout as they please, so theirs is turned into stderr first.
+    """
+    end_with_parent()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    code = 0
+    try:
+        answers.write(json.dumps(work(json.loads(sys.stdin.read())), default=str))
+    except PorterError as error:
+        answers.write(json.dumps(error.to_json()))
+        code = REFUSED
+    except Exception:  # noqa: BLE001 (reported in full, and the process ends)
+        traceback.print_exc()
+        code = 1
+    answers.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at once: what a framework says while it is torn down would hide the traceback's end

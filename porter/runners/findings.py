@@ -1,0 +1,89 @@
+"""What is said of a layer that does not agree with the source: where it is, and what the cause may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from porter.core.checkpoint import Array
+from porter.runners.graph_operations import SourceOperation
+from porter.runners.source_recording import RunOutputs, SourceRecording
+from porter.runners.target_layers import EQUAL, difference
+
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "ReLU": lambda x: np.maximum(x, 0),
+    "ReLU capped at 6": lambda x: np.clip(x, 0, 6),
+    "LeakyReLU(0.01)": lambda x: np.where(x > 0, x, 0.01 * x),
+    "LeakyReLU(0.1)": lambda x: np.where(x > 0, x, 0.1 * x),
+    "LeakyReLU(0.2)": lambda x: np.where(x > 0, x, 0.2 * x),
+    "LeakyReLU(0.3)": lambda x: np.where(x > 0, x, 0.3 * x),
+    "SiLU": lambda x: x / (1 + np.exp(-x)),
+    "a sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "hard swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "no activation": lambda x: x,
+}
+
+
+def explain_output(name: str, module: nn.Module, operation: SourceOperation, error: float) -> str:
+    """Say how a module differs from the layer whose input it takes."""
+    known = operation.attributes
+    pairs = [
+        ("stride", getattr(module, "stride", None), known.get("strides")),
+        ("dilation", getattr(module, "dilation", None), known.get("dilation")),
+        ("epsilon", getattr(module, "eps", None), known.get("epsilon")),
+        ("groups", getattr(module, "groups", None), known.get("groups")),
+    ]
+    if operation.kind == "depthwise_conv":
+        pairs.pop()
+    causes = [
+        f"{what} {_told(ours)} where the source has {_told(theirs)}"
+        for what, ours, theirs in pairs
+        if ours is not None and theirs is not None and _told(ours) != _told(theirs)
+    ]
+    if not causes and "padding" in known:
+        causes = [
+            f"padding {_told(getattr(module, 'padding', None))} where the source pads {known['padding']}"
+        ]
+    size = "another shape" if error == float("inf") else f"off by {error:.1e} of the largest value"
+    return f"{name}: differs from {operation.name} on equal input ({'; '.join([*causes, size])})"
+
+
+def explain_input(name: str, values: Array, number: int, source: SourceRecording, outputs: RunOutputs) -> str:
+    """Say what a module takes instead of what the layer takes that it should be."""
+    operation = source.operations[number]
+    wanted = operation.inputs[0]
+    found = _what_it_is(values, source, outputs)
+    taken = _called(source.operations[wanted])
+    told = found or "nothing that the source computes"
+    return f"{name}: takes {told}, where {operation.name} takes the output of {taken}"
+
+
+def _what_it_is(values: Array, source: SourceRecording, outputs: RunOutputs) -> str:
+    for number in range(len(source.operations)):
+        if number in outputs and outputs[number].size == values.size:
+            before = outputs[number]
+            if difference(values, before) < EQUAL:
+                return f"the output of {_called(source.operations[number])}"
+    for number in range(len(source.operations)):
+        if number in outputs and outputs[number].size == values.size:
+            for activation, function in _ACTIVATIONS.items():
+                with np.errstate(over="ignore"):
+                    if difference(values, function(outputs[number])) < EQUAL:
+                        return f"{activation} of {_called(source.operations[number])}"
+    return ""
+
+
+def _called(operation: SourceOperation) -> str:
+    return f"{operation.name} ({operation.kind})"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        numbers = sorted(set(value))
+        return str(numbers[0]) if len(numbers) == 1 else "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,122 @@
+"""The operations of a frozen graph as a match needs them: each layer whole, with its output's tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
+from porter.checkpoints.tensorflow.graph_network import located_network
+from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
+from porter.core.stored_network import Operation
+
+_SHAPING = ("reshape", "flatten")
+_SUMS = ("Add", "AddV2", "BiasAdd")
+_PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
+_PREPARING = ("scale", "other", "norm", "subtract", "divide", "multiply", "add", "input", "resize", "concat")
+
+
+@dataclass(slots=True)
+class SourceOperation:
+    """One operation of the source.
+
+    Attributes:
+        kind: As of `Operation`; ``transposed_conv`` and ``einsum`` too.
+        name: The source's name of the layer.
+        inputs: Numbers of the operations that it takes.
+        attributes: As of `Operation`.
+        variables: Checkpoint key by role.
+        tensor: The graph's tensor that is its output.
+    """
+
+    kind: str
+    name: str
+    inputs: list[int]
+    attributes: dict[str, Any]
+    variables: dict[str, str]
+    tensor: str
+    merged: bool = field(default=False)
+
+
+def read_operations(
+    graph: bytes,
+    outputs: Sequence[str],
+    keys: Mapping[str, str],
+    shape_of: Callable[[str], tuple[int, ...] | None],
+) -> tuple[list[SourceOperation], list[int]] | None:
+    """Read a frozen graph.
+
+    Args:
+        graph: The GraphDef's bytes.
+        outputs: Operations that the network returns.
+        keys: Checkpoint key by name of the constant that holds it.
+        shape_of: Shape of a variable by its key.
+
+    Returns:
+        The operations in order of execution, and the numbers of those that the network returns; None where
+        the graph is not in a form that is read.
+    """
+    located = located_network(InlinedGraph(parse_graph_def(graph)), outputs, keys, shape_of)
+    if located is None:
+        return None
+    found = [
+        _operation(operation, tensor)
+        for operation, tensor in zip(located.network.operations, located.tensors, strict=True)
+    ]
+    for number in range(len(found)):
+        _join_bias(found, number)
+    return found, list(located.network.outputs)
+
+
+def _operation(operation: Operation, tensor: str) -> SourceOperation:
+    kind, attributes = operation.kind, dict(operation.attributes)
+    variables = dict(operation.variables)
+    class_name = attributes.get("class_name")
+    if class_name == "Conv2DBackpropInput" and len(variables) == 1:
+        kind, variables = "transposed_conv", {"kernel": next(iter(variables.values()))}
+    elif class_name in _PRODUCTS and len(variables) == 1:
+        kind, variables = "einsum", {"kernel": next(iter(variables.values()))}
+    return SourceOperation(kind, operation.name, list(operation.inputs), attributes, variables, tensor)
+
+
+def _join_bias(found: list[SourceOperation], number: int) -> None:
+    """Give a kernel's operation the bias that is added to its output, perhaps behind a reshape."""
+    this = found[number]
+    if this.attributes.get("class_name") not in _SUMS or len(this.variables) != 1 or len(this.inputs) != 1:
+        return
+    chain = [this.inputs[0]]
+    while found[chain[-1]].kind in _SHAPING and len(found[chain[-1]].inputs) == 1:
+        chain.append(found[chain[-1]].inputs[0])
+    layer = found[chain[-1]]
+    if layer.kind not in ("transposed_conv", "einsum", "dense") or "bias" in layer.variables or layer.merged:
+        return
+    if any(sum(n in other.inputs for other in found) != 1 for n in chain):
+        return
+    this.kind, this.name, this.inputs = layer.kind, layer.name, list(layer.inputs)
+    this.variables = {**layer.variables, "bias": next(iter(this.variables.values()))}
+    this.attributes = {**layer.attributes, "use_bias": True}
+    layer.merged, layer.variables = True, {}
+
+
+def image_operation(operations: Sequence[SourceOperation]) -> int:
+    """Return the operation whose output the first layer takes as images, behind the source's preparation."""
+    first = next(n for n, each in enumerate(operations) if _is_layer(each))
+    place = operations[first].inputs[0]
+    while operations[place].kind == "pad":
+        place = operations[place].inputs[0]
+    return place
+
+
+def _is_layer(operation: SourceOperation) -> bool:
+    kernels = ("conv", "depthwise_conv", "transposed_conv", "dense", "einsum")
+    return operation.kind in kernels and "kernel" in operation.variables
+
+
+def preparing(operations: Sequence[SourceOperation], image: int) -> Iterator[str]:
+    """Yield the key of every variable that only prepares images."""
+    needed = {image}
+    for number in range(image, -1, -1):
+        if number in needed:
+            needed.update(operations[number].inputs)
+            yield from operations[number].variables.values()

@@ -1,0 +1,307 @@
+"""TensorFlow's side of a match: runs a source's network in float64 and records what every layer computes.
+
+``python -m porter.runners.match_source`` takes a request on stdin (`porter.runners.children`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from porter.checkpoints import open_checkpoint
+from porter.checkpoints.carried import carried_network
+from porter.core.checkpoint import Array, Checkpoint
+from porter.errors import ParityError
+from porter.recordings.layer_weights import random_weights
+from porter.runners import file_network, source_functions
+from porter.runners.children import serve_request
+from porter.runners.file_network import FileNetwork
+from porter.runners.graph_lifting import lifted
+from porter.runners.graph_operations import (
+    SourceOperation,
+    image_operation,
+    preparing,
+    read_operations,
+)
+
+_V1 = tf.compat.v1
+_DOUBLE = tf.float64.as_datatype_enum
+_BATCH, _LARGEST_GRAPH = 2, 1 << 31
+# Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
+_SMALL = (64, 96, 128, 160, 224)
+# tf.nn.gelu rounds these to float32 in a float64 network too; what its author wrote is meant here.
+_EXACT = {
+    float(np.float32(0.7071067811865476)): 0.7071067811865476,
+    float(np.float32(0.044715)): 0.044715,
+}
+Size = tuple[int, int]
+
+
+class _Run(NamedTuple):
+    """A recording: with which weights, at which size, of all operations or the layers alone."""
+
+    weights: str
+    size: Size
+    whole: bool
+
+
+def record(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a source and write what it computes.
+
+    Args:
+        request: ``source`` (a path), ``function`` ("package.module:function" or ""), ``size`` ((height,
+            width) to match at, or None), ``seeds``, ``out`` (a folder).
+
+    Returns:
+        The document that is also written to ``out/source.json``.
+    """
+    out = Path(request["out"])
+    with open_checkpoint(request["source"]) as checkpoint:
+        network = _load(checkpoint, request["function"])
+        keys = _keys(network.graph, checkpoint)
+        shapes = {key: checkpoint.specs[key].shape for key in keys.values()}
+        read = read_operations(network.graph.SerializeToString(), network.outputs, keys, shapes.get)
+        if read is None:
+            raise ParityError("match/unread", "the source's graph is not in a form that is read")
+        operations, ends = read
+        weights = {"the source's own weights": {key: checkpoint.read(key) for key in shapes}}
+    roles = {key: (each.kind, role) for each in operations for role, key in each.variables.items()}
+    for seed in request["seeds"]:
+        weights[f"random weights, seed {seed}"] = random_weights(shapes, roles, seed)
+    graph = _Runner(network, operations, keys)
+    runs, notes = _runs(graph, weights, request, operations, out)
+    for number, values in enumerate(weights.values()):
+        np.savez(out / f"weights{number}.npz", **{key.replace("/", "\\"): v for key, v in values.items()})
+    image = image_operation(operations)
+    document = {
+        "words": network.words,
+        "packages": list(network.packages),
+        "operations": [asdict(operation) for operation in operations],
+        "outputs": ends,
+        "image": image,
+        "preparing": sorted(set(preparing(operations, image))),
+        "shapes": shapes,
+        "declared": network.shape,
+        "weights": list(weights),
+        "runs": runs,
+        "notes": notes,
+    }
+    (out / "source.json").write_text(json.dumps(document, default=str))
+    return document
+
+
+def _load(checkpoint: Checkpoint, function: str) -> FileNetwork:
+    if function:
+        return source_functions.load(checkpoint, function)
+    carried = carried_network(checkpoint)
+    if carried is None:
+        raise ParityError(
+            "match/no-network",
+            "the source stores weights alone, and no network to run",
+            file=checkpoint.path,
+            hint="--source package.module:function names the code that builds it.",
+        )
+    return file_network.load(checkpoint, carried)
+
+
+def _keys(graph: Any, checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the checkpoint key of each constant that is a weight, found by its values.
+
+    Raises:
+        ParityError: two variables hold equal values, so that nothing tells which is which.
+    """
+    stored: dict[str, list[str]] = {}
+    for key, spec in checkpoint.specs.items():
+        if spec.dtype.is_float and spec.shape and key in checkpoint.graph.node_of_key:
+            stored.setdefault(_digest(checkpoint.read(key)), []).append(key)
+    named = _by_name(graph, checkpoint)
+    found: dict[str, str] = {}
+    for name, value in _constants(graph):
+        keys = stored.get(_digest(value), [])
+        if len(keys) == 1:
+            found[name] = keys[0]
+        elif keys:
+            found[name] = named.get(name) or _in_order(name, keys, found)
+    return found
+
+
+def _in_order(name: str, keys: Sequence[str], found: Mapping[str, str]) -> str:
+    """Return the key that is left of those that hold equal values, in the source's order."""
+    left = [key for key in keys if key not in found.values()]
+    alike = [key for key in left if _leaf(key) in _leaf(name) or _leaf(name) in _leaf(key)]
+    return (alike or left or list(keys))[0]
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition("/")[2].partition(":")[0]
+
+
+def _by_name(graph: Any, checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the constants that are called as the checkpoint calls them: those of a frozen graph."""
+    return {node.name: node.name for node in graph.node if node.name in checkpoint.specs}
+
+
+def _constants(graph: Any) -> Iterator[tuple[str, Array]]:
+    for node in graph.node:
+        tensor = node.attr["value"].tensor
+        if node.op == "Const" and tensor.dtype in (1, 2, 19, 14) and tensor.tensor_shape.dim:
+            yield node.name, tf.make_ndarray(tensor)
+
+
+def _digest(values: Array) -> str:
+    shape = str(values.shape).encode()
+    return hashlib.sha256(shape + np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
+
+
+class _Runner:
+    """A network in float64 whose weights are fed."""
+
+    def __init__(
+        self, network: FileNetwork, operations: Sequence[SourceOperation], keys: Mapping[str, str]
+    ) -> None:
+        graph = lifted(network.graph)
+        for node in graph.node:
+            if node.name in keys or node.name == network.source:
+                is_weight = node.name in keys
+                shape = node.attr["value"].tensor.tensor_shape if is_weight else None
+                node.op = "Placeholder"
+                node.ClearField("attr")
+                node.attr["dtype"].type = _DOUBLE
+                if shape is not None:
+                    node.attr["shape"].shape.CopyFrom(shape)
+            elif node.op == "Const":
+                _write_exact(node)
+            node.attr.pop("_output_shapes", None)
+        with tf.Graph().as_default() as made:
+            tf.import_graph_def(graph, name="")
+        settings = _V1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        settings.graph_options.rewrite_options.disable_meta_optimizer = True
+        self._session = _V1.Session(graph=made, config=settings)
+        self._network, self._keys = network, keys
+        self._tensors = {n: each.tensor for n, each in enumerate(operations) if each.tensor}
+
+    def run(self, weights: Mapping[str, Array], images: Array, numbers: Sequence[int]) -> dict[int, Array]:
+        """Return the outputs of operations by number.
+
+        Raises:
+            tf.errors.OpError: the network does not take images of this size.
+        """
+        fed = {f"{name}:0": weights[key].astype(np.float64) for name, key in self._keys.items()}
+        fed[f"{self._network.source}:0"] = images
+        wanted = {number: self._tensors[number] for number in numbers if number in self._tensors}
+        return dict(zip(wanted, self._session.run(list(wanted.values()), fed), strict=True))
+
+    @property
+    def batch(self) -> int:
+        """How many images are run at once."""
+        return (self._network.shape or (None,))[0] or _BATCH
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
+        return (self._network.shape or (None,))[-1] or 3
+
+    @property
+    def declared(self) -> Size | None:
+        """The one size that the source says it takes."""
+        height, width = (self._network.shape or (None,) * 4)[1:3]
+        return (height, width) if height and width else None
+
+
+def _write_exact(node: Any) -> None:
+    tensor = node.attr["value"].tensor
+    if tensor.dtype == _DOUBLE and not tensor.tensor_shape.dim:
+        value = float(tf.make_ndarray(tensor))
+        if value in _EXACT:
+            tensor.CopyFrom(tf.make_tensor_proto(np.float64(_EXACT[value])))
+
+
+def _runs(
+    graph: _Runner,
+    weights: Mapping[str, Mapping[str, Array]],
+    request: Mapping[str, Any],
+    operations: Sequence[SourceOperation],
+    out: Path,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Run everything; the first run is of all operations, to match with."""
+    names, everything = list(weights), range(len(operations))
+    layers = [n for n in everything if operations[n].variables or n >= len(operations) - 4]
+    base, notes = _base(graph, weights[names[-1]], request.get("size"), operations)
+    plans = [_Run(names[-1], base, whole=True)]
+    plans += [_Run(name, size, whole=False) for size in _sizes(base, graph, operations) for name in names]
+    runs = []
+    for plan in plans:
+        images = _images(graph, plan.size, operations)
+        numbers = everything if plan.whole else sorted({*layers, *_last(operations)})
+        try:
+            found = graph.run(weights[plan.weights], images, numbers)
+        except (tf.errors.OpError, ValueError):
+            notes.append(f"the source does not take {plan.size[0]}x{plan.size[1]} pixels")
+            continue
+        file = f"run{len(runs)}.npz"
+        np.savez(out / file, images=images, **{str(n): value for n, value in found.items()})
+        runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
+    return runs, list(dict.fromkeys(notes))
+
+
+def _last(operations: Sequence[SourceOperation]) -> set[int]:
+    """Return what is needed besides the layers: the images as they take them, and the end."""
+    return {image_operation(operations), len(operations) - 1}
+
+
+def _images(graph: _Runner, size: Size, operations: Sequence[SourceOperation]) -> Array:
+    generator = np.random.default_rng(size[0] * 1000 + size[1])
+    shape = (graph.batch, *size, graph.channels)
+    prepared = any(each.kind == "scale" for each in operations[: image_operation(operations) + 1])
+    return generator.uniform(0, 255, shape) if prepared else generator.normal(0, 1, shape)
+
+
+def _base(
+    graph: _Runner,
+    weights: Mapping[str, Array],
+    wanted: Sequence[int] | None,
+    operations: Sequence[SourceOperation],
+) -> tuple[Size, list[str]]:
+    """Return the smallest size that the source takes, or its own."""
+    declared = graph.declared
+    small = [(n, n) for n in _SMALL if declared is None or n < min(declared)]
+    if declared and _pads_unevenly(operations) and (declared[0] % 32 or declared[1] % 32):
+        small = []
+    tried = [tuple(wanted)] if wanted else [*small, *([declared] if declared else [])]
+    error: Exception | None = None
+    for size in tried:
+        try:
+            graph.run(weights, _images(graph, size, operations), range(len(operations)))  # type: ignore[arg-type]
+        except (tf.errors.OpError, ValueError) as raised:
+            error = raised
+            continue
+        return size, []  # type: ignore[return-value]
+    first = str(error).splitlines()[0] if error else "no size"
+    raise ParityError("match/no-size", f"the source takes none of the sizes that were tried ({first[:200]})")
+
+
+def _sizes(base: Size, graph: _Runner, operations: Sequence[SourceOperation]) -> list[Size]:
+    """Return an even, an odd and a mixed size, and the source's own."""
+    declared = graph.declared
+    own = [declared] if declared else []
+    if declared and _pads_unevenly(operations):
+        return own
+    height, width = base
+    return list(dict.fromkeys([base, (height + 11, width + 11), (height, width + 21), *own]))
+
+
+def _pads_unevenly(operations: Sequence[SourceOperation]) -> bool:
+    """Whether the source holds padding that was worked out for one size of images."""
+    pads = [each.attributes.get("amounts") for each in operations if each.kind == "pad"]
+    return any(before != after for pad in pads if pad for before, after in pad)
+
+
+if __name__ == "__main__":
+    serve_request(record)

@@ -1,0 +1,131 @@
+"""Layers of a PyTorch network beside those of a source: equal values, loading, trial of what may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from porter.core.checkpoint import Array
+from porter.errors import PorterError
+from porter.runners.graph_operations import SourceOperation
+from porter.runners.layer_fits import NORMS, Fit, values_of
+from porter.same_padding import emulate_same_padding, restore_padding
+
+EQUAL = 1e-9  # relative to the largest value; float64 leaves 1e-13 at the end of the deepest networks
+POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+_LAST = (nn.Linear, nn.LayerNorm)
+_QUICK = 32
+
+
+def channels_last(x: torch.Tensor, module: nn.Module) -> Array:
+    """Return what a module takes or gives as TensorFlow orders it: channels in the last axis."""
+    values = x.detach()
+    if values.dim() == 4 and not isinstance(module, _LAST):
+        values = values.permute(0, 2, 3, 1)
+    return values.numpy()
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """Return max|found - wanted| / max|wanted|; infinite where the shapes are not those of one tensor."""
+    if found.shape != wanted.shape:
+        if found.size != wanted.size or found.shape[-1:] != wanted.shape[-1:]:
+            return float("inf")
+        found = found.reshape(wanted.shape)
+    largest = float(np.abs(wanted).max(initial=0.0)) or 1.0
+    quick = np.abs(found.reshape(-1)[:_QUICK] - wanted.reshape(-1)[:_QUICK]).max(initial=0.0)
+    if quick > 1e-3 * largest:
+        return float(quick / largest)
+    return float(np.abs(found - wanted).max(initial=0.0) / largest)
+
+
+def flattened(base: Array) -> Array:
+    """Return (N, H, W, C) as PyTorch flattens it: (N, C x H x W)."""
+    return base.transpose(0, 3, 1, 2).reshape(len(base), -1)
+
+
+def load(module: nn.Module, fit: Fit, weights: Mapping[str, Array], folded: Array | None) -> None:
+    """Give a module a layer's variables; `folded` is a bias that goes into the running mean."""
+    with torch.no_grad():
+        for leaf, value in values_of(fit, weights).items():
+            if leaf == "running_mean" and folded is not None:
+                value = value - folded
+            getattr(module, leaf).copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        for leaf, constant in fit.constants:
+            getattr(module, leaf).fill_(constant)
+
+
+def adjustments(module: nn.Module, operation: SourceOperation) -> Iterator[tuple[str, Any]]:
+    """Yield what may make a module compute what an operation does, each applied while it is tried."""
+    padding = operation.attributes.get("padding")
+    if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and padding is not None:
+        with _same(module) as changed:
+            if changed:
+                yield "same_padding", True
+    epsilon = operation.attributes.get("epsilon")
+    if isinstance(module, NORMS) and epsilon is not None and epsilon != module.eps:
+        before: float = module.eps  # type: ignore[assignment]
+        module.eps = float(epsilon)
+        yield "eps", float(epsilon)
+        module.eps = before
+
+
+def apply_adjustment(module: nn.Module, name: str, value: Any) -> None:
+    """Change a module for good."""
+    if name == "eps":
+        module.eps = value
+    elif name == "same_padding":
+        emulate_same_padding(_holder(module), include=["layer"])
+
+
+def undo_adjustment(module: nn.Module, name: str, before: Any) -> None:
+    """Take back what `apply_adjustment` did."""
+    if name == "eps":
+        module.eps = before
+    elif name == "same_padding":
+        restore_padding(_holder(module))
+
+
+def wants_same(
+    module: nn.Module, operation: SourceOperation, x: torch.Tensor, call: Callable[..., Any]
+) -> bool:
+    """Whether the source pads SAME and the module does so at some sizes only, whatever it does at this one."""
+    if operation.attributes.get("padding") != "same" or not isinstance(
+        module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+    ):
+        return False
+    other = x[..., :-1, :-1]
+    if min(other.shape[-2:]) < 2:
+        return False
+    plain = call(module, other)
+    with _same(module) as changed:
+        return changed and not _equal(call(module, other), plain)
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.allclose(one, other, rtol=1e-9, atol=1e-9))
+
+
+@contextmanager
+def _same(module: nn.Module) -> Iterator[bool]:
+    try:
+        changes = emulate_same_padding(_holder(module), include=["layer"])
+    except PorterError:
+        yield False
+        return
+    done = any(change.action in ("dynamic", "native") for change in changes)
+    try:
+        yield done
+    finally:
+        if done:
+            restore_padding(_holder(module))
+
+
+def _holder(module: nn.Module) -> nn.Module:
+    holder = nn.Module()
+    holder.add_module("layer", module)
+    return holder
