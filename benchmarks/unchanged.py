@@ -23,14 +23,16 @@ from porter.planning.plan import plan
 
 LIBRARIES = ("tf_keras", "keras", "garden")
 OWN = "TensorFlow ran the file's own network"
+_TOGETHER = 12  # files in one process: starting a framework takes longer than checking one
 _WRITER = Path(__file__).with_name("write_unchanged.py")
 
 
 def main(folder: Path, *families: str) -> int:
     """Print every outcome and their counts."""
     counts: Counter[str] = Counter()
-    for family in families or list(written(folder)):
-        for file, outcome in outcomes(sorted((folder / family).iterdir())):
+    files = [file for family in families or written(folder) for file in sorted((folder / family).iterdir())]
+    for start in range(0, len(files), _TOGETHER):
+        for file, outcome in outcomes(files[start : start + _TOGETHER]):
             kind, words = judged(outcome)
             counts[kind] += 1
             print(f"{kind:<8} {file.relative_to(folder)}: {words}", flush=True)
@@ -48,7 +50,7 @@ def written(folder: Path) -> Iterator[str]:
 
 
 def outcomes(files: Sequence[Path]) -> Iterator[tuple[Path, ParityReport | PorterError]]:
-    """Check files with one process per framework; where one stops that, each alone."""
+    """Check files with one process per framework; where one stops that, halves of them."""
     planned: list[tuple[Path, Check]] = []
     for file in files:
         try:
@@ -63,8 +65,8 @@ def outcomes(files: Sequence[Path]) -> Iterator[tuple[Path, ParityReport | Porte
         if len(planned) == 1:
             yield planned[0][0], error
             return
-        for file, _ in planned:
-            yield from outcomes([file])
+        for half in (planned[: len(planned) // 2], planned[len(planned) // 2 :]):
+            yield from outcomes([file for file, _ in half])
         return
     for (file, _), checked in zip(planned, together, strict=True):
         yield file, checked.report

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from porter.checks.report import CheckReport as CheckReport
     from porter.errors import PorterError as PorterError
     from porter.loading.load_model import load_model as load_model
+    from porter.matching.match import match as match
+    from porter.matching.result import MatchResult as MatchResult
     from porter.outputs.port import port as port
     from porter.parity.compare import compare as compare
     from porter.planning.plan import plan as plan
@@ -30,6 +32,7 @@ __version__ = version.VERSION
 
 _HOME = {
     "CheckReport": "porter.checks.report",
+    "MatchResult": "porter.matching.result",
     "PorterError": "porter.errors",
     "Recording": "porter.recordings.recording",
     "capture": "porter.recordings.capturing",
@@ -37,6 +40,7 @@ _HOME = {
     "compare": "porter.parity.compare",
     "load_model": "porter.loading.load_model",
     "load_tables": "porter.tables.shipped",
+    "match": "porter.matching.match",
     "open_checkpoint": "porter.checkpoints",
     "plan": "porter.planning.plan",
     "port": "porter.outputs.port",

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from porter.checkpoints import open_checkpoint
+from porter.checkpoints.tensorflow.index_alone import MISSING, IndexAlone
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, table_option, verbosity_options
@@ -47,10 +48,13 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
     try:
         opened = open_checkpoint(source)
     except CheckpointError as error:
-        if error.code != _SAFETENSORS:
+        if error.code == MISSING:
+            opened = IndexAlone(source, error)
+        elif error.code == _SAFETENSORS:
+            _inspect_ported(source, as_json=as_json, verbosity=verbosity)
+            return
+        else:
             raise
-        _inspect_ported(source, as_json=as_json, verbosity=verbosity)
-        return
     with opened as checkpoint:
         if as_json:
             click.echo(json.dumps(_document(checkpoint, tables), indent=2))
@@ -84,11 +88,17 @@ def _summary(checkpoint: Checkpoint, tables: Tables, roles: _Roles) -> Iterator[
     yield f"format    {checkpoint.format}"
     for file in checkpoint.files:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
+    for missing in _missing(checkpoint):
+        yield f"missing   {printable(missing)}: the numbers are in it; a port needs it beside the index"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
     slots = kinds["slot"] + kinds["optimizer"]
     yield f"slots     {slots:,} of an optimizer, {kinds['moving']:,} moving averages"
     yield f"graph     {checkpoint.graph.origin}"
     yield f"network   {_network(checkpoint, tables)}"
+
+
+def _missing(checkpoint: Checkpoint) -> list[str]:
+    return [str(path) for path in checkpoint.missing] if isinstance(checkpoint, IndexAlone) else []
 
 
 def _network(checkpoint: Checkpoint, tables: Tables) -> str:
@@ -155,6 +165,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
         "schema_version": 1,
         "format": checkpoint.format,
         "files": [{"name": file.name, "size": file.stat().st_size} for file in checkpoint.files],
+        "missing": _missing(checkpoint),
         "object_graph": graph.stored,
         "network": _network_document(checkpoint, tables),
         "tensors": tensors,

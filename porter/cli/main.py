@@ -22,6 +22,7 @@ _COMMANDS = {
     "variants": "porter.cli.list_variants:variants",
     "table": "porter.cli.table:table",
     "golden": "porter.cli.golden:golden",
+    "match": "porter.cli.match:match",
 }
 
 

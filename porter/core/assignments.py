@@ -62,8 +62,7 @@ class Assignment(NamedTuple):
         is_variance: True if a negative value is a fault.
         subtract: Stored variables, concatenated like `parts`, that are subtracted: the bias of a
             convolution in front of a batch normalisation goes into the moving mean.
-        fill: The value of every element where the source has none: of a parameter that TensorFlow's layer
-            does without, or of a norm that is part of the convolution in front of it.
+        fill: The value of every element of a parameter that TensorFlow's layer does without, or None.
     """
 
     target: str

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from porter.parity.comparison import deviation, relative_difference
 from porter.parity.outcome import CaseResult, Deviation, Noise, ParityReport, StageResult, Status
-from porter.parity.tolerances import Tolerances
+from porter.parity.tolerances import DEFAULT_RTOL, Tolerances
 from porter.recordings.activation import Activation
 from porter.recordings.recording import Recording, Run, narrowest
 
@@ -116,9 +116,11 @@ class _Comparer:
         )
 
     def _measured_instead(self, dtype: str, results: Sequence[StageResult]) -> bool:
-        """Whether float32 decides, because there can be no float64 and all rounding was measured."""
-        impossible = self._expected.provenance.lacks_float64
-        return bool(impossible) and dtype == "float32" and all(each.noise for each in results[1:])
+        """Whether float32 decides: there can be no float64, and all rounding was measured and is small."""
+        if not self._expected.provenance.lacks_float64 or dtype != "float32":
+            return False
+        largest = DEFAULT_RTOL["float32"]
+        return all(each.noise and each.propagated.tolerance <= largest for each in results[1:])
 
     def _twins(self, expected: Run, actual: Run) -> tuple[Run | None, Run] | None:
         """Return the float64 runs on the same input, or None; the reference may be unable to have one."""
@@ -143,7 +145,7 @@ def _noise(expected: Run, actual: Run, twins: tuple[Run | None, Run] | None, sta
     """Measure |narrow - float64| / max|float64| on each side that has float64."""
     if twins is None:
         return None
-    sides = []
+    sides: list[float | None] = []
     for narrow, wide in ((expected, twins[0]), (actual, twins[1])):
         if wide is None:
             sides.append(math.nan)

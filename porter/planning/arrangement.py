@@ -31,7 +31,8 @@ class Arranged(Checkpoint):
         self.path, self.format, self.files, self.specs = inner.path, inner.format, inner.files, inner.specs
         self.graph, self.stored_input = graph, inner.stored_input
         self.frozen_in_part, self.assumed_order = inner.frozen_in_part, inner.assumed_order
-        self.stored_network, self.numbered_state = inner.stored_network, inner.numbered_state
+        self.read_network = lambda: inner.unread_network or inner.stored_network
+        self.numbered_state = inner.numbered_state
         self.unplaced_averages = inner.unplaced_averages
         self._inner = inner
 

@@ -20,8 +20,13 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         PlanError: no network fits, another than `variant` does, more than one does, or one is there twice.
         TableError: `variant` is not known.
     """
-    if not isinstance(checkpoint, FoldedCheckpoint):
-        return recognise(checkpoint, tables, variant)
-    from porter.planning.network.by_structure import recognise_by_structure  # noqa: PLC0415  (few need it)
+    if isinstance(checkpoint, FoldedCheckpoint):
+        from porter.planning.network.by_structure import recognise_by_structure  # noqa: PLC0415  (few)
 
-    return recognise_by_structure(checkpoint, tables, variant)
+        return recognise_by_structure(checkpoint, tables, variant)
+    match = recognise(checkpoint, tables, variant)
+    if not match.twins or checkpoint.stored_network is None:
+        return match
+    from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
+
+    return told_apart(checkpoint, tables, match)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
 from porter.planning.fitting import (
@@ -115,15 +117,26 @@ def no_match(checkpoint: Checkpoint, wanted: list[Variant], known: str) -> PlanE
             f"no table fits this checkpoint: none of its {len(checkpoint.specs)} variables "
             f"({', '.join(names)}, ...) belongs to {known}",
             file=checkpoint.path,
-            hint="porter inspect lists what is in it; --table FILE adds a table of your own.",
+            hint=f"porter inspect lists what is in it; {_how_to_match(checkpoint)}",
             details=_lost_order(checkpoint),
         )
     return PlanError(
         "plan/no-match",
         "no network fits; the nearest are listed below",
         file=checkpoint.path,
-        hint="porter inspect lists what is in it; porter table VARIANT lists what is expected.",
+        hint="porter inspect lists what is in it, porter table VARIANT what is expected; "
+        + _how_to_match(checkpoint),
         details=[str(candidate) for candidate in near[:_SHOWN]] + _lost_order(checkpoint),
+    )
+
+
+def _how_to_match(checkpoint: Checkpoint) -> str:
+    """Name the command that makes a table for the checkpoint, with the arguments filled in."""
+    code = "" if carried_network(checkpoint) else " --source MODULE:FUNCTION"
+    path = shlex.quote(str(checkpoint.path))
+    return (
+        f"porter match {path}{code} --target timm:NAME -o mine.toml makes a table of your own "
+        "(MODULE:FUNCTION for a network of your own), --table mine.toml ports with it."
     )
 
 

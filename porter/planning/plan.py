@@ -190,6 +190,7 @@ def _remarks(
     checkpoint: Checkpoint, match: Recognised, epsilon: Epsilon, network: NetworkFindings
 ) -> Iterator[str]:
     """Yield what a person should know of the network that was recognised."""
+    yield from checkpoint.remarks
     yield from epsilon.notes
     yield from network.notes
     yield from match.notes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.core.checkpoint import Checkpoint
-from porter.planning.network.findings import NO_NETWORK, NetworkFindings
+from porter.planning.network.findings import NO_NETWORK, NetworkFindings, unread
 from porter.planning.recognition import Recognised
 
 if TYPE_CHECKING:  # most checkpoints store no network, and need none of it
@@ -44,6 +44,8 @@ def _compared(checkpoint: Checkpoint, match: Recognised, *, own_head: bool) -> N
         from porter.planning.network.settings import hold_settings  # noqa: PLC0415
 
         return hold_settings(checkpoint.training, match)
+    if checkpoint.unread_network:
+        return unread(checkpoint.unread_network)
     if checkpoint.stored_network is None:
         return NO_NETWORK
     from porter.planning.network.compare_network import compare_network  # noqa: PLC0415

@@ -9,7 +9,8 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 
-_RANGES = {"variance": (0.6, 1.4), "moving_variance": (0.6, 1.4), "gamma": (0.7, 1.3)}
+# Gammas are large enough for what an activation caps to be reached.
+_RANGES = {"variance": (0.6, 1.4), "moving_variance": (0.6, 1.4), "gamma": (0.8, 4.0)}
 
 
 def random_weights(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from porter.errors import ParityError, PorterError, error_from_json
@@ -33,9 +34,6 @@ def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int
         MissingDependencyError: the framework is not installed.
     """
     require(framework)
-    paths = os.pathsep.join(path for path in (os.getcwd(), os.environ.get("PYTHONPATH")) if path)
-    surroundings = environment(threads)
-    surroundings["PYTHONPATH"] = os.pathsep.join((surroundings["PYTHONPATH"], paths))
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", f"porter.runners.{module}"],
@@ -44,7 +42,7 @@ def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int
             text=True,
             errors="replace",
             timeout=timeout,
-            env=surroundings,
+            env=environment(threads),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -69,6 +67,7 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
     end_with_parent()
+    sys.path.append(str(Path.cwd()))  # last, so that a file there cannot stand in for a package
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     code = 0

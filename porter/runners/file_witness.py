@@ -95,32 +95,26 @@ class FileWitness:
         return f"{', '.join(self._lacking)} {verb} no float64 kernel in TensorFlow"
 
     @property
-    def words(self) -> str:
-        """What was loaded, or what built it."""
-        return self._network.words
-
-    @property
-    def is_built(self) -> bool:
-        """Whether a person's own function built it."""
-        return self._network.is_built
-
-    @property
     def packages(self) -> tuple[str, ...]:
         """Distributions that ran the network."""
         return self._network.packages
 
     @property
+    def words(self) -> str:
+        """What network ran."""
+        return self._network.words
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the network that ran."""
-        origin = "the person's own network" if self.is_built else "the file's own network"
-        told = f"TensorFlow ran {origin} ({self._network.words})"
+        told = f"TensorFlow ran {self.words}"
         notes = [f"{told}; widened to float64, it agrees with its float32 form within {self.agreement:.1e}"]
         if self._lacking:
             why = f"it cannot be run in float64, because {self.lacks_float64}"
             notes = [f"{told}; {why}: float32 decides, by the rounding that PyTorch shows in float32"]
         height, width = (self._network.shape or (None,) * 4)[1:3]
         if height and width:
-            notes.append(f"that network takes {height}x{width} pixels only: it is checked at that size")
+            notes.append(f"this network takes {height}x{width} pixels only: it is checked at that size")
         if self._found.missing:
             names = ", ".join(self._found.missing)
             notes.append(f"not compared, because not found in the file's network: {names}")
@@ -197,21 +191,24 @@ class FileWitness:
 
 
 def open_witness(
-    carried: Carried,
+    carried: Carried | None,
     made: Plan,
     stages: tuple[Stage, ...],
     checkpoint: Checkpoint,
     inputs: Sequence[Array],
     job: Job,
 ) -> FileWitness:
-    """Load the network that a file carries and make it ready to run.
+    """Load the network that a source carries, or that its settings describe if None; make it ready to run.
 
     Raises:
         UnfitError: TensorFlow cannot run it here; the message says why.
         ParityError: its float64 form does not compute what its float32 form computes.
     """
     try:
-        network = file_network.load(checkpoint, carried)
+        if carried is None:
+            network = file_network.of_settings(checkpoint, made)
+        else:
+            network = file_network.load(checkpoint, carried)
     except PorterError as error:
         raise UnfitError(_first_line(error)) from error
     except Exception as error:  # whatever Keras and TensorFlow raise for a file that they cannot load

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
+from torch.nn import functional
 
 from porter.core.checkpoint import Array
 from porter.runners.graph_operations import SourceOperation
@@ -57,7 +59,7 @@ def explain_input(name: str, values: Array, number: int, source: SourceRecording
     """Say what a module takes instead of what the layer takes that it should be."""
     operation = source.operations[number]
     wanted = operation.inputs[0]
-    found = _what_it_is(values, source, outputs)
+    found = _what_it_is(values, source, outputs) or _counted_average(values, wanted, source, outputs)
     taken = _called(source.operations[wanted])
     told = found or "nothing that the source computes"
     return f"{name}: takes {told}, where {operation.name} takes the output of {taken}"
@@ -75,6 +77,20 @@ def _what_it_is(values: Array, source: SourceRecording, outputs: RunOutputs) -> 
                 with np.errstate(over="ignore"):
                     if difference(values, function(outputs[number])) < EQUAL:
                         return f"{activation} of {_called(source.operations[number])}"
+    return ""
+
+
+def _counted_average(values: Array, number: int, source: SourceRecording, outputs: RunOutputs) -> str:
+    """Say whether values are the average that PyTorch takes by default, which counts the padding."""
+    operation = source.operations[number]
+    if operation.kind != "avg_pool" or operation.attributes.get("padding") != "same":
+        return ""
+    size = operation.attributes["size"]
+    images = torch.from_numpy(np.array(outputs[operation.inputs[0]])).permute(0, 3, 1, 2)
+    padding = [length // 2 for length in size]
+    counted = functional.avg_pool2d(images, size, operation.attributes["strides"], padding)
+    if difference(values, counted.permute(0, 2, 3, 1).contiguous().numpy()) < EQUAL:
+        return f"an average over {size[0]}x{size[1]} pixels that counts the padding as zeros"
     return ""
 
 

@@ -21,6 +21,7 @@ _WIDE = tf.float64.as_datatype_enum
 _NARROW = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _LEAKY = "LeakyRelu"
+_USUAL_SLOPE = 0.2  # where a graph leaves the attribute out
 
 
 def lifted(graph: Graph) -> Graph:
@@ -114,7 +115,9 @@ def _batch_norm(node: Any) -> list[Any]:
 def _leaky_relu(node: Any) -> list[Any]:
     """Write a leaky ReLU out: relu(x) - slope * relu(-x), each element one of the two."""
     (x, *_), name = node.input, node.name
-    slope = _constant(f"{name}/lifted/slope", intended(node.attr["alpha"].f))
+    slope = _constant(
+        f"{name}/lifted/slope", intended(node.attr["alpha"].f if "alpha" in node.attr else _USUAL_SLOPE)
+    )
     return [
         slope,
         _operation("Neg", f"{name}/lifted/opposite", x),

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
-from porter.checkpoints.tensorflow.graph_network import located_network
+from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
 from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import Operation
 
+UNARY = (
+    *("relu", "sigmoid", "softmax", "tanh", "softplus", "swish", "hard_sigmoid", "hard_swish", "gelu"),
+    *("elu", "selu", "exponential", "reshape", "flatten", "scale"),
+)
 _SHAPING = ("reshape", "flatten")
 _SUMS = ("Add", "AddV2", "BiasAdd")
 _PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
@@ -58,7 +62,7 @@ def read_operations(
         the graph is not in a form that is read.
     """
     located = located_network(InlinedGraph(parse_graph_def(graph)), outputs, keys, shape_of)
-    if located is None:
+    if not isinstance(located, LocatedNetwork):
         return None
     found = [
         _operation(operation, tensor)

@@ -53,7 +53,7 @@ def _type_taken(graph: Graph, name: str) -> int:
     """Return the element type of an operation's output, as an operation that takes it says."""
     users = (node for node in graph.node if name in _inputs(node))
     types = (node.attr[word].type for node in users for word in ("T", "SrcT") if word in node.attr)
-    return next(types, tf.float32.as_datatype_enum)
+    return int(next(types, tf.float32.as_datatype_enum))
 
 
 def _operation(tensor: str) -> str:

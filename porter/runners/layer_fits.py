@@ -1,4 +1,4 @@
-"""Whether a layer of PyTorch's can be a layer of the source, by kind and shape, and how its weights go over."""
+"""Whether a layer of PyTorch's can be a layer of the source, by kind and shape, and how weights go over."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _linear(module: nn.Linear, operation: SourceOperation, shapes: Shapes) -> It
 
 
 def flat_layout(fit: Fit, base: tuple[int, ...]) -> Fit:
-    """Return the fit of a dense layer behind a Flatten of (N, H, W, C), whose rows PyTorch has in order C H W."""
+    """Return the fit of a dense layer after a Flatten of (N, H, W, C), which PyTorch has in order C H W."""
     _, height, width, _ = base
     split = f"(h:{height} w:{width} c) o -> o (c h w)"
     moved = tuple(each._replace(layout=split) if each.leaf == "weight" else each for each in fit.moved)

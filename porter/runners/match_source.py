@@ -25,6 +25,7 @@ from porter.runners.children import serve_request
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted
 from porter.runners.graph_operations import (
+    UNARY,
     SourceOperation,
     image_operation,
     preparing,
@@ -76,9 +77,9 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     for seed in request["seeds"]:
         weights[f"random weights, seed {seed}"] = random_weights(shapes, roles, seed)
     graph = _Runner(network, operations, keys)
-    runs, notes = _runs(graph, weights, request, operations, out)
+    runs, notes, untested = _runs(graph, weights, request, operations, ends, out)
     for number, values in enumerate(weights.values()):
-        np.savez(out / f"weights{number}.npz", **{key.replace("/", "\\"): v for key, v in values.items()})
+        _save(out / f"weights{number}.npz", {key.replace("/", "\\"): v for key, v in values.items()})
     image = image_operation(operations)
     document = {
         "words": network.words,
@@ -92,6 +93,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
         "weights": list(weights),
         "runs": runs,
         "notes": notes,
+        "untested": untested,
     }
     (out / "source.json").write_text(json.dumps(document, default=str))
     return document
@@ -228,27 +230,58 @@ def _runs(
     weights: Mapping[str, Mapping[str, Array]],
     request: Mapping[str, Any],
     operations: Sequence[SourceOperation],
+    ends: Sequence[int],
     out: Path,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """Run everything; the first run is of all operations, to match with."""
     names, everything = list(weights), range(len(operations))
-    layers = [n for n in everything if operations[n].variables or n >= len(operations) - 4]
+    layers = {n for n in everything if operations[n].variables or n >= len(operations) - 4}
+    # A module of PyTorch's may hold the activation that follows its layer.
+    layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
     base, notes = _base(graph, weights[names[-1]], request.get("size"), operations)
-    plans = [_Run(names[-1], base, whole=True)]
-    plans += [_Run(name, size, whole=False) for size in _sizes(base, graph, operations) for name in names]
-    runs = []
+    plans = [_Run(names[-1], base, whole=True), *_proofs(names, _sizes(base, graph, operations))]
+    runs: list[dict[str, Any]] = []
+    untested: list[str] = []
     for plan in plans:
         images = _images(graph, plan.size, operations)
-        numbers = everything if plan.whole else sorted({*layers, *_last(operations)})
+        numbers = everything if plan.whole else sorted({*layers, *ends, *_last(operations)})
         try:
             found = graph.run(weights[plan.weights], images, numbers)
         except (tf.errors.OpError, ValueError):
+            found = {}
+        if not all(len(found.get(n, ())) == len(images) for n in ends):
             notes.append(f"the source does not take {plan.size[0]}x{plan.size[1]} pixels")
             continue
+        if plan.whole:
+            untested = list(_untested(operations, found))
         file = f"run{len(runs)}.npz"
-        np.savez(out / file, images=images, **{str(n): value for n, value in found.items()})
+        _save(out / file, {"images": images, **{str(n): value for n, value in found.items()}})
         runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
-    return runs, list(dict.fromkeys(notes))
+    return runs, list(dict.fromkeys(notes)), untested
+
+
+def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:
+    """Yield the runs that prove a match: all weights at the first size, random ones at the others."""
+    yield from (_Run(name, sizes[0], whole=False) for name in names)
+    random = names[1:] or names
+    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(sizes[1:]))
+
+
+def _untested(operations: Sequence[SourceOperation], found: Mapping[int, Array]) -> Iterator[str]:
+    """Yield what no value that was run reaches: a match could not tell whether PyTorch has it."""
+    for operation in operations:
+        most = operation.attributes.get("max_value")
+        taken = operation.inputs[0] if operation.inputs else -1
+        if operation.kind != "relu" or taken not in found:
+            continue
+        if most is not None and not (found[taken] > most).any():
+            yield f"no value reaches the cap of {operation.name}, so that it is not tested"
+        if not (found[taken] < 0).any():
+            yield f"no value below zero reaches {operation.name}, so that it is not tested"
+
+
+def _save(file: Path, arrays: Mapping[str, Array]) -> None:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _last(operations: Sequence[SourceOperation]) -> set[int]:
@@ -274,15 +307,18 @@ def _base(
     small = [(n, n) for n in _SMALL if declared is None or n < min(declared)]
     if declared and _pads_unevenly(operations) and (declared[0] % 32 or declared[1] % 32):
         small = []
-    tried = [tuple(wanted)] if wanted else [*small, *([declared] if declared else [])]
+    tried = [*small, *([declared] if declared else [])]
+    if wanted:
+        tried = [(wanted[0], wanted[1])]
     error: Exception | None = None
     for size in tried:
         try:
-            graph.run(weights, _images(graph, size, operations), range(len(operations)))  # type: ignore[arg-type]
+            found = graph.run(weights, _images(graph, size, operations), range(len(operations)))
         except (tf.errors.OpError, ValueError) as raised:
             error = raised
             continue
-        return size, []  # type: ignore[return-value]
+        if all(value.size for value in found.values()):
+            return size, []
     first = str(error).splitlines()[0] if error else "no size"
     raise ParityError("match/no-size", f"the source takes none of the sizes that were tried ({first[:200]})")
 

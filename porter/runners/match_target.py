@@ -22,8 +22,8 @@ from porter.networks.any_target import adjust, build_target
 from porter.runners.children import serve_request
 from porter.runners.layer_fits import NORMS
 from porter.runners.source_recording import RunOutputs, SourceRecording
-from porter.runners.target_layers import channels_last, difference, load
-from porter.runners.target_search import Search, Step, first_tensor
+from porter.runners.target_layers import channels_last, difference, first_tensor, load
+from porter.runners.target_search import Search, Step
 from porter.same_padding import emulate_same_padding
 
 _PROVED = 1e-11
@@ -52,12 +52,13 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
     others = search.others(images) if complete else []
     adjustments = _adjustments(search, request)
     matched = time.perf_counter() - started
-    proof, unproved = _prove(search, request, adjustments) if complete else ([], [])
+    proof, unproved, notes = _prove(search, request, adjustments) if complete else ([], [], [])
     return {
         "layers": [_described(search, step) for step in search.steps if not step.finding],
         "adjust": adjustments,
         "findings": list(dict.fromkeys([*search.findings, *unproved])),
         "others": others,
+        "notes": notes,
         "proof": proof,
         "end": None if search.end is None else source.operations[search.end].name,
         "attempts": search.attempts,
@@ -88,7 +89,7 @@ def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], 
         first = (str(error).strip().splitlines() or [""])[0]
         raise ParityError(
             "match/target-size",
-            f"{request['name']} does not run on images of {size[0]}x{size[1]} ({type(error).__name__}: {first})",
+            f"{request['name']} does not take {size[0]}x{size[1]} pixels ({type(error).__name__}: {first})",
         ) from error
 
 
@@ -145,27 +146,36 @@ def _parameters(model: nn.Module) -> dict[str, list[int]]:
 
 def _prove(
     search: Search, request: Mapping[str, Any], adjustments: Mapping[str, Any]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Run both networks with every weights at every size; return the results, and what speaks against them."""
+) -> tuple[list[dict[str, Any]], list[str], list[str]]:
+    """Run both networks with all weights; return the results, what speaks against a proof, and notes."""
     source = search.source
     model = _build(request)
     adjust(model, adjustments)
     modules = dict(model.named_modules())
     steps = [(modules[search.names[step.module]], step) for step in search.steps]
     left = _left(model, search)
-    proof, against = [], [f"{name} is given nothing" for name in left]
+    proof: list[dict[str, Any]] = []
+    against, notes = [f"{name} is given nothing" for name in left], []
     loaded = ""
     for run in sorted(source.runs[1:], key=lambda each: str(each["weights"])):
         if run["weights"] != loaded:
             loaded = run["weights"]
             weights = source.weights(loaded)
             _load_all(steps, weights)
-        worst, where = _worst(model, steps, source.outputs(run), search, weights)
         size = "x".join(map(str, run["size"]))
+        try:
+            worst, where = _worst(model, steps, source.outputs(run), search, weights)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            notes.append(f"{request['name']} does not take {size} pixels ({_first_line(error)})")
+            continue
         proof.append({"weights": loaded, "size": size, "worst": worst, "where": where})
         if not worst < _PROVED:
             against.append(f"{size} pixels, {loaded}: {where} differs by {worst:.1e} of its largest value")
-    return proof, against
+    return proof, against, list(dict.fromkeys(notes))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 def _left(model: nn.Module, search: Search) -> list[str]:
@@ -197,10 +207,7 @@ def _worst(
     """Return the worst difference of a layer's output or of the end, and where it is."""
     given: list[tuple[nn.Module, torch.Tensor]] = []
     with _recording({module for module, _ in steps}, given), torch.no_grad():
-        try:
-            end = first_tensor(model(_images(search.source, outputs)))
-        except (RuntimeError, AssertionError, ValueError) as error:
-            return float("inf"), f"PyTorch's network ({(str(error).splitlines() or [''])[0]})"
+        end = first_tensor(model(_images(search.source, outputs)))
     if [module for module, _ in given] != [module for module, _ in steps]:
         return float("inf"), "the order of layers"
     found = [

@@ -210,5 +210,5 @@ def _as_graph(built: Built, channels: int, file: Path) -> FileNetwork:
     call: Any = tf.function(built.run)
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
     keras = ("keras",) if built.is_keras_3 else ("tf-keras",)
-    network = frozen(concrete, built.words, ("tensorflow", *keras, "numpy"), file)
-    return network._replace(is_built=True)
+    words = f"the person's own network ({built.words})"
+    return frozen(concrete, words, ("tensorflow", *keras, "numpy"), file)

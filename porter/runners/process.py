@@ -197,6 +197,7 @@ def default_threads() -> int:
 
 
 def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a child that may use so many threads."""
     counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     root = str(Path(porter.__file__).parents[1])
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

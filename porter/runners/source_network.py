@@ -34,27 +34,17 @@ def open_source_network(
     """
     if job.source is not None:
         return _own(job.source, job, made, checkpoint, inputs)
-    builder = network_of(made.variant).source.name
     reason = "the source stores no network"
     carried = carried_network(checkpoint) if job.checkpoint is not None else None
-    if carried is not None:
+    is_stated = carried is not None or (job.checkpoint is not None and checkpoint.training is not None)
+    if is_stated:
         try:
             return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
         except UnfitError as error:
-            reason = f"TensorFlow could not run the file's own network ({error})"
-            if carried is Carried.TFLITE:
-                raise ParityError(
-                    "runner/tflite-unfit",
-                    f"{reason}: nothing else takes folded weights",
-                    file=checkpoint.path,
-                ) from error
-            if made.has_own_head:
-                raise ParityError(
-                    "runner/own-head",
-                    f"{reason}, and nothing else has its head",
-                    file=checkpoint.path,
-                    hint="--backbone-only checks the backbone alone.",
-                ) from error
+            network = "the file's own network" if carried else "the network that params.yaml describes"
+            reason = f"TensorFlow could not run {network} ({error})"
+            _require_builder(made, checkpoint, carried, reason)
+    builder = network_of(made.variant).source.name
     if is_function_name(builder):
         require_trust([builder], made.variant.table, trust_table=job.trust_table)
         return _own(builder, job, made, checkpoint, inputs)
@@ -62,8 +52,23 @@ def open_source_network(
         raise _nothing_to_run(job, made, checkpoint, reason)
     if job.checkpoint is None:
         return None, ()
-    ran = f"it ran {builder}, as the table describes it" if carried else f"TensorFlow ran {builder}"
+    ran = f"it ran {builder}, as the table describes it" if is_stated else f"TensorFlow ran {builder}"
     return None, (f"{reason}: {ran}",)
+
+
+def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried | None, reason: str) -> None:
+    """Refuse to run one of porter's builders in the place of what none of them builds."""
+    if made.has_own_head:
+        raise ParityError(
+            "runner/own-head",
+            f"{reason}, and nothing else has its head",
+            file=checkpoint.path,
+            hint="--backbone-only checks the backbone alone.",
+        )
+    if carried is Carried.TFLITE:
+        raise ParityError(
+            "runner/tflite-unfit", f"{reason}, and nothing else takes folded weights", file=checkpoint.path
+        )
 
 
 def _own(

@@ -11,13 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from porter.core.checkpoint import Array
-from porter.runners.graph_operations import SourceOperation
+from porter.runners.graph_operations import UNARY, SourceOperation
 
 KERNELS = ("conv", "depthwise_conv", "transposed_conv", "dense", "einsum")
-UNARY = (
-    *("relu", "sigmoid", "softmax", "tanh", "softplus", "swish", "hard_sigmoid", "hard_swish", "gelu"),
-    *("elu", "selu", "exponential", "reshape", "flatten", "scale"),
-)
 
 
 class Reading(NamedTuple):

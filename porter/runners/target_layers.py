@@ -27,7 +27,7 @@ def channels_last(x: torch.Tensor, module: nn.Module) -> Array:
     values = x.detach()
     if values.dim() == 4 and not isinstance(module, _LAST):
         values = values.permute(0, 2, 3, 1)
-    return values.numpy()
+    return values.contiguous().numpy()
 
 
 def difference(found: Array, wanted: Array) -> float:
@@ -52,9 +52,9 @@ def load(module: nn.Module, fit: Fit, weights: Mapping[str, Array], folded: Arra
     """Give a module a layer's variables; `folded` is a bias that goes into the running mean."""
     with torch.no_grad():
         for leaf, value in values_of(fit, weights).items():
-            if leaf == "running_mean" and folded is not None:
-                value = value - folded
-            getattr(module, leaf).copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            is_lowered = leaf == "running_mean" and folded is not None
+            lowered = value - folded if is_lowered else value
+            getattr(module, leaf).copy_(torch.from_numpy(np.ascontiguousarray(lowered)))
         for leaf, constant in fit.constants:
             getattr(module, leaf).fill_(constant)
 
@@ -68,10 +68,12 @@ def adjustments(module: nn.Module, operation: SourceOperation) -> Iterator[tuple
                 yield "same_padding", True
     epsilon = operation.attributes.get("epsilon")
     if isinstance(module, NORMS) and epsilon is not None and epsilon != module.eps:
-        before: float = module.eps  # type: ignore[assignment]
+        before: float = module.eps
         module.eps = float(epsilon)
-        yield "eps", float(epsilon)
-        module.eps = before
+        try:
+            yield "eps", float(epsilon)
+        finally:
+            module.eps = before
 
 
 def apply_adjustment(module: nn.Module, name: str, value: Any) -> None:
@@ -93,7 +95,7 @@ def undo_adjustment(module: nn.Module, name: str, before: Any) -> None:
 def wants_same(
     module: nn.Module, operation: SourceOperation, x: torch.Tensor, call: Callable[..., Any]
 ) -> bool:
-    """Whether the source pads SAME and the module does so at some sizes only, whatever it does at this one."""
+    """Whether the source pads SAME and the module does so at some sizes of images only."""
     if operation.attributes.get("padding") != "same" or not isinstance(
         module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
     ):
@@ -129,3 +131,19 @@ def _holder(module: nn.Module) -> nn.Module:
     holder = nn.Module()
     holder.add_module("layer", module)
     return holder
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """Return the logits of what a network returns: a tensor, a tuple or an output object of transformers."""
+    if isinstance(output, torch.Tensor):
+        return output
+    if hasattr(output, "logits"):
+        return output.logits  # type: ignore[no-any-return]
+    values = list(output.values()) if isinstance(output, Mapping) else list(output)
+    return first_tensor(values[0])
+
+
+def owns_parameters(module: nn.Module) -> bool:
+    """Whether a module has parameters or buffers that are not its children's."""
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    return bool(own)

@@ -1,4 +1,4 @@
-"""The sections of a table file that say where the PyTorch network comes from, and how the table was proved."""
+"""The sections of a table file about where the PyTorch network comes from and how the table was proved."""
 
 from __future__ import annotations
 
@@ -84,6 +84,7 @@ def read_proof(top: Section, faults: Faults) -> Proof | None:
     """
     if "proof" not in top.keys:
         return None
+    proof: Proof | None = None
     with faults.catch():
         section = top.section("proof")
         status = section.take("status", str)
@@ -100,5 +101,4 @@ def read_proof(top: Section, faults: Faults) -> Proof | None:
             open=tuple(section.take_list("open", str, [])),
         )
         section.finish()
-        return proof
-    return None
+    return proof

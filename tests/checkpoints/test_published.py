@@ -11,9 +11,9 @@ READABLE = {".index", ".h5", ".keras", ".tflite"}
 DESCRIPTIONS = {"saved_model.pb", "saved_model.pbtxt"}
 REFUSED = {
     ".meta": "checkpoint/meta-graph",
-    "fingerprint.pb": "checkpoint/unknown-format",
-    "keras_metadata.pb": "checkpoint/unknown-format",
-    "graph.pbtxt": "checkpoint/unknown-format",
+    "fingerprint.pb": "checkpoint/saved-model-metadata",
+    "keras_metadata.pb": "checkpoint/saved-model-metadata",
+    "graph.pbtxt": "checkpoint/text-graph",
     "run_meta": "checkpoint/unknown-format",
 }
 V1 = {"export", "export-00000-of-00001", "ckpt", "variables", "variables-00000-of-00001"}

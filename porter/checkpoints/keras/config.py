@@ -63,6 +63,15 @@ def parse_config(text: str | bytes) -> LayerConfig:
     return _layer(document, 0)
 
 
+def parse_layer(document: Any) -> LayerConfig:
+    """Read the config of one layer from its JSON.
+
+    Raises:
+        Malformed: it is not that of a layer.
+    """
+    return _layer(document, 0)
+
+
 def uses_averages(text: str | bytes) -> bool | None:
     """Whether a model's config says that its optimizer holds moving averages; None if it does not tell."""
     found = [

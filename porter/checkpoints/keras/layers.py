@@ -41,11 +41,14 @@ class Variable:
         edges: Names that TensorFlow may know it by; several if the file does not tell which is right.
         key: Path of the dataset.
         full_name: The stored name.
+        scale: Key of what the stored integers are divided by, one number for each output; "" if they are the
+            values themselves.
     """
 
     edges: tuple[str, ...]
     key: str
     full_name: str
+    scale: str = ""
 
 
 @dataclass(slots=True)

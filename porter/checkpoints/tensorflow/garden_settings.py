@@ -24,9 +24,7 @@ def training_settings(path: Path) -> TrainingSettings | None:
     Raises:
         CheckpointError: it is no YAML, or gives something in a form that the Garden does not write.
     """
-    with naming(path):
-        found = _mapping(_mapping(_parsed(path)).get("task")).get("model")
-    model = _mapping(found)
+    model = _mapping(task_settings(path).get("model"))
     backbone = _mapping(model.get("backbone"))
     kind = backbone.get("type")
     if not isinstance(kind, str):
@@ -41,6 +39,16 @@ def training_settings(path: Path) -> TrainingSettings | None:
         input_size=_size(path, model.get("input_size")),
         classes=_classes(path, model.get("num_classes")),
     )
+
+
+def task_settings(path: Path) -> Mapping[str, Any]:
+    """Return what stands below ``task`` in a ``params.yaml``, as plain values.
+
+    Raises:
+        CheckpointError: it is no YAML.
+    """
+    with naming(path):
+        return _mapping(_mapping(_parsed(path)).get("task"))
 
 
 def _parsed(path: Path) -> object:

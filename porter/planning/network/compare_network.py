@@ -50,7 +50,10 @@ def compare_network(
     forms = recorded(match.variant)
     forms = tuple(map(folded, forms)) if isinstance(checkpoint, FoldedCheckpoint) else forms
     pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
+    missing = [pairing.missing() for pairing, _ in pairings]
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
+    if not pairings and any(missing):
+        raise _other(checkpoint, match, min(filter(None, missing), key=len), stored.origin)
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))

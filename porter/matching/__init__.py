@@ -1,0 +1,1 @@
+"""Finding the mapping between any two networks by running both, and proving it."""

@@ -1,0 +1,202 @@
+"""`porter.match`: find how the variables of a network map to another implementation of it, and prove it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from porter.checkpoints import open_checkpoint
+from porter.core.checkpoint import Checkpoint
+from porter.errors import ParityError
+from porter.matching.result import MatchedLayer, MatchResult, Run
+from porter.matching.target import Target, parse_target, with_classes
+from porter.runners.children import ask
+from porter.runners.process import default_threads
+
+_SEEDS = (1, 2)
+_TIMEOUT = 1800.0
+_LARGE = (224, 224)  # what networks that take one size take, nearly all of them
+_KERNELS = ("conv", "dense", "einsum")
+
+
+def match(
+    source: str | os.PathLike[str],
+    target: str,
+    *,
+    function: str = "",
+    arguments: Sequence[str] = (),
+    adjust: bool = False,
+    size: tuple[int, int] | None = None,
+) -> MatchResult:
+    """Find the mapping from a TensorFlow network to a PyTorch network by running both, and prove it.
+
+    Args:
+        source: A file that carries its network (``.h5``, ``.keras``, SavedModel, frozen graph), or a
+            checkpoint together with `function`.
+        target: ``timm:NAME``, ``torchvision:NAME``, ``transformers:CLASS`` or ``package.module:function``
+            (returns a `torch.nn.Module`).
+        function: ``package.module:function`` that returns the Keras model or `tf.Module` whose weights
+            `source` holds. It is imported and called.
+        arguments: ``name=value`` for what builds the target.
+        adjust: Whether the PyTorch network may be changed (padding, epsilon) so that the two agree.
+        size: Height and width of the images to match with; the smallest that the source takes if None.
+
+    Raises:
+        MissingDependencyError: TensorFlow or torch is not installed.
+        PorterError: one of the sides cannot be built or run.
+
+    Example:
+        >>> porter.match("model.h5", "timm:mobilenetv2_100", adjust=True).status
+        'proved'
+    """
+    aim = parse_target(target, arguments)
+    with tempfile.TemporaryDirectory() as folder, open_checkpoint(source) as checkpoint:
+        request = {
+            "source": str(Path(source).absolute()),
+            "function": function,
+            "size": size,
+            "seeds": list(_SEEDS),
+            "out": folder,
+        }
+        seconds = {"tensorflow": 0.0, "torch": 0.0}
+        recorded = _recorded(request, seconds)
+        aim = with_classes(aim, classes_of(recorded))
+        try:
+            found = _found(aim, folder, seconds)
+        except ParityError as error:
+            own = recorded["declared"] and recorded["declared"][1:3]
+            if error.code != "match/target-size" or size is not None:
+                raise
+            recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
+            found = _found(aim, folder, seconds)
+        return _result(
+            str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
+        )
+
+
+def _recorded(request: Mapping[str, Any], seconds: dict[str, float]) -> Any:
+    started = time.perf_counter()
+    found = ask("tensorflow", "match_source", request, threads=default_threads(), timeout=_TIMEOUT)
+    seconds["tensorflow"] += time.perf_counter() - started
+    return found
+
+
+def _found(target: Target, folder: str, seconds: dict[str, float]) -> Any:
+    wanted = {
+        "library": target.library,
+        "name": target.name,
+        "arguments": dict(target.arguments),
+        "folder": folder,
+        "threads": default_threads(),
+    }
+    started = time.perf_counter()
+    found = ask("torch", "match_target", wanted, threads=default_threads(), timeout=_TIMEOUT)
+    seconds["torch"] += time.perf_counter() - started
+    return found
+
+
+def classes_of(recorded: Mapping[str, Any]) -> int | None:
+    """Return how many classes the source tells apart; None where it ends with no dense layer."""
+    operations = recorded["operations"]
+    number = recorded["outputs"][0]
+    for _ in range(3):
+        operation = operations[number]
+        kernel = operation["variables"].get("kernel")
+        if kernel and operation["kind"] in _KERNELS:
+            return int(recorded["shapes"][kernel][-1])
+        if not operation["inputs"]:
+            return None
+        number = operation["inputs"][0]
+    return None
+
+
+def _result(
+    source: str,
+    function: str,
+    target: Target,
+    checkpoint: Checkpoint,
+    recorded: Mapping[str, Any],
+    found: Mapping[str, Any],
+    *,
+    seconds: Mapping[str, float],
+    adjust: bool,
+) -> MatchResult:
+    paths = _paths(checkpoint)
+    shapes = recorded["shapes"]
+    return MatchResult(
+        source=source,
+        function=function,
+        target=target,
+        layers=tuple(_layer(each, paths, shapes) for each in found["layers"]),
+        adjustments=found["adjust"],
+        adjusted=adjust,
+        findings=(*found["findings"], *recorded["untested"]),
+        others=tuple(found["others"]),
+        proof=tuple(Run(**run) for run in found["proof"]),
+        notes=(*recorded["notes"], *found["notes"]),
+        end=found["end"],
+        image=_image(recorded),
+        preparing=tuple(paths.get(key, key) for key in recorded["preparing"]),
+        versions={**_versions(recorded["packages"]), **found["versions"]},
+        seconds=seconds,
+        attempts=found["attempts"],
+    )
+
+
+def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[str, Any]) -> MatchedLayer:
+    moved = [
+        {**each, "path": paths.get(each["key"], each["key"]), "shape": list(shapes[each["key"]])}
+        for each in found["moved"]
+    ]
+    biases = [paths.get(found[name], found[name]) for name in ("folded", "lost_bias")]
+    return MatchedLayer(
+        found["module"],
+        found["layer"],
+        found["kind"],
+        moved,
+        found["constants"],
+        biases[0],
+        biases[1],
+        found["error"],
+    )
+
+
+def _paths(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return an object path for each key: the layer's edge, and not a place in a list of all variables."""
+    graph = checkpoint.graph
+    found = {}
+    for key, node in graph.node_of_key.items():
+        aliases = graph.aliases(node)
+        layers = [path for path in aliases if path.startswith("layer_with_weights-")]
+        found[key] = (layers or aliases or [graph.paths[node] or key])[0]
+    return found
+
+
+def _image(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the source says of its images: size, and the scaling in front of its first layer."""
+    declared = recorded["declared"] or [None] * 4
+    base = recorded["runs"][0]["size"]
+    size = declared[1] or base[0]
+    operation = recorded["operations"][recorded["image"]]
+    mean, std, known = 0.0, 1.0, False
+    scale, offset = (operation["attributes"].get(name) for name in ("scale", "offset"))
+    if operation["kind"] == "scale" and isinstance(scale, float) and isinstance(offset, float) and scale > 0:
+        std = 1 / (255 * scale)
+        mean, known = -offset * std, True
+    return {"size": int(size), "mean": mean, "std": std, "known": known}
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,203 @@
+"""The layers of a source that a module of PyTorch's may be, by its input, its shapes and its output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from porter.core.checkpoint import Array
+from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout
+from porter.runners.source_recording import Reading, RunOutputs, SourceRecording
+from porter.runners.target_layers import (
+    EQUAL,
+    adjustments,
+    channels_last,
+    difference,
+    flattened,
+    load,
+    wants_same,
+)
+
+CALL = nn.Module.__call__
+Given = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Taken(NamedTuple):
+    """What is not free: operations and variables; and what a module was taken for at an earlier call."""
+
+    numbers: frozenset[int]
+    keys: frozenset[str]
+    before: int | None
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A layer of the source that a module may be.
+
+    Attributes:
+        number: The operation.
+        fit: How its variables go over.
+        folded: Key of a bias of the layer before that goes into the running mean, or "".
+        adjusted: What had to be changed in the module, by name.
+        error: How far the module's output is from the layer's, relative.
+    """
+
+    number: int
+    fit: Fit
+    folded: str = ""
+    adjusted: dict[str, Any] = field(default_factory=dict)
+    error: float = 0.0
+
+
+class LayerFinder:
+    """Finds the layers that a module may be.
+
+    Args:
+        source: The recorded source.
+        outputs: What it computes with `weights`.
+        weights: Values of its variables by key.
+    """
+
+    def __init__(self, source: SourceRecording, outputs: RunOutputs, weights: Mapping[str, Array]) -> None:
+        self.source, self._outputs, self._weights = source, outputs, weights
+        self._by_size: dict[int, list[tuple[int, Reading]]] = {}
+        for number in source.layers:
+            for reading in source.readings(number):
+                if reading.number in outputs:
+                    size = outputs[reading.number].size
+                    self._by_size.setdefault(size, []).append((number, reading))
+
+    def candidates(self, module: nn.Module, x: torch.Tensor, given: Given, taken: Taken) -> list[Candidate]:
+        """Return the layers that a module may be, by its input and what it gives; the agreeing ones alone.
+
+        Args:
+            module: The module.
+            x: Its input.
+            given: The arguments that it is called with, and those by name.
+            taken: What is not free.
+        """
+        found = []
+        for number, reading, fit in self._fitting(module, x, taken):
+            folded = self._bias_before(reading) if reading.way == "biasless" else ""
+            candidate = Candidate(number, fit, folded)
+            self._try(module, candidate, x, given)
+            found.append(candidate)
+        good = [candidate for candidate in found if candidate.error < EQUAL]
+        return good or sorted(found, key=lambda candidate: candidate.error)[:2]
+
+    def _fitting(
+        self, module: nn.Module, x: torch.Tensor, taken: Taken
+    ) -> Iterator[tuple[int, Reading, Fit]]:
+        """Yield the layers that take what the module takes and whose variables fit."""
+        values = channels_last(x, module)
+        equal: dict[Reading, bool] = {}
+        for number, reading in self._by_size.get(values.size, ()):
+            operation = self.source.operations[number]
+            if not self._is_free(number, taken):
+                continue
+            for fit in fits(module, operation, self.source.shapes):
+                read = self._read_so(module, fit, reading)
+                if read is None:
+                    continue
+                if reading not in equal:
+                    equal[reading] = self.takes(values, reading)
+                if equal[reading]:
+                    yield number, reading, read
+
+    def keys(self, number: int) -> Iterator[str]:
+        """Yield the keys of an operation's variables."""
+        yield from self.source.operations[number].variables.values()
+
+    def _is_free(self, number: int, taken: Taken) -> bool:
+        if number in taken.numbers:
+            return False
+        keys = list(self.keys(number))
+        if taken.before is not None:
+            return keys == list(self.keys(taken.before))
+        return not taken.keys & set(keys)
+
+    def _read_so(self, module: nn.Module, fit: Fit, reading: Reading) -> Fit | None:
+        """Return the fit for a way of taking the input, None where the two do not go together."""
+        if reading.way == "flat":
+            base = self._outputs[reading.number].shape
+            if len(base) != 4:
+                return fit if fit.way == "plain" else None
+            if fit.way == "flat":
+                return fit
+            if isinstance(module, nn.Linear) and fit.kind == "dense" and base[1] * base[2] > 1:
+                return flat_layout(fit, base)
+            return None
+        if fit.way == "flat" or (reading.way == "biasless") > isinstance(module, NORMS):
+            return None
+        return fit if reading.way != "padded" or isinstance(module, nn.Conv2d) else None
+
+    def takes(self, values: Array, reading: Reading) -> bool:
+        """Whether values, channels last, are what a layer takes."""
+        wanted = self._outputs[reading.number]
+        if reading.way == "biasless":
+            wanted = wanted - self._weights[self._bias_before(reading)].reshape(-1)
+        if reading.way == "flat" and values.ndim == 2 and wanted.ndim == 4:
+            wanted = flattened(wanted)
+        return difference(values, wanted) < EQUAL
+
+    def _bias_before(self, reading: Reading) -> str:
+        return self.source.operations[reading.number].variables["bias"]
+
+    def _try(self, module: nn.Module, candidate: Candidate, x: torch.Tensor, given: Given) -> None:
+        """Work out how far the module is from a layer, and what would bring it there."""
+        operation = self.source.operations[candidate.number]
+        arguments, named = given
+        self.load(module, candidate)
+        candidate.error = self._error(module, candidate, CALL(module, *arguments, **named))
+        if candidate.error < EQUAL:
+            if wants_same(module, operation, x, CALL):
+                candidate.adjusted = {"same_padding": True}
+            return
+        for name, value in adjustments(module, operation):
+            error = self._error(module, candidate, CALL(module, *arguments, **named))
+            if error < EQUAL:
+                candidate.adjusted, candidate.error = {name: value}, error
+                return
+
+    def _error(self, module: nn.Module, candidate: Candidate, output: torch.Tensor) -> float:
+        values = channels_last(output, module)
+        lost = candidate.fit.lost_bias
+        found = []
+        for number in self.source.behind(candidate.number):
+            if number in self._outputs:
+                wanted = self._outputs[number]
+                found.append(difference(values, wanted - self._weights[lost].reshape(-1) if lost else wanted))
+            if lost or (found[-1:] and found[-1] < EQUAL):
+                break
+        return min(found, default=float("inf"))
+
+    def load(self, module: nn.Module, candidate: Candidate) -> None:
+        """Give a module the variables of a layer."""
+        folded = self._weights[candidate.folded].reshape(-1) if candidate.folded else None
+        load(module, candidate.fit, self._weights, folded)
+
+    def output(self, module: nn.Module, chosen: Candidate) -> torch.Tensor:
+        """Return what the source's layer gives, in the module's order of axes."""
+        wanted = self._outputs[chosen.number]
+        if chosen.fit.lost_bias:
+            wanted = wanted - self._weights[chosen.fit.lost_bias].reshape(-1)
+        values = torch.from_numpy(np.array(wanted))
+        is_image = values.dim() == 4 and not isinstance(module, nn.Linear)
+        return values.permute(0, 3, 1, 2).contiguous() if is_image else values
+
+    def guess(self, module: nn.Module, x: torch.Tensor, taken: Taken) -> list[Candidate]:
+        """Return the first layer in the source's order that is left and fits, of equal input size first."""
+        size = channels_last(x, module).size
+        found = []
+        for number in self.source.layers:
+            if not self._is_free(number, taken):
+                continue
+            for fit in fits(module, self.source.operations[number], self.source.shapes):
+                wanted = self._outputs[self.source.operations[number].inputs[0]]
+                found.append((wanted.size != size, number, Candidate(number, fit, error=float("inf"))))
+        return [candidate for _, _, candidate in sorted(found, key=lambda each: each[:2])[:1]]

@@ -1,0 +1,127 @@
+"""A mapping is found by running both networks, and called proved only where they compute the same."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+# What is wrong, the module that shows it first, and what is said of it.
+FAULTS = [
+    ("stride", "blocks.1.conv1", "stride 1 where the source has 2"),
+    ("dilation", "blocks.1.conv1", "dilation 2 where the source has 1"),
+    ("groups", "blocks.1.conv2", "no layer of the source is left"),
+    ("activation first", "blocks.1.bn1", "ReLU of"),
+    ("no activation", "blocks.1.conv2", "(norm)"),
+    ("one norm twice", "blocks.1.bn1", ""),
+    ("scaled branch", "blocks.2.conv1", ""),
+    ("no shortcut", "blocks.2.conv1", ""),
+    ("elu", "blocks.2.conv1", "ELU of"),
+    ("no bias", "fc2", "has no place for the bias"),
+    ("relu for leaky", "fc1", "takes"),
+    ("slope", "fc1", "takes"),
+    ("spare layer", "spare", "never runs"),
+    ("mirrored", "stem", "takes"),
+    ("bgr", "stem", "takes"),
+    ("uncapped", "blocks.0.conv1", "ReLU of"),
+    ("channels turned", "dw", "takes"),
+    ("extra pool", "dw", "takes"),
+    ("flatten", "fc1", "takes"),
+    ("tanh", "fc2", "tanh of"),
+    ("gelu", "fc2", "takes"),
+    ("softmax", "the output", "differs"),
+]
+
+
+@pytest.fixture(scope="module")
+def match_target(recorded):
+    """Return a function from what is wrong with PyTorch's network to what a match finds."""
+    pytest.importorskip("torch")
+    from porter.runners.match_target import match
+
+    def run(wrong=""):
+        target = {"library": "torch", "name": "own_network:build", "arguments": {"wrong": wrong}}
+        return match({**target, "folder": str(recorded), "threads": 1})
+
+    return run
+
+
+@pytest.mark.parametrize(("wrong", "module", "words"), FAULTS)
+def test_wrong_network_is_never_proved_and_its_place_is_named(match_target, wrong, module, words):
+    """The first finding names the module that is wrong, or the first that sees it."""
+    found = match_target(wrong)
+
+    assert found["findings"], wrong
+    assert found["findings"][0].startswith(module)
+    assert words in found["findings"][0]
+
+
+@pytest.mark.parametrize("wrong", ["", "folded bias", "stem bias", "channels last"])
+def test_every_way_of_computing_the_same_is_proved(match_target, wrong):
+    """A bias before a norm and the order of a Flatten are matters of the mapping."""
+    found = match_target(wrong)
+
+    assert found["findings"] == []
+    assert found["adjust"] == {"same_padding": True}
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    assert {run["weights"] for run in found["proof"]} == {
+        "the source's own weights",
+        "random weights, seed 1",
+        "random weights, seed 2",
+    }
+
+
+def test_another_epsilon_is_an_adjustment(match_target):
+    """It is found from the layer's attributes, and named."""
+    found = match_target("epsilon")
+
+    assert found["findings"] == []
+    assert found["adjust"]["eps"] == {"blocks.1.bn2": 1e-3}
+
+
+@pytest.mark.parametrize("generation", ["tf_keras", "keras"])
+def test_table_of_a_match_ports_what_its_source_computes(own_network, tmp_path, monkeypatch, generation):
+    """From a file and a function to a proved table, and with it to weights."""
+    torch = pytest.importorskip("torch")
+    import own_network as module
+    from safetensors.torch import load_file
+
+    import porter
+    from porter.networks.any_target import adjust
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    file, table = own_network(generation), tmp_path / "mine.toml"
+    found = porter.match(file, "own_network:build", adjust=True)
+    found.save(table)
+
+    assert found.status == "proved", found
+    assert replace(found, adjusted=False).status == "draft"
+    variant = next(iter(porter.load_tables(table).variants.values()))
+    assert variant.adjust == {"same_padding": True}
+    porter.port(file, tmp_path / "mine.safetensors", tables=porter.load_tables(table))
+    network = module.build().eval()
+    adjust(network, variant.adjust)
+    network.load_state_dict(load_file(tmp_path / "mine.safetensors"))
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    with torch.no_grad():
+        ours = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+    assert np.abs(ours - _answer(file, x, tmp_path, generation)).max() < 1e-5
+
+
+def _answer(file, x, folder, generation):
+    """Return what Keras answers to `x`, in a process of its own."""
+    import subprocess
+
+    np.save(folder / "x.npy", x)
+    program = (
+        f"import {generation} as keras, numpy as np\n"
+        f"model = keras.models.load_model({str(file)!r})\n"
+        f"np.save({str(folder / 'y.npy')!r}, np.asarray(model(np.load({str(folder / 'x.npy')!r}))))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    return np.load(folder / "y.npy")
