@@ -81,14 +81,21 @@ def read_variant(
         stages=tuple(_stage(each, family) for each in expanded if each.block.stage),
         network=network or None,
         left_out=family.left_out,
-        note=family.note,
-        presets=family.presets,
         twin=twin,
-        library=family.target.library,
-        adjust=family.target.adjust,
         constants=tuple(constant for each in expanded for constant in each.constants),
-        proof=family.proof,
+        **_of_file(family),
     )
+
+
+def _of_file(family: Family) -> dict[str, Any]:
+    """Return what every variant of a file has alike."""
+    return {
+        "note": family.note,
+        "presets": family.presets,
+        "library": family.target.library,
+        "adjust": family.target.adjust,
+        "proof": family.proof,
+    }
 
 
 def _target(section: Section, family: Family) -> Network:
