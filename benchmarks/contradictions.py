@@ -1,8 +1,9 @@
-"""Hold every way in which a config can contradict its weights against what porter does with it.
+"""Hold every way in which a config or a graph can contradict its weights against what porter does with it.
 
     python benchmarks/contradictions.py FOLDER [FILE ...]
 
-Without files, writes eight families of each generation of Keras to FOLDER first (minutes). Prints a line for
+Without files, writes eight families of each generation of Keras to FOLDER first (minutes), as .h5, .keras and
+SavedModel. A file may be a frozen graph (.pb) too. Prints a line for
 each file and kind of change: adopted, refused, or SILENT; the exit status is 1 where one is silent or an
 unchanged file is refused.
 """
@@ -16,9 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config_edits import EDITS, edited
+from graph_edits import GRAPH_EDITS, graph_edited
 
 import porter
+from porter.checkpoints.keras import file as keras_file
 from porter.errors import PlanError
+from porter.formats.files import RegularFile
+from porter.formats.hdf5.description import Description, describe
 from porter.planning.plan import Plan, plan
 
 FAMILIES = {
@@ -38,6 +43,7 @@ SUFFIXES = (".h5", ".keras")
 def main(folder: Path, *files: Path) -> int:
     """Print every outcome and their counts."""
     counts: Counter[str] = Counter()
+    describing_once()
     for file in files or list(written(folder)):
         for change, outcome in outcomes(file, folder):
             counts[outcome] += 1
@@ -56,10 +62,26 @@ def written(folder: Path) -> Iterator[Path]:
                 program = (
                     f"import {generation} as keras\n"
                     f"m = keras.applications.{family}(weights=None, input_shape=(96, 96, 3), {arguments})\n"
-                    f"[m.save({str(inner / family)!r} + suffix) for suffix in {SUFFIXES}]"
+                    f"[m.save({str(inner / family)!r} + suffix) for suffix in {SUFFIXES}]\n"
+                    f"m.export({str(inner / family)!r})"
                 )
                 subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-            yield from (inner / f"{family}{suffix}" for suffix in SUFFIXES)
+            yield from (inner / f"{family}{suffix}" for suffix in (*SUFFIXES, ""))
+
+
+def describing_once() -> None:
+    """Describe the weights in equal archives once: a child process for each edit would take hours."""
+    known: dict[int, Description] = {}
+
+    def cached(source: RegularFile, base: int, size: int) -> Description:
+        if not base:  # a .h5, which has its config inside
+            return describe(source, base, size)
+        if size not in known:
+            known.clear()
+            known[size] = describe(source, base, size)
+        return known[size]
+
+    keras_file.describe = cached  # type: ignore[attr-defined]
 
 
 def outcomes(file: Path, folder: Path) -> Iterator[tuple[str, str]]:
@@ -71,8 +93,10 @@ def outcomes(file: Path, folder: Path) -> Iterator[tuple[str, str]]:
         return
     yield f"unchanged ({unchanged.network})", "passed"
     changed = folder / f"changed{file.suffix}"
-    for name, (edit, _) in EDITS.items():
-        if edited(file, changed, edit):
+    is_graph = file.suffix not in SUFFIXES
+    edits = GRAPH_EDITS if is_graph else EDITS
+    for name, (edit, _) in edits.items():
+        if (graph_edited if is_graph else edited)(file, changed, edit):
             try:
                 yield name, "adopted" if differs(planned(changed), unchanged) else "SILENT"
             except PlanError:

@@ -15,6 +15,7 @@ from porter.networks.post_import import register_with_timm
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
     from porter.checks.checking import check as check
+    from porter.checks.own_goldens import record_golden as record_golden
     from porter.checks.report import CheckReport as CheckReport
     from porter.errors import PorterError as PorterError
     from porter.loading.load_model import load_model as load_model
@@ -41,6 +42,7 @@ _HOME = {
     "open_checkpoint": "porter.checkpoints",
     "plan": "porter.planning.plan",
     "port": "porter.outputs.port",
+    "record_golden": "porter.checks.own_goldens",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604 (every key of _HOME is a string)

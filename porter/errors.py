@@ -20,7 +20,7 @@ class PorterError(Exception):
         expected: What should have been there, or None.
         found: What was there, or None.
         hint: What to do, as a sentence, or None.
-        details: Further lines, where one cannot hold what there is to say (a list of candidates).
+        details: Further lines, if one cannot hold what there is to say (a list of candidates).
 
     Args:
         code: Sets `code`.
@@ -104,7 +104,7 @@ class MissingDependencyError(PorterError):
 
 
 def error_from_json(described: Mapping[str, Any]) -> PorterError:
-    """Return the error that `PorterError.to_json` described, of its own class where that is imported here."""
+    """Return the error that `PorterError.to_json` described, of its own class if that is imported here."""
     fields = dict(described)
     known = {kind.__name__: kind for kind in _kinds(PorterError)}
     kind = next(known[name] for name in fields.pop("classes") if name in known)
@@ -132,6 +132,8 @@ def printable(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

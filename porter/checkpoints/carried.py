@@ -14,10 +14,11 @@ class Carried(Enum):
     KERAS = "Keras file"
     SAVED_MODEL = "SavedModel"
     GRAPH = "frozen graph"
+    TFLITE = "TensorFlow Lite model"
 
 
 def carried_network(checkpoint: Checkpoint) -> Carried | None:
-    """Return how the source holds its network; None where it stores weights alone."""
+    """Return how the source holds its network; None if it stores weights alone."""
     if not checkpoint.files:
         return None
     first = checkpoint.files[0]
@@ -25,6 +26,8 @@ def carried_network(checkpoint: Checkpoint) -> Carried | None:
         return Carried.SAVED_MODEL
     if checkpoint.format.startswith("frozen GraphDef"):
         return Carried.GRAPH
+    if checkpoint.format.startswith(Carried.TFLITE.value):
+        return Carried.TFLITE
     if not checkpoint.format.startswith("Keras"):
         return None
     import zipfile  # noqa: PLC0415  (a TensorBundle needs none of it)

@@ -13,6 +13,8 @@ from porter.checkpoints.tensorflow.saved_model import SavedModel
 from porter.checkpoints.tensorflow.state_file import StateFile
 from porter.checkpoints.tensorflow.tensor_bundle import TensorBundle
 from porter.checkpoints.tensorflow.v1_files import V1Files
+from porter.checkpoints.tfjs.container import TfjsContainer
+from porter.checkpoints.tflite.tflite_file import TFLiteFile
 
 CONTAINERS: tuple[Container, ...] = (
     SavedModel(),
@@ -20,6 +22,8 @@ CONTAINERS: tuple[Container, ...] = (
     TensorBundle(),
     V1Files(),
     DataFile(),
+    TfjsContainer(),
     KerasContainer(),
+    TFLiteFile(),
     GraphFile(),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.checkpoints.containers import CONTAINERS
+from porter.checkpoints.near_misses import inside, refuse_near_miss
 from porter.checkpoints.tensorflow.saved_model import variables_alone
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError
@@ -48,8 +49,8 @@ def _open_directory(directory: Path) -> Checkpoint:
         "checkpoint/no-checkpoint",
         "this directory has no checkpoint",
         file=directory,
-        expected="saved_model.pb, a `checkpoint` file, or one .index file",
-        hint=None
+        expected="saved_model.pb, model.json, a `checkpoint` file, or one .index file",
+        hint=inside(directory)
         if variables is None
         else f"saved_model.pb is missing; the variables alone open as {variables}.",
     )
@@ -65,6 +66,7 @@ def _open_file(file: Path) -> Checkpoint:
         refusal = container.refusal(file, file)
         if refusal is not None:
             raise refusal
+    refuse_near_miss(file)
     titles = [container.title for container in CONTAINERS]
     raise CheckpointError(
         "checkpoint/unknown-format",

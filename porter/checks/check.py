@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from porter.checks.image_check import image_results, label_source, prepared_batch
 from porter.checks.ported_file_check import with_tensors
+from porter.core.named_function import is_function_name
 from porter.errors import ParityError
 from porter.parity.compare import compare
 from porter.parity.outcome import ImageResult, ParityReport
@@ -23,6 +24,7 @@ from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, wait_for
+from porter.tables.trust import require_trust
 from porter.tables.variants import InputSpec, Variant
 
 Size = tuple[int, int]
@@ -35,17 +37,20 @@ class Check:
 
     Attributes:
         variant: The network.
-        sizes: Input sizes (H, W); where empty the table's, or with images the source's.
+        sizes: Input sizes (H, W); if empty the table's, or with images the source's.
         dtypes: Element types to compute in. float64 decides and must be among them.
         batch: Images per input.
-        seed: Seed of the inputs, and of the weights where there is no checkpoint.
+        seed: Seed of the inputs, and of the weights if there is no checkpoint.
         checkpoint: Stored weights: TensorFlow restores them itself, PyTorch gets them ported.
         options: What is chosen about the port that is checked.
-        threads: Threads per framework; as many as there are cores, at most four, where None.
+        threads: Threads per framework; as many as there are cores, at most four, if None.
         timeout: Seconds after which a framework that has not answered is ended.
         images: Real images to use as the input, prepared as the source's evaluation prepares them.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
         ported: The file that PyTorch loads as it is; a fresh port if None.
+        target: The library under whose names `ported` was written.
+        source: A person's function that builds TensorFlow's network; what the table says if None.
+        trust_table: Whether functions that the table names may be run.
     """
 
     variant: Variant
@@ -60,6 +65,9 @@ class Check:
     images: tuple[Path, ...] = ()
     labels: Path | None = None
     ported: Path | None = None
+    target: str = "timm"
+    source: str | None = None
+    trust_table: bool = False
 
     @property
     def effective_sizes(self) -> tuple[Size, ...]:
@@ -99,6 +107,28 @@ class Check:
             images=tuple(str(path.absolute()) for path in self.images),
             labels=None if self.labels is None else str(self.labels.absolute()),
             ported=None if self.ported is None else str(self.ported.absolute()),
+            target=self.target,
+            source=self.source,
+            trust_table=self.trust_table,
+        )
+
+    def require_trust(self, *, runs_tensorflow: bool = True) -> None:
+        """Refuse to run code that the table names and the person does not trust.
+
+        Args:
+            runs_tensorflow: Whether the source's network is run too.
+
+        Raises:
+            TableError: ``table/not-trusted``.
+        """
+        names = [self.variant.target.name]
+        if runs_tensorflow:
+            names.append(self.source or self.variant.source.name)
+        require_trust(
+            [name for name in names if is_function_name(name)],
+            self.variant.table,
+            trust_table=self.trust_table,
+            chosen=[self.source] if self.source else [],
         )
 
     def planned(self) -> Plan:
@@ -232,7 +262,8 @@ class _Prepared:
         report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
         if self._check.ported is not None:
             found = Path(self.jobs[1].ported_out)
-            report = with_tensors(report, self._check.variant, self._check.ported, found)
+            modules = {stage.name: stage.target for stage in self._check.variant.stages}
+            report = with_tensors(report, modules, self._check.ported, found)
         return Checked(report, expected, actual)
 
 
@@ -249,7 +280,7 @@ def settle(check: Check, made: Plan, inputs: Path) -> Check:
     elif not check.sizes and made.fixed_size is not None:
         check = replace(check, sizes=(made.fixed_size,))
     spec = made.input_spec._replace(channel_order=made.channel_order)
-    write_inputs(check, inputs, spec=spec, channels=_channels(made))
+    write_inputs(check, inputs, spec=spec, channels=channels_of(made))
     return check
 
 
@@ -259,7 +290,7 @@ def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, cha
     Args:
         check: Images, or seed and batch.
         path: The file to write.
-        spec: How images are prepared; as the table says where None.
+        spec: How images are prepared; as the table says if None.
         channels: Channels of random inputs.
     """
     spec = spec or check.variant.input
@@ -303,7 +334,7 @@ def count_ledger(made: Plan) -> Mapping[str, int]:
     return {"target tensors": len(made.assignments), **buckets}
 
 
-def _channels(made: Plan) -> int:
+def channels_of(made: Plan) -> int:
     """Return how many channels the network's images have; a checkpoint may decide that."""
     free = made.variant.free.get("channels")
     return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))

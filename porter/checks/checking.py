@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, cast, get_args
 
 from porter.checks.check import DTYPES, Check, Checked, Size, check_against_tensorflow, silent
 from porter.checks.explanation import explained
@@ -14,6 +14,7 @@ from porter.checks.goldens import verify_goldens
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError, not_installed
+from porter.outputs.forms import TARGETS
 from porter.parity.golden_files import golden_path
 from porter.parity.tolerances import Tolerances
 from porter.planning.plan import Plan, plan
@@ -31,7 +32,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     variant: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     *,
-    against: Reference | None = None,
+    against: Reference | str | os.PathLike[str] | None = None,
     tables: Tables | None = None,
     options: PortOptions = DEFAULTS,
     sizes: Sequence[int | Size] = (),
@@ -41,6 +42,9 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     images: Sequence[str | os.PathLike[str]] = (),
     labels: str | os.PathLike[str] | None = None,
     ported: str | os.PathLike[str] | None = None,
+    target: str = "timm",
+    source: str | None = None,
+    trust_table: bool = False,
     tolerances: Tolerances | None = None,
     phase: Phase = silent,
     **choices: Any,
@@ -49,9 +53,9 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
 
     Args:
         variant: The network; may be left out if there is a checkpoint, which says what it is.
-        checkpoint: Check these weights: the reference restores them itself, PyTorch gets them ported. Random
-            weights if None.
-        against: The reference; TensorFlow if None, or the network's golden if TensorFlow is not installed.
+        checkpoint: These weights are restored by the reference itself and ported for PyTorch; random if None.
+        against: The reference; TensorFlow if None, or the network's golden where that is not installed. A
+            file that `record_golden` wrote is one for `ported`, without any checkpoint.
         tables: Known networks; those that come with porter if None.
         options: What is chosen about the port.
         sizes: Input sizes in pixels, each a side or (height, width); the table's if empty.
@@ -61,20 +65,23 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         images: Image files to use as the input.
         labels: File with the names of the classes, one a line, to show with images; ImageNet's if None.
         ported: A ported file, folder or ``.pth`` to check as it is on disk; a fresh port if None.
+        target: The library under whose names `ported` was written; as for `port`.
+        source: Your own function that builds TensorFlow's network, ``"package.module:function"``: it returns
+            a Keras model or a `tf.Module`, and is run in place of what the file carries or the table names.
+        trust_table: Run functions that the table, or `ported`, names; they are refused if False.
         tolerances: The defaults if None.
         phase: Called with each phase of the check, in words, as it begins.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
-        MissingDependencyError: a framework that is needed is not installed.
-        ParityError: the check could not be made. `found` of ``check/beyond-golden`` is what needs TensorFlow.
-        PorterError: the checkpoint, the table or an option is refused.
+        PorterError: what is missing or refused. `found` of ``check/beyond-golden`` is what needs TensorFlow.
 
     Example:
         >>> porter.check("keras_mobilenetv1_025", against="golden").passed
         True
     """
     options = options.merged(choices)
+    files = (tuple(map(Path, images)), target, _path(labels), _path(ported))
     given = _Request(
         variant or options.variant,
         _path(checkpoint),
@@ -83,10 +90,18 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         tuple(dict.fromkeys(("float64", *dtypes))),
         batch,
         seed,
-        tuple(map(Path, images)),
-        *map(_path, (labels, ported)),
+        *files,
+        source=source,
+        trust_table=trust_table,
     )
-    return given.run(against, tables or load_tables(), tolerances, phase)
+    return given.run(against, tables, tolerances, phase)
+
+
+def _is_file(against: str | os.PathLike[str] | None) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether a reference is a file, and neither a known word nor one that was misspelt."""
+    if against is None or against in get_args(Reference):
+        return False
+    return not isinstance(against, str) or Path(against).exists() or bool(Path(against).suffix)
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
@@ -105,12 +120,16 @@ class _Request:
     batch: int
     seed: int
     images: tuple[Path, ...]
+    target: str
     labels: Path | None
     ported: Path | None
+    source: str | None = None
+    trust_table: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
-        if self.variant is None and self.checkpoint is None:
+        require_known("target", self.target, TARGETS)
+        if self.variant is None and self.checkpoint is None and self.ported is None:
             raise ParityError("check/nothing-named", "neither a variant nor a checkpoint was given to check")
         for dtype in self.dtypes:
             require_known("dtypes", dtype, DTYPES)
@@ -127,25 +146,75 @@ class _Request:
     def _require_source(self, against: Reference | None) -> None:
         """Refuse a ported file that there is nothing to hold against."""
         if self.ported is None:
+            if self.target != "timm":
+                raise ParityError(
+                    "check/target-alone",
+                    "a target says whose names a ported file has, and none was given",
+                    found=self.target,
+                )
             return
         if self.checkpoint is None or against not in (None, "tensorflow"):
             raise ParityError(
                 "check/ported-alone",
                 "a ported file is checked against TensorFlow with the checkpoint that it came from",
                 file=self.ported,
-                hint="Give the checkpoint too, and no other reference.",
+                hint="Give the checkpoint too, or a golden that was recorded of it.",
             )
-        if not self.ported.exists():
+        self._require_ported()
+
+    def _require_ported(self) -> None:
+        if self.ported is None or not self.ported.exists():
             raise ParityError("check/no-ported-file", "does not exist", file=self.ported)
 
+    def against_file(self, golden: Path, tolerances: Tolerances | None, phase: Phase) -> CheckReport:
+        if self.ported is None:
+            raise ParityError(
+                "check/golden-alone",
+                "a golden of somebody's own weights is held against a ported file, and none was given",
+                file=golden,
+            )
+        if self.variant is not None:
+            raise ParityError(
+                "check/variant-and-golden",
+                "a golden of somebody's own weights says itself what network it is of",
+                file=golden,
+                hint="Name no variant.",
+            )
+        if beyond := self._beyond_a_golden():
+            raise _needs_tensorflow(beyond[0])
+        self._require_ported()
+        from porter.checks.own_golden_check import check_against_own_golden  # noqa: PLC0415  (as above)
+
+        return check_against_own_golden(
+            self.ported,
+            golden,
+            target=self.target,
+            trust_table=self.trust_table,
+            tolerances=tolerances,
+            phase=phase,
+        )
+
     def run(
+        self,
+        against: str | os.PathLike[str] | None,
+        tables: Tables | None,
+        tolerances: Tolerances | None,
+        phase: Phase,
+    ) -> CheckReport:
+        if _is_file(against):
+            return self.against_file(Path(against), tolerances, phase)
+        require_known("against", against, (None, *get_args(Reference)))
+        reference = cast("Reference | None", against)
+        return self._against(reference, tables or load_tables(), tolerances, phase)
+
+    def _against(
         self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
     ) -> CheckReport:
-        require_known("against", against, (None, *get_args(Reference)))
         self._require_source(against)
         golden = self._golden(against, tables)
         if golden is not None:
-            return _against_golden(golden, tables, tolerances, phase, asked_for=against == "golden")
+            trusted, asked = self.trust_table, against == "golden"
+            return _against_golden(golden, tables, tolerances, phase, trust_table=trusted, asked_for=asked)
         phase("reading the weights" if self.checkpoint else "making random weights")
         with self._weights(tables) as weights:
             made = plan(weights, tables, replace(self.options, variant=self.variant))
@@ -159,11 +228,7 @@ class _Request:
             return None
         beyond = self._beyond_a_golden()
         if beyond and against == "golden":
-            raise ParityError(
-                "check/beyond-golden",
-                "a golden holds one input and its weights; anything else needs TensorFlow",
-                found=beyond[0],
-            )
+            raise _needs_tensorflow(beyond[0])
         path = None if beyond or self.variant is None else golden_path(tables.variant(self.variant))
         if against is None and (path is None or not path.exists()):
             require("tensorflow")
@@ -171,7 +236,20 @@ class _Request:
 
     def _beyond_a_golden(self) -> list[str]:
         """Return what was asked for and is in no golden, which holds one input and one seed."""
-        plain = _Request(self.variant, None, DEFAULTS, (), self.dtypes, 1, 0, (), None, None)
+        plain = _Request(
+            self.variant,
+            None,
+            DEFAULTS,
+            (),
+            self.dtypes,
+            1,
+            0,
+            (),
+            self.target,
+            None,
+            self.ported,
+            trust_table=self.trust_table,
+        )
         names = [name for name in self.__slots__ if getattr(self, name) != getattr(plain, name)]
         if "options" not in names:
             return names
@@ -199,12 +277,24 @@ class _Request:
             images=self.images,
             labels=self.labels,
             ported=self.ported,
+            target=self.target,
+            source=self.source,
+            trust_table=self.trust_table,
         )
+        request.require_trust()
         if against == "onnx":
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
 
             return check_against_onnx(request, tolerances, made=made, phase=phase)
         return check_against_tensorflow(request, tolerances, made=made, phase=phase)
+
+
+def _needs_tensorflow(asked: str) -> ParityError:
+    return ParityError(
+        "check/beyond-golden",
+        "a golden holds one input and its weights; anything else needs TensorFlow",
+        found=asked,
+    )
 
 
 def _explained(
@@ -229,10 +319,16 @@ def _as_planned(made: Plan) -> Variant:
 
 
 def _against_golden(
-    path: Path, tables: Tables, tolerances: Tolerances | None, phase: Phase, *, asked_for: bool
+    path: Path,
+    tables: Tables,
+    tolerances: Tolerances | None,
+    phase: Phase,
+    *,
+    trust_table: bool,
+    asked_for: bool,
 ) -> CheckReport:
     phase("running PyTorch against the golden")
-    (checked,) = verify_goldens([path], tables, tolerances=tolerances)
+    (checked,) = verify_goldens([path], tables, tolerances=tolerances, trust_table=trust_table)
     outcome = explained(checked, tables.variant(checked.expected.provenance.variant or ""))
     if not asked_for:
         note = f"compared with the golden, because {not_installed(missing_packages('tensorflow'))}"

@@ -14,7 +14,7 @@ from porter.tables.variants import Variant
 def explained(
     checked: Checked, variant: Variant | None, weights: Mapping[str, Array] | None = None
 ) -> ParityReport:
-    """Return the report with the likely causes of a failure; as it is where there is none.
+    """Return the report with the likely causes of a failure; as it is if there is none.
 
     Args:
         checked: The outcome.

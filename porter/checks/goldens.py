@@ -36,7 +36,13 @@ _KEPT_OF_INPUT = 256
 
 
 def record_goldens(
-    variants: Sequence[Variant], folder: Path, *, seed: int = 0, threads: int | None = None
+    variants: Sequence[Variant],
+    folder: Path,
+    *,
+    seed: int = 0,
+    threads: int | None = None,
+    source: str | None = None,
+    trust_table: bool = False,
 ) -> list[Path]:
     """Run TensorFlow on random weights and inputs and write what later checks need, one file per variant.
 
@@ -45,6 +51,8 @@ def record_goldens(
         folder: Where to write.
         seed: Seed of weights, inputs and samples.
         threads: As for `Check`.
+        source: As for `Check`.
+        trust_table: As for `Check`.
 
     Returns:
         The files, at most 300 KB each.
@@ -63,8 +71,19 @@ def record_goldens(
         )
     paths = [golden_path(variant, folder) for variant in variants]
     checks = [
-        Check(v, sizes=golden_sizes(v), dtypes=("float64",), seed=seed, threads=threads) for v in variants
+        Check(
+            variant,
+            sizes=golden_sizes(variant),
+            dtypes=("float64",),
+            seed=seed,
+            threads=threads,
+            source=source,
+            trust_table=trust_table,
+        )
+        for variant in variants
     ]
+    for check in checks:
+        check.require_trust()
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         recorded = [Path(name) / path.name for path in paths]
         jobs = [
@@ -77,13 +96,13 @@ def record_goldens(
             recording = Recording.load(out)
             path.parent.mkdir(parents=True, exist_ok=True)
             counts = _kept(variant, path), _KEPT_AT_SECOND
-            runs = (_sampled(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
+            runs = (sampled_run(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
             Recording(recording.provenance, tuple(runs)).save(path)
     return paths
 
 
 def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:
-    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two where it takes no odd ones."""
+    """Return the sizes of a variant's golden: `SIZES`, or its own smallest two if it takes no odd ones."""
     own = variant.input.check_sizes
     if any(size % 2 for size in own):
         return SIZES
@@ -96,11 +115,21 @@ def _kept(variant: Variant, replaced: Path) -> int:
         if path.is_file():
             rules = [stage.rule for stage in Recording.load(path).runs[0].stages.values()]
             return max(rule.count for rule in rules if rule is not None)
-    return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // len(variant.stages)))
+    return kept_per_stage(len(variant.stages))
+
+
+def kept_per_stage(stages: int) -> int:
+    """Return how many elements of each of so many stages a golden keeps."""
+    return max(_KEPT_AT_LEAST, min(_KEPT_AT_MOST, _KEPT_AT_FIRST // stages))
 
 
 def verify_goldens(
-    paths: Sequence[Path], tables: Tables, *, tolerances: Tolerances | None = None, timeout: float = 1800.0
+    paths: Sequence[Path],
+    tables: Tables,
+    *,
+    tolerances: Tolerances | None = None,
+    timeout: float = 1800.0,
+    trust_table: bool = False,
 ) -> list[Checked]:
     """Check the ported networks against goldens, with torch alone; one process serves them all.
 
@@ -109,8 +138,9 @@ def verify_goldens(
     Args:
         paths: Golden files.
         tables: Known networks.
-        tolerances: The defaults where None.
+        tolerances: The defaults if None.
         timeout: Seconds for all of them.
+        trust_table: Whether functions that the tables name may be run.
 
     Returns:
         One outcome per path, in order.
@@ -120,7 +150,9 @@ def verify_goldens(
         ParityError: a file is no golden, or torch failed.
         TableError: a golden's variant is in no table.
     """
-    goldens = [_Golden(path, tables) for path in paths]
+    goldens = [_Golden(path, tables, trust_table=trust_table) for path in paths]
+    for golden in goldens:
+        golden.check.require_trust(runs_tensorflow=False)
     fresh = [golden for golden in goldens if not golden.stale]
     with tempfile.TemporaryDirectory(prefix="porter-") as name:
         folder = Path(name)
@@ -138,7 +170,7 @@ def verify_goldens(
 class _Golden:
     """A golden file and the check it asks for."""
 
-    def __init__(self, path: Path, tables: Tables) -> None:
+    def __init__(self, path: Path, tables: Tables, *, trust_table: bool) -> None:
         self.recording = Recording.load(path)
         provenance = self.recording.provenance
         if provenance.variant is None or provenance.seed is None or not self.recording.runs:
@@ -153,6 +185,7 @@ class _Golden:
             dtypes=("float64",),
             batch=shapes[0][0],
             seed=provenance.seed,
+            trust_table=trust_table,
         )
 
     def outcome(self, tolerances: Tolerances | None) -> Checked:
@@ -179,7 +212,8 @@ class _Golden:
         return shlex.join([*words, "--folder", "golden" if inside_package(folder) else str(folder)])
 
 
-def _sampled(run: Run, seed: int, kept: int) -> Run:
+def sampled_run(run: Run, seed: int, kept: int) -> Run:
+    """Return a run with `kept` elements of each stage, and exact statistics of all."""
     stages = {
         name: activation.sampled(SampleRule(seed, f"{run.name}/{name}", kept))
         for name, activation in run.stages.items()

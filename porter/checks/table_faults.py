@@ -22,7 +22,7 @@ class Fit(NamedTuple):
         variant: Name of the variant.
         found: How many of the variables that must be there are there with the right shape.
         total: How many must be there.
-        faults: One line per rule that does not match, and per variable that no rule takes; none where the
+        faults: One line per rule that does not match, and per variable that no rule takes; none if the
             checkpoint can be ported.
     """
 
@@ -97,5 +97,8 @@ def _targets(variant: Variant) -> dict[str, tuple[str, tuple[int, ...]]]:
         if entry.target in found:
             shape = (found[entry.target][1][0] + shape[0], *shape[1:])
         found[entry.target] = (entry.block, shape)
+    for constant in variant.constants:
+        shape = tuple(lengths[dim] if isinstance(dim, str) else dim for dim in constant.shape)
+        found[constant.target] = ("without", shape)
     found.update((name, ("batch counter", ())) for _, name in variant.counters)
     return found

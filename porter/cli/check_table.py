@@ -9,6 +9,7 @@ import click
 
 from porter.checkpoints import open_checkpoint
 from porter.checks.table_faults import Fit, fits, state_dict_faults, table_faults
+from porter.core.named_function import is_function_name
 from porter.errors import PorterError
 from porter.tables.variants import Variant
 
@@ -16,12 +17,17 @@ from porter.tables.variants import Variant
 _SHOWN = 20
 
 
-def check(file: Path, against: Path | None) -> int:
-    """Print what is wrong with a table; return 1 where anything is, else 0."""
+def check(file: Path, against: Path | None, *, trust_table: bool) -> int:
+    """Print what is wrong with a table; return 1 if anything is, else 0."""
     faults, variants = table_faults(file)
-    faults += [line for variant in variants for line in _state_dict_faults(file, variant)]
+    own = {} if trust_table else {v.name: v.target.name for v in variants if is_function_name(v.target.name)}
+    faults += [line for v in variants if v.name not in own for line in _state_dict_faults(file, v)]
     for line in faults:
         click.echo(line)
+    for name, function in own.items():
+        click.echo(
+            f"{file}: {name}: {function} was not run; --trust-table holds the table against its network"
+        )
     lines, closes = (iter(()), True) if against is None else _against(variants, against)
     for line in lines:
         click.echo(line)

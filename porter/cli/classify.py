@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from porter.cli.command import Command
-from porter.cli.shared_options import json_option
+from porter.cli.shared_options import json_option, trust_option
 from porter.errors import MissingDependencyError
 
 if TYPE_CHECKING:  # imports torch
@@ -25,10 +25,13 @@ if TYPE_CHECKING:  # imports torch
     "labels_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Names of the classes, one a line.  [default: ImageNet's, where there are 1000 or 1001 classes]",
+    help="Names of the classes, one a line.  [default: ImageNet's, if there are 1000 or 1001 classes]",
 )
+@trust_option
 @json_option
-def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, as_json: bool) -> None:
+def classify(
+    source: Path, images: tuple[Path, ...], labels_file: Path | None, trust_table: bool, as_json: bool
+) -> None:
     """Show the five likeliest classes of every IMAGE, by the ported network OUT.safetensors.
 
     Images are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
@@ -45,7 +48,7 @@ def classify(source: Path, images: tuple[Path, ...], labels_file: Path | None, a
         raise MissingDependencyError(
             "classify/no-torch", f"{error.name} is not installed", hint="pip install 'porter[torch]'"
         ) from None
-    classifier = Classifier(source)
+    classifier = Classifier(source, trust_table=trust_table)
     classes = classifier.classes
     labels = read_labels(labels_file, classes) if labels_file else imagenet_labels(classes)
     seen = [(image, classifier.see(image, labels)) for image in images]

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from porter.cli.command import Command
-from porter.cli.shared_options import table_option
+from porter.cli.shared_options import table_option, trust_option
 from porter.errors import MissingDependencyError, OutputError, not_installed
 from porter.loading.ported_file import Ported, read_metadata
 from porter.runners.process import missing_packages
@@ -32,14 +32,21 @@ _LARGEST = 4096
     "--fold-bn", is_flag=True, help="Fold norms and layer scales into the convolutions in front of them."
 )
 @table_option
+@trust_option
 def export_onnx(
-    source: Path, target: Path, size: int | None, dynamic: bool, fold_bn: bool, tables: Tables
+    source: Path,
+    target: Path,
+    size: int | None,
+    dynamic: bool,
+    fold_bn: bool,
+    tables: Tables,
+    trust_table: bool,
 ) -> None:
     """Write the ported file OUT.safetensors as MODEL.onnx, padding as TensorFlow does.
 
-    The input is called image: float32, NCHW, RGB (BGR where the network takes that), normalised with the mean
+    The input is called image: float32, NCHW, RGB (BGR if the network takes that), normalised with the mean
     and std in the file's metadata.
-    The output is called logits (features where the network has no classifier). MODEL.onnx appears whole or
+    The output is called logits (features if the network has no classifier). MODEL.onnx appears whole or
     not at all.
 
     \b
@@ -64,7 +71,14 @@ def export_onnx(
 
     side = size or int(ported.input["size"])
     stages = _variant(tables, ported, source).stages
-    done = export(source, target, size=None if dynamic else (side, side), fold_bn=fold_bn, stages=stages)
+    done = export(
+        source,
+        target,
+        size=None if dynamic else (side, side),
+        fold_bn=fold_bn,
+        stages=stages,
+        trust_table=trust_table,
+    )
     takes = f"batch 1, {side}x{side}" if done.size else "every batch, height and width"
     mean, std = map(list, ported.mean_and_std)
     click.echo(f"network   {ported.variant}")

@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from porter.checkpoints import open_checkpoint
+from porter.checkpoints.tensorflow.index_alone import MISSING, IndexAlone
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, table_option, verbosity_options
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError, PlanError, printable
+from porter.planning.identification import identify
 from porter.planning.ledger import moving_averages, optimizer_state
-from porter.planning.recognition import recognise
 from porter.tables.variants import Tables
 
 _SAFETENSORS = "checkpoint/safetensors"
@@ -47,10 +48,13 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
     try:
         opened = open_checkpoint(source)
     except CheckpointError as error:
-        if error.code != _SAFETENSORS:
+        if error.code == MISSING:
+            opened = IndexAlone(source, error)
+        elif error.code == _SAFETENSORS:
+            _inspect_ported(source, as_json=as_json, verbosity=verbosity)
+            return
+        else:
             raise
-        _inspect_ported(source, as_json=as_json, verbosity=verbosity)
-        return
     with opened as checkpoint:
         if as_json:
             click.echo(json.dumps(_document(checkpoint, tables), indent=2))
@@ -84,6 +88,8 @@ def _summary(checkpoint: Checkpoint, tables: Tables, roles: _Roles) -> Iterator[
     yield f"format    {checkpoint.format}"
     for file in checkpoint.files:
         yield f"file      {printable(str(file))} ({file.stat().st_size:,} bytes)"
+    for missing in _missing(checkpoint):
+        yield f"missing   {printable(missing)}: the numbers are in it; a port needs it beside the index"
     yield f"tensors   {len(checkpoint.specs):,} ({sum(spec.nbytes for spec in specs) / 1e6:,.1f} MB)"
     slots = kinds["slot"] + kinds["optimizer"]
     yield f"slots     {slots:,} of an optimizer, {kinds['moving']:,} moving averages"
@@ -91,9 +97,13 @@ def _summary(checkpoint: Checkpoint, tables: Tables, roles: _Roles) -> Iterator[
     yield f"network   {_network(checkpoint, tables)}"
 
 
+def _missing(checkpoint: Checkpoint) -> list[str]:
+    return [str(path) for path in checkpoint.missing] if isinstance(checkpoint, IndexAlone) else []
+
+
 def _network(checkpoint: Checkpoint, tables: Tables) -> str:
     try:
-        match = recognise(checkpoint, tables)
+        match = identify(checkpoint, tables)
     except PlanError as error:
         return f"not recognised: {error}"
     parts = " and ".join(match.nodes)
@@ -110,7 +120,7 @@ def _roles(checkpoint: Checkpoint) -> _Roles:
 
 
 def _rows(checkpoint: Checkpoint, roles: _Roles) -> Iterator[tuple[str, ...]]:
-    """Yield path, stored name where it is another, dtype, shape and role of each tensor."""
+    """Yield path, stored name if it is another, dtype, shape and role of each tensor."""
     graph = checkpoint.graph
     for key, spec in checkpoint.specs.items():
         raw, role = roles.get(key, (key, ""))
@@ -155,6 +165,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
         "schema_version": 1,
         "format": checkpoint.format,
         "files": [{"name": file.name, "size": file.stat().st_size} for file in checkpoint.files],
+        "missing": _missing(checkpoint),
         "object_graph": graph.stored,
         "network": _network_document(checkpoint, tables),
         "tensors": tensors,
@@ -163,7 +174,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
 
 def _network_document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
     try:
-        match = recognise(checkpoint, tables)
+        match = identify(checkpoint, tables)
     except PlanError as error:
         return {"variant": None, "reason": str(error)}
     return {"variant": match.variant.name, "parts": list(match.nodes), "lengths": dict(match.lengths)}

@@ -10,14 +10,22 @@ import click
 
 from porter.cli.command import Command
 from porter.cli.phases import shown_phases
-from porter.cli.shared_options import json_option, port_options, table_option
+from porter.cli.shared_options import (
+    json_option,
+    port_options,
+    source_option,
+    table_option,
+    trust_option,
+)
 from porter.errors import ParityError
+from porter.outputs.forms import TARGETS
 from porter.transfer.atomic_file import require_writable, write_whole
 
 if TYPE_CHECKING:
     from porter.checks.report import CheckReport
 
 _DTYPES = ("float64", "float32")
+_REFERENCES = ("tensorflow", "golden", "onnx")
 
 
 def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
@@ -31,8 +39,22 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     return tuple(sizes)
 
 
+class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no parameter there
+    """One of the references, or a file."""
+
+    name = "reference"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word, or the path of a file that is there."""
+        if value in _REFERENCES:
+            return value
+        if not Path(value).is_file():
+            self.fail(f"{value!r} is neither a file nor one of {', '.join(_REFERENCES)}.", param, ctx)
+        return Path(value)
+
+
 @click.command("parity-check", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--variant", "name", metavar="NAME", help="The network; a short name where it is unique.")
+@click.option("--variant", "name", metavar="NAME", help="The network; a short name if it is unique.")
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path),
@@ -47,10 +69,19 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     "[default: a fresh port]",
 )
 @click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    default="timm",
+    show_default=True,
+    help="With --ported: the library under whose names FILE was written, as for port-weights.",
+)
+@click.option(
     "--against",
-    type=click.Choice(["tensorflow", "golden", "onnx"]),
-    help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness.  "
-    "[default: tensorflow; golden where TensorFlow is not installed]",
+    type=_Reference(),
+    metavar="[tensorflow|golden|onnx|FILE]",
+    help="The reference; onnx checks the export against PyTorch, with TensorFlow as a third witness. FILE is "
+    "what porter golden record --checkpoint wrote, to check --ported without TensorFlow or the checkpoint.  "
+    "[default: tensorflow; golden if TensorFlow is not installed]",
 )
 @click.option(
     "--dtype",
@@ -97,6 +128,8 @@ def _sizes(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tu
     help="Also write one self-contained page with plots.",
 )
 @table_option
+@source_option
+@trust_option
 @json_option
 @click.pass_context
 def parity_check(
@@ -123,14 +156,10 @@ def parity_check(
       parity-check --checkpoint training/ckpt-100 --weights raw --classes drop-background
       parity-check --checkpoint training/ckpt-100 --ported model.safetensors
       parity-check --variant conv_small --against golden --json
+      parity-check --ported model.safetensors --against golden.safetensors
     """
     _require_reports(junit, html)
-    if name is None and asked["checkpoint"] is None:
-        raise click.UsageError(
-            "Missing option '--variant' (or '--checkpoint', which says what network it is)."
-        )
-    if asked["ported"] is not None and asked["checkpoint"] is None:
-        raise click.UsageError("--ported needs --checkpoint, the source that the file was ported from.")
+    _require_usage(name, against, asked)
     report = _checked(name, against, asked)
     click.echo(report.json() if as_json else report.text(colour=sys.stdout.isatty()))
     # Last: a report that cannot be written does not take the result with it.
@@ -140,11 +169,31 @@ def parity_check(
     ctx.exit(0 if report.passed else 1)
 
 
+def _require_usage(name: str | None, against: Any, asked: dict[str, Any]) -> None:
+    """Refuse options that do not go together."""
+    if isinstance(against, Path):
+        if asked["ported"] is None:
+            raise click.UsageError("--against FILE needs --ported, the file that is held against it.")
+        if name is not None:
+            raise click.UsageError("--against FILE says itself what network it is of: leave --variant out.")
+    elif asked["checkpoint"] is None and asked["ported"] is not None:
+        raise click.UsageError(
+            "--ported needs --checkpoint, the source that the file was ported from, or --against FILE, a "
+            "golden that was recorded of it."
+        )
+    elif asked["checkpoint"] is None and name is None:
+        raise click.UsageError(
+            "Missing option '--variant' (or '--checkpoint', which says what network it is)."
+        )
+    if asked["target"] != "timm" and asked["ported"] is None:
+        raise click.UsageError("--target says under whose names the file of --ported was written.")
+
+
 def _checked(name: str | None, against: Any, asked: dict[str, Any]) -> CheckReport:
     from porter.checks.checking import check
 
     dtypes = asked.pop("dtypes") or _DTYPES
-    what = f"checking {name or asked['checkpoint'].name}"
+    what = f"checking {name or (asked['checkpoint'] or asked['ported']).name}"
     try:
         with shown_phases(what) as phase:
             return check(name, against=against, dtypes=dtypes, phase=phase, **asked)

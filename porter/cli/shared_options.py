@@ -2,6 +2,7 @@
 
 `table_option`: inspect, table, variants, golden, export-onnx, parity-check; the command receives the tables.
 `table_file_option`: port-weights, which reads tables later; the command receives the path.
+`trust_option`: every command that builds the PyTorch network; `source_option`: those that run TensorFlow.
 `json_option`: every command that prints.
 `verbosity_options`, `SomePath`: port-weights, inspect.
 `output_options`: the form of a port; the command receives an `OutputOptions`.
@@ -42,6 +43,19 @@ table_option = click.option(
 )
 
 table_file_option = click.option("--table", metavar="FILE", type=_TABLE_PATH, help=_TABLE_HELP)
+
+trust_option = click.option(
+    "--trust-table",
+    is_flag=True,
+    help="Run the code that the table, or the ported file, names: a builder package.module:function.",
+)
+
+source_option = click.option(
+    "--source",
+    metavar="MODULE:FUNCTION",
+    help="Your function package.module:function, which returns the Keras model or tf.Module that TensorFlow "
+    "runs.  [default: the network in the file, or the table's]",
+)
 
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on stdout and nothing else."
@@ -130,6 +144,11 @@ _PORT_OPTIONS: dict[str, Callable[[F], F]] = {
         "--backbone-only",
         is_flag=True,
         help="Leave the classifier out: a known one, or the custom head of a model built around the network.",
+    ),
+    "draft": click.option(
+        "--draft",
+        is_flag=True,
+        help="Port with a table that says itself that it is a draft, not proved.",
     ),
     "input_size": click.option(
         "--input-size",

@@ -12,8 +12,8 @@ import click
 
 from porter.cli.columns import columns
 from porter.cli.command import Command
-from porter.cli.shared_options import table_option
-from porter.tables.variants import Dim, Entry, Tables, Variant
+from porter.cli.shared_options import table_option, trust_option
+from porter.tables.variants import Dim, Entry, Proof, Tables, Variant
 
 _HEADER = ("source", "source shape", "layout", "target", "target shape")
 
@@ -42,12 +42,14 @@ _HEADER = ("source", "source shape", "layout", "target", "target shape")
     help="With --check: say which rules do not fit this checkpoint.",
 )
 @table_option
+@trust_option
 def table(
     variant: str | None,
     form: Literal["text", "csv", "json"],
     checked: Path | None,
     against: Path | None,
     tables: Tables,
+    trust_table: bool,
 ) -> None:
     """Print the mapping table of VARIANT: source, shape, layout, target, shape.
 
@@ -69,7 +71,7 @@ def table(
             raise click.UsageError("--check takes a file instead of VARIANT: give one of them.")
         from porter.cli.check_table import check
 
-        sys.exit(check(checked, against))
+        sys.exit(check(checked, against, trust_table=trust_table))
     if against is not None:
         raise click.UsageError("--against goes with --check.")
     if variant is None:
@@ -100,7 +102,7 @@ def _rows(variant: Variant) -> list[tuple[str, str, str, str, str]]:
 
 
 def _change(entry: Entry) -> str:
-    """Return what becomes of the values: the axis order, and the arithmetic where there is any."""
+    """Return what becomes of the values: the axis order, and the arithmetic if there is any."""
     scale = f" x {entry.scale}" if entry.scale != 1.0 else ""
     fate = ", joined" if entry.join else ", subtracted" if entry.folded else ""
     return f"{entry.layout.pattern}{scale}{fate}"
@@ -109,13 +111,27 @@ def _change(entry: Entry) -> str:
 def _lines(variant: Variant) -> list[str]:
     target = variant.target
     arguments = ", ".join(f"{name}={value!r}" for name, value in target.arguments.items())
-    library = "timm's classes as" if variant.is_own else "timm"
+    library = "timm's classes as" if variant.is_own else variant.library
     lines = [f"{variant.name} ({variant.title}): {library} {target.name}({arguments})"]
     if variant.bn_eps:
         note = f"; {variant.bn_eps.note}" if variant.bn_eps.note else ""
         lines.append(f"bn_eps {variant.bn_eps.default:g}: {variant.bn_eps.source}{note}")
+    if variant.adjust:
+        lines.append(f"changed in the finished network: {json.dumps(variant.adjust)}")
+    lines += [
+        f"{c.target} ({_shape(c.shape)}) is {c.value:g}: TensorFlow does without" for c in variant.constants
+    ]
+    if variant.proof is not None:
+        lines.append(f"status {variant.proof.status}: {_proof(variant.proof)}")
     lines.append(f"{len(variant.counters)} batch counters (num_batches_tracked) are written as 0")
     return [*lines, "", *columns(_HEADER, _rows(variant))]
+
+
+def _proof(proof: Proof) -> str:
+    if proof.status == "draft":
+        return "; ".join(proof.open) or "not proved"
+    at = f"at {', '.join(proof.sizes)}" if proof.sizes else ""
+    return f"worst relative difference {proof.worst:.1e} {at} ({proof.ran})"
 
 
 def _document(variant: Variant) -> dict[str, object]:
@@ -124,7 +140,17 @@ def _document(variant: Variant) -> dict[str, object]:
         "schema_version": 1,
         "variant": variant.name,
         "source": {"builder": variant.source.name, "arguments": dict(variant.source.arguments)},
-        "target": {"model": variant.target.name, "arguments": dict(variant.target.arguments)},
+        "target": {
+            "library": variant.library,
+            "model": variant.target.name,
+            "arguments": dict(variant.target.arguments),
+            "adjust": dict(variant.adjust),
+        },
+        "proof": variant.proof and variant.proof._asdict(),
+        "constants": [
+            {"target": each.target, "target_shape": list(each.shape), "value": each.value}
+            for each in variant.constants
+        ],
         "network": variant.network,
         "bn_eps": variant.bn_eps and {"default": variant.bn_eps.default, "source": variant.bn_eps.source},
         "sha256": variant.digest,

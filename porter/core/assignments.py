@@ -14,7 +14,7 @@ class StoredPart(NamedTuple):
     """One stored variable on its way into a target tensor.
 
     Attributes:
-        key: Checkpoint key whose bytes are read (the moving average's own key where one was chosen).
+        key: Checkpoint key whose bytes are read (the moving average's own key if one was chosen).
         path: Object path of the variable, for people.
         spec: Shape and dtype of the stored variable.
         layout: Axis order in the checkpoint to axis order in the target.
@@ -58,8 +58,8 @@ class Assignment(NamedTuple):
         shape: Shape in the PyTorch state dict.
         parts: Stored variables, concatenated along axis 0 of the target. Empty for a constant.
         constant: The value of an int64 scalar that TensorFlow has no counterpart for, or None.
-        offset: Added to every value; non-zero only where the two sides use a different BN epsilon.
-        is_variance: True where a negative value is a fault.
+        offset: Added to every value; non-zero only if the two sides use a different BN epsilon.
+        is_variance: True if a negative value is a fault.
         subtract: Stored variables, concatenated like `parts`, that are subtracted: the bias of a
             convolution in front of a batch normalisation goes into the moving mean.
         fill: The value of every element of a parameter that TensorFlow's layer does without, or None.
@@ -82,7 +82,8 @@ class Assignment(NamedTuple):
     @property
     def is_computed(self) -> bool:
         """Whether values are computed, and not only moved: then they are rounded to the target's type."""
-        return bool(self.offset or self.subtract) or any(part.scale != 1 for part in self.parts)
+        is_scaled = any(part.scale != 1 for part in self.parts)
+        return bool(self.offset or self.subtract) or is_scaled or self.fill not in (None, 0.0, 1.0)
 
     @property
     def size(self) -> int:

@@ -49,15 +49,18 @@ class Checkpoint(ABC):
         format: The container in words, e.g. ``"TensorBundle (TF2 object-based checkpoint)"``.
         files: Every file whose bytes belong to the checkpoint.
         specs: Checkpoint key to spec, in key order; of a Keras file in the model's.
-        graph: The stored object graph, or one made from the names where none is stored.
+        graph: The stored object graph, or one made from the names if none is stored.
         stored_input: What the source says of the images that its network takes.
-        read_network: Reads the network as the source describes it, where that takes time.
+        read_network: Reads the network as the source describes it, if that takes time. Of a description
+            that is not understood it returns what is not, in words.
         training: What the settings of the training say of the network, where they lie beside the source.
         frozen_in_part: Models inside the model whose layers the source may list out of order, what trains
             first, and whether it certainly does.
         assumed_order: Those of which nothing tells, although a wrong order would fit.
         unplaced_averages: Why moving averages that are stored, or may be, are not in `graph.slots`; "" if
             there are none.
+        remarks: What was done to the weights before they were stored, and what that means for a port.
+        labels: Names of the classes that the network tells apart, where the source has them.
         numbered_state: Key of each variable of an optimizer, in its own order, if the source does not tell
             what each of them is.
     """
@@ -68,20 +71,31 @@ class Checkpoint(ABC):
     specs: Mapping[str, TensorSpec]
     graph: ObjectGraph
     stored_input: StoredInput = NOTHING_STORED
-    read_network: Callable[[], StoredNetwork | None] | None = None
+    read_network: Callable[[], StoredNetwork | str | None] | None = None
     training: TrainingSettings | None = None
     frozen_in_part: Mapping[str, bool] = MappingProxyType({})
     assumed_order: tuple[str, ...] = ()
     unplaced_averages: str = ""
     numbered_state: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def stored_network(self) -> StoredNetwork | None:
         """The network as the source describes it, read when it is first asked for; None if it tells of none.
 
         Raises:
             CheckpointError: the description is damaged.
         """
+        return None if isinstance(self._description, str) else self._description
+
+    @property
+    def unread_network(self) -> str:
+        """What of the source's description of its network is not understood; "" if it is read, or none."""
+        return self._description if isinstance(self._description, str) else ""
+
+    @cached_property
+    def _description(self) -> StoredNetwork | str | None:
         return None if self.read_network is None else self.read_network()
 
     @abstractmethod
@@ -171,7 +185,7 @@ class Checkpoint(ABC):
 
 
 def contiguous(array: Array) -> Array:
-    """Return `array` C-contiguous and marked read-only (a copy only where one is needed)."""
+    """Return `array` C-contiguous and marked read-only (a copy only if one is needed)."""
     result = np.ascontiguousarray(array).reshape(array.shape)
     result.flags.writeable = False
     return result

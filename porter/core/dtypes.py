@@ -17,7 +17,7 @@ class DType(NamedTuple):
         storage: The numpy dtype whose words hold the elements, in native byte order. Types that numpy
             lacks are held as unsigned words of the same width (bfloat16 as uint16, float8 and int4 as
             uint8). None for strings (numpy object arrays of bytes) and for types that are not data.
-        safetensors: The safetensors dtype tag, or None where that format has none.
+        safetensors: The safetensors dtype tag, or None if that format has none.
     """
 
     name: str

@@ -71,7 +71,7 @@ class Layout(NamedTuple):
         return tuple(math.prod(sizes[a] for a in group) for group in self.target)
 
     def apply(self, array: Array, **lengths: int) -> Array:
-        """Return `array` rearranged; a view where numpy can give one.
+        """Return `array` rearranged; a view if numpy can give one.
 
         Args:
             array: Any dtype, shape as on the left side.

@@ -89,7 +89,7 @@ class ObjectGraph:
         return cls(nodes, stored=False)
 
     def resolve(self, path: str, start: int = 0) -> int | None:
-        """Follow `path` (edge names joined by ``/``) from node `start`; None where an edge is missing."""
+        """Follow `path` (edge names joined by ``/``) from node `start`; None if an edge is missing."""
         index = start
         for part in path.split("/") if path else ():
             child = self.nodes[index].children.get(part)
@@ -100,7 +100,7 @@ class ObjectGraph:
 
     @cached_property
     def paths(self) -> tuple[str | None, ...]:
-        """The shortest path of each node from the root, breadth first; None where unreachable.
+        """The shortest path of each node from the root, breadth first; None if unreachable.
 
         Slot variables are reachable through their optimizer only, so theirs is None.
         """

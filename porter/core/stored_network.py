@@ -52,8 +52,10 @@ class StoredNetwork(NamedTuple):
         operations: In order of execution.
         outputs: Numbers of the operations that the network returns.
         origin: Where the description stands, for messages: ``"the file's config"``.
+        is_graph: Whether it was read from TensorFlow's graph, and not from the layers of a config.
     """
 
     operations: tuple[Operation, ...]
     outputs: tuple[int, ...]
     origin: str
+    is_graph: bool = False

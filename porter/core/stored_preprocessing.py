@@ -36,7 +36,7 @@ class Normalization(NamedTuple):
 
 
 class StoredInput(NamedTuple):
-    """What stands in front of the first layer that has weights; nothing where the source does not tell.
+    """What stands in front of the first layer that has weights; nothing if the source does not tell.
 
     Attributes:
         size: Height and width of the images that reach the network, or None.

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from porter.core.dtypes import BY_NAME
-from porter.transfer.float_conversion import convert
+from porter.recordings.tensor_digests import TensorDigests, digest_of_any_order
+from porter.transfer.float_conversion import rounded
 
 Values = NDArray[np.float64]
 _NARROWER = ("float32", "float16", "bfloat16")
@@ -37,26 +37,19 @@ class TensorDifference(NamedTuple):
         tensor: Its name.
         cause: Stable code, e.g. ``"kernel-layout"``.
         evidence: One sentence.
+        timm: timm's name of it, if the file has another.
     """
 
     tensor: str
     cause: str
     evidence: str
-
-
-def rounded(values: Values, *dtypes: str) -> Values:
-    """Return float64 values as they are after being stored in each of the types, one after the other."""
-    wide = BY_NAME["float64"]
-    for name in dtypes:
-        words = convert(values, wide, BY_NAME[name])
-        values = convert(words, BY_NAME[name], wide)
-    return values
+    timm: str = ""
 
 
 def rounding(planned: Values, stored: StoredTensor) -> str | None:
     """Return the type whose rounding, and nothing else, lies between the port's values and the stored ones.
 
-    ``"float64"`` where nothing does; None where something else does. A value that has become an infinity was
+    ``"float64"`` if nothing does; None if something else does. A value that has become an infinity was
     not rounded.
     """
     if np.array_equal(planned, stored.values, equal_nan=True):
@@ -81,8 +74,8 @@ def explain(
         stored: The file's tensors by name.
         planned: What the port of the source holds, unrounded, under the same names and in the same shapes.
         differing: Names of the tensors that differ.
-        other_weights: Called at most once: the averages where the raw weights are chosen, or the other way
-            round, with a code for that mistake. Empty where the source has only one kind.
+        other_weights: Called at most once: the averages if the raw weights are chosen, or the other way
+            round, with a code for that mistake. Empty if the source has only one kind.
     """
     if not differing:
         return
@@ -92,7 +85,9 @@ def explain(
         tensor, wanted = stored[name], planned[name]
         if name in others and rounding(others[name], tensor) is not None:
             held, chosen = code.split("-for-")
-            yield TensorDifference(name, code, f"holds the {held} values where the {chosen} ones are chosen")
+            yield TensorDifference(
+                name, code, f"holds the {held} values although the {chosen} ones are chosen"
+            )
         elif axes := _turned(wanted, tensor):
             yield TensorDifference(
                 name, "kernel-layout", f"holds its values with the axes in the order {axes}"
@@ -110,7 +105,7 @@ def _same(values: Values, tensor: StoredTensor) -> bool:
 
 
 def _turned(wanted: Values, tensor: StoredTensor) -> str | None:
-    """Return the order of axes in which the values were stored, also where the shape was then forced."""
+    """Return the order of axes in which the values were stored, also if the shape was then forced."""
     for axes in permutations(range(wanted.ndim)):
         turned = wanted.transpose(axes).reshape(wanted.shape)
         if axes != tuple(range(wanted.ndim)) and _same(turned, tensor):
@@ -164,3 +159,29 @@ def _unknown(name: str, wanted: Values, tensor: StoredTensor) -> TensorDifferenc
         return TensorDifference(name, "changed-tensor", evidence)
     evidence = f"equals nothing in the source (largest difference {largest:.2g} of {scale:.2g}): not loaded"
     return TensorDifference(name, "not-loaded", evidence)
+
+
+def explain_by_digests(
+    stored: Mapping[str, StoredTensor], known: TensorDigests, differing: list[str]
+) -> Iterator[TensorDifference]:
+    """Yield the likely cause of each tensor that differs, if only digests of the port are known.
+
+    Args:
+        stored: The file's tensors by name.
+        known: Those of the port.
+        differing: Names of the tensors that differ.
+    """
+    for name in differing:
+        values = stored[name].values
+        if not np.isfinite(values).all():
+            yield TensorDifference(name, "not-finite", "holds values that are not finite")
+        elif values.size and np.ptp(values) == 0:
+            held = f"holds {float(values.flat[0]):g} everywhere, as before loading"
+            yield TensorDifference(name, "not-loaded", held)
+        elif owner := known.owner(values):
+            yield TensorDifference(name, "swapped-tensors", f"holds the values of {owner}")
+        elif digest_of_any_order(values) == known.rows[name][-1]:
+            evidence = "holds its own values in another order: transposed, or its channels permuted"
+            yield TensorDifference(name, "kernel-layout", evidence)
+        else:
+            yield TensorDifference(name, "changed-tensor", "does not hold the values of the golden's port")

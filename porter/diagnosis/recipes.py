@@ -29,14 +29,14 @@ class Recipe:
     """The layers of a kind of block in forward order, by module name below the block.
 
     A layer that the weights do not have is left out. A word in angle brackets is no module: ``<act>`` is the
-    network's activation where the layer before it is there, ``<none>`` a place without one, ``<pool>`` the
+    network's activation if the layer before it is there, ``<none>`` a place without one, ``<pool>`` the
     global mean, ``<se>`` a squeeze-and-excitation gate with ``<inside>`` its own activation, and
     ``<attention>`` multi-query attention.
 
     Attributes:
         layers: The words.
         strided: Layers that take the block's stride, the first that is there taking it.
-        residual: Whether the input is added where shapes allow.
+        residual: Whether the input is added if shapes allow.
         after: Words after the addition.
         shortcut: Layers on the other branch.
     """
@@ -113,9 +113,9 @@ class StageFacts:
     Attributes:
         modules: PyTorch modules of the stage.
         weights: Tensors below the modules, by full name.
-        stride: Input rows over output rows, rounded; 1 where a side is no image.
+        stride: Input rows over output rows, rounded; 1 if a side is no image.
         same_shape: Whether input and output have the same shape.
-        epsilons: Batch normalisation module to its own epsilon, where it has one.
+        epsilons: Batch normalisation module to its own epsilon, if it has one.
     """
 
     modules: tuple[str, ...]

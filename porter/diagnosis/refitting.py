@@ -43,8 +43,8 @@ class Explanation:
         hypothesis: The fault.
         error: What it leaves, max|recomputed - goal| over the goal's scale.
         before: The deviation without it, likewise.
-        faulty: The side that the fault is in: ``"actual"`` where the weights, used rightly, give the
-            reference; ``"weights"`` where they give the other side, so that they are wrong themselves.
+        faulty: The side that the fault is in: ``"actual"`` if the weights, used rightly, give the
+            reference; ``"weights"`` if they give the other side, so that they are wrong themselves.
     """
 
     hypothesis: Hypothesis
@@ -61,7 +61,7 @@ class Explanation:
 def refit(
     symptom: Symptom, block: StageFacts, weights: Mapping[str, Array], epsilon: float | None
 ) -> tuple[Explanation, ...] | None:
-    """Return what explains one bad stage, the best first; nothing where every known fault was ruled out.
+    """Return what explains one bad stage, the best first; nothing if every known fault was ruled out.
 
     None instead of a tuple means that nothing could be tried: the input is not known, or the stage is of no
     known kind, or neither side computes what the weights say.

@@ -49,7 +49,7 @@ class Side:
         return float(np.abs(self.values[np.isfinite(self.values)]).max(initial=0.0))
 
     def error(self, out: Values) -> float:
-        """Return max|out - this| over this side's scale; 1 or more where shapes or NaNs differ."""
+        """Return max|out - this| over this side's scale; 1 or more if shapes or NaNs differ."""
         picked = self._pick(out)
         if picked is None:
             return np.inf
@@ -84,7 +84,7 @@ class Symptom:
         input: The reference's input of the stage in float64, channels first; None if only a sample of
             it is known.
         expected: The reference's output.
-        actual: The other side's output on the same input, or on its own where that was not run.
+        actual: The other side's output on the same input, or on its own if that was not run.
         sizes: Input size to whether the stage passed there, over all cases of the element type.
         result: What the report says about the stage.
     """
@@ -134,7 +134,7 @@ def worst_case(report: ParityReport) -> CaseResult | None:
 def symptoms(
     report: ParityReport, case: CaseResult, expected: Recording, actual: Recording
 ) -> Iterator[Symptom]:
-    """Yield the stages that deviate by themselves; only the first bad one where that was not measured."""
+    """Yield the stages that deviate by themselves; only the first bad one if that was not measured."""
     run, other = expected.run(case.name), actual.run(case.name)
     if run is None or other is None:
         return

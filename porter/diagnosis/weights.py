@@ -25,7 +25,7 @@ class PlannedWeights(Mapping[str, Array]):
 
     def __init__(self, checkpoint: Checkpoint, made: Plan) -> None:
         self._checkpoint = checkpoint
-        self._assignments = {each.target: each for each in made.assignments if each.parts}
+        self._assignments = {each.target: each for each in made.assignments if each.constant is None}
         self._made: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
@@ -43,6 +43,8 @@ class PlannedWeights(Mapping[str, Array]):
         return len(self._assignments)
 
     def _read(self, assignment: Assignment) -> Array:
+        if assignment.fill is not None:
+            return np.full(assignment.shape, assignment.fill)
         values = self._joined(assignment.parts, assignment.offset)
         if assignment.subtract:
             values = values - self._joined(assignment.subtract, 0.0)

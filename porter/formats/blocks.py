@@ -9,7 +9,7 @@ Block = tuple[tuple[int, int], ...]
 
 
 def part_of(array: Array, block: tuple[slice, ...]) -> Array:
-    """Return `array[block]`, and an array of no axes where numpy would give its element."""
+    """Return `array[block]`, and an array of no axes if numpy would give its element."""
     part: Array = array[block] if block else array[...]
     return part
 

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), by google-crc32c's C part or, where that is missing, by numpy."""
+"""CRC-32C (Castagnoli), by google-crc32c's C part or, if that is missing, by numpy."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def combined(crcs: Sequence[int], length: int) -> int:
 def _fastest() -> Callable[[int, bytes | Array], int]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where its C part is missing; numpy serves there
+            warnings.simplefilter("ignore")  # it warns if its C part is missing; numpy serves there
             import google_crc32c  # noqa: PLC0415
     except ImportError:
         return extend_in_numpy

@@ -104,17 +104,17 @@ class naming_data(naming):  # noqa: N801  (used as a statement, like its base)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Name the stand-in where there is one; otherwise translate as `naming` does."""
+        """Name the stand-in if there is one; otherwise translate as `naming` does."""
         if isinstance(error, Malformed):
             refuse_pointer(Path(self.file))
         super().__exit__(kind, error, trace)
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse the file by the name of its format, where that is known.
+    """Refuse the file by the name of its format, if that is known.
 
     Raises:
-        CheckpointError: always, where the format is recognised.
+        CheckpointError: always, if the format is recognised.
     """
     code, what = _foreign_format(head(path))
     if not code:
@@ -138,8 +138,6 @@ def _foreign_format(start: bytes) -> tuple[str, str]:
         return _zip_format(start)
     if start[257:262] == b"ustar":
         return "checkpoint/tar", "a tar archive"
-    if start[4:8] == b"TFL3":
-        return "checkpoint/tflite", "a TensorFlow Lite model"
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 100 << 20:
         return "checkpoint/safetensors", "a safetensors file"
     return "", ""
@@ -154,7 +152,7 @@ def _zip_format(start: bytes) -> tuple[str, str]:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is at `path`; False where the path is not one the system accepts."""
+    """Whether something is at `path`; False if the path is not one the system accepts."""
     try:
         return os.path.lexists(path)
     except ValueError:

@@ -23,7 +23,7 @@ def encode_slice_key(name: bytes, extents: Extents) -> bytes:
 
 
 def decode_slice_key(key: bytes) -> tuple[bytes, Extents] | None:
-    """Return (name, extents) of a slice key, or None where `key` is not one."""
+    """Return (name, extents) of a slice key, or None if `key` is not one."""
     try:
         zero, position = _decode_unsigned(key, 0)
         name, position = _decode_bytes(key, position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from porter.errors import OutputError
 from porter.loading.labels import Labels
 from porter.loading.load_model import load_model
 from porter.loading.ported_file import Ported, read_metadata
+from porter.networks.any_target import answer_of
 from porter.recordings.images import decode, prepare
 from porter.tables.variants import InputSpec
 
@@ -23,7 +24,7 @@ class Prediction(NamedTuple):
     Attributes:
         number: Of the class, as the network counts.
         label: Its name.
-        probability: Softmax over all classes; of each class by itself where the source's classifier ends in a
+        probability: Softmax over all classes; of each class by itself if the source's classifier ends in a
             sigmoid.
     """
 
@@ -38,10 +39,11 @@ class Classifier:
     Attributes:
         ported: What the file says of itself.
         classes: How many classes the network has.
-        activation: ``"softmax"``, or ``"sigmoid"`` where each class has a probability of its own.
+        activation: ``"softmax"``, or ``"sigmoid"`` if each class has a probability of its own.
 
     Args:
         path: A file written by ``port-weights``.
+        trust_table: As for `load_model`.
 
     Raises:
         OutputError: the file was not written by porter, or its network gives no classes or takes no
@@ -49,12 +51,12 @@ class Classifier:
         MissingDependencyError: torch or timm is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, trust_table: bool = False) -> None:
         self._path = path
         self.ported = read_metadata(path)
         self._spec = _input_spec(self.ported, path)
-        self._model = load_model(path)
-        self.classes = int(getattr(self._model, "num_classes", 0))
+        self._model = load_model(path, trust_table=trust_table)
+        self.classes = _classes(self._model, self._spec.size)
         if self.classes == 0:
             raise OutputError("classify/no-classes", "the network has no classifier", file=path)
         self.activation = _activation(self.ported, self.classes, path)
@@ -77,12 +79,22 @@ class Classifier:
         """
         image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
         with torch.inference_mode():
-            logits = self._model(image)[0].double()
+            logits = answer_of(self._model(image))[0].double()
         probabilities = logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(0)
         result: Array = probabilities.numpy()
         if not np.isfinite(result).all():
             raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
         return result
+
+
+def _classes(model: torch.nn.Module, size: int) -> int:
+    """Return how many classes a network has, 0 if it answers with something else than classes."""
+    stated: Any = getattr(model, "num_classes", None)
+    if stated is not None:
+        return int(stated)
+    with torch.inference_mode():
+        answer = answer_of(model(torch.zeros(1, 3, size, size)))
+    return answer.shape[1] if answer.ndim == 2 else 0
 
 
 def _activation(ported: Ported, classes: int, path: Path) -> str:

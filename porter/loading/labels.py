@@ -29,7 +29,7 @@ class Labels(NamedTuple):
 
 
 def imagenet_labels(classes: int) -> Labels:
-    """Return timm's names of the ImageNet classes, where the number of classes says that it is ImageNet.
+    """Return timm's names of the ImageNet classes, if the number of classes says that it is ImageNet.
 
     Args:
         classes: 1000; or 1001, of which the first is background, as TensorFlow's older networks count.

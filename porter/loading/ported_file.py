@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
 
 _INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
@@ -21,12 +22,17 @@ class Ported:
 
     Attributes:
         variant: Name of the variant.
-        model: timm's name, or that of a network of porter's own.
+        model: What its library calls the network: timm's name, or that of a network of porter's own, or a
+            function ``"package.module:function"``.
         network: The definition of a network of porter's own, see `porter.networks`; None if timm has it.
         arguments: Arguments of `timm.create_model`.
         input: Size, mean, std, crop_pct and interpolation of the images.
         metadata: All of the metadata, as they are stored.
         folded: Whether norms are part of the convolutions before them.
+        library: What has the network: ``"timm"``, ``"torchvision"``, ``"transformers"`` or ``"torch"``, which
+            is a function of a person's own.
+        adjust: What is changed in the finished network, as in a mapping table.
+        head: What takes the place of the classifier, in order; nothing for timm's own.
     """
 
     variant: str
@@ -36,11 +42,20 @@ class Ported:
     input: Mapping[str, Any]
     metadata: Mapping[str, str]
     folded: bool = False
+    library: str = "timm"
+    adjust: Mapping[str, Any] = field(default_factory=dict)
+    head: tuple[HeadStep, ...] = ()
 
     @property
     def channels(self) -> str:
         """The order of the input's colours: ``"RGB"`` or ``"BGR"``."""
         return str(self.input.get("channel_order", "rgb")).upper()
+
+    @property
+    def bn_eps(self) -> float | None:
+        """The epsilon of the network's batch norms; None if the table leaves it to the network."""
+        value = json.loads(self.metadata.get("porter.bn_eps", "{}")).get("value")
+        return None if value is None else float(value)
 
     @property
     def classifier_activation(self) -> str:
@@ -58,7 +73,7 @@ class Ported:
 
 
 def ported_files(path: Path) -> tuple[Path, ...]:
-    """Return the files of a port: `path` itself, or what it holds where it is a folder.
+    """Return the files of a port: `path` itself, or what it holds if it is a folder.
 
     A folder holds what its index lists, or one model.safetensors.
 
@@ -98,11 +113,26 @@ def read_metadata(path: Path) -> Ported:
     file = ported_files(path)[0]
     try:
         with safe_open(file, framework="numpy") as opened:
-            return _described(opened.metadata() or {}, file)
+            return described(opened.metadata() or {}, file)
     except (OSError, SafetensorError) as error:
         raise unreadable(file, error) from None
-    except (KeyError, json.JSONDecodeError) as error:
-        raise _not_ported(file, f"lacks {error}") from None
+
+
+def description(path: Path) -> Ported | None:
+    """Return what a safetensors file, or a folder of them, says of itself; None if it says nothing.
+
+    Raises:
+        OutputError: the file cannot be read, or was written for another library.
+    """
+    if path.is_file() and path.suffix != ".safetensors":
+        return None
+    file = ported_files(path)[0]
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            says = opened.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise unreadable(file, error) from None
+    return described(says, file) if any(key.startswith("porter.") for key in says) else None
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:
@@ -113,6 +143,22 @@ def unreadable(file: Path, error: Exception) -> OutputError:
         file=file,
         hint="Name a file that port-weights wrote.",
     )
+
+
+def described(found: Mapping[str, str], file: Path) -> Ported:
+    """Return what metadata say of a port.
+
+    Args:
+        found: The metadata.
+        file: Where they stand.
+
+    Raises:
+        OutputError: they are not those that porter writes for timm.
+    """
+    try:
+        return _described(found, file)
+    except (KeyError, json.JSONDecodeError) as error:
+        raise _not_ported(file, f"lacks {error}") from None
 
 
 def _described(found: Mapping[str, str], file: Path) -> Ported:
@@ -132,7 +178,17 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         input=_object(found, "porter.input", _INPUT_KEYS, file),
         metadata=found,
         folded="porter.folding" in found,
+        library=found.get("porter.library", "timm"),
+        adjust=_object(found, "porter.adjust", (), file) if "porter.adjust" in found else {},
+        head=_head(found["porter.head"], file) if "porter.head" in found else (),
     )
+
+
+def _head(text: str, file: Path) -> tuple[HeadStep, ...]:
+    try:
+        return from_text(text)
+    except (ValueError, TypeError):
+        raise _not_ported(file, "has a porter.head that is not the one porter writes") from None
 
 
 def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:

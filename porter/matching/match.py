@@ -166,7 +166,7 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         {**each, "path": paths.get(each["key"], each["key"]), "shape": list(shapes[each["key"]])}
         for each in found["moved"]
     ]
-    biases = [paths.get(found[name], found[name]) for name in ("folded", "lost_bias")]
+    folded, lost = (paths.get(found[name], found[name]) for name in ("folded", "lost_bias"))
     return MatchedLayer(
         found["module"],
         found["layer"],

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
+from porter.core.named_function import named_function
 from porter.errors import MissingDependencyError, OutputError, PorterError, not_installed
 from porter.same_padding import emulate_same_padding
 
+# Arguments with which a library fetches weights, or runs what it fetched: a table builds a network alone.
+_FETCHING = ("pretrained", "weights", "checkpoint", "trust_remote_code", "auto_map", "custom_load")
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 (the class that all share)
 
 
@@ -27,6 +32,7 @@ def build_target(library: str, name: str, arguments: Mapping[str, object]) -> nn
         OutputError: it cannot be built (``network/not-built``).
         MissingDependencyError: the library is not installed.
     """
+    refuse_fetching(library, name, arguments)
     try:
         model = _BUILDERS[library](name, dict(arguments))
     except PorterError:
@@ -46,6 +52,37 @@ def build_target(library: str, name: str, arguments: Mapping[str, object]) -> nn
             found=type(model).__name__,
         )
     return model
+
+
+def refuse_fetching(library: str, name: str, arguments: Mapping[str, object]) -> None:
+    """Refuse what would make a library fetch weights: a file that names a network is to build it alone.
+
+    Raises:
+        OutputError: ``network/fetched``.
+    """
+    fetched = [key for key in arguments if any(word in key for word in _FETCHING)]
+    if library != "torch" and (fetched or not re.fullmatch(r"[\w.]+", name)):
+        raise OutputError(
+            "network/fetched",
+            f"{library}'s {name} is only built, and no weights are fetched for it",
+            found=", ".join(fetched) or name,
+        )
+
+
+def answer_of(output: object) -> torch.Tensor:
+    """Return the tensor that a network answers with: alone, as ``logits`` or first of several.
+
+    Raises:
+        OutputError: there is none (``network/no-answer``).
+    """
+    for found in (
+        output,
+        getattr(output, "logits", None),
+        *(output[:1] if isinstance(output, tuple) else ()),
+    ):
+        if isinstance(found, torch.Tensor):
+            return found
+    raise OutputError("network/no-answer", "the network's answer is no tensor", found=type(output).__name__)
 
 
 def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
@@ -89,13 +126,15 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> object:
 
 
 def _transformers(name: str, arguments: dict[str, Any]) -> object:
-    kind = getattr(importlib.import_module("transformers"), name)
+    transformers = importlib.import_module("transformers")
+    kind = getattr(transformers, name)
+    if not issubclass(kind, transformers.PreTrainedModel):
+        raise TypeError(f"{name} is no network")
     return kind(kind.config_class(**arguments))
 
 
 def _function(name: str, arguments: dict[str, Any]) -> object:
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)(**arguments)
+    return named_function(name)(**arguments)
 
 
 _BUILDERS: Mapping[str, Callable[[str, dict[str, Any]], object]] = {

@@ -46,7 +46,7 @@ def fold_batch_norm(model: nn.Module) -> Folding:
 
     Raises:
         OutputError: ``fold/training`` for a model in training mode, whose norms use the batch;
-            ``fold/not-traceable`` where the order of the layers cannot be seen.
+            ``fold/not-traceable`` if the order of the layers cannot be seen.
     """
     if model.training:
         raise OutputError("fold/training", "a model in training mode cannot be folded", hint="model.eval()")
@@ -72,7 +72,7 @@ class _Tracer(fx.Tracer):
 
 
 def _pairs(model: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Conv2d, nn.Module]]:
-    """Yield (name, convolution in front, module) where nobody else uses either."""
+    """Yield (name, convolution in front, module) if nobody else uses either."""
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # a foreign forward may fail in any way

@@ -1,4 +1,4 @@
-"""Registration with timm, whether it has been imported or will be; costs nothing where it never is."""
+"""Registration with timm, whether it has been imported or will be; costs nothing if it never is."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _AfterTimm:
 
 
 def register_with_timm() -> None:
-    """Register now where timm is imported already, else right after it is imported.
+    """Register now if timm is imported already, else right after it is imported.
 
     Imports neither timm nor torch by itself.
     """

@@ -18,7 +18,8 @@ _TRIED = 0.0123
 def state_dict_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
     """Build the network of a variant and return the shape of every tensor of its state dict, by name.
 
-    Lengths that a checkpoint decides are those of the table's defaults.
+    Lengths that a checkpoint decides are those of the table's defaults. A function that the table names is
+    run: whoever calls this has made sure that it may be.
 
     Raises:
         OutputError: the network cannot be built.
@@ -46,6 +47,12 @@ def takes_epsilon(variant: Variant) -> bool:
 def _built(variant: Variant, **more: Any) -> nn.Module:
     arguments: dict[str, Any] = {**variant.target.arguments, **more}
     model: nn.Module
+    if variant.library != "timm":
+        from porter.networks.any_target import adjust, build_target
+
+        model = build_target(variant.library, variant.target.name, arguments)
+        adjust(model, variant.adjust)
+        return model
     if variant.network is None:
         from timm import create_model
 

@@ -51,7 +51,7 @@ class Exported:
         path: Where it is.
         nbytes: Its size.
         size: (height, width) of the images it takes, in pixels; None if it takes every size.
-        output: Name of its output: ``"logits"``, or ``"features"`` where the network has no classifier.
+        output: Name of its output: ``"logits"``, or ``"features"`` if the network has no classifier.
         nodes: Number of nodes in its graph.
         folding: Which norms are part of a convolution now; None if that was not asked for.
     """
@@ -71,12 +71,13 @@ def export_onnx(
     size: tuple[int, int] | None = None,
     fold_bn: bool = False,
     stages: Sequence[Stage] = (),
+    trust_table: bool = False,
 ) -> Exported:
     """Write a ported file as ONNX.
 
-    The input ``image`` is float32 (batch, channels, height, width), RGB (BGR where the network takes that),
+    The input ``image`` is float32 (batch, channels, height, width), RGB (BGR if the network takes that),
     normalised as the metadata state: (pixel / 255 - mean) / std. The output is ``logits``, or ``features``
-    where the network has no classifier, (batch, length). The metadata of the ported file are carried over.
+    if the network has no classifier, (batch, length). The metadata of the ported file are carried over.
 
     Args:
         source: A file, or a folder of shards, written by `port` or ``port-weights``.
@@ -85,20 +86,21 @@ def export_onnx(
             nothing from sizes. None: batch, height and width are free, and the padding follows them.
         fold_bn: Fold norms and layer scales into the convolutions before them.
         stages: Stages whose activations keep their names in the graph, so that it can be checked.
+        trust_table: As for `porter.load_model`.
 
     Returns:
         What was written.
 
     Raises:
         OutputError: the source was not written by porter, the export failed, or the graph is not what it
-            must be; ``onnx/one-size`` where the network does not take this size, or with `size` None only
-            one; ``onnx/sizes-differ`` where it takes every size but its layers follow the size in a way that
+            must be; ``onnx/one-size`` if the network does not take this size, or with `size` None only
+            one; ``onnx/sizes-differ`` if it takes every size but its layers follow the size in a way that
             one graph cannot. Nothing is written then.
         MissingDependencyError: torch or timm is not installed.
     """
     path = Path(source)
     ported = read_metadata(path)
-    model = load_model(path)
+    model = load_model(path, trust_table=trust_table)
     use_recordable_padding(model, every_size=size is None)
     folding = fold_batch_norm(model) if fold_bn else None
     staged = Staged(model, ported, stages).eval()

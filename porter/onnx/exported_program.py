@@ -11,6 +11,7 @@ from torch import nn
 
 from porter.errors import OutputError
 from porter.loading.ported_file import Ported
+from porter.networks.any_target import answer_of
 from porter.same_padding import AvgPool2dSame, MaxPool2dSame, emulate_same_padding
 from porter.same_padding.same_layers import ceils_to_same, has_own_forward
 from porter.tables.variants import Stage
@@ -57,7 +58,7 @@ class Staged(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the model on (N, C, H, W)."""
-        output = self.model(image)
+        output = answer_of(self.model(image))
         return (output, *(self._kept[name] for name in self.names[1:]))
 
 
@@ -88,7 +89,7 @@ def capture_program(
 ) -> torch.export.ExportedProgram:
     """Record what `model` computes.
 
-    `torch.onnx` would do it too, but where a layer takes another path at other sizes it narrows the sizes to
+    `torch.onnx` would do it too, but if a layer takes another path at other sizes it narrows the sizes to
     those of the path that it saw, and says nothing of it.
 
     Args:
@@ -107,7 +108,7 @@ def capture_program(
     with torch.no_grad(), _refused_as_one_size(ported, size, path):
         model(example[:1])
     try:
-        # Without it a map that is never one pixel long is refused where torch cannot prove that it is not.
+        # Without it a map that is never one pixel long is refused if torch cannot prove that it is not.
         with torch.no_grad(), torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]  # noqa: SLF001
             return torch.export.export(
                 model, (example,), dynamic_shapes=None if size else (free,), strict=False

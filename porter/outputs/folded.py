@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.dtypes import BY_NAME, DType
-from porter.errors import MissingDependencyError
+from porter.core.named_function import is_function_name
+from porter.errors import MissingDependencyError, OutputError
 from porter.outputs.output import Output
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.timm_call import keywords
@@ -65,6 +66,14 @@ class FoldedFile(Output):
 
     def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
         super().__init__(plan, options, form)
+        if is_function_name(plan.variant.target.name):
+            raise OutputError(
+                "fold/own-network",
+                "--fold-bn builds the network, and a port runs no code that a table names",
+                file=plan.variant.table,
+                found=plan.variant.target.name,
+                hint="Port without it; export-onnx --fold-bn --trust-table folds the norms in the export.",
+            )
         self.folding: Folding | None = None
 
     def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
@@ -110,7 +119,7 @@ class FoldedFile(Output):
 
     def alternatives(self, out: Path) -> Iterator[str]:
         """Yield the program that loads folded weights without porter, if timm has the network."""
-        if self.plan.variant.is_own:
+        if self.plan.variant.is_own or self.plan.variant.library != "timm" or self.plan.head:
             return
         is_sharded = not self.is_file(self.form)
         recipe = _RECIPE.format(
@@ -159,9 +168,11 @@ def folded_tensors(wide: Path) -> tuple[dict[str, Array], Folding]:
 
 def _types(plan: Plan, dtype: str | None) -> Mapping[str, DType]:
     """Return the element type of each tensor of the unfolded network."""
+    floating = [item for item in plan.assignments if item.constant is None]
     if dtype is not None:
-        return {item.target: output_dtype(dtype) for item in plan.assignments if item.parts}
-    return {item.target: item.parts[0].spec.dtype for item in plan.assignments if item.parts}
+        return {item.target: output_dtype(dtype) for item in floating}
+    float32 = BY_NAME["float32"]
+    return {item.target: item.parts[0].spec.dtype if item.parts else float32 for item in floating}
 
 
 def _rounded(

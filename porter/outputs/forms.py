@@ -31,7 +31,7 @@ class Form(NamedTuple):
 FORMS = (
     Form("timm", "timm_file", "TimmFile"),
     Form("timm", "shard_folder", "ShardFolder", "max_shard_size"),
-    Form("timm", "folded", "Folded", "fold_bn"),
+    Form("timm", "folded", "FoldedFile", "fold_bn"),
     Form("transformers", "transformers_folder", "TransformersFolder"),
     Form("netspresso", "netspresso_file", "NetsPressoFile"),
     Form("hub-folder", "hub_folder", "HubFolder"),

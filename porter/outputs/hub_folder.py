@@ -47,6 +47,20 @@ class HubFolder(Output):
 
     def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
         super().__init__(plan, options, form)
+        if plan.variant.library != "timm":
+            raise OutputError(
+                "output/hub-folder",
+                f"timm loads a hub folder, and does not have {plan.variant.target.name}",
+                file=plan.variant.table,
+                hint="Write a file: porter.load_model loads it.",
+            )
+        if plan.head:
+            raise OutputError(
+                "output/own-head",
+                "timm builds its own classifier for every hub folder, and the source has another head",
+                found=plan.network.rpartition(": ")[2],
+                hint="A .safetensors file carries it (porter.load_model); --backbone-only leaves it out.",
+            )
         if plan.channel_order != "rgb":
             raise OutputError(
                 "output/bgr",
@@ -190,7 +204,7 @@ _METHODS = ("sigmoid", "relu", "tanh")  # of torch.Tensor
 
 
 def _activation(plan: Plan) -> Iterator[str]:
-    """Yield what makes probabilities of the network's answer, where that is not softmax."""
+    """Yield what makes probabilities of the network's answer, if that is not softmax."""
     if plan.classifier_activation not in (None, "softmax"):
         yield ""
         yield f"The network gives logits; in TensorFlow {plan.classifier_activation} follows, not softmax:"
@@ -239,7 +253,7 @@ def _parity(variant: Variant) -> Iterator[str]:
 
 
 def _length(plan: Plan, argument: str) -> int | None:
-    """Return a length that the checkpoint decided, the network's default where the plan has none."""
+    """Return a length that the checkpoint decided, the network's default if the plan has none."""
     given = plan.arguments.get(argument)
     if given is not None:
         return int(str(given))
@@ -248,7 +262,7 @@ def _length(plan: Plan, argument: str) -> int | None:
 
 
 def _free_modules(variant: Variant) -> dict[str, str]:
-    """Return the modules that timm changes where a person asks for other channels or classes."""
+    """Return the modules that timm changes if a person asks for other channels or classes."""
     found: dict[str, str] = {}
     for entry in variant.entries:
         module, _, leaf = entry.target.rpartition(".")

@@ -1,10 +1,11 @@
-"""What a ported file says of itself: where it came from, and how timm builds the network for it."""
+"""What a ported file says of itself: where it came from, and how its library builds the network for it."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from porter.core.head import to_text
 from porter.planning.plan import Plan
 from porter.version import VERSION
 
@@ -18,7 +19,7 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
     Args:
         plan: What was ported.
         container: The source's container in words.
-        dtype: The floating-point type that was asked for, or None where the stored one was kept.
+        dtype: The floating-point type that was asked for, or None if the stored one was kept.
     """
     variant = plan.variant
     weights = {"read": plan.weights, "from_average": plan.from_average}
@@ -33,10 +34,16 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         images["channel_order"] = plan.channel_order
     table = {"file": variant.table.name, "version": variant.version, "sha256": variant.digest}
     rare = {}
+    if variant.library != "timm":
+        rare["porter.library"] = variant.library
+    if variant.adjust:
+        rare["porter.adjust"] = _json(dict(variant.adjust))
     if variant.network is not None:
         rare["porter.network"] = _json(dict(variant.network))
     if plan.classifier_activation not in (None, "softmax"):  # softmax is what everybody takes for granted
         rare["porter.classifier_activation"] = str(plan.classifier_activation)
+    if plan.head:
+        rare["porter.head"] = to_text(plan.head)
     if plan.classes != "all":
         rare["porter.classes"] = plan.classes
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 from porter.core.assignments import Assignment
 from porter.core.checkpoint import Checkpoint
+from porter.core.named_function import is_function_name
 from porter.errors import OutputError
 from porter.outputs.metadata import describe
 from porter.outputs.output_options import OutputOptions
@@ -29,7 +31,7 @@ class Output(ABC):
         plan: The port to timm.
         options: What was chosen about the port.
         form: What was chosen about its form.
-        library: What loads it.
+        library: What has the network; ``"torch"`` for a person's own.
         title: What is written, in words.
         assignments: One per tensor that is written.
         notes: What a person should know of this form before trusting the result.
@@ -52,7 +54,7 @@ class Output(ABC):
         self.plan = plan
         self.options = options
         self.form = form
-        self.library = self.title = "timm"
+        self.library = self.title = plan.variant.library
         self.assignments: Sequence[Assignment] = plan.assignments
         self.notes: tuple[str, ...] = ()
 
@@ -112,9 +114,10 @@ class Output(ABC):
         """Yield lines, after writing, on what this form did beside moving bytes."""
         yield from ()
 
-    def alternatives(self, out: Path) -> Iterator[str]:  # noqa: ARG002 (as above)
+    def alternatives(self, out: Path) -> Iterator[str]:
         """Yield other ways to load `out`."""
-        yield from ()
+        if is_function_name(self.plan.variant.target.name):
+            yield f"or, into a network of yours: porter.load_model({os.fspath(out)!r}, model=network)"
 
     def details(self) -> Mapping[str, Any]:
         """Return, after writing, entries of the JSON document that this form alone has."""

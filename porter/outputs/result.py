@@ -34,6 +34,11 @@ class PortResult:
         """One line of Python that loads the output into the library it was written for, strictly."""
         return self.output.loading_line(self.out)
 
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Other ways to load the output, or a part of it, one line or program each."""
+        return tuple(self.output.alternatives(self.out))
+
     def __repr__(self) -> str:
         """Say in a few lines what was written and how it is loaded."""
         report, notes = self.report, (*self.plan.notes, *self.output.notes)

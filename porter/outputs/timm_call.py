@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from porter.core.named_function import is_function_name
 from porter.networks.pretrained_cfg import pretrained_cfg
 from porter.planning.plan import Plan
 from porter.tables.shipped import load_tables, mappings_folder
@@ -15,19 +16,26 @@ from porter.tables.variants import Variant
 def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the file `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own:
-        return f"porter.load_model({path!r})"
+    if plan.variant.is_own or plan.head or plan.variant.library != "timm":
+        return load_model_call(plan.variant, path)
     if not is_timm_network(plan.variant):
         return f"model.load_state_dict(safetensors.torch.load_file({path!r}), strict=True)"
     name = plan.variant.target.name
     return f"timm.create_model({name!r}, checkpoint_path={path!r}{keywords(plan)})"
 
 
+def load_model_call(variant: Variant, path: str) -> str:
+    """Return a call of `porter.load_model`, with what it needs to run the function that a table names."""
+    trust = ", trust_table=True" if is_function_name(variant.target.name) else ""
+    return f"porter.load_model({path!r}{trust})"
+
+
 def load_folder_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder of shards `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own or is_timm_network(plan.variant):
-        return f"porter.load_model({path!r})"
+    is_other = plan.variant.library != "timm"
+    if plan.variant.is_own or plan.head or is_other or is_timm_network(plan.variant):
+        return load_model_call(plan.variant, path)
     files = f'pathlib.Path({path!r}).glob("*.safetensors")'
     read = f"{{n: t for f in {files} for n, t in safetensors.torch.load_file(f).items()}}"
     return f"model.load_state_dict({read}, strict=True)"
@@ -49,7 +57,7 @@ def is_timm_network(variant: Variant) -> bool:
     The tables that come with porter are held against timm by its tests. For other tables, timm's source is
     searched: importing timm takes seconds.
     """
-    if variant.is_own:
+    if variant.is_own or variant.library != "timm":
         return False
     if variant.table.is_relative_to(mappings_folder()):
         return True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
 from porter.outputs.output import Output
-from porter.outputs.timm_call import load_file_call
+from porter.outputs.timm_call import keywords, load_file_call
 from porter.transfer.transfer import TransferReport, Writing, transfer
 
 
@@ -27,3 +29,10 @@ class TimmFile(Output):
     def loading_line(self, out: Path) -> str:
         """Return a call of `timm.create_model`, or of `porter.load_model` for a network of porter's own."""
         return load_file_call(self.plan, out)
+
+    def alternatives(self, out: Path) -> Iterator[str]:
+        """Yield how timm loads the backbone of a network whose head only `porter.load_model` builds."""
+        if self.plan.head and not self.plan.variant.is_own:
+            network = f"timm.create_model({self.plan.variant.target.name!r}{keywords(self.plan)})"
+            weights = f"safetensors.torch.load_file({os.fspath(out)!r})"
+            yield f"the backbone alone, in plain timm: {network}.load_state_dict({weights}, strict=False)"

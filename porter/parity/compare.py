@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from porter.parity.comparison import deviation, relative_difference
 from porter.parity.outcome import CaseResult, Deviation, Noise, ParityReport, StageResult, Status
-from porter.parity.tolerances import Tolerances
+from porter.parity.tolerances import DEFAULT_RTOL, Tolerances
 from porter.recordings.activation import Activation
 from porter.recordings.recording import Recording, Run, narrowest
 
@@ -27,7 +28,9 @@ def compare(
     Runs are paired by element type and size (``"float64@224x224"``); if each side has one run only, these
     two are paired. float64 decides and other types inform. If no pair is float64 on both sides, the verdict
     is "not decidable", or "no parity" if something cannot be compared at all: float32 cannot tell a small
-    fault from rounding (a wrong epsilon moves an attention network by 4e-4, correct rounding by 2e-4).
+    fault from rounding (a wrong epsilon moves an attention network by 4e-4, correct rounding by 2e-4). Only
+    where the reference cannot compute in float64 at all does float32 decide, if the other side's rounding
+    noise was measured at every stage.
 
     Args:
         expected: The reference. May be a golden, whose stages are samples.
@@ -71,7 +74,8 @@ def _pairs(expected: Recording, actual: Recording) -> Iterator[tuple[Run, Run]]:
     for run in expected.runs:
         yield run, actual.run(run.name) or Run(run.dtype, run.input, {})
     for run in actual.runs:
-        if expected.run(run.name) is None:
+        impossible = expected.provenance.lacks_float64 and run.dtype == "float64"
+        if expected.run(run.name) is None and not impossible:
             yield Run(run.dtype, run.input, {}), run
 
 
@@ -107,17 +111,26 @@ class _Comparer:
             dtype,
             expected.size,
             expected.input.shape[0],
-            decides=dtype == "float64",
+            decides=dtype == "float64" or self._measured_instead(dtype, results),
             stages=tuple(results),
         )
 
-    def _twins(self, expected: Run, actual: Run) -> tuple[Run, Run] | None:
-        """Return the float64 runs on the same input, or None."""
+    def _measured_instead(self, dtype: str, results: Sequence[StageResult]) -> bool:
+        """Whether float32 decides: there can be no float64, and all rounding was measured and is small."""
+        if not self._expected.provenance.lacks_float64 or dtype != "float32":
+            return False
+        largest = DEFAULT_RTOL["float32"]
+        return all(each.noise and each.propagated.tolerance <= largest for each in results[1:])
+
+    def _twins(self, expected: Run, actual: Run) -> tuple[Run | None, Run] | None:
+        """Return the float64 runs on the same input, or None; the reference may be unable to have one."""
         if expected.dtype == "float64" or expected.dtype != actual.dtype:
             return None
         name = expected.name.replace(expected.dtype, "float64", 1)
-        twins = self._expected.run(name), self._actual.run(name)
-        return (twins[0], twins[1]) if twins[0] and twins[1] else None
+        first, second = self._expected.run(name), self._actual.run(name)
+        if second is None or (first is None and not self._expected.provenance.lacks_float64):
+            return None
+        return first, second
 
 
 def _column(expected: Activation | None, actual: Activation | None, tolerance: float) -> Deviation:
@@ -128,12 +141,15 @@ def _column(expected: Activation | None, actual: Activation | None, tolerance: f
     return deviation(expected, actual, tolerance)
 
 
-def _noise(expected: Run, actual: Run, twins: tuple[Run, Run] | None, stage: str) -> Noise | None:
-    """Measure |narrow - float64| / max|float64| on each side."""
+def _noise(expected: Run, actual: Run, twins: tuple[Run | None, Run] | None, stage: str) -> Noise | None:
+    """Measure |narrow - float64| / max|float64| on each side that has float64."""
     if twins is None:
         return None
-    sides = []
+    sides: list[float | None] = []
     for narrow, wide in ((expected, twins[0]), (actual, twins[1])):
+        if wide is None:
+            sides.append(math.nan)
+            continue
         if stage not in narrow.stages or stage not in wide.stages or wide.stages[stage].is_sample:
             return None
         sides.append(relative_difference(wide.stages[stage], narrow.stages[stage]))

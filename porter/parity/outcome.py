@@ -94,7 +94,10 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Measured rounding noise of a stage, max|float32 run - float64 run| / max|float64 run| per framework."""
+    """Measured rounding noise of a stage, max|float32 run - float64 run| / max|float64 run| per framework.
+
+    NaN for a framework that cannot compute the network in float64.
+    """
 
     expected: float
     actual: float
@@ -166,7 +169,7 @@ class CaseResult:
     def first_bad_stage(self) -> StageResult | None:
         """The guilty stage, or None.
 
-        That is the first stage that deviates although it was given the reference's own input; where no
+        That is the first stage that deviates although it was given the reference's own input; if no
         stage does, or that column was not run, the first one that deviates at all.
         """
         local = (stage for stage in self.stages if stage.local is not None and not stage.local.passed)
@@ -198,7 +201,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class ClassProbability:
-    """One class, the probability that a network gives it, and its name where that is known."""
+    """One class, the probability that a network gives it, and its name if that is known."""
 
     index: int
     probability: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -47,9 +48,9 @@ class Tolerances:
     def of(self, stage: str, dtype: str, noise: Noise | None) -> float:
         """Return the tolerance of a stage.
 
-        In float32 it comes from the rounding noise that was measured at this stage where there is a float64
+        In float32 it comes from the rounding noise that was measured at this stage if there is a float64
         run beside it. By the triangle inequality |a32 - b32| <= |a32 - a64| + |a64 - b64| + |b64 - b32|, the
-        sum of both noises; where both frameworks do honest float32 arithmetic these are alike, so a small
+        sum of both noises; if both frameworks do honest float32 arithmetic these are alike, so a small
         multiple of the *smaller* one bounds it. The larger one is not trusted: it is what reduced precision
         on one side would raise. The local column is held to the same bound, which is generous there: a stage
         that starts from the reference's own input does not inherit the noise of the stages before it.
@@ -62,5 +63,6 @@ class Tolerances:
         if stage in self.stages:
             return self.stages[stage].rtol
         if noise is not None:
-            return max(NOISE_FLOOR, NOISE_FACTOR * min(noise.expected, noise.actual))
+            measured = [each for each in (noise.expected, noise.actual) if not math.isnan(each)]
+            return max(NOISE_FLOOR, NOISE_FACTOR * min(measured))
         return self.rtol.get(dtype, DEFAULT_RTOL["float32"])

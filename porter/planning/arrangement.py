@@ -1,4 +1,4 @@
-"""Gives the layers of a Keras file the edges that a table expects, where the file tells only their order.
+"""Gives the layers of a Keras file the edges that a table expects, if the file tells only their order.
 
 A ``.weights.h5`` without a config groups layers by class and numbers them within a class; a legacy ``.h5``
 calls the parts of a block ``conv2d_17``. Neither number means anything outside the process that wrote it.
@@ -31,7 +31,8 @@ class Arranged(Checkpoint):
         self.path, self.format, self.files, self.specs = inner.path, inner.format, inner.files, inner.specs
         self.graph, self.stored_input = graph, inner.stored_input
         self.frozen_in_part, self.assumed_order = inner.frozen_in_part, inner.assumed_order
-        self.stored_network, self.numbered_state = inner.stored_network, inner.numbered_state
+        self.read_network = lambda: inner.unread_network or inner.stored_network
+        self.numbered_state = inner.numbered_state
         self.unplaced_averages = inner.unplaced_averages
         self._inner = inner
 
@@ -53,7 +54,7 @@ class Arranged(Checkpoint):
 
 
 def arranged(checkpoint: Checkpoint, *path_lists: Sequence[str]) -> Checkpoint:
-    """Return the checkpoint with edges for the paths of a table, or unchanged where they do not fit.
+    """Return the checkpoint with edges for the paths of a table, or unchanged if they do not fit.
 
     Args:
         checkpoint: The source.
@@ -97,7 +98,7 @@ class _Fitting:
         self._counts: dict[int, int] = {}
 
     def fit(self, number: int, paths: list[str]) -> Edges | None:
-        """Return the edges by which node `number` has every one of `paths`, or None where it cannot.
+        """Return the edges by which node `number` has every one of `paths`, or None if it cannot.
 
         Children that hold exactly what is wanted below one edge are taken in order. No shape is looked at:
         a wrong order must end in a mismatch, and not in a search for one that happens to fit.

@@ -16,10 +16,10 @@ class Epsilon(NamedTuple):
     """The one epsilon that a ported network has, and where the source has another.
 
     Attributes:
-        value: None where the network has no batch normalisation.
+        value: None if the network has no batch normalisation.
         source: Where the value comes from.
         notes: What the person should know.
-        own: The epsilon of the norm that a variance belongs to, by the variance's target, where it is known
+        own: The epsilon of the norm that a variance belongs to, by the variance's target, if it is known
             apart from `value`: var + own == (var + offset) + value.
     """
 

@@ -17,6 +17,10 @@ from porter.tables.variants import InputSpec
 # the variance. Built with them, the network has a second layer, without variables, that divides by
 # sqrt(std) once more: by the std in all (keras-team/keras, efficientnet.py, IMAGENET_STDDEV_RGB).
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_TWICE = (
+    "nothing in the source tells whether it divides by the root of ImageNet's std too, as Keras's does with "
+    "weights='imagenet': then that factor is missing"
+)
 _CLOSE = 1e-6
 _PIXEL = 255.0
 _TABLES = "the table's; the source tells none"
@@ -31,12 +35,12 @@ def expected_input(
     Args:
         checkpoint: The source.
         match: The network in it.
-        size: Height and width that a person chose; the source's or the table's where None.
+        size: Height and width that a person chose; the source's or the table's if None.
 
     Raises:
         PlanError: the network takes another size only, or `size` is not positive.
     """
-    stored = checkpoint.stored_input
+    stored = _with_the_graphs(checkpoint)
     if stored.steps:
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
@@ -47,6 +51,17 @@ def expected_input(
         notes = (*notes, told)
     chosen, source, more = _size(match, stored, size)
     return images._replace(size=chosen), source, (*notes, *more)
+
+
+def _with_the_graphs(checkpoint: Checkpoint) -> StoredInput:
+    """Return what the source says of its images; from its graph, where no config does."""
+    stored, network = checkpoint.stored_input, checkpoint.stored_network
+    if stored.steps or stored.unread or network is None or not network.is_graph:
+        return stored
+    from porter.planning.network.preparation import preparation  # noqa: PLC0415  (most have no graph)
+
+    steps, unread = preparation(network)
+    return stored._replace(steps=steps, unread=unread)
 
 
 def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
@@ -118,7 +133,7 @@ def _affine(checkpoint: Checkpoint, step: Rescaling | Normalization) -> tuple[Ar
 def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[InputSpec, tuple[str, ...]]:
     """Return mean and std as a layer stores them that the table names.
 
-    They are the table's where the network has no such layer or the checkpoint no values for it.
+    They are the table's if the network has no such layer or the checkpoint no values for it.
     """
     variant = match.variant
     node = normalization_node(match)
@@ -132,7 +147,7 @@ def _stored_normalization(checkpoint: Checkpoint, match: Recognised) -> tuple[In
         why = "its variance is ImageNet's std: networks that Keras publishes divide by its root twice"
         return variant.input._replace(mean=mean, std=variance), (f"{note}; {why}",)
     std = tuple(float(value) for value in np.sqrt(variance))
-    return variant.input._replace(mean=mean, std=std), (note,)
+    return variant.input._replace(mean=mean, std=std), (f"{note}; {_TWICE}",)
 
 
 def normalization_node(match: Recognised) -> int | None:

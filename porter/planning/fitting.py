@@ -11,7 +11,7 @@ from porter.tables.variants import Dim, Entry, Variant
 
 
 def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint with the variant's edges where it tells only an order; usually unchanged."""
+    """Return the checkpoint with the variant's edges if it tells only an order; usually unchanged."""
     if not tells_only_an_order(checkpoint):
         return checkpoint
     first = variant.parts[0]

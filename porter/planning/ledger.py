@@ -27,7 +27,7 @@ class LedgerLine(NamedTuple):
 
     Attributes:
         key: Checkpoint key.
-        path: Its shortest object path, or the key where it has none.
+        path: Its shortest object path, or the key if it has none.
         bucket: What became of it.
         reason: The target's name, or why it has none.
     """
@@ -45,6 +45,7 @@ _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LAR
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
 _COPIES = "_all_variables/"  # in what Keras 3 exports
 _METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
+_WRAPPER = "optimisation_wrapper"  # what a Keras file's wrappers keep for themselves
 _COUNTERS = (
     "save_counter",
     "global_step",
@@ -147,6 +148,13 @@ def _optimizer_nodes(graph: ObjectGraph) -> Iterator[int]:
 
 
 def _purpose(path: str, full_name: str) -> str | None:
+    """Return what a variable that is no weight is for, or None."""
+    if _WRAPPER in path.split("/"):
+        return "a range, mask or counter of a wrapper for quantisation or pruning"
+    return _bookkeeping(path, full_name)
+
+
+def _bookkeeping(path: str, full_name: str) -> str | None:
     leaf = path.rpartition("/")[2]
     if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"

@@ -25,7 +25,7 @@ from porter.tables.variants import Signature, Tables, Variant, stem
 
 _SHOWN = 5
 # To expand and try every network takes seconds; a few more than are shown are tried.
-_MOST_TRIED = 10
+_MOST_TRIED = 7
 
 
 class Mismatch(NamedTuple):

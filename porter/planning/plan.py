@@ -9,24 +9,27 @@ from typing import Any, Literal, NamedTuple
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
+from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
 from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
-from porter.planning.custom_head import backbone_alone, is_foreign_head, leave_head
+from porter.planning.custom_head import OWN_HEAD, backbone_alone, head_hint, is_foreign_head, leave_head
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
+from porter.planning.filled_norms import told, with_filled
+from porter.planning.identification import identify
 from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
-from porter.planning.network.findings import NO_NETWORK, NetworkFindings
+from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
-from porter.planning.recognition import Recognised, recognise
+from porter.planning.recognition import Recognised
+from porter.planning.stated_network import compared, stated_head
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, InputSpec, Tables, Variant
 
 _SHOWN = 5
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
 _REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
-_REFUSED_HEAD = "They lie outside the backbone: --backbone-only ports it without a classifier."
 
 
 class Plan(NamedTuple):
@@ -37,21 +40,22 @@ class Plan(NamedTuple):
         assignments: One per target tensor, in the table's order.
         ledger: One line per source variable.
         arguments: Every argument that timm's `create_model` needs for these weights.
-        weights: ``"raw"``, or ``"ema"`` where at least one moving average is read.
+        weights: ``"raw"``, or ``"ema"`` if at least one moving average is read.
         from_average: How many target tensors are read from a moving average.
-        bn_eps: The batch normalisation epsilon, or None where the network has none.
+        bn_eps: The batch normalisation epsilon, or None if the network has none.
         bn_eps_source: Where that value comes from.
         notes: What the person should know before trusting the port.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of channels that the ported network takes.
-        classes: ``"drop-background"`` where the first class was left out.
-        input_spec: What the network expects: size, mean and std are the source's where it stores them.
+        classes: ``"drop-background"`` if the first class was left out.
+        input_spec: What the network expects: size, mean and std are the source's if it stores them.
         size_source: Where the size of the images comes from.
         fixed_size: Height and width that the network in the source itself takes, if it carries one with a
             single size.
         network: What the source says of its network and what was compared, in a few words.
-        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None where it
+        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``; None if it
             has nothing there, or does not tell.
         places: Object path in the checkpoint of each part of the network that is there, by its name.
+        head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
     """
 
     variant: Variant
@@ -71,6 +75,12 @@ class Plan(NamedTuple):
     classes: Classes = "all"
     network: str = ""
     classifier_activation: str | None = None
+    head: tuple[HeadStep, ...] = ()
+
+    @property
+    def has_own_head(self) -> bool:
+        """Whether the source has another head than the table's network."""
+        return OWN_HEAD in self.places
 
     def __repr__(self) -> str:
         """Say in one line what is ported to what."""
@@ -103,9 +113,11 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    match = recognise(checkpoint, tables or load_tables(), options.variant)
+    match = identify(checkpoint, tables or load_tables(), options.variant)
     _refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
+    head = None if options.backbone_only else stated_head(checkpoint, match)
+    known, match = (match, match) if head is None else (backbone_alone(match), head.match)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     choice = choose(match, checkpoint, options)
@@ -115,9 +127,10 @@ def plan(
     ledger = _ledger(checkpoint, match, found, averages)
     ledger = leave_head(match, ledger) if options.backbone_only else ledger
     _refuse_leftovers(checkpoint, match, ledger)
-    network = _compared(checkpoint, match)
+    network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
         variant=match.variant,
@@ -137,6 +150,7 @@ def plan(
         classes=options.classes,
         network=network.line,
         classifier_activation=network.classifier_activation,
+        head=() if head is None else head.steps,
     )
 
 
@@ -150,18 +164,6 @@ def _refuse_draft(variant: Variant, options: PortOptions) -> None:
             hint="--draft ports with it all the same.",
             details=list(variant.proof.open[:_SHOWN]),
         )
-
-
-def _compared(checkpoint: Checkpoint, match: Recognised) -> NetworkFindings:
-    if checkpoint.training is not None:
-        from porter.planning.network.settings import hold_settings  # noqa: PLC0415  (few have any)
-
-        return hold_settings(checkpoint.training, match)
-    if checkpoint.stored_network is None:
-        return NO_NETWORK
-    from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (most have none)
-
-    return compare_network(checkpoint, checkpoint.stored_network, match)
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -188,8 +190,11 @@ def _remarks(
     checkpoint: Checkpoint, match: Recognised, epsilon: Epsilon, network: NetworkFindings
 ) -> Iterator[str]:
     """Yield what a person should know of the network that was recognised."""
+    yield from checkpoint.remarks
     yield from epsilon.notes
     yield from network.notes
+    yield from match.notes
+    yield from told(match)
     if match.variant.note:
         yield match.variant.note
     yield from _twins(match)
@@ -277,7 +282,7 @@ def _refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[L
         "plan/left-over",
         f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
-        hint=_REFUSED_HEAD if is_head else _REFUSED,
+        hint=head_hint(checkpoint) if is_head else _REFUSED,
         details=lines + more,
     )
 

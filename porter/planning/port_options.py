@@ -23,7 +23,7 @@ class PortOptions:
     'raw'
 
     Attributes:
-        variant: The network, where names and shapes alone do not decide.
+        variant: The network, if names and shapes alone do not decide.
         weights: ``"auto"`` reads the moving average of every variable that has one, ``"ema"`` requires that
             there is one, ``"raw"`` ignores them.
         bn_eps: The batch normalisation epsilon of the training; what the source stores, or else the table's

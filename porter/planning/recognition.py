@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
@@ -34,6 +35,9 @@ class Recognised(NamedTuple):
         lengths: Lengths that the checkpoint decided, by name.
         graph: What `nodes` are numbers in: the checkpoint's graph, with edges for what it does not name.
         twins: Variants that fit alike and were passed over, because a table says that this one is meant.
+        filled: Role of each variable that the source has no values for, by target: norms that are part of the
+            convolutions in front of them come back as norms that change nothing.
+        notes: What a person should know of the choice.
     """
 
     variant: Variant
@@ -42,6 +46,8 @@ class Recognised(NamedTuple):
     lengths: Mapping[str, int]
     graph: ObjectGraph
     twins: tuple[Variant, ...] = ()
+    filled: Mapping[str, str] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
 
 def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
@@ -50,7 +56,7 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     Args:
         checkpoint: The source.
         tables: Known networks.
-        variant: Try this one only; needed where two networks have the same names and shapes.
+        variant: Try this one only; needed if two networks have the same names and shapes.
 
     Raises:
         PlanError: no network fits, another than `variant` does, more than one does, or one is there twice.
@@ -88,7 +94,7 @@ def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Recogn
 
 
 def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognised]) -> None:
-    """Say which network the checkpoint holds, where that is known."""
+    """Say which network the checkpoint holds, if that is known."""
     if there:
         names = " or ".join(sorted({match.variant.name for match in _without_twins(there)}))
         raise PlanError(
@@ -101,7 +107,7 @@ def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognise
 
 
 def _without_twins(matches: list[Recognised]) -> list[Recognised]:
-    """Pass over a network where the one that it is a twin of fits too; that one's match names it."""
+    """Pass over a network if the one that it is a twin of fits too; that one's match names it."""
     names = {match.variant.name for match in matches}
     twins: dict[str, dict[str, Variant]] = {}
     for match in matches:

@@ -77,6 +77,7 @@ class Provenance:
         threads: Threads the framework was held to, or None if it was left alone.
         created: ISO date, or None.
         notes: Departures from the plain network, one sentence each (e.g. a replaced constant).
+        lacks_float64: Why the network cannot compute in float64, e.g. ``"LRN has no float64 kernel"``, or "".
     """
 
     framework: str
@@ -88,6 +89,7 @@ class Provenance:
     threads: int | None = None
     created: str | None = None
     notes: tuple[str, ...] = ()
+    lacks_float64: str = ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -149,17 +151,26 @@ class Recording:
             ParityError: two runs have the same element type and size.
             OutputError: the file cannot be written.
         """
+        tensors, metadata = self.to_tensors()
+        write_whole(path, save(tensors, metadata=metadata))
+
+    def to_tensors(self) -> tuple[dict[str, Array], dict[str, str]]:
+        """Return the tensors and the metadata of the safetensors file that `save` writes.
+
+        Raises:
+            ParityError: two runs have the same element type and size.
+        """
         tensors: dict[str, Array] = {}
         runs = [_describe_run(run, tensors) for run in self.runs]
         if len({run["name"] for run in runs}) != len(runs):
-            raise ParityError("recording/duplicate-run", "two runs have the same dtype and size", file=path)
+            raise ParityError("recording/duplicate-run", "two runs have the same dtype and size")
         document = {
             "format": FORMAT,
             "version": VERSION,
             "provenance": asdict(self.provenance),
             "runs": runs,
         }
-        write_whole(path, save(tensors, metadata={_METADATA_KEY: json.dumps(document)}))
+        return tensors, {_METADATA_KEY: json.dumps(document)}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

@@ -39,7 +39,7 @@ def error(value: float) -> str:
 
 
 def bound(value: float) -> str:
-    """Return a tolerance: ``1e-11`` where one digit is exact, else two digits."""
+    """Return a tolerance: ``1e-11`` if one digit is exact, else two digits."""
     return next((text for text in (f"{value:.0e}",) if float(text) == value), error(value))
 
 
@@ -58,7 +58,7 @@ def size(case: CaseResult) -> str:
 
 
 def relative(deviation: Deviation | None) -> str:
-    """Return the relative error, or the reason why there is none; "" where the column was not run."""
+    """Return the relative error, or the reason why there is none; "" if the column was not run."""
     if deviation is None:
         return ""
     return _SHORT.get(deviation.status) or error(deviation.relative)
@@ -70,7 +70,7 @@ def verdict(report: ParityReport) -> str:
 
 
 def guilty(stage: StageResult) -> tuple[str, Deviation]:
-    """Return the column and the deviation that speak against a stage: the local one where it failed."""
+    """Return the column and the deviation that speak against a stage: the local one if it failed."""
     if stage.local is not None and not stage.local.passed:
         return "local", stage.local
     return "propagated", stage.propagated

@@ -26,7 +26,7 @@ def support_table(
     Args:
         variants: In the order of their tables.
         measured: Live measurements by variant.
-        folder: Where the goldens are; those that come with porter where None.
+        folder: Where the goldens are; those that come with porter if None.
     """
     known = list(variants)
     notes = numbered_notes(known)

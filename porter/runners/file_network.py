@@ -14,11 +14,14 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from porter.checkpoints.carried import Carried
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
-from porter.runners import keras_files
+from porter.planning.plan import Plan
+from porter.runners import keras_files, tflite_network
+from porter.runners.tflite_interpreter import agreement
 
 # Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
 # program to be trusted, and none of them is part of a network.
 _REFUSED = ("PyFunc", "ReadFile", "WriteFile", "MatchingFiles", "SaveV2", "Save", "SaveSlices", "LoadLibrary")
+_TENSORFLOW = ("tensorflow", "numpy")
 _AXES = 4  # of images (N, H, W, C)
 _RESTORING = {"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"}
 _SIGNATURES = ("serving_default", "default", "serve", "image_classification")
@@ -58,6 +61,7 @@ def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
         Carried.KERAS: _of_keras,
         Carried.SAVED_MODEL: _of_saved_model,
         Carried.GRAPH: _of_graph,
+        Carried.TFLITE: _of_tflite,
     }
     return loaders[carried](file)
 
@@ -73,7 +77,7 @@ def _of_keras(file: Path) -> FileNetwork:
         return model(images, training=False)
 
     concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    return frozen(concrete, words, packages, file)
+    return frozen(concrete, _own(words), packages, file)
 
 
 def _of_saved_model(description: Path) -> FileNetwork:
@@ -83,7 +87,7 @@ def _of_saved_model(description: Path) -> FileNetwork:
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
         raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
-    return frozen(signatures[name], f"signature {name}", ("tensorflow", "numpy"), description)
+    return frozen(signatures[name], _own(f"signature {name}"), _TENSORFLOW, description)
 
 
 def _refuse_saved_code(description: Path) -> None:
@@ -101,7 +105,38 @@ def _of_graph(file: Path) -> FileNetwork:
     used = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
     outputs = tuple(node.name for node in graph.node if node.name not in used)
     source = _source([node.name for node in graph.node if node.op == "Placeholder"], graph, file)
-    return FileNetwork(graph, source, _shape(graph, source), outputs, "frozen graph", ("tensorflow", "numpy"))
+    return FileNetwork(graph, source, _shape(graph, source), outputs, _own("frozen graph"), _TENSORFLOW)
+
+
+def of_settings(checkpoint: Checkpoint, plan: Plan) -> FileNetwork:
+    """Let the Model Garden build the network of a training's settings, with the checkpoint's weights.
+
+    Raises:
+        ParityError: the settings ask for what the Garden does not know, or the weights are not the network's.
+        Exception: whatever TensorFlow raises where it cannot build it.
+    """
+    from porter.runners import garden_task
+
+    settings = checkpoint.training
+    assert settings is not None  # noqa: S101  (a source without settings has no such network)
+    concrete = garden_task.restored(checkpoint, settings, plan)
+    words = f"the network of {settings.file.name}, built by the Model Garden's task"
+    return frozen(concrete, words, (*_TENSORFLOW, "tf-keras", "tf-models-official"), settings.file)
+
+
+def _own(words: str) -> str:
+    return f"the file's own network ({words})"
+
+
+def _of_tflite(file: Path) -> FileNetwork:
+    data, graph = tflite_network.read_network(file)
+    if len(graph.model.inputs) != 1 or len(graph.model.tensors[graph.model.inputs[0]].shape) != _AXES:
+        raise _no_image(file, f"{len(graph.model.inputs)} inputs")
+    definition = tflite_network.as_graph(file, data, graph)
+    words = _own(f"TensorFlow Lite; {agreement(file, data, graph, definition)}")
+    source = f"op{graph.of_tensor[graph.model.inputs[0]]}"
+    outputs = tuple(f"op{graph.of_tensor[number]}" for number in graph.model.outputs)
+    return FileNetwork(definition, source, _shape(definition, source), outputs, words, _TENSORFLOW)
 
 
 def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:

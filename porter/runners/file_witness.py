@@ -20,9 +20,11 @@ from porter.recordings.recording import Run
 from porter.runners import file_network
 from porter.runners.as_ported import kept_classes, source_order
 from porter.runners.file_network import FileNetwork
-from porter.runners.graph_lifting import lifted
+from porter.runners.graph_lifting import computed_types, lifted, without_float64
+from porter.runners.graph_part import between
 from porter.runners.graph_stages import Found, GraphStages
-from porter.runners.image_scale import ImageScale, measured_scale
+from porter.runners.image_scale import ImageScale, measured_scale, scale_note
+from porter.runners.job import Job
 from porter.tables.variants import Stage
 
 _V1 = tf.compat.v1
@@ -72,24 +74,25 @@ class FileWitness:
         graph = _with_values(network.graph, weights.averages)
         self._done: dict[tuple[str, int], Run] = {}
         try:
-            forms = {"float32": graph, "float64": lifted(graph)}
-            self._sessions = {dtype: _session(form, threads) for dtype, form in forms.items()}
-            self._scale = self._measured(made)
+            self._scale = self._measured(threads)
+            self._sessions = self._opened(graph, threads)
             self.agreement = self._agreement()
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise UnfitError(_first_line(error)) from error
-        if not self.agreement <= DEFAULT_RTOL["float32"]:
-            raise ParityError(
-                "runner/lifting",
-                "the file's network computes something else in float64 than in float32",
-                file=checkpoint.path,
-                expected=f"at most {DEFAULT_RTOL['float32']:g}, relative",
-                found=f"{self.agreement:.1e}",
-            )
+        self._require_agreement(checkpoint)
 
     def runs(self, dtype: str) -> Iterator[Run]:
-        """Run the network on every input."""
-        return (self._run(dtype, number) for number in range(len(self._inputs)))
+        """Run the network on every input; in a type that it cannot compute in, nothing is run."""
+        numbers = range(len(self._inputs)) if dtype in self._sessions else ()
+        return (self._run(dtype, number) for number in numbers)
+
+    @property
+    def lacks_float64(self) -> str:
+        """Why the network cannot run in float64, or ""."""
+        if not self._lacking:
+            return ""
+        verb = "has" if len(self._lacking) == 1 else "have"
+        return f"{', '.join(self._lacking)} {verb} no float64 kernel in TensorFlow"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -97,17 +100,26 @@ class FileWitness:
         return self._network.packages
 
     @property
+    def words(self) -> str:
+        """What network ran."""
+        return self._network.words
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know of the network that ran."""
-        told = f"TensorFlow ran the file's own network ({self._network.words})"
+        told = f"TensorFlow ran {self.words}"
         notes = [f"{told}; widened to float64, it agrees with its float32 form within {self.agreement:.1e}"]
+        if self._lacking:
+            why = f"it cannot be run in float64, because {self.lacks_float64}"
+            notes = [f"{told}; {why}: float32 decides, by the rounding that PyTorch shows in float32"]
         height, width = (self._network.shape or (None,) * 4)[1:3]
         if height and width:
-            notes.append(f"the file's network takes {height}x{width} pixels only: it is checked at that size")
+            notes.append(f"this network takes {height}x{width} pixels only: it is checked at that size")
         if self._found.missing:
             names = ", ".join(self._found.missing)
             notes.append(f"not compared, because not found in the file's network: {names}")
-        return (*notes, *self._scale.notes)
+        note = scale_note(self._scale, self._made)
+        return (*notes, *((note,) if note else ()))
 
     def _run(self, dtype: str, number: int) -> Run:
         if (dtype, number) not in self._done:
@@ -134,19 +146,44 @@ class FileWitness:
             np.concatenate(values) if len(pieces) > 1 else values[0] for values in zip(*results, strict=True)
         ]
 
-    def _measured(self, made: Plan) -> ImageScale:
-        source = f"{self._network.source}:0"
+    def _opened(self, graph: Any, threads: int) -> dict[str, Any]:
+        """Return a session for every type that the network can compute in."""
+        ends = [self._scale.tensor, *self._found.stages.values()]
+        part = between(graph, self._scale.tensor, ends)
+        self._lacking = without_float64(part)
+        forms = {"float32": part} if self._lacking else {"float32": part, "float64": lifted(part)}
+        return {dtype: _session(form, threads) for dtype, form in forms.items()}
+
+    def _measured(self, threads: int) -> ImageScale:
+        source, image = f"{self._network.source}:0", self._found.image
+        if source == image:
+            return ImageScale(source)
+        node = next(node for node in self._network.graph.node if node.name == self._network.source)
+        preparation = between(self._network.graph, source, [source, image])
+        if node.attr["dtype"].type != tf.float32.as_datatype_enum or without_float64(preparation):
+            return ImageScale(image, note="the images are fed behind the file's own preparation")
+        self._sessions = {"float64": _session(lifted(preparation), threads)}
 
         def prepare(images: Array) -> Array:
-            return self._fetch("float64", [self._found.image], source, images)[0]
+            return self._fetch("float64", [image], source, images)[0]
 
-        node = next(node for node in self._network.graph.node if node.name == self._network.source)
-        if node.attr["dtype"].type != tf.float32.as_datatype_enum:
-            return ImageScale(self._found.image, note="the images are fed behind the file's own preparation")
-        return measured_scale(prepare, source, self._found.image, self._inputs[0].shape, made)
+        return measured_scale(prepare, source, image, self._inputs[0].shape)
+
+    def _require_agreement(self, checkpoint: Checkpoint) -> None:
+        bound = max(DEFAULT_RTOL[dtype] for dtype in computed_types(self._network.graph))
+        if not self.agreement <= bound:
+            raise ParityError(
+                "runner/lifting",
+                "the file's network computes something else in float64 than in float32",
+                file=checkpoint.path,
+                expected=f"at most {bound:g}, relative",
+                found=f"{self.agreement:.1e}",
+            )
 
     def _agreement(self) -> float:
         """Return max|float32 - float64| / max|float64| of the first input, over the worst stage."""
+        if self._lacking:
+            return 0.0
         wide, narrow = (self._run(dtype, 0).stages for dtype in ("float64", "float32"))
         pairs = [(wide[name].values, narrow[name].values) for name in wide]
         finite = [(a, b) for a, b in pairs if np.isfinite(a).all() and np.abs(a).max(initial=0) > 0]
@@ -154,26 +191,32 @@ class FileWitness:
 
 
 def open_witness(
-    carried: Carried,
+    carried: Carried | None,
     made: Plan,
     stages: tuple[Stage, ...],
     checkpoint: Checkpoint,
     inputs: Sequence[Array],
-    threads: int,
+    job: Job,
 ) -> FileWitness:
-    """Load the network that a file carries and make it ready to run.
+    """Load the network that a source carries, or that its settings describe if None; make it ready to run.
 
     Raises:
         UnfitError: TensorFlow cannot run it here; the message says why.
         ParityError: its float64 form does not compute what its float32 form computes.
     """
     try:
-        network = file_network.load(checkpoint, carried)
+        if carried is None:
+            network = file_network.of_settings(checkpoint, made)
+        else:
+            network = file_network.load(checkpoint, carried)
     except PorterError as error:
         raise UnfitError(_first_line(error)) from error
     except Exception as error:  # whatever Keras and TensorFlow raise for a file that they cannot load
         raise UnfitError(_first_line(error)) from error
-    return FileWitness(network, made, stages, checkpoint, inputs, threads)
+    witness = FileWitness(network, made, stages, checkpoint, inputs, job.threads)
+    if witness.lacks_float64 and "float32" not in job.dtypes:
+        raise UnfitError(f"{witness.lacks_float64}, and float32 is not to be run")
+    return witness
 
 
 def _require_size(network: FileNetwork, inputs: Sequence[Array]) -> None:

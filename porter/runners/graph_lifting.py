@@ -6,31 +6,36 @@ becomes float64; the weights keep their values, because float64 holds each float
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
+from tensorflow.python.framework import kernels, op_def_registry
 
 from porter.runners.stored_constants import intended
 
 Graph = Any  # tensorflow's GraphDef
+_WIDE = tf.float64.as_datatype_enum
 _NARROW = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+_LEAKY = "LeakyRelu"
+_USUAL_SLOPE = 0.2  # where a graph leaves the attribute out
 
 
 def lifted(graph: Graph) -> Graph:
     """Return the graph with float64 in the place of every narrower float; names of tensors stay.
 
-    Fused batch normalisation, which has no float64 kernel, is written out, and so is a leaky ReLU, whose
-    slope would stay a float32 number.
+    Fused batch normalisation, which has no float64 kernel, is written out; so is a leaky ReLU, whose slope
+    its operation holds as float32.
     """
     result = graph_pb2.GraphDef(versions=graph.versions)
     for node in graph.node:
         if node.op in _FUSED:
             result.node.extend(_batch_norm(node))
             continue
-        if node.op == "LeakyRelu":
+        if node.op == _LEAKY:
             result.node.extend(_leaky_relu(node))
             continue
         copy = result.node.add()
@@ -40,12 +45,51 @@ def lifted(graph: Graph) -> Graph:
     return result
 
 
+def computed_types(graph: Graph) -> tuple[str, ...]:
+    """Return the floating types that operations of a graph compute in; float32 is always among them."""
+    types = {node.attr["T"].type for node in graph.node if "T" in node.attr}
+    narrower = (tf.float16, tf.bfloat16)
+    return ("float32", *(each.name for each in narrower if each.as_datatype_enum in types))
+
+
+def without_float64(graph: Graph) -> tuple[str, ...]:
+    """Return the operations of a graph that TensorFlow cannot compute in float64, by name, sorted."""
+    found = {node.op for node in graph.node if node.op not in (*_FUSED, _LEAKY, "Const")}
+    return tuple(sorted(op for op in found if not _has_float64(op, graph)))
+
+
+def _has_float64(op: str, graph: Graph) -> bool:
+    definition = op_def_registry.get(op)
+    if definition is None:
+        return False
+    if any(argument.type in _NARROW for argument in (*definition.input_arg, *definition.output_arg)):
+        return False
+    nodes = [node for node in graph.node if node.op == op]
+    if any(attribute.HasField("func") for node in nodes for attribute in node.attr.values()):
+        return False
+    widened = {name for node in nodes for name, attribute in node.attr.items() if attribute.type in _NARROW}
+    allowed = {each.name: each.allowed_values.list.type for each in definition.attr if each.name in widened}
+    if any(types and _WIDE not in types for types in allowed.values()):
+        return False
+    return not widened or any(_accepts(kernel, widened) for kernel in _cpu_kernels(op))
+
+
+def _cpu_kernels(op: str) -> Iterator[Any]:
+    found = kernels.get_registered_kernels_for_op(op).kernel
+    return (kernel for kernel in found if kernel.device_type in ("CPU", "DEFAULT"))
+
+
+def _accepts(kernel: Any, widened: set[str]) -> bool:
+    limits = (each for each in kernel.constraint if each.name in widened)
+    return all(_WIDE in each.allowed_values.list.type for each in limits)
+
+
 def _widen(attribute: Any, *, is_value: bool) -> None:
     if attribute.type in _NARROW:
-        attribute.type = tf.float64.as_datatype_enum
+        attribute.type = _WIDE
     for place, number in enumerate(attribute.list.type):
         if number in _NARROW:
-            attribute.list.type[place] = tf.float64.as_datatype_enum
+            attribute.list.type[place] = _WIDE
     if is_value and attribute.tensor.dtype in _NARROW:
         values = tf.make_ndarray(attribute.tensor)
         wide = np.float64(intended(float(values))) if values.ndim == 0 else values.astype(np.float64)
@@ -56,7 +100,7 @@ def _batch_norm(node: Any) -> list[Any]:
     """Write fused batch normalisation out: (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta."""
     x, gamma, beta, mean, variance = list(node.input)[:5]
     name = node.name
-    constant = _constant(f"{name}/lifted/epsilon", node.attr["epsilon"].f)
+    constant = _constant(f"{name}/lifted/epsilon", intended(node.attr["epsilon"].f))
     return [
         constant,
         _operation("AddV2", f"{name}/lifted/sum", variance, constant.name),
@@ -69,29 +113,29 @@ def _batch_norm(node: Any) -> list[Any]:
 
 
 def _leaky_relu(node: Any) -> list[Any]:
-    """Write a leaky ReLU out: max(x, slope * x), or min for a slope above 1."""
-    name = node.name
-    slope = _constant(f"{name}/lifted/slope", node.attr["alpha"].f if "alpha" in node.attr else 0.2)
+    """Write a leaky ReLU out: relu(x) - slope * relu(-x), each element one of the two."""
+    (x, *_), name = node.input, node.name
+    slope = _constant(
+        f"{name}/lifted/slope", intended(node.attr["alpha"].f if "alpha" in node.attr else _USUAL_SLOPE)
+    )
     return [
         slope,
-        _operation("Mul", f"{name}/lifted/scaled", node.input[0], slope.name),
-        _operation(
-            "Maximum" if node.attr["alpha"].f <= 1 else "Minimum",
-            name,
-            node.input[0],
-            f"{name}/lifted/scaled",
-        ),
+        _operation("Neg", f"{name}/lifted/opposite", x),
+        _operation("Relu", f"{name}/lifted/negative", f"{name}/lifted/opposite"),
+        _operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/negative", slope.name),
+        _operation("Relu", f"{name}/lifted/positive", x),
+        _operation("Sub", name, f"{name}/lifted/positive", f"{name}/lifted/scaled"),
     ]
 
 
-def _constant(name: str, stored: float) -> Any:
+def _constant(name: str, value: float) -> Any:
     node = node_def_pb2.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = tf.float64.as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.float64(intended(stored))))
+    node.attr["dtype"].type = _WIDE
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.float64(value)))
     return node
 
 
 def _operation(op: str, name: str, *inputs: str) -> Any:
     node = node_def_pb2.NodeDef(name=name, op=op, input=inputs)
-    node.attr["T"].CopyFrom(attr_value_pb2.AttrValue(type=tf.float64.as_datatype_enum))
+    node.attr["T"].CopyFrom(attr_value_pb2.AttrValue(type=_WIDE))
     return node

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
-from porter.checkpoints.tensorflow.graph_network import located_network
+from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
 from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import Operation
 
@@ -62,7 +62,7 @@ def read_operations(
         the graph is not in a form that is read.
     """
     located = located_network(InlinedGraph(parse_graph_def(graph)), outputs, keys, shape_of)
-    if located is None:
+    if not isinstance(located, LocatedNetwork):
         return None
     found = [
         _operation(operation, tensor)

@@ -3,7 +3,8 @@
 A weight is found by its values, so it does not matter what the graph calls it or what it is nested in. The
 end of a stage is a tensor that everything passes through on its way from the stage's weights to the next
 stage's: of those that there are (a sum, its activation, the padding after it), the last one before an
-operation that belongs to what follows.
+operation that belongs to what follows. A stage that is one layer ends where its last weight is used, whatever
+goes round it.
 """
 
 from __future__ import annotations
@@ -102,6 +103,10 @@ class GraphStages:
         ends: dict[str, str] = {}
         for number, stage in stages.items():
             later = [min(found) for other, found in places.items() if other > number]
+            if stage.is_layer and number in places:
+                ends[stage.name] = order[max(places[number])]
+                begun = max([begun, *places[number]])
+                continue
             begun = max([begun, *places[number]]) if number in places else _after(cuts, begun)
             end = self._last(
                 cuts, begun - 1, min(later, default=len(order)), order, logits=stage.name == _LOGITS

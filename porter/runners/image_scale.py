@@ -33,11 +33,6 @@ class ImageScale(NamedTuple):
     offset: Array = np.zeros(1)
     note: str = ""
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The note, if there is one."""
-        return (self.note,) if self.note else ()
-
     def undo(self, normalised: Array) -> Array:
         """Return the images (N, H, W, C) that the network's own layers turn into `normalised`."""
         wide = (normalised.astype(np.float64) - self.offset) / self.factor
@@ -45,7 +40,7 @@ class ImageScale(NamedTuple):
 
 
 def measured_scale(
-    prepare: Callable[[Array], Array], source: str, image: str, shape: tuple[int, ...], made: Plan
+    prepare: Callable[[Array], Array], source: str, image: str, shape: tuple[int, ...]
 ) -> ImageScale:
     """Measure what a network does to images between two tensors.
 
@@ -54,10 +49,7 @@ def measured_scale(
         source: The tensor that holds images.
         image: The tensor that reaches the first weights.
         shape: Shape of the images.
-        made: The plan, whose mean and std the network's own are held against.
     """
-    if source == image:
-        return ImageScale(source)
     black, white = prepare(np.zeros(shape)), prepare(np.full(shape, _WHITE))
     probe = np.random.default_rng(0).uniform(0, _WHITE, shape)
     direct = ImageScale(image, note="the images are fed behind the file's own preparation, which is no scale")
@@ -67,7 +59,12 @@ def measured_scale(
     expected = probe * factor + offset
     if not factor.all() or np.abs(prepare(probe) - expected).max() > _EXACT * np.abs(expected).max():
         return direct
-    return ImageScale(source, factor, offset, _contradiction(factor, offset, made))
+    return ImageScale(source, factor, offset)
+
+
+def scale_note(scale: ImageScale, made: Plan) -> str:
+    """Return what a reader should know of how the file's network takes images, given the plan; or ""."""
+    return scale.note or _contradiction(scale.factor, scale.offset, made)
 
 
 def _contradiction(factor: Array, offset: Array, made: Plan) -> str:

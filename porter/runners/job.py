@@ -39,13 +39,18 @@ class Job:
         dtypes: Element types to compute in, each with every input.
         out: Recording to write.
         threads: Threads that the framework may use.
-        seed: Seed of random weights; ignored where `checkpoint` is given.
+        seed: Seed of random weights; ignored if `checkpoint` is given.
         checkpoint: Stored weights, or None for random ones.
         options: What is chosen about the port.
         local: Whether to wait for a reference recording and run every stage on its activations too.
         images: Image files to prepare as well, each side with its own code, see `images_out`.
         labels: File with the names of the classes, one a line; ImageNet's if None.
         ported: The file that PyTorch loads as it is; a fresh port if None.
+        target: The library under whose names `ported` was written.
+        golden: The golden of somebody's own weights that `ported` is run for; table and options are not used.
+        source: The function that builds TensorFlow's network, ``"package.module:function"``, as the person
+            named it; what the table says if None.
+        trust_table: Whether functions that the table, or `ported`, names may be run.
     """
 
     table: str
@@ -62,10 +67,14 @@ class Job:
     images: tuple[str, ...] = ()
     labels: str | None = None
     ported: str | None = None
+    target: str = "timm"
+    golden: str | None = None
+    source: str | None = None
+    trust_table: bool = False
 
     @property
     def images_out(self) -> str:
-        """Safetensors file with ``prepared`` (N, H, W, C) and, where the side ran them, ``logits`` (N, K)."""
+        """Safetensors file with ``prepared`` (N, H, W, C) and, if the side ran them, ``logits`` (N, K)."""
         return f"{self.out}.images"
 
     @property
@@ -75,8 +84,13 @@ class Job:
 
     @property
     def ported_out(self) -> str:
-        """JSON list of the tensors of `ported` that differ from a fresh port."""
+        """JSON list of the tensors of `ported` that differ from a fresh port, or from the golden's."""
         return f"{self.out}.tensors"
+
+    @property
+    def disturbed_out(self) -> str:
+        """Second recording of a golden's check: what rounding of the weights does to every stage."""
+        return f"{self.out}.disturbed"
 
     def with_weights(self, weights: Weights) -> Job:
         """Return the job with other weights of the checkpoint."""
@@ -130,7 +144,7 @@ def _job(described: dict[str, Any]) -> Job:
 def planned_stages(made: Plan) -> tuple[Stage, ...]:
     """Return the stages that the checkpoint's weights lead to; one of the backbone alone has no logits.
 
-    A stage without weights of its own (a pooling) is there where a later one is.
+    A stage without weights of its own (a pooling) is there if a later one is.
     """
     planned = {assignment.target for assignment in made.assignments}
     missing = {entry.target for entry in made.variant.entries} - planned
@@ -178,7 +192,7 @@ def reference_to_line(path: Path, *, whole: bool) -> str:
 def references() -> Iterator[Path]:
     """Wait for the lines that name the reference recording: while it grows, and when it is whole.
 
-    Nothing comes where the parent has none.
+    Nothing comes if the parent has none.
     """
     while line := sys.stdin.readline().strip():
         named = json.loads(line)

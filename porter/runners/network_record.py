@@ -1,7 +1,9 @@
 """Record what the networks of the tables compute: ``python -m porter.runners.network_record [VARIANT...]``.
 
-Every network is built with TensorFlow by the code that defines it, and the config that it gives of itself is
-read as a file's is. Run it when a table with a builder changes; a stale record fails a test.
+Every network is built with TensorFlow by the code that defines it. Where the config that it gives of itself
+tells every layer, that is read as a file's is, and else its graph, as a SavedModel's is. Where another one
+stands in for one that nobody can build any more, its record is that one's under other names. Run it when a
+table with a builder changes; a stale record fails a test.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from porter.checkpoints.keras.network_config import stored_network
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PorterError
 from porter.planning.network.canonical import canonical
-from porter.planning.network.record import folder, write_record
+from porter.planning.network.record import folder, recorded, write_record
 from porter.runners.builders import Keras, build, source_of
+from porter.runners.substitute import network_of
+from porter.runners.traced_network import traced_network
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Variant
 
@@ -27,45 +31,67 @@ _SIZES = ((224, 224), (225, 225))
 
 
 def main(names: Sequence[str]) -> None:
-    """Record the named variants, or all that a builder makes a Keras model for."""
+    """Record the named variants, or all that can be built; those that stand in for others come first."""
     tables = load_tables()
-    for name in names or list(tables.variants):
-        variant = tables.variant(name)
+    variants = [tables.variant(name) for name in names or tables.variants]
+    for variant in sorted(variants, key=lambda each: network_of(each) is not each):
         try:
-            network = _recorded(variant)
+            networks = _recorded(variant)
         except PorterError as error:
-            print(f"{name}: {error}")  # noqa: T201  (the program's output)
+            print(f"{variant.name}: {error}")  # noqa: T201  (the program's output)
             continue
-        if network is None:
-            print(f"{name}: its config tells no structure")  # noqa: T201
+        if not networks:
+            print(f"{variant.name}: nothing tells its structure")  # noqa: T201
             continue
-        write_record(variant, [network], folder())
-        print(f"{name}: {len(network.operations)} operations")  # noqa: T201
+        write_record(variant, networks, folder())
+        print(f"{variant.name}: {len(networks[0].operations)} operations", flush=True)  # noqa: T201
 
 
-def _recorded(variant: Variant) -> StoredNetwork | None:
-    lengths: dict[str, object] = {name: free.default for name, free in variant.free.items()}
-    epsilon = variant.bn_eps.default if variant.bn_eps else None
+def _recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
+    other = network_of(variant)
+    if other is not variant:
+        targets = {other.full_source(entry): entry.target for entry in other.entries}
+        names = {entry.target: variant.full_source(entry) for entry in variant.entries}
+        here = {name: names[target] for name, target in targets.items()}
+        return tuple(_renamed(network, here) for network in recorded(other))
     is_fixed = source_of(variant.source.name).fixed_size
-    found = []
-    for size in _SIZES if is_fixed else _SIZES[:1]:
-        sized = {"size": size} if is_fixed else {}
-        built = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **lengths, **sized)
-        read = _read(built, variant)
-        if read is None:
-            return None
-        found.append(canonical(read))
-    return _merged(found)
+    found = [_read(variant, size) for size in (_SIZES if is_fixed else _SIZES[:1])]
+    read = [canonical(network) for network in found if isinstance(network, StoredNetwork)]
+    return (_merged(read),) if read else ()
 
 
-def _read(model: Keras, variant: Variant) -> StoredNetwork | None:
-    """Return the model's config as a stored network, variables called as the table calls them."""
-    names = {}
-    for path in map(variant.full_source, variant.entries):
-        found = _follow(model, path)
-        if found is not None:
-            names[id(found)] = path
-    config = parse_config(model.to_json())
+def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
+    """Return the network with its variables called by other names."""
+    operations = (
+        operation._replace(variables={role: names[name] for role, name in operation.variables.items()})
+        for operation in network.operations
+    )
+    return network._replace(operations=tuple(operations))
+
+
+def _read(variant: Variant, size: tuple[int, int]) -> StoredNetwork | str | None:
+    """Build a network for images of a size, and read it with its variables called as the table calls them."""
+    lengths: dict[str, Any] = {name: free.default for name, free in variant.free.items()}
+    epsilon = variant.bn_eps.default if variant.bn_eps else None
+    source = variant.source
+    sized = {"size": size} if source_of(source.name).fixed_size else {}
+    model = build(source.name, source.arguments, bn_eps=epsilon, **lengths, **sized)
+    found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
+    variables = {path: variable for path, variable in found.items() if variable is not None}
+    read = _of_config(model, {id(variable): path for path, variable in variables.items()})
+    if isinstance(read, StoredNetwork) and not any(
+        operation.kind == "other" for operation in read.operations
+    ):
+        return read
+    return traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
+
+
+def _of_config(model: Keras, names: Mapping[int, str]) -> StoredNetwork | str | None:
+    """Return the model's config as a stored network; None where it tells no layers."""
+    try:
+        config = parse_config(model.to_json())
+    except NotImplementedError:  # a class with no config
+        return None
     if config.layers is None:
         return None
     return stored_network(config, Layer("", layers=list(_layers(model, names))))

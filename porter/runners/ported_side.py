@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,34 +10,29 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from porter.core.assignments import Assignment
 from porter.core.checkpoint import Checkpoint
 from porter.diagnosis.ported_tensors import StoredTensor, Values, explain, rounding
 from porter.errors import OutputError, PlanError
 from porter.loading.load_model import build_network
-from porter.loading.ported_file import Ported, ported_files, read_metadata, unreadable
+from porter.loading.ported_file import Ported, read_metadata
 from porter.outputs.folded import folded_tensors
 from porter.outputs.metadata import describe
+from porter.outputs.renaming.aim import Aim, aim
+from porter.outputs.renaming.restoring import Restoring, restoring
 from porter.planning.plan import Plan
 from porter.runners.job import Job
+from porter.runners.ported_reading import (
+    OnDisk,
+    State,
+    listed,
+    misfits,
+    read,
+    require_known_types,
+)
 from porter.transfer.transfer import transfer
-
-_SHOWN = 5
-State = Mapping[str, torch.Tensor]
-
-
-class OnDisk(NamedTuple):
-    """A file that was read.
-
-    Attributes:
-        state: Its tensors.
-        ported: What it says of itself; None where it says nothing.
-    """
-
-    state: State
-    ported: Ported | None
 
 
 class Prepared(NamedTuple):
@@ -55,6 +49,51 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Port:
+    """A fresh port of the source, unrounded: under timm's names, and under those of the file.
+
+    Args:
+        checkpoint: The open source.
+        made: The plan.
+        target: The library under whose names the file is.
+        out: Where the port may be written for a while.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, made: Plan, target: str, out: Path) -> None:
+        self.metadata_file = _written(checkpoint, made, made.assignments, out)
+        self._checkpoint, self._made, self._folder = checkpoint, made, out.parent
+        self.aim: Aim | None = None
+        self._back: Restoring | None = None
+        self.assignments: Sequence[Assignment] = made.assignments
+        if target not in ("timm", "hub-folder"):
+            self.aim = aim(made, target)
+            self.assignments = self.aim.assignments
+            variances = {each.target for each in made.assignments if each.is_variance}
+            names = [each.target for each in made.assignments]
+            self._back = restoring(self.aim.table, names, variances, made.bn_eps)
+
+    def load(self, *, folded: bool) -> tuple[dict[str, Values], dict[str, Values]]:
+        """Return the tensors under timm's names, and under the file's."""
+        own = folded_tensors(self.metadata_file)[0] if folded else load_wide(self.metadata_file)
+        if self.aim is None:
+            return own, own
+        renamed = self._folder / "renamed.safetensors"
+        return own, load_wide(_written(self._checkpoint, self._made, self.assignments, renamed))
+
+    def timm_name(self, name: str) -> str:
+        """Return timm's name of a tensor of the file."""
+        return name if self._back is None else self._back.timm_names[name]
+
+    def in_timm(self, state: State) -> dict[str, torch.Tensor]:
+        """Return the file's tensors under timm's names and in timm's shapes."""
+        if self._back is None:
+            return dict(state)
+        wide = {n: (t.double() if t.is_floating_point() else t).numpy() for n, t in state.items()}
+        return {
+            name: torch.from_numpy(np.array(self._back.restore(name, wide))) for name in self._back.renamed
+        }
+
+
 def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepared:
     """Read the job's file, compare its tensors with a fresh port and make both forms that are run.
 
@@ -64,73 +103,48 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
 
     Raises:
         OutputError: the file cannot be read or does not fit the network.
+        PlanError: the library that it is said to be for has no such network.
     """
     path = Path(str(job.ported))
-    found = read(path)
-    wide = _port(checkpoint, made, folder / "planned.safetensors")
-    described = found.ported or read_metadata(wide)
-    planned = folded_tensors(wide)[0] if described.folded else load_wide(wide)
-    _require_fit(path, found.state, {name: values.shape for name, values in planned.items()})
-    model = build_network(described).eval()
+    found = read(path, job.target)
+    port = _Port(checkpoint, made, job.target, folder / "planned.safetensors")
+    described = found.ported or read_metadata(port.metadata_file)
+    own, planned = port.load(folded=described.folded)
+    if found.ported is not None and found.ported.model != made.variant.target.name:
+        _require_same_names(path, found, planned, made.variant.target.name)
+    _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
+    model = build_network(described, trust_table=job.trust_table, file=path).eval()
     if described.folded:
         from porter.networks.bn_folding import fold_batch_norm
 
         fold_batch_norm(model)
-    _require_fit(path, found.state, {name: tuple(t.shape) for name, t in model.state_dict().items()})
-    stored = {name: _stored(tensor) for name, tensor in found.state.items() if tensor.is_floating_point()}
+    state = port.in_timm(found.state)
+    _require_fit(path, state, {name: tuple(t.shape) for name, t in model.state_dict().items()}, job.target)
+    counters = frozenset(each.target for each in port.assignments if each.constant is not None)
+    require_known_types(path, found.state, counters)
+    stored = found.floating()
     kinds = {name: rounding(planned[name], tensor) for name, tensor in stored.items()}
-    order = {each.target: number for number, each in enumerate(made.assignments)}
+    order = {each.target: number for number, each in enumerate(port.assignments)}
     named = sorted(kinds, key=lambda name: order.get(name, len(order)))
     differing = [name for name in named if kinds[name] is None]
-    differences = explain(stored, planned, differing, lambda: _other_weights(checkpoint, made, job, folder))
-    described_differences = [each._asdict() for each in differences]
-    Path(job.ported_out).write_text(json.dumps(described_differences))
-    exact = {n: torch.from_numpy(np.array(planned[n])) for n, kind in kinds.items() if kind is not None}
+    others = _OtherWeights(checkpoint, made, job, folder)
+    differences = [
+        each._replace(timm=port.timm_name(each.tensor))
+        for each in explain(stored, planned, differing, others.read)
+    ]
+    Path(job.ported_out).write_text(json.dumps([each._asdict() for each in differences]))
+    wrong = {port.timm_name(name) for name in differing}
+    exact = {n: torch.from_numpy(np.array(own[n])) for n in state if n not in wrong and n in own}
     files = {"float32": folder / "as_stored.safetensors", "float64": folder / "unrounded.safetensors"}
-    save_file({name: tensor.contiguous() for name, tensor in found.state.items()}, files["float32"])
-    save_file({n: t.contiguous() for n, t in ({**found.state} | exact).items()}, files["float64"])
-    return Prepared(model, files, tuple(_notes(path, found.ported, made, kinds, stored)))
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, files["float32"])
+    save_file({n: t.contiguous() for n, t in (state | exact).items()}, files["float64"])
+    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_of_target(path, port.aim))
+    return Prepared(model, files, said)
 
 
-def read(path: Path) -> OnDisk:
-    """Read a safetensors file, a folder of shards, or a state dict that PyTorch saved.
-
-    Raises:
-        OutputError: it cannot be read, or holds something else.
-    """
-    if path.suffix in (".pth", ".pt", ".bin"):
-        return OnDisk(_state_dict(path), None)
-    state: dict[str, torch.Tensor] = {}
-    says: Mapping[str, str] = {}
-    for file in ported_files(path):
-        try:
-            with safe_open(file, framework="numpy") as opened:
-                says = opened.metadata() or {}
-            state |= load_file(file)
-        except (OSError, SafetensorError) as error:
-            raise unreadable(file, error) from None
-    is_described = any(key.startswith("porter.") for key in says)
-    return OnDisk(state, read_metadata(path) if is_described else None)
-
-
-def _state_dict(path: Path) -> State:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise OutputError(
-            "load/unreadable", f"cannot be read as weights of PyTorch ({reason})", file=path
-        ) from None
-    if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
-        stored = stored["state_dict"]
-    if not isinstance(stored, dict) or not all(isinstance(t, torch.Tensor) for t in stored.values()):
-        raise OutputError("load/no-state-dict", "holds no state dict, which is tensors by name", file=path)
-    return {str(name): tensor.detach() for name, tensor in stored.items()}
-
-
-def _port(checkpoint: Checkpoint, made: Plan, out: Path) -> Path:
+def _written(checkpoint: Checkpoint, made: Plan, assignments: Sequence[Assignment], out: Path) -> Path:
     metadata = describe(made, checkpoint.format, None)
-    transfer(checkpoint, made.assignments, out, dtype="float64", metadata=metadata)
+    transfer(checkpoint, assignments, out, dtype="float64", metadata=metadata)
     return out
 
 
@@ -139,56 +153,100 @@ def load_wide(path: Path) -> dict[str, Values]:
     return {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
 
 
-def _other_weights(
-    checkpoint: Checkpoint, made: Plan, job: Job, folder: Path
-) -> tuple[str, Mapping[str, Values]]:
-    """Return what a port of the averages holds where the raw weights are chosen, or the other way round."""
-    code = "raw-for-average" if made.weights == "ema" else "average-for-raw"
-    try:
-        other = job.with_weights("raw" if made.weights == "ema" else "ema").plan(checkpoint)
-    except PlanError:  # the source has only one kind
-        return code, {}
-    return code, load_wide(_port(checkpoint, other, folder / "other.safetensors"))
+class _OtherWeights(NamedTuple):
+    """The averages if the raw weights are chosen, or the other way round."""
+
+    checkpoint: Checkpoint
+    made: Plan
+    job: Job
+    folder: Path
+
+    def read(self) -> tuple[str, Mapping[str, Values]]:
+        """Return a port of them under the file's names, with a code for having taken them."""
+        code = "raw-for-average" if self.made.weights == "ema" else "average-for-raw"
+        try:
+            other = self.job.with_weights("raw" if self.made.weights == "ema" else "ema")
+            port = _Port(
+                self.checkpoint,
+                other.plan(self.checkpoint),
+                self.job.target,
+                self.folder / "other.safetensors",
+            )
+        except PlanError:  # the source has only one kind
+            return code, {}
+        return code, port.load(folded=False)[1]
 
 
-def _stored(tensor: torch.Tensor) -> StoredTensor:
-    return StoredTensor(tensor.double().numpy(), str(tensor.dtype).removeprefix("torch."))
+def _require_same_names(path: Path, found: OnDisk, planned: Mapping[str, Values], wanted: str) -> None:
+    """Refuse a port to another network, unless it is one with the same tensors.
+
+    Raises:
+        OutputError: it is another one.
+    """
+    if found.ported is not None and set(found.state) != set(planned):
+        raise OutputError(
+            "check/other-network",
+            "is a port to another network than the checkpoint's",
+            file=path,
+            expected=wanted,
+            found=f"{found.ported.model} ({found.ported.variant})",
+        )
 
 
-def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _require_fit(path: Path, state: State, wanted: Mapping[str, tuple[int, ...]], target: str) -> None:
     """Refuse a file whose names or shapes are not those of the network.
 
     Raises:
         OutputError: with the first five of what does not fit.
     """
-    wrong = [
-        *(f"missing: {name}" for name in wanted if name not in state),
-        *(f"unexpected: {name}" for name in state if name not in wanted),
-        *(
-            f"{name} is {tuple(state[name].shape)}, not {tuple(shape)}"
-            for name, shape in wanted.items()
-            if name in state and tuple(state[name].shape) != tuple(shape)
-        ),
-    ]
-    if wrong:
-        more = [f"and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise OutputError(
-            "check/does-not-fit",
-            f"{len(wrong)} tensors are not those of the network that the checkpoint is ported to",
-            file=path,
-            hint="Give the options that the file was ported with; the names must be timm's.",
-            details=[*wrong[:_SHOWN], *more],
-        )
-    strange = [name for name, t in state.items() if t.is_floating_point() and _type(t) not in _TYPES]
-    if strange:
-        raise OutputError("check/element-type", "the type is not known", file=path, tensor=strange[0])
+    wrong = misfits(state, wanted)
+    if not wrong:
+        return
+    if len(set(state) & set(wanted)) < len(wanted) // 2:
+        hint = f"Its names are not {target}'s: --target says under whose names it was written."
+    elif len(wrong) == sum(line.startswith("unexpected: ") for line in wrong):
+        hint = "Remove what does not belong to the network, or name the file of another network."
+    else:
+        hint = "Give the options that the file was ported with, and the checkpoint that it came from."
+    raise OutputError(
+        "check/does-not-fit",
+        f"{len(wrong)} tensors are not those of the network that the checkpoint is ported to",
+        file=path,
+        hint=hint,
+        details=listed(wrong),
+    )
 
 
-_TYPES = ("float64", "float32", "float16", "bfloat16")
+def _of_target(path: Path, aimed: Aim | None) -> Iterator[str]:
+    """Yield what a person should know of another library's network, and what config.json does not state.
 
-
-def _type(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    Raises:
+        OutputError: it states something else than the port: the library would build another network.
+    """
+    if aimed is None:
+        return
+    yield f"timm's network was run, with the weights read back from the names of {aimed.table.title}"
+    yield from aimed.notes
+    file = path / "config.json"
+    if not file.is_file():
+        return
+    try:
+        says = dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError("load/unreadable", f"cannot be read ({error})", file=file) from None
+    wanted = json.loads(json.dumps(dict(aimed.config)))
+    for name, value in wanted.items():
+        if name in says and says[name] != value and name != "architectures":
+            raise OutputError(
+                "check/other-config",
+                f"{name} is not what the port of the source needs",
+                file=file,
+                expected=repr(value),
+                found=repr(says[name]),
+            )
+    missing = [name for name in wanted if name not in says]
+    if missing:
+        yield f"config.json does not state {', '.join(missing)}: the defaults of {aimed.table.target} decide"
 
 
 def _notes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +17,6 @@ import tensorflow as tf
 import tf_keras
 from safetensors.numpy import save_file
 
-from porter.checkpoints.carried import carried_network
 from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
@@ -27,8 +26,10 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
-from porter.runners.file_witness import FileWitness, UnfitError, open_witness
+from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
+from porter.runners.restoring import index_of, objects, restore
+from porter.runners.source_network import open_source_network
 from porter.runners.substitute import carry, network_of, stages_of
 from porter.tables.variants import Stage
 
@@ -40,43 +41,30 @@ def _record(job: Job) -> None:
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
-        witness, notes = _file_witness(job, made, checkpoint, inputs)
-        provenance = _of_builder(job, made, notes)
+        witness, notes = open_source_network(job, made, checkpoint, inputs)
         if witness is not None:
-            runs_in, provenance = witness.runs, _of_file(provenance, job, witness)
+            runs_in, provenance = witness.runs, _of_network(job, made, witness, notes)
         else:
+            provenance = _of_builder(job, made, notes)
             values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
             runs_in = partial(_runs, made, values, inputs)
         runs: list[Run] = []
         for dtype in job.dtypes:
             runs.extend(runs_in(dtype))
             # Saved anew with every precision: the other side runs local stages on the first one meanwhile.
-            Recording(provenance, tuple(runs)).save(job.out)
+            if runs:
+                Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
             restored = witness is None and job.checkpoint is not None
             _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
 
 
-def _file_witness(
-    job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
-) -> tuple[FileWitness | None, tuple[str, ...]]:
-    """Return the network that the source itself carries; else None, and a note of what runs instead."""
-    if job.checkpoint is None:
-        return None, ()
-    builder, carried = network_of(made.variant).source.name, carried_network(checkpoint)
-    if carried is None:
-        return None, (f"the source stores no network: TensorFlow ran {builder}",)
-    try:
-        return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job.threads), ()
-    except UnfitError as error:
-        told = f"TensorFlow could not run the file's own network ({error})"
-        return None, (f"{told}: it ran {builder}, as the table describes it",)
-
-
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
-    """Prepare the images with the source's own code where it has any; write nothing where it has none."""
+    """Prepare the images with the source's own code if it has any; write nothing if it has none."""
     if network_of(made.variant) is not made.variant:
         return  # another network stands in, and its source may prepare images in another way
+    if job.source is not None or not made.variant.has_builder:
+        return
     prepare = source_of(made.variant.source.name).prepare
     if prepare is None:
         return
@@ -108,16 +96,16 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
 def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
     if network_of(made.variant) is not made.variant:
-        reader = tf.train.load_checkpoint(str(_index(checkpoint).with_suffix("")))
+        reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
-    variables = _objects(network, [part.path for part in _parts(made)])
+    variables = objects(network, [part.path for part in _parts(made)])
     averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
         _load_with_keras(network, checkpoint)
         values = {path: variable.numpy() for path, variable in variables.items()}
         return values | {p.path: checkpoint.read(p.key) for p in _parts(made) if p.key in averages}
-    prefix = _restore(network, made, checkpoint)
+    prefix = restore(network, made, checkpoint)
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
@@ -156,42 +144,6 @@ def _parts(made: Plan) -> Iterator[Any]:
     return (part for assignment in made.assignments for part in assignment.sources)
 
 
-def _restore(network: Keras, made: Plan, checkpoint: Checkpoint) -> str:
-    """Restore every part of the network from where the stored object graph has it; return the prefix."""
-    prefix = _prefix(checkpoint)
-    for name, stored in made.places.items():
-        tracked = _follow(network, made.variant.part(name).path)
-        for edge in reversed(stored.split("/") if stored else []):
-            tracked = tf.train.Checkpoint(**{edge: tracked})
-        root = tracked if isinstance(tracked, tf.train.Checkpoint) else tf.train.Checkpoint(root=tracked)
-        root.read(prefix).expect_partial().assert_existing_objects_matched()
-    return prefix
-
-
-def _prefix(checkpoint: Checkpoint) -> str:
-    """Return what TensorFlow calls the checkpoint, whatever the person called it."""
-    if not checkpoint.graph.stored:
-        raise _by_name_only(checkpoint)
-    return str(_index(checkpoint).with_suffix(""))
-
-
-def _index(checkpoint: Checkpoint) -> Path:
-    index = next((file for file in checkpoint.files if file.suffix == ".index"), None)
-    if index is None:
-        raise _by_name_only(checkpoint)
-    return index
-
-
-def _by_name_only(checkpoint: Checkpoint) -> ParityError:
-    return ParityError(
-        "runner/not-object-based",
-        "TensorFlow can restore these weights by name only",
-        file=checkpoint.path,
-        found=checkpoint.format,
-        hint="Without --checkpoint the network is checked on random weights.",
-    )
-
-
 def _build(made: Plan, dtype: str, image: Array) -> Keras:
     """Build the classification model of the variant, computing in `dtype`, for inputs like `image`."""
     variant = network_of(made.variant)
@@ -219,7 +171,7 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
     Raises:
         ParityError: the network has a variable that the table does not name.
     """
-    variables = _objects(network, values)
+    variables = objects(network, values)
     unnamed = (
         {id(v) for v in network.variables} - {id(v) for v in variables.values()} - _left_out(network, made)
     )
@@ -239,26 +191,7 @@ def _left_out(network: Keras, made: Plan) -> set[int]:
     variant = network_of(made.variant)
     first = variant.parts[0].path
     paths = ["/".join(filter(None, (first, path))) for path, _ in variant.left_out]
-    return {id(variable) for layer in _objects(network, paths).values() for variable in layer.variables}
-
-
-def _objects(network: Keras, paths: Iterable[str]) -> dict[str, Any]:
-    """Return what is at the object paths. Asking a Keras model for its children is slow: ask once."""
-    children: dict[int, Mapping[str, Any]] = {}
-    return {path: _follow(network, path, children) for path in paths}
-
-
-def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]] | None = None) -> Any:
-    """Follow the edges of TensorFlow's own object graph from `root`."""
-    known = {} if known is None else known
-    found = root
-    for edge in path.split("/") if path else ():
-        if id(found) not in known:
-            known[id(found)] = found._trackable_children()  # noqa: SLF001 (TensorFlow has no public name)
-        if edge not in known[id(found)]:
-            raise ParityError("runner/no-such-object", f"the TensorFlow network has no {path!r}")
-        found = known[id(found)][edge]
-    return found
+    return {id(variable) for layer in objects(network, paths).values() for variable in layer.variables}
 
 
 def _runs(made: Plan, values: Weights, inputs: Sequence[Array], dtype: str) -> Iterator[Run]:
@@ -273,8 +206,8 @@ def _runs(made: Plan, values: Weights, inputs: Sequence[Array], dtype: str) -> I
 
 
 def _run(network: Keras, made: Plan, stages: tuple[Stage, ...], x: Array) -> Run:
-    objects = _objects(network, [stage.source for stage in stages])
-    layers = {stage.name: objects[stage.source] for stage in stages}
+    found = objects(network, [stage.source for stage in stages])
+    layers = {stage.name: found[stage.source] for stage in stages}
     with _watched(layers) as seen:
         network(tf.constant(source_order(made, x)), training=False)
     # Dictionaries keep the order of execution; the table's order is the order of comparison.
@@ -305,14 +238,11 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
             layer.call = calls[name]
 
 
-def _of_file(builder: Provenance, job: Job, witness: FileWitness) -> Provenance:
-    """Return the provenance of a run of the file's own network, from that which its builder would have."""
-    return replace(
-        builder,
-        source=f"the network in {job.weights_in_words}",
-        versions={name: version(name) for name in witness.packages},
-        notes=witness.notes,
-    )
+def _of_network(job: Job, made: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:
+    """Return the provenance of a run of the file's own network, or of a person's."""
+    source = f"{witness.words}, {job.weights_in_words}"
+    found = _provenance(job, made, source, witness.packages, (*witness.notes, *notes))
+    return replace(found, lacks_float64=witness.lacks_float64)
 
 
 def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
@@ -320,16 +250,23 @@ def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
     source = source_of(network_of(variant).source.name)
     note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
+    words = f"{variant.source.name}({arguments}), {job.weights_in_words}"
+    return _provenance(job, made, words, source.packages, (*((note,) if note else ()), *notes))
+
+
+def _provenance(
+    job: Job, made: Plan, source: str, packages: Sequence[str], notes: tuple[str, ...]
+) -> Provenance:
     return Provenance(
         framework="tensorflow",
-        source=f"{variant.source.name}({arguments}), {job.weights_in_words}",
-        versions={name: version(name) for name in source.packages},
-        variant=variant.name,
-        table_digest=variant.digest,
+        source=source,
+        versions={name: version(name) for name in packages},
+        variant=made.variant.name,
+        table_digest=made.variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
-        notes=(*((note,) if note else ()), *notes),
+        notes=notes,
     )
 
 

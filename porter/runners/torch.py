@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from safetensors.torch import save_file as save_state
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 
@@ -25,17 +26,22 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import TableError
 from porter.loading.labels import imagenet_labels, read_labels
 from porter.loading.load_model import load_model
+from porter.networks.any_target import answer_of
 from porter.outputs.metadata import describe
 from porter.planning.plan import Plan
 from porter.recordings.activation import Activation
 from porter.recordings.capturing import capture, to_array
 from porter.recordings.images import decode
 from porter.recordings.recording import Provenance, Recording, Run
+from porter.runners.golden_side import Alone, prepare_alone
 from porter.runners.job import Job, planned_stages, references, serve
 from porter.runners.ported_side import Prepared, prepare
-from porter.tables.variants import Stage
 from porter.transfer.transfer import transfer
 
+_OTHER_GELU = (
+    "float64 runs use TensorFlow's GELU, whose constant is rounded to float32; the ported model keeps "
+    "PyTorch's own"
+)
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -78,14 +84,18 @@ _FLOAT64_ACTIVATIONS: Mapping[str, tuple[tuple[type[torch.nn.Module], ...], type
 
 def _record(job: Job) -> None:
     _pin(job.threads)
+    if job.golden is not None:
+        _record_alone(job)
+        return
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as name:
         made = job.plan(checkpoint)
         model, files, notes = _prepared(checkpoint, made, job, Path(name))
-        network = _Network(model, files, made)
+        stages = {stage.name: stage.target[-1] for stage in planned_stages(made)}
+        network = _Network(model, files, stages, made.variant.float64_activation)
         inputs = job.load_inputs()
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
         if job.images:
-            own = network.own_images(job.images, inputs[0].shape[1])
+            own = network.own_images(job.images, inputs[0].shape[1], made.channel_order)
             classes = own["logits"].shape[-1]
             labels = read_labels(Path(job.labels), classes) if job.labels else imagenet_labels(classes)
             said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
@@ -96,11 +106,32 @@ def _record(job: Job) -> None:
     Recording(_provenance(job, made, notes), tuple(runs.values())).save(job.out)
 
 
+def _record_alone(job: Job) -> None:
+    """Run a file without its checkpoint, as a golden of it asks; and again with its weights disturbed."""
+    alone = prepare_alone(job)
+    golden = alone.golden
+    stages = {stage: modules[-1] for stage, modules in golden.stages.items()}
+    inputs = job.load_inputs()
+    with tempfile.TemporaryDirectory() as name:
+        for state, out in ((alone.state, job.out), (alone.disturbed, job.disturbed_out)):
+            if state is None:
+                continue
+            file = Path(name) / "weights.safetensors"
+            save_state({n: t.contiguous() for n, t in state.items()}, file)
+            network = _Network(alone.model, {"float64": file}, stages, golden.float64_activation)
+            given = [values[..., ::-1] if alone.flipped else values for values in inputs]
+            runs = [
+                replace(run, input=Activation.full(values.astype(run.dtype), "NHWC"))
+                for run, values in zip(network.propagated("float64", given), inputs, strict=True)
+            ]
+            Recording(_provenance_alone(job, alone), tuple(runs)).save(out)
+
+
 def _prepared(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepared:
     if job.ported is not None:
         return prepare(checkpoint, made, job, folder)
     files = _port(checkpoint, made, job, folder)
-    return Prepared(load_model(next(iter(files.values()))), files, ())
+    return Prepared(load_model(next(iter(files.values())), trust_table=job.trust_table), files, ())
 
 
 def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[str, Path]:
@@ -130,24 +161,35 @@ def _pin(threads: int) -> None:
 
 
 class _Network:
-    """A PyTorch network, the ported files that it can be loaded from, and its stages."""
+    """A PyTorch network and the ported files that it can be loaded from.
 
-    def __init__(self, model: torch.nn.Module, files: Mapping[str, Path], made: Plan) -> None:
+    Args:
+        model: The network.
+        files: The weights for each type that is computed in.
+        stages: Stage to the module that gives its output.
+        activation: What float64 runs replace, as in a table; None for nothing.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        files: Mapping[str, Path],
+        stages: Mapping[str, str],
+        activation: str | None,
+    ) -> None:
         self._files = files
-        self._channel_order = made.channel_order
         self._model = model
-        self._stages: tuple[Stage, ...] = planned_stages(made)
-        self._activation = made.variant.float64_activation
+        self._stages = stages
+        self._activation = activation
 
     def propagated(self, dtype: str, inputs: Sequence[Array]) -> Iterator[Run]:
         """Run the whole network on each input (N, H, W, C) and yield what its stages gave."""
-        modules = {stage.name: stage.target[-1] for stage in self._stages}
-        with self._computing_in(dtype), capture(self._model, modules) as seen:
+        with self._computing_in(dtype), capture(self._model, self._stages) as seen:
             for values in inputs:
                 self._model(_tensor(values, dtype))
         yield from seen.recording().runs
 
-    def own_images(self, paths: Sequence[str], size: int) -> dict[str, Array]:
+    def own_images(self, paths: Sequence[str], size: int, channel_order: str) -> dict[str, Array]:
         """Prepare images with timm's own transform and run them, in float32.
 
         Returns:
@@ -157,9 +199,9 @@ class _Network:
         transform = create_transform(**config)
         images = [transform(Image.fromarray(decode(Path(path)))) for path in paths]
         batch = torch.stack(images)
-        batch = batch.flip(1) if self._channel_order == "bgr" else batch
+        batch = batch.flip(1) if channel_order == "bgr" else batch
         with self._computing_in("float32"):
-            logits = self._model(batch)
+            logits = answer_of(self._model(batch))
         prepared = np.ascontiguousarray(batch.permute(0, 2, 3, 1).numpy())
         return {"prepared": prepared, "logits": logits.numpy()}
 
@@ -186,9 +228,9 @@ class _Network:
         """
         found: dict[str, Activation] = {}
         with ExitStack() as hooks:
-            for stage in self._stages:
-                module = self._model.get_submodule(stage.target[-1])
-                hook = _replacing(stage.name, expected.stages.get(stage.name), found)
+            for stage, name in self._stages.items():
+                module = self._model.get_submodule(name)
+                hook = _replacing(stage, expected.stages.get(stage), found)
                 hooks.callback(module.register_forward_hook(hook).remove)
             self._model(torch.from_numpy(np.array(expected.input.channels_first(), order="C")))
         return found
@@ -238,19 +280,34 @@ def _tensor(values: Array, dtype: str) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=dtype))
 
 
-def _provenance(job: Job, made: Plan, said: Sequence[str]) -> Provenance:
-    variant = made.variant
-    arguments = "".join(f", {name}={value!r}" for name, value in made.arguments.items())
-    notes = list(said)
-    if variant.float64_activation and "float64" in job.dtypes:
-        notes.append(
-            "float64 runs use TensorFlow's GELU, whose constant is rounded to float32; the ported model "
-            "keeps PyTorch's own"
-        )
+def _provenance_alone(job: Job, alone: Alone) -> Provenance:
+    notes = list(alone.notes)
+    if alone.golden.float64_activation:
+        notes.append(_OTHER_GELU)
     packages = ("torch", "timm", "numpy")
     return Provenance(
         framework="torch",
-        source=f"timm.create_model({variant.target.name!r}{arguments}), {job.weights_in_words}",
+        source=f"{Path(str(job.ported)).name} as it is on disk",
+        versions={name: version(name) for name in packages},
+        variant=alone.golden.port.get("porter.variant"),
+        threads=job.threads,
+        created=datetime.now(UTC).date().isoformat(),
+        notes=tuple(notes),
+    )
+
+
+def _provenance(job: Job, made: Plan, said: Sequence[str]) -> Provenance:
+    variant = made.variant
+    arguments = "".join(f", {name}={value!r}" for name, value in made.arguments.items())
+    weights = job.weights_in_words if job.ported is None else Path(job.ported).name
+    notes = list(said)
+    if variant.float64_activation and "float64" in job.dtypes:
+        notes.append(_OTHER_GELU)
+    call = "timm.create_model" if variant.library == "timm" else variant.library
+    packages = ("torch", *([] if variant.library == "torch" else [variant.library]), "numpy")
+    return Provenance(
+        framework="torch",
+        source=f"{call}({variant.target.name!r}{arguments}), {weights}",
         versions={name: version(name) for name in packages},
         variant=variant.name,
         table_digest=variant.digest,

@@ -95,7 +95,7 @@ def window_of(module: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> Window:
 
 
 def pair(value: int | tuple[int, ...]) -> Pair:
-    """Return (height, width) from torch's shorthand, where one number stands for both."""
+    """Return (height, width) from torch's shorthand, if one number stands for both."""
     if not isinstance(value, Iterable):
         return value, value
     first, *rest = value

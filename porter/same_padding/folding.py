@@ -31,7 +31,7 @@ def fold_same_padding(model: nn.Module, input_size: int | Pair) -> tuple[Change,
 
     Returns:
         One record per SAME layer: folded, or kept (dynamic) because the run did not reach it. None at all
-        where the model has no such layer: it pads as torch does, unless `emulate_same_padding` changes that.
+        if the model has no such layer: it pads as torch does, unless `emulate_same_padding` changes that.
 
     Raises:
         SamePaddingError: ``same-padding/several-sizes`` when a layer sees more than one size in one run;

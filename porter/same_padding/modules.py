@@ -100,7 +100,7 @@ class Conv2dSame(nn.Conv2d):
 
     def _convolve_cropped(self, x: Tensor, pads: Pads) -> Tensor:
         # Copied, because a part of a tensor has no view() of another shape; compiled, the next layer does it.
-        rows, columns = pads.bottom - pads.top, pads.right - pads.left  # 1 where the axis pads unequally
+        rows, columns = pads.bottom - pads.top, pads.right - pads.left  # 1 if the axis pads unequally
         return self._convolve(x, self.weight, self._outer_padding(pads))[..., rows:, columns:].clone()
 
     def _crops_cheaply(self, x: Tensor, pads: Pads) -> bool:

@@ -97,6 +97,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
     stage = line.take("stage", str, target)
     probe = line.take("probe", str, None)
     modules = line.take_list("modules", str) if "modules" in line.keys else None
+    activation = line.take("activation", bool) if "activation" in line.keys else None
     return Block(
         stage=stage,
         part=part,
@@ -106,11 +107,12 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
         parameters=_parameters(line, template, family, shared, width),
         probe=probe,
         modules=None if modules is None else tuple(modules),
+        activation=activation,
     )
 
 
 def _place(line: Section, family: Family) -> tuple[str, str]:
-    """Return the part and the path below it; where layers are numbered there is no path."""
+    """Return the part and the path below it; if layers are numbered there is no path."""
     numbered = family.first is not None
     default: Any = {"default": next(iter(family.parts), "")} if numbered else {}
     part, _, source = line.take("source", str, **default).partition("/")

@@ -31,8 +31,8 @@ class Rule(NamedTuple):
         kind: Kind of layer.
         layout: Axis order, for kind ``"tensor"``.
         shape: TensorFlow's shape of the main variable: numbers, names, products of names.
-        when: Name of a block parameter; the rule applies where it is neither 0 nor false.
-        bias: True if the layer has a bias, ``"fold"`` where a batch normalisation takes it up.
+        when: Name of a block parameter; the rule applies if it is neither 0 nor false.
+        bias: True if the layer has a bias, ``"fold"`` if a batch normalisation takes it up.
         bias_into: That batch normalisation, below the block's target.
         bn_eps: An epsilon that TensorFlow fixes here, or None.
         join: True if the variable is one of several that make up the target, along its first axis.
@@ -86,6 +86,8 @@ class Block(NamedTuple):
         parameters: Value of every name that a rule of the template refers to.
         probe: Object path below the model of the layer whose output is the stage, or None.
         modules: PyTorch modules of the stage, or None for the template's.
+        activation: Whether the last module computes the activation too that follows its layer; None if the
+            table does not say.
     """
 
     stage: str
@@ -96,6 +98,7 @@ class Block(NamedTuple):
     parameters: Mapping[str, Dim]
     probe: str | None
     modules: tuple[str, ...] | None
+    activation: bool | None = None
 
 
 class Numbering:
@@ -116,7 +119,7 @@ class Numbering:
 
 
 class LayerNames:
-    """Names layers as Keras does over a whole network where the code gives no names: conv2d, conv2d_1, ..."""
+    """Names layers as Keras does over a whole network if the code gives no names: conv2d, conv2d_1, ..."""
 
     def __init__(self) -> None:
         self._next: Counter[str] = Counter()

@@ -34,7 +34,7 @@ class Family(NamedTuple):
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         target: Where every variant's PyTorch network comes from.
         proof: How the table was proved, if it says so.
-        network: How to build the PyTorch network, where its library has no entry point for it.
+        network: How to build the PyTorch network, if its library has no entry point for it.
         bn_eps: Defaults of every variant's section of that name.
         input: Likewise.
         templates: Kinds of blocks by name.
@@ -150,7 +150,7 @@ def _leaf_names(source: Section, faults: Faults) -> Mapping[str, str]:
 def _free(top: Section, faults: Faults) -> Mapping[str, FreeLength]:
     found = {}
     for name, section in top.section("free", optional=True).sections():
-        found[name] = FreeLength(name, "", 0)  # its name is known even where the rest is wrong
+        found[name] = FreeLength(name, "", 0)  # its name is known even if the rest is wrong
         with faults.catch():
             found[name] = FreeLength(name, section.take("argument", str), section.take("default", int))
             section.finish()

@@ -12,7 +12,7 @@ class Faults:
     """What is wrong with a table.
 
     Args:
-        collect: Whether to go on after a fault; where not, the first one is raised.
+        collect: Whether to go on after a fault; if not, the first one is raised.
     """
 
     def __init__(self, *, collect: bool = False) -> None:

@@ -33,7 +33,7 @@ class Kind(NamedTuple):
     Attributes:
         name: As written in a table.
         leaves: The variables it always has.
-        bias: The variable it has where the rule says ``bias = true``, or None.
+        bias: The variable it has if the rule says ``bias = true``, or None.
         rank: How many lengths the rule's shape must give, in TensorFlow's order.
         counter: True if PyTorch keeps an int64 ``num_batches_tracked`` that TensorFlow has not.
     """
@@ -69,6 +69,14 @@ KINDS = MappingProxyType(
                 (Leaf("depthwise_kernel", "weight", "h w c m -> (c m) 1 h w"),),
                 rank=4,
                 bias=Leaf("bias", "bias", "c -> c", axes=(2,)),
+            ),
+            # Both are the gradient of a convolution: TensorFlow has the channels that it gives before those
+            # that it takes, PyTorch the reverse.
+            Kind(
+                "conv2d_transpose",
+                (Leaf("kernel", "weight", "h w o i -> i o h w"),),
+                rank=4,
+                bias=Leaf("bias", "bias", "o -> o", axes=(2,)),
             ),
             Kind(
                 "dense",

@@ -38,7 +38,7 @@ class Section:
     def take(self, key: str, kind: type[T], default: Any = _MISSING) -> T:
         """Remove and return the value of `key`.
 
-        An int is accepted where a float is asked for, as TOML writers expect.
+        An int is accepted if a float is asked for, as TOML writers expect.
 
         Raises:
             TableError: the key is missing (and there is no default) or of another type.
@@ -77,7 +77,7 @@ class Section:
         return found
 
     def section(self, key: str, *, optional: bool = False) -> Section:
-        """Remove and return the sub-table `key` (an empty one where it is optional and missing)."""
+        """Remove and return the sub-table `key` (an empty one if it is optional and missing)."""
         values = self.take(key, dict, {} if optional else _MISSING)
         return Section(values, self.file, f"{self.name}.{key}" if self.name else key)
 

@@ -16,7 +16,7 @@ class FreeLength(NamedTuple):
 
 
 class BatchNormEpsilon(NamedTuple):
-    """What batch normalisation adds to the variance, where the source does not say it.
+    """What batch normalisation adds to the variance, if the source does not say it.
 
     Attributes:
         argument: Target argument that takes it.
@@ -45,7 +45,7 @@ class InputSpec(NamedTuple):
             at odd sizes and a fault there is invisible.
         channel_order: ``"rgb"`` or ``"bgr"``: the order of the input's channels.
         normalization: Object path below the first part of a Keras Normalization layer, whose stored mean and
-            variance count where a checkpoint has them; "" if the network has none.
+            variance count if a checkpoint has them; "" if the network has none.
     """
 
     size: int
@@ -60,7 +60,7 @@ class InputSpec(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """How some weights of a network take their images, where nothing in a checkpoint tells which.
+    """How some weights of a network take their images, if nothing in a checkpoint tells which.
 
     Attributes:
         mean: Per-channel mean of pixels in 0..1, RGB.

@@ -222,11 +222,21 @@ def _refuse_repeats(names: Iterable[str], what: str, section: Section) -> None:
 def _stage(expanded: _Expanded, family: Family) -> Stage:
     block = expanded.block
     modules = block.modules or block.template.modules or (block.target,)
-    return Stage(block.stage, _probe(expanded, family), modules, f"{block.stage}: {block.template.name}")
+    is_layer = not block.activation
+    if block.activation is None:
+        is_layer = family.target.library != "timm" and _is_layer(modules[-1], expanded.entries)
+    where = f"{block.stage}: {block.template.name}"
+    return Stage(block.stage, _probe(expanded, family), modules, where, is_layer)
+
+
+def _is_layer(module: str, entries: tuple[Entry, ...]) -> bool:
+    """Whether a module holds the weights of a block itself: PyTorch's own layers apply no activation."""
+    own = [entry for entry in entries if not entry.folded]
+    return bool(own) and all(entry.target.rpartition(".")[0] == module for entry in own)
 
 
 def _probe(expanded: _Expanded, family: Family) -> str:
-    """Return the object path of the layer whose output is the stage: where layers are numbered, the last."""
+    """Return the object path of the layer whose output is the stage: if layers are numbered, the last."""
     block, source = expanded.block, expanded.block.source
     if block.probe is not None:
         return block.probe

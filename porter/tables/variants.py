@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from porter.core.layouts import Layout
+from porter.core.named_function import is_function_name
 from porter.errors import TableError
 from porter.tables.table_records import (
     BatchNormEpsilon,
@@ -24,6 +25,7 @@ from porter.tables.table_records import (
 )
 
 __all__ = [
+    "FILE_BUILDER",
     "BatchNormEpsilon",
     "Constant",
     "Dim",
@@ -41,6 +43,9 @@ __all__ = [
     "Variant",
     "stem",
 ]
+
+FILE_BUILDER = "file"
+"""The builder of a table whose TensorFlow network is the one that the source carries."""
 
 _SHOWN = 3
 
@@ -98,12 +103,14 @@ class Stage(NamedTuple):
         source: Object path, below the classification model, of the TensorFlow layer whose output it is.
         target: PyTorch modules run in order from the previous stage; the activation is the last one's output.
         block: Where in the table the stage stands.
+        is_layer: Whether it ends with the layer that holds its weights, before an activation that follows.
     """
 
     name: str
     source: str
     target: tuple[str, ...]
     block: str
+    is_layer: bool = False
 
 
 class ModelPart(NamedTuple):
@@ -131,7 +138,7 @@ class Twin(NamedTuple):
     """Why a network is not taken for granted: another one has the same variables with the same shapes.
 
     Attributes:
-        of: The variant that a checkpoint is taken to be where nobody says which.
+        of: The variant that a checkpoint is taken to be if nobody says which.
         differs: How this one differs from it, in words: ``"has swish inside squeeze-and-excitation"``.
     """
 
@@ -212,6 +219,11 @@ class Variant:
         return next(part for part in self.parts if part.name == name)
 
     @property
+    def has_builder(self) -> bool:
+        """Whether porter itself has a builder of the TensorFlow network."""
+        return self.source.name != FILE_BUILDER and not is_function_name(self.source.name)
+
+    @property
     def is_draft(self) -> bool:
         """Whether the table says that it is not proved."""
         return self.proof is not None and self.proof.status == "draft"
@@ -242,7 +254,8 @@ class Variant:
             described = (*described, json.dumps(self.network, sort_keys=True))
         if self.library != "timm" or self.adjust or self.constants:
             adjusted = json.dumps(self.adjust, sort_keys=True)
-            described = (*described, self.library, adjusted, self.constants)
+            layers = [stage.name for stage in self.stages if stage.is_layer]
+            described = (*described, self.library, adjusted, self.constants, layers)
         return hashlib.sha256(repr(described).encode()).hexdigest()
 
 

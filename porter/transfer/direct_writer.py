@@ -19,7 +19,7 @@ class DirectWriter:
 
     For a file that must be on the disk before it gets its name the detour through the page cache only costs
     processor time, most of all on a virtual machine. The bytes are collected in aligned memory, and written
-    by a thread while more are collected. What is not aligned, and everything where the file system knows no
+    by a thread while more are collected. What is not aligned, and everything if the file system knows no
     direct writes, goes through the page cache.
 
     Args:
@@ -40,7 +40,7 @@ class DirectWriter:
         self._thread.start()
 
     def write(self, data: memoryview, position: int) -> None:
-        """Take the bytes of `data` for the byte `position`; fastest where each call goes on from the last.
+        """Take the bytes of `data` for the byte `position`; fastest if each call goes on from the last.
 
         Raises:
             OSError: the disk refused, now or for an earlier call.
@@ -117,7 +117,7 @@ def _write_all(descriptor: int, view: memoryview, position: int) -> None:
 
 
 def _reopened(descriptor: int) -> int | None:
-    """Open the file a second time for direct writes, or return None where that cannot be done."""
+    """Open the file a second time for direct writes, or return None if that cannot be done."""
     try:
         return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
     except (AttributeError, OSError):

@@ -44,7 +44,7 @@ def is_convertible(dtype: DType) -> bool:
 
 
 def converted_dtype(source: DType, wanted: DType | None) -> DType:
-    """Return what becomes of `source` where floating-point numbers are wanted as `wanted`."""
+    """Return what becomes of `source` if floating-point numbers are wanted as `wanted`."""
     return source if wanted is None or not source.is_float else wanted
 
 
@@ -70,7 +70,7 @@ def convert(
         offset: Added before rounding: to every value, or one number for each.
 
     Returns:
-        Storage words of `target` in the same shape; `words` itself where there is nothing to do.
+        Storage words of `target` in the same shape; `words` itself if there is nothing to do.
     """
     shifted = not (isinstance(offset, float) and offset == 0.0)
     if source == target and scale == 1.0 and not shifted:
@@ -83,6 +83,15 @@ def convert(
         if shifted:  # adding 0.0 would turn -0.0 into 0.0
             values = values + offset
         return _to_bfloat16(values) if target.name == "bfloat16" else values.astype(target.storage)
+
+
+def rounded(values: NDArray[np.float64], *dtypes: str) -> NDArray[np.float64]:
+    """Return float64 values as they are after being stored in each of the types, one after the other."""
+    wide = BY_NAME["float64"]
+    for name in dtypes:
+        words = convert(values, wide, BY_NAME[name])
+        values = convert(words, BY_NAME[name], wide)
+    return values
 
 
 def _widen(words: Array) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ class ShardedWriter:
     """Writes tensors to ``model-00001-of-0000N.safetensors``, ... and an index, in one folder.
 
     Tensors are dealt out in the order in which they are given: each goes to the current shard, or begins the
-    next one where it would not fit. One that is larger than a shard gets one of its own. Where everything
+    next one if it would not fit. One that is larger than a shard gets one of its own. Where everything
     fits into one shard there is one file, ``model.safetensors``, and no index. The folder is the caller's: it
     should take its name when everything is written (`porter.transfer.atomic_folder.new_folder`).
 

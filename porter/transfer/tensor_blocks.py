@@ -117,7 +117,7 @@ def is_small(part: StoredPart) -> bool:
 def _cut(part: StoredPart) -> tuple[int, int] | None:
     """Return the axis whose ranges follow each other in the target, and how many of its steps fit a block.
 
-    None where not even one fits, or where a range would take so little of every row that reading it costs
+    None if not even one fits, or if a range would take so little of every row that reading it costs
     more than a second pass.
     """
     shape = part.spec.shape

@@ -147,7 +147,7 @@ def _output_spec(item: Assignment, wanted: DType | None, out: str | os.PathLike[
 
 
 def _joined_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """Return the shape of the concatenation along axis 0, or None where the others differ."""
+    """Return the shape of the concatenation along axis 0, or None if the others differ."""
     if len(shapes) == 1:
         return shapes[0]
     if () in shapes or len({shape[1:] for shape in shapes}) > 1:

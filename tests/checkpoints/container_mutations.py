@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import hostile_graphs
+import hostile_tfjs
+import hostile_tflite
 import keras_writer as k
 import numpy as np
 from mutations import flip, read_all, scramble, truncate
@@ -37,6 +39,10 @@ def sources() -> dict[str, bytes]:
         "model.keras": k.archive(),
         "packed.keras": k.archive(compression=zipfile.ZIP_DEFLATED),
         "frozen.pb": hostile_graphs.HEALTHY,
+        "quantised.pb": hostile_graphs.QUANTISED,
+        "layers.zip": hostile_tfjs.WHOLE,
+        "graph.json": hostile_tfjs.GRAPH_FILE,
+        "model.tflite": hostile_tflite.HEALTHY,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

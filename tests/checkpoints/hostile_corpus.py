@@ -20,6 +20,8 @@ import hostile_messages  # noqa: F401
 import hostile_states  # noqa: F401
 import hostile_tables  # noqa: F401
 import hostile_tensors  # noqa: F401
+import hostile_tfjs  # noqa: F401
+import hostile_tflite  # noqa: F401
 import hostile_v1  # noqa: F401
 from hostile_registry import CASES
 

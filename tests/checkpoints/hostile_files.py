@@ -63,7 +63,6 @@ FOREIGN = {
     "checkpoint/xz": {"ckpt.tar.xz": b"\xfd7zXZ\0" + b"\0" * 40},
     "checkpoint/numpy": {"weights.npy": b"\x93NUMPY\x01\0" + b"\0" * 40},
     "checkpoint/safetensors": {"model.safetensors": struct.pack("<Q", 20) + b'{"a":{}}'.ljust(20)},
-    "checkpoint/tflite": {"model.tflite": b"\x1c\0\0\0TFL3" + b"\0" * 40},
     "checkpoint/meta-graph": {"ckpt.meta": w.data(1, b"") + w.data(2, b"")},
     "saved-model/wrong-name": {"export.pb": b"\x08\x01" + w.data(2, b"")},
     "checkpoint/unknown-format": {"notes.txt": b"nothing to see", "noise.bin": bytes(range(7, 256)) * 9},

@@ -33,6 +33,7 @@ def identity(name: bytes, source: bytes) -> bytes:
     return w.data(1, w.data(1, name) + w.data(2, b"Identity") + w.data(3, source))
 
 
+READ = identity(b"a/weights/read", b"a/weights")  # makes a weight of a constant of any type
 HEALTHY = const() + identity(b"a/weights/read", b"a/weights") + w.data(4, w.number(1, 21))
 
 GRAPHS = {
@@ -59,18 +60,50 @@ GRAPHS = {
         "five bytes": const(value=tensor(values=w.data(4, b"12345"))),
         "five bytes of floats": const(value=tensor(values=w.data(5, b"12345"))),
     },
-    "v1/value-out-of-range": {"300 as a byte": const(value=tensor(4, (1,), w.data(7, w.varint(300))))},
+    "v1/value-out-of-range": {"300 as a byte": const(value=tensor(4, (1,), w.data(7, w.varint(300)))) + READ},
     "wire/truncated-field": {
         "cut off": HEALTHY[:-1],
         "inside a tensor": const() + w.data(1, w.data(1, b"b") + w.data(2, b"Const") + b"\x2a\x70"),
     },
-    "wire/truncated-varint": {"in a value": const(value=tensor(9, (1,), w.data(10, b"\xff")))},
+    "wire/truncated-varint": {"in a value": const(value=tensor(9, (1,), w.data(10, b"\xff"))) + READ},
     "wire/varint-too-long": {
-        "in a value": const(value=tensor(9, (1,), w.data(10, LONG_VARINT))),
+        "in a value": const(value=tensor(9, (1,), w.data(10, LONG_VARINT))) + READ,
         "as a length": const() + b"\x0a" + LONG_VARINT,
     },
     "wire/bad-wire-type": {"a group": const() + b"\x0b"},
     "wire/bad-field-number": {"number 0": const() + b"\x02\x00"},
+}
+
+
+def dequantize(source: bytes, mode: bytes = b"MIN_FIRST") -> bytes:
+    """Return a GraphDef field with a Dequantize node of constants called `source`, a_min and a_max."""
+    told = w.data(1, b"mode") + w.data(2, w.data(2, mode))
+    inputs = b"".join(w.data(3, name) for name in (source, b"a_min", b"a_max"))
+    return w.data(1, w.data(1, b"a/weights") + w.data(2, b"Dequantize") + inputs + w.data(5, told))
+
+
+def number(name: bytes, value: float, lengths: tuple[int, ...] = ()) -> bytes:
+    """Return a GraphDef field with a constant of one number."""
+    return const(name, tensor(1, lengths, w.data(4, np.float32(value).tobytes())))
+
+
+WORDS = const(b"a_const", tensor(12, (2, 3), w.data(4, bytes(range(6)))))
+ENDS = number(b"a_min", -1) + number(b"a_max", 1)
+QUANTISED = WORDS + ENDS + dequantize(b"a_const")
+GRAPHS |= {
+    "graphdef/bad-quantisation": {
+        "floats": const(b"a_const") + ENDS + dequantize(b"a_const"),
+        "no range": WORDS + number(b"a_min", -1) + dequantize(b"a_const"),
+        "two lowest values": WORDS
+        + const(b"a_min", tensor(1, (2,), w.data(4, bytes(8))))
+        + number(b"a_max", 1)
+        + dequantize(b"a_const"),
+        "a range that is no number": WORDS
+        + number(b"a_min", float("nan"))
+        + number(b"a_max", 1)
+        + dequantize(b"a_const"),
+    },
+    "graphdef/unknown-quantisation": {"scaled": WORDS + ENDS + dequantize(b"a_const", b"SCALED")},
 }
 
 

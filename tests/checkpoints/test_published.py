@@ -7,14 +7,13 @@ from porter.cli.main import main
 from porter.errors import CheckpointError
 
 # Of published folders: what holds weights, by name or suffix, and what is refused by which code.
-READABLE = {".index", ".h5", ".keras"}
+READABLE = {".index", ".h5", ".keras", ".tflite"}
 DESCRIPTIONS = {"saved_model.pb", "saved_model.pbtxt"}
 REFUSED = {
     ".meta": "checkpoint/meta-graph",
-    ".tflite": "checkpoint/tflite",
-    "fingerprint.pb": "checkpoint/unknown-format",
-    "keras_metadata.pb": "checkpoint/unknown-format",
-    "graph.pbtxt": "checkpoint/unknown-format",
+    "fingerprint.pb": "checkpoint/saved-model-metadata",
+    "keras_metadata.pb": "checkpoint/saved-model-metadata",
+    "graph.pbtxt": "checkpoint/text-graph",
     "run_meta": "checkpoint/unknown-format",
 }
 V1 = {"export", "export-00000-of-00001", "ckpt", "variables", "variables-00000-of-00001"}
@@ -39,7 +38,7 @@ def test_every_published_file_with_weights_is_inspected(real_checkpoints):
 
 
 def test_every_other_published_file_is_refused_by_its_cause(real_checkpoints):
-    """A graph without weights, a TensorFlow Lite model and metadata are called what they are."""
+    """A graph without weights and metadata are called what they are."""
     codes = {}
     for path in _files(real_checkpoints):
         code = REFUSED.get(path.name, REFUSED.get(path.suffix))

@@ -1,4 +1,4 @@
-"""`porter golden verify`: a line for each golden, and what is stale."""
+"""`porter golden`: a line for each golden that is verified, what is stale, and how to record one."""
 
 from __future__ import annotations
 
@@ -40,3 +40,23 @@ def test_verify_of_a_stale_golden_exits_with_1(tmp_path):
 def test_verify_of_an_empty_folder_is_wrong_usage(tmp_path):
     """Nothing to verify is not success."""
     assert run("golden", "verify", "--folder", tmp_path).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Missing argument 'VARIANT...' (or '--checkpoint' and '--out')"),
+        (("--checkpoint", "ckpt"), "--checkpoint needs --out"),
+        (("conv_small", "--checkpoint", "ckpt", "--out", "x"), "--variant names its network"),
+        (("--checkpoint", "ckpt", "--out", "x", "--folder", "f"), "--checkpoint goes with --out"),
+        (("conv_small", "--weights", "raw"), "--weights goes with --checkpoint"),
+        (("conv_small", "--image", "dog.jpg"), "--image goes with --checkpoint"),
+        (("--checkpoint", "no-such-file", "--out", "x"), "no-such-file"),
+    ],
+)
+def test_options_of_record_that_do_not_go_together_are_wrong_usage(arguments, words):
+    """A golden is of variants, or of a checkpoint; what belongs to the other one is refused at once."""
+    result = run("golden", "record", *arguments)
+
+    assert result.exit_code == 2
+    assert words in result.output

@@ -9,6 +9,7 @@ import re
 import pytest
 from cli.command_line import run
 
+from porter.cli.golden import golden
 from porter.cli.parity_check import parity_check
 from porter.cli.port_weights import port_weights
 from porter.planning.port_options import PortOptions
@@ -26,6 +27,12 @@ from porter.runners import process
         (("--variant", "conv_small", "--dtype", "int8"), "--dtype"),
         (("--variant", "conv_small", "--against", "golden", "--seed", "1"), "--seed needs TensorFlow"),
         (("--variant", "conv_small", "--against", "golden", "--size", "96"), "--size needs TensorFlow"),
+        (("--variant", "conv_small", "--against", "goldne"), "neither a file nor one of tensorflow, golden"),
+        (("--variant", "conv_small", "--target", "transformers"), "--target says under whose names"),
+        (("--against", __file__), "--against FILE needs --ported"),
+        (("--against", __file__, "--ported", "x", "--variant", "conv_small"), "leave --variant out"),
+        (("--against", __file__, "--ported", "x", "--size", "96"), "--size needs TensorFlow"),
+        (("--ported", "model.safetensors"), "or --against FILE"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, words):
@@ -107,13 +114,27 @@ def test_each_phase_is_a_line_where_nobody_watches():
     assert json.loads(result.stdout)["verdict"] == "parity"
 
 
-def test_every_option_of_a_port_is_one_of_the_check():
-    """What changes a port can be told to the check, by the same names."""
-    names = {field.name for field in dataclasses.fields(PortOptions)} - {"variant", "dtype"}
+@pytest.mark.parametrize(
+    ("command", "others"), [(parity_check, {"variant", "dtype"}), (golden.commands["record"], set())]
+)
+def test_every_option_of_a_port_is_one_of_the_check(command, others):
+    """What changes a port can be told to the check, and to what records it, by the same names."""
+    names = {field.name for field in dataclasses.fields(PortOptions)} - others
     of_port, of_check = (
-        {param.name: param.opts for param in command.params if param.name in names}
-        for command in (port_weights, parity_check)
+        {param.name: param.opts for param in each.params if param.name in names}
+        for each in (port_weights, command)
     )
 
     assert of_check == of_port
     assert set(of_check) == names
+
+
+def test_file_that_is_no_golden_is_one_line(tmp_path):
+    """A golden of a variant, or any other file, is not what a person's own port is held against."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
+
+    result = run("parity-check", "--ported", tmp_path / "model.safetensors", "--against", __file__)
+
+    assert result.exit_code == 1
+    assert "not a readable golden" in result.output
+    assert "Traceback" not in result.output

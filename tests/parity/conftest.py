@@ -67,6 +67,17 @@ def edited_table(tables, tmp_path):
     return edit
 
 
+@pytest.fixture(scope="session")
+def ports(tmp_path_factory):
+    """Folder of a checkpoint, a Keras file and files that were ported, most of them spoilt."""
+    _need("tensorflow", "torch")
+    from parity.ported_files import write
+
+    folder = tmp_path_factory.mktemp("ported")
+    write(folder)
+    return folder
+
+
 def _need(*frameworks):
     for framework in frameworks:
         missing = missing_packages(framework)

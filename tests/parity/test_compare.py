@@ -236,6 +236,42 @@ def test_float32_bound_is_a_multiple_of_the_smaller_noise():
     assert stage.propagated.status is Status.OVER
 
 
+def without_float64(fault=0.0, noise=1e-6):
+    """Return a report on a reference that cannot compute in float64, against a side with fault and noise."""
+    can_not = Provenance("tensorflow", "a network", lacks_float64="LRN has no float64 kernel")
+    expected = Recording(can_not, (reference(dtype="float32"),))
+    wide = other({"block": fault})
+    narrow = other(dict.fromkeys(STAGES, noise) | {"block": fault + noise}, dtype="float32")
+    return compare(expected, recording(wide, narrow, framework="torch"))
+
+
+def test_float32_decides_where_the_reference_has_no_float64():
+    """Rounding as large as the other side's own passes; what is larger is a fault of its stage."""
+    good, bad = without_float64(), without_float64(fault=1e-4)
+
+    assert [(case.dtype, case.decides) for case in good.cases] == [("float32", True)]
+    assert good.verdict is Verdict.PARITY
+    assert math.isnan(good.cases[0].stages[1].noise.expected)
+    assert good.to_json()["cases"][0]["stages"][1]["noise"]["expected"] is None
+    assert bad.verdict is Verdict.NO_PARITY
+    assert bad.first_bad_stage == "block"
+
+
+def test_noise_that_could_hide_a_fault_does_not_decide():
+    """Reduced precision raises the other side's own noise; a bound that follows it would pass anything."""
+    assert without_float64(noise=1e-3).verdict is Verdict.UNDECIDED
+
+
+def test_nothing_decides_where_the_noise_of_neither_side_is_known():
+    """Two float32 runs alone stay undecided, whatever the reason that there is no float64."""
+    can_not = Provenance("tensorflow", "a network", lacks_float64="LRN has no float64 kernel")
+    narrow = Recording(can_not, (reference(dtype="float32"),))
+
+    report = compare(narrow, recording(other(dtype="float32"), framework="torch"))
+
+    assert report.verdict is Verdict.UNDECIDED
+
+
 def test_float32_bound_has_a_floor():
     """A stage that does not round at all still gets a few units in the last place."""
     exact = {n: v.astype(np.float32) for n, v in STAGES.items()}

@@ -30,7 +30,10 @@ FAITHFUL = [
     *(("keras", name) for name in ("plain.keras", "saved", "one_epsilon.keras")),
 ]
 WITH_CODE = ("tf_keras", "code.h5")
+NARROW = ("tf_keras", "narrow.pb")
+NARROW_UNCAPPED = ("tf_keras", "narrow_uncapped.pb")
 FILES = [*CONTRADICTIONS, *FAITHFUL, WITH_CODE]
+BOTH = ("float64", "float32")
 OWN = "TensorFlow ran the file's own network"
 
 
@@ -53,12 +56,16 @@ def checked(tmp_path_factory):
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr[-3000:]
     variant = load_tables(unrecorded(folder)).variant("own_mobilenetv1_025")
+    wanted = {
+        **{file: (file, ("float64",)) for file in FILES},
+        **{file: (file, BOTH) for file in (NARROW, NARROW_UNCAPPED)},
+    }
     checks = [
-        Check(variant, dtypes=("float64",), checkpoint=folder / generation / name)
-        for generation, name in FILES
+        Check(variant, dtypes=dtypes, checkpoint=folder / generation / name)
+        for (generation, name), dtypes in wanted.values()
     ]
     outcomes = check_all_against_tensorflow(checks)
-    return {file: outcome.report for file, outcome in zip(FILES, outcomes, strict=True)}
+    return {name: outcome.report for name, outcome in zip(wanted, outcomes, strict=True)}
 
 
 @pytest.mark.parametrize(("file", "stage"), CONTRADICTIONS.items(), ids=str)
@@ -96,6 +103,28 @@ def test_report_says_that_the_file_itself_ran(checked, file):
     if stored == "Keras":
         assert generation.replace("_", "-") in report.expected.versions
     assert not any("scales its images" in note for note in report.notes)
+
+
+def test_float32_decides_where_an_operation_has_no_float64(checked):
+    """The report names the operation; every stage is within the rounding that PyTorch shows."""
+    report = checked[NARROW]
+    (case,) = report.cases
+
+    assert report.verdict is Verdict.PARITY
+    assert (case.dtype, case.decides, len(case.stages)) == ("float32", True, 16)
+    assert any(
+        note.startswith(OWN) and "because LRN has no float64 kernel in TensorFlow: float32 decides" in note
+        for note in report.notes
+    )
+    assert report.expected.lacks_float64
+
+
+def test_float32_finds_a_contradiction_too(checked):
+    """An activation without its cap is far beyond rounding, and its stage is named."""
+    report = checked[NARROW_UNCAPPED]
+
+    assert report.verdict is Verdict.NO_PARITY
+    assert report.first_bad_stage == "blocks.1.1"
 
 
 def test_code_in_a_file_is_not_run(checked):

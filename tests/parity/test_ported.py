@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+import shutil
 
-import numpy as np
 import pytest
-from safetensors import safe_open
+from parity.ported_files import LEFT_RANDOM, SWAPPED, TRANSPOSED, path_of
 from safetensors.numpy import load_file, save_file
 
 import porter
@@ -21,16 +17,11 @@ from porter.runners.process import Child, wait_for
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
-WRITER = Path(__file__).parent / "write_trained_mobilenet.py"
 SIZES = ((64, 64),)
-TRANSPOSED, LEFT_RANDOM = "blocks.1.0.conv_pw.weight", "blocks.3.0.bn1.weight"
-SWAPPED = "blocks.3.1.bn1.weight", "blocks.3.1.bn1.bias"
-TO_PTH = """
-import sys, torch
-from safetensors.torch import load_file
-torch.save(load_file(sys.argv[1]), sys.argv[2])
-"""
-RIGHT = ["right", "shards", "folded", "float16", "bfloat16", "pth", "bare", "round_trip"]
+RIGHT = [
+    *("right", "shards", "hub", "folded", "float16", "bfloat16", "wide", "bare", "round_trip"),
+    *("pth", "wrapped", "averaged", "transformers"),
+]
 # The file, the cause and the tensor that is named first.
 WRONG = {
     "transposed": ("kernel-layout", TRANSPOSED),
@@ -38,79 +29,25 @@ WRONG = {
     "random": ("not-loaded", LEFT_RANDOM),
     "raw": ("raw-for-average", "conv_stem.weight"),
     "float16_random": ("not-loaded", LEFT_RANDOM),
+    "not_finite": ("not-finite", LEFT_RANDOM),
+    "transformers_turned": ("kernel-layout", "mobilenet_v1.layer.13.convolution.weight"),
 }
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A checkpoint and files that were ported from it, most of them spoilt."""
-    if find_spec("tf_keras") is None or find_spec("timm") is None:
-        pytest.skip("needs tensorflow, tf-keras and timm")
-    folder = tmp_path_factory.mktemp("ported")
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    for name, options in {
-        "right": {},
-        "float16": {"dtype": "float16"},
-        "bfloat16": {"dtype": "bfloat16"},
-        "raw": {"weights": "raw"},
-    }.items():
-        porter.port(folder / "ckpt", folder / f"{name}.safetensors", **options)
-    for name, option in {
-        "folded.safetensors": ["--fold-bn"],
-        "shards": ["--max-shard-size", "400KB"],
-    }.items():
-        command = ["-c", "from porter.cli.port_weights import port_weights as p; p()"]
-        arguments = [sys.executable, *command, folder / "ckpt", folder / name, *option]
-        subprocess.run(arguments, check=True, capture_output=True)
-    subprocess.run(
-        [sys.executable, "-c", TO_PTH, folder / "right.safetensors", folder / "pth.pth"], check=True
-    )
-    _spoil(folder)
-    return folder
-
-
-def _spoil(folder):
-    tensors, metadata = load_file(folder / "right.safetensors"), _metadata(folder / "right.safetensors")
-    half = load_file(folder / "float16.safetensors")
-    rng = np.random.default_rng(1)
-    random = rng.uniform(2, 4, tensors[LEFT_RANDOM].shape).astype(np.float32)
-    first, second = SWAPPED
-    weight = tensors[TRANSPOSED]
-    turned = np.ascontiguousarray(weight.transpose(1, 0, 2, 3)).reshape(weight.shape)
-    halved = {n: t.astype(np.float32) if t.dtype == np.float16 else t for n, t in half.items()}
-    arguments = json.loads(metadata["porter.arguments"])
-    (name,) = [name for name in arguments if "eps" in json.dumps({name: arguments[name]})]
-    arguments[name] = {**arguments[name], "eps": 1e-5} if isinstance(arguments[name], dict) else 1e-5
-    other_epsilon = {**metadata, "porter.arguments": json.dumps(arguments)}
-    for name, (changed, says) in {
-        "transposed": ({TRANSPOSED: turned}, metadata),
-        "swapped": ({first: tensors[second], second: tensors[first]}, metadata),
-        "random": ({LEFT_RANDOM: random}, metadata),
-        "bare": ({}, None),
-        "round_trip": (halved, metadata),
-        "epsilon": ({}, other_epsilon),
-        "float16_random": ({**half, LEFT_RANDOM: random.astype(np.float16)}, metadata),
-    }.items():
-        save_file({**tensors, **changed}, folder / f"{name}.safetensors", says)
-
-
-def _metadata(path):
-    with safe_open(path, framework="numpy") as opened:
-        return opened.metadata()
-
-
-def _path(folder, name):
-    return next(iter(folder.glob(f"{name}.*")), folder / name)
-
-
-@pytest.fixture(scope="module")
-def checked(written):
+def checked(ports):
     """Return the report of every file, by name: one process per framework for all."""
     names = [*RIGHT, *WRONG, "epsilon"]
     variant = porter.load_tables().variant("keras_mobilenetv1_025")
     checks = [
-        Check(variant, SIZES, ("float64",), checkpoint=written / "ckpt", ported=_path(written, name))
+        Check(
+            variant,
+            SIZES,
+            ("float64",),
+            checkpoint=ports / "ckpt",
+            ported=path_of(ports, name),
+            target="transformers" if name.startswith("transformers") else "timm",
+        )
         for name in names
     ]
     reports = [outcome.report for outcome in check_all_against_tensorflow(checks)]
@@ -168,13 +105,27 @@ def test_wrong_epsilon_in_the_metadata_is_found(checked):
     assert any("metadata say" in note and "1e-05" in note for note in report.notes)
 
 
-def _refused(written, ported, tmp_path):
+def test_how_a_file_of_pytorch_was_read_is_said(checked):
+    """Which of several dictionaries was taken, and what was cut off the names, stands in the notes."""
+    assert any("under 'model_ema' were taken; it also holds 'model'" in n for n in checked["averaged"].notes)
+    assert any("begin with 'module.'" in note for note in checked["wrapped"].notes)
+
+
+def test_tensor_of_another_library_belongs_to_a_stage(checked):
+    """A tensor under other names is named as the file names it, with the stage that it belongs to."""
+    report = checked["transformers_turned"]
+
+    assert report.first_bad_stage == report.findings[0].stage
+
+
+def _refused(ports, ported, tmp_path, target="timm"):
     check = Check(
         porter.load_tables().variant("keras_mobilenetv1_025"),
         SIZES,
         ("float64",),
-        checkpoint=written / "ckpt",
+        checkpoint=ports / "ckpt",
         ported=ported,
+        target=target,
     )
     job = check.job(write_inputs(check, tmp_path / "inputs"), tmp_path / "out", local=False)
     with pytest.raises(OutputError) as refused, Child("torch", job) as child:
@@ -182,12 +133,12 @@ def _refused(written, ported, tmp_path):
     return refused.value
 
 
-def test_other_names_are_refused(written, tmp_path):
+def test_other_names_are_refused(ports, tmp_path):
     """One refusal names the first five tensors that are missing."""
-    tensors = load_file(written / "right.safetensors")
+    tensors = load_file(ports / "right.safetensors")
     save_file({f"model.{name}": values for name, values in tensors.items()}, tmp_path / "other.safetensors")
 
-    error = _refused(written, tmp_path / "other.safetensors", tmp_path)
+    error = _refused(ports, tmp_path / "other.safetensors", tmp_path)
 
     assert error.code == "check/does-not-fit"
     assert len(error.details) == 6
@@ -195,13 +146,44 @@ def test_other_names_are_refused(written, tmp_path):
     assert error.details[-1] == f"and {2 * len(tensors) - 5} more"
 
 
-def test_truncated_file_is_refused(written, tmp_path):
-    """A file without its end is damaged, whichever way it was written."""
+@pytest.mark.parametrize(
+    ("name", "target", "code", "words"),
+    [
+        ("head", "timm", "check/does-not-fit", "classifier.weight is (7, 256), not (5, 256)"),
+        ("extra", "timm", "check/does-not-fit", "unexpected: extra.weight"),
+        ("whole_numbers", "timm", "check/element-type", "found int8"),
+        ("transformers", "timm", "check/other-library", "Give --target transformers."),
+        ("right", "transformers", "check/other-library", "Leave --target out."),
+        ("bare", "transformers", "check/does-not-fit", "under whose names"),
+    ],
+)
+def test_file_that_does_not_fit_is_refused(ports, tmp_path, name, target, code, words):
+    """Another head, a tensor too many, whole numbers, another library's names: one refusal says which."""
+    error = _refused(ports, path_of(ports, name), tmp_path, target)
+
+    assert error.code == code
+    assert words in str(error)
+
+
+def test_other_config_is_refused(ports, tmp_path):
+    """A folder whose config.json builds another network is no port, whatever its tensors are."""
+    folder = shutil.copytree(ports / "transformers", tmp_path / "folder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "depth_multiplier": 0.5}))
+
+    error = _refused(ports, folder, tmp_path, "transformers")
+
+    assert error.code == "check/other-config"
+    assert "depth_multiplier" in str(error)
+
+
+def test_truncated_file_is_refused(ports, tmp_path):
+    """A file without its end is damaged, whichever way it was ports."""
     for name in ("right.safetensors", "pth.pth"):
-        whole = (written / name).read_bytes()
+        whole = (ports / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
 
-        assert _refused(written, tmp_path / name, tmp_path).code == "load/unreadable"
+        assert _refused(ports, tmp_path / name, tmp_path).code == "load/unreadable"
 
 
 def test_file_without_a_source_is_refused(tmp_path):

@@ -67,6 +67,19 @@ def stride(layer):
         layer["config"]["strides"] = (1, 1)
 
 
+def with_narrow_operation(graph):
+    """Return a graph with an operation that TensorFlow computes in float32 only; it changes no number."""
+    changed = type(graph).FromString(graph.SerializeToString())
+    node = next(node for node in changed.node if node.name.endswith("/conv_pw_3_relu/Relu6"))
+    name, node.name = node.name, f"{node.name}/before"
+    made = changed.node.add(name=name, op="LRN", input=[node.name])
+    made.attr["T"].type = tf.float32.as_datatype_enum
+    made.attr["depth_radius"].i = 1
+    for attribute, value in (("bias", 1.0), ("alpha", 0.0), ("beta", 0.5)):
+        made.attr[attribute].f = value
+    return changed
+
+
 def main(folder: Path, generation: str) -> None:
     """Write every case."""
     keras = importlib.import_module(generation)
@@ -85,7 +98,12 @@ def main(folder: Path, generation: str) -> None:
         tf.saved_model.save(plain, str(out / "saved"))
         call = tf.function(lambda x: plain(x, training=False))
         concrete = call.get_concrete_function(tf.TensorSpec((1, SIZE, SIZE, 3), tf.float32))
-        (out / "frozen.pb").write_bytes(freeze(concrete).graph.as_graph_def().SerializeToString())
+        graph = freeze(concrete).graph.as_graph_def()
+        (out / "frozen.pb").write_bytes(graph.SerializeToString())
+        narrow = with_narrow_operation(graph)
+        (out / "narrow.pb").write_bytes(narrow.SerializeToString())
+        next(node for node in narrow.node if node.name.endswith("/conv_pw_3_relu/Relu6/before")).op = "Relu"
+        (out / "narrow_uncapped.pb").write_bytes(narrow.SerializeToString())
     layers = keras.layers
     pixels = [keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 127.5, offset=-1.0), plain]
     keras.Sequential(pixels).save(out / "pixels.keras")

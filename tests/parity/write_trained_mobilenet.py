@@ -2,7 +2,7 @@
 
 Usage: python write_trained_mobilenet.py FOLDER
 
-Writes FOLDER/ckpt: Keras's MobileNet of a quarter's width, 64 pixels, 5 classes.
+Writes FOLDER/ckpt and FOLDER/model.keras: Keras's MobileNet of a quarter's width, 64 pixels, 5 classes.
 """
 
 from __future__ import annotations
@@ -41,3 +41,4 @@ for variable in model.trainable_variables:
     noise = RNG.normal(0, 0.01, tuple(variable.shape)).astype("float32")
     optimizer.get_slot(variable, "average").assign(variable + noise)
 tf.train.Checkpoint(model=model, optimizer=optimizer).write(sys.argv[1] + "/ckpt")
+model.save(sys.argv[1] + "/model.keras")

@@ -43,13 +43,16 @@ def test_every_cause_is_described():
     assert given - known - {"preprocessing"} == set()
 
 
-def test_the_example_uses_options_that_exist():
-    """The workflow that people copy calls parity-check with options it has."""
+@pytest.mark.parametrize(
+    ("name", "needed"), [("github-actions.yml", "--variant"), ("own-weights.yml", "--ported")]
+)
+def test_the_example_uses_options_that_exist(name, needed):
+    """The workflows that people copy call parity-check with options it has."""
     from porter.cli.parity_check import parity_check
 
-    example = (ROOT / "examples" / "github-actions.yml").read_text()
+    example = re.sub("#.*", "", (ROOT / "examples" / name).read_text())
     used = set(re.findall(r"(?<=\s)--(?:variant|against|json|junit|html|[a-z-]+)(?=[\s=])", example))
     known = {opt for parameter in parity_check.params for opt in parameter.opts}
 
-    assert {"--variant", "--against", "--json", "--junit", "--html"} <= used
+    assert {needed, "--against", "--json", "--junit", "--html"} <= used
     assert used <= known

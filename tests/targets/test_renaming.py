@@ -14,6 +14,7 @@ from porter.core.layouts import parse_layout
 from porter.errors import PlanError, TableError
 from porter.outputs.forms import TARGETS
 from porter.outputs.renaming.renaming import BlockLine, Names, Rename, rename
+from porter.outputs.renaming.restoring import Restoring, restoring
 from porter.outputs.renaming.target_table import read_target_table, target_table
 from porter.tables.shipped import mappings_folder
 
@@ -125,20 +126,26 @@ def test_table_is_a_bijection_there_and_back(file, model):
         moved = value if rule.layout is None else rule.layout.apply(value)
         parts = np.split(moved, len(rule.names)) if len(rule.names) > 1 else [moved]
         there |= dict(zip(rule.names, parts, strict=True))
-    back = {}
-    for name in values:
-        rule = renamed[name]
-        joined = (
-            np.concatenate([there.pop(n) for n in rule.names])
-            if len(rule.names) > 1
-            else there.pop(rule.names[0])
-        )
-        back[name] = joined if rule.layout is None else rule.layout.inverse.apply(joined)
+    way_back = restoring(table, list(shapes), (), None)
+    back = {name: way_back.restore(name, there) for name in values}
 
-    assert there == {}
+    assert set(there) == {new for new, old in way_back.timm_names.items() if old in values}
     assert {name: (v.shape, v.tobytes()) for name, v in back.items()} == {
         name: (v.shape, v.tobytes()) for name, v in values.items()
     }
+
+
+def test_variances_come_back_without_what_the_target_added():
+    """Where the target's classes fix another epsilon, the difference is taken off again."""
+    table = target_table("transformers", "resnet50")
+    names = ["bn1.running_var", "bn1.running_mean"]
+    assert table.bn_eps == 1e-5
+
+    way_back = Restoring({name: Rename((f"new.{name}",)) for name in names}, names[:1], 1e-3 - table.bn_eps)
+
+    held = {f"new.{name}": np.full(3, 0.5) for name in names}
+    assert way_back.restore(names[0], held) == pytest.approx(np.full(3, 0.5 - 0.00099), abs=0)
+    assert way_back.restore(names[1], held) == pytest.approx(np.full(3, 0.5), abs=0)
 
 
 @pytest.mark.torch

@@ -77,7 +77,7 @@ def read_archive(file: RegularFile) -> Archive:
     Raises:
         Malformed: it is damaged, or no ``.keras`` file.
     """
-    members = _members(file)
+    members = read_members(file)
     for name in (_CONFIG, _WEIGHTS):
         if name not in members:
             raise Malformed(
@@ -146,7 +146,12 @@ def _version(metadata: bytes) -> str:
     return f" (Keras {text[0][:20].decode('ascii', 'replace')})" if text else ""
 
 
-def _members(file: RegularFile) -> dict[str, Member]:
+def read_members(file: RegularFile) -> dict[str, Member]:
+    """Return what a zip archive holds, by name, each checked against the file.
+
+    Raises:
+        Malformed: the archive's directory is damaged, or a member lies where it cannot.
+    """
     tail = min(file.size, _LONGEST_END)
     if _END_MAGIC not in file.read(file.size - tail, tail):
         raise Malformed(

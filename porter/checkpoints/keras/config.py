@@ -19,9 +19,9 @@ class LayerConfig:
     """What a config says of one layer.
 
     Attributes:
-        name: The layer's name, or "" where the config has none.
+        name: The layer's name, or "" if the config has none.
         class_name: Its class; a Lambda is a class like any other, and its code is not looked at.
-        layers: Its layers where it is a functional or sequential model, else None.
+        layers: Its layers if it is a functional or sequential model, else None.
         scale: Whether a normalisation has a gamma, or None.
         center: Whether it has a beta, or None.
         dim_ordering: Keras 1's ``"th"`` or ``"tf"``, or None.
@@ -63,6 +63,15 @@ def parse_config(text: str | bytes) -> LayerConfig:
     return _layer(document, 0)
 
 
+def parse_layer(document: Any) -> LayerConfig:
+    """Read the config of one layer from its JSON.
+
+    Raises:
+        Malformed: it is not that of a layer.
+    """
+    return _layer(document, 0)
+
+
 def uses_averages(text: str | bytes) -> bool | None:
     """Whether a model's config says that its optimizer holds moving averages; None if it does not tell."""
     found = [
@@ -89,7 +98,7 @@ def _layer(document: Any, depth: int) -> LayerConfig:
     values = config if isinstance(config, dict) else {}
     listed = values.get("layers") if listed is None else listed
     name = values.get("name", document.get("name", ""))
-    class_name = document.get("class_name", "")  # "package>Class" where Keras registers it
+    class_name = document.get("class_name", "")  # "package>Class" if Keras registers it
     if not isinstance(name, str) or not isinstance(class_name, str) or not isinstance(listed, list | None):
         raise Malformed("keras/bad-config", "the model's config is not that of a model")
     layers = None if listed is None else tuple(_layer(layer, depth + 1) for layer in listed)

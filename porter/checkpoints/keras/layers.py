@@ -38,14 +38,17 @@ class Variable:
     """One dataset as a variable of a layer.
 
     Attributes:
-        edges: Names that TensorFlow may know it by; several where the file does not tell which is right.
+        edges: Names that TensorFlow may know it by; several if the file does not tell which is right.
         key: Path of the dataset.
         full_name: The stored name.
+        scale: Key of what the stored integers are divided by, one number for each output; "" if they are the
+            values themselves.
     """
 
     edges: tuple[str, ...]
     key: str
     full_name: str
+    scale: str = ""
 
 
 @dataclass(slots=True)
@@ -61,7 +64,7 @@ class Layer:
         is_state: True for optimizers, metrics and random generators, which are no layers with weights.
         is_frozen_in_part: Whether layers below are listed out of the model's order, trainable ones first.
         is_assumed: Whether that they are not is assumed, for nothing in the file tells.
-        is_trainable: False where the model's config says that it is frozen.
+        is_trainable: False if the model's config says that it is frozen.
     """
 
     name: str

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from porter.checkpoints.keras.config import LayerConfig, parse_config
+from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer
 from porter.checkpoints.keras.layers import Layer, Order, Variable
 from porter.checkpoints.keras.names import keras_1_leaf, leaf_names
+from porter.checkpoints.keras.wrappers import COUNTERS, STATE, WRAPPERS
 from porter.errors import printable
 from porter.formats.hdf5.description import Attribute, Description
 from porter.formats.malformed import Malformed
@@ -66,6 +67,27 @@ def legacy_model(description: Description, config: LayerConfig | None) -> Layer:
     return root
 
 
+def model_of_names(config: LayerConfig, weights: Iterable[tuple[str, int]]) -> Layer:
+    """Return the model of a config with weights that are called as in a legacy file, keys being the names.
+
+    Args:
+        config: The model's config.
+        weights: Name (``"conv1/kernel"``) and number of axes of each.
+
+    Raises:
+        Malformed: a weight belongs to no layer of the config.
+    """
+    listed = [_Weight(tuple(name.split("/")), name, name, rank) for name, rank in weights]
+    model = _model("", config, listed) if config.layers is not None else None
+    if model is None:
+        raise Malformed(
+            "keras/foreign-weight",
+            "the weights are not those of the layers in the model's config",
+            hint="Save or convert the model again.",
+        )
+    return model
+
+
 def versions(description: Description) -> str:
     """Return the versions that the file names, e.g. ``"Keras 2.4.0, full model"``."""
     attributes = {**description.groups.get("model_weights", {}), **description.groups[""]}
@@ -86,7 +108,7 @@ def _require_tensorflow_kernels(description: Description, base: str, config: Lay
 
 
 def _names(description: Description, path: str, attribute: str) -> list[str] | None:
-    """Return a list of names, which Keras cuts into numbered attributes where it is above 64 kB."""
+    """Return a list of names, which Keras cuts into numbered attributes if it is above 64 kB."""
     attributes: Mapping[str, Attribute] = description.groups.get(path, {})
     if attribute in attributes:
         value = attributes[attribute]
@@ -122,6 +144,8 @@ def _layer(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Lay
     """Return the layer or nested model called `name`, whose variables are named from there on."""
     if config is not None and config.layers is not None and (model := _model(name, config, weights)):
         return model
+    if any(len(weight.parts) == 1 and _leaf(weight) in COUNTERS for weight in weights):
+        return _wrapped(name, config, weights)
     class_name = config.class_name if config else None
     layer = Layer(name, [_variable(class_name, weight, name) for weight in weights if len(weight.parts) == 1])
     deeper = _grouped(weight for weight in weights if len(weight.parts) > 1)
@@ -141,6 +165,16 @@ def _layer(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Lay
     return layer
 
 
+def _wrapped(name: str, config: LayerConfig | None, weights: list[_Weight]) -> Layer:
+    """Return the layer inside a wrapper, under the wrapper's name, whose own variables are no weights."""
+    inner = parse_layer(config.values.get("layer")) if config and config.class_name in WRAPPERS else None
+    class_name = inner.class_name if inner else None
+    own = [_variable(None, weight) for weight in weights if len(weight.parts) == 1]
+    inside = [weight._replace(parts=weight.parts[-1:]) for weight in weights if len(weight.parts) > 1]
+    variables = [_variable(class_name, weight, weight.name.split("/")[0]) for weight in inside]
+    return Layer(name, variables, attributes=[Layer(STATE, own, is_state=True)])
+
+
 def _below(name: str, weight: _Weight) -> _Weight:
     """Drop everything up to the layer's own name: models around it may be part of the stored name.
 
@@ -154,7 +188,7 @@ def _below(name: str, weight: _Weight) -> _Weight:
 
 
 def _model(name: str, config: LayerConfig, weights: list[_Weight]) -> Layer | None:
-    """Return a nested model whose layers its config lists, or None where a variable is in none of them."""
+    """Return a nested model whose layers its config lists, or None if a variable is in none of them."""
     owners = _owners(config)
     found: dict[str, list[_Weight]] = {}
     for weight in weights:
@@ -213,7 +247,7 @@ def _is_rising(groups: Mapping[str, list[_Weight]]) -> bool | None:
     """Whether the numbers that Keras gives to equal layers rise, as they do in a model of which all trains.
 
     Without statistics, which never train, nothing else shows that a layer was frozen and so listed behind the
-    others. None where equal layers have names that no number orders; layers of which there is one are told
+    others. None if equal layers have names that no number orders; layers of which there is one are told
     apart by their variables.
     """
     equal: dict[tuple[str, ...], list[tuple[str, int]]] = {}

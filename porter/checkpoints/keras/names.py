@@ -47,7 +47,7 @@ _KERAS_1 = MappingProxyType(
 _ALIASES = MappingProxyType({"Variable": ("Variable", "_gamma")})
 
 _KERNEL, _EITHER, _BIAS = ("kernel",), ("kernel", "depthwise_kernel"), ("bias",)
-# Names for a layer of unknown class, by the ranks of its variables; several where each is possible.
+# Names for a layer of unknown class, by the ranks of its variables; several if each is possible.
 _BY_RANKS: Mapping[tuple[int, ...], Sequence[tuple[str, ...]]] = MappingProxyType(
     {
         (2,): [_KERNEL],
@@ -85,7 +85,7 @@ def leaf_names(class_name: str | None, stored: str, rank: int) -> tuple[str, ...
     """Return what TensorFlow calls the variable that a legacy ``.h5`` calls `stored`.
 
     Args:
-        class_name: The layer's class where the file tells it.
+        class_name: The layer's class if the file tells it.
         stored: The last part of the stored name, e.g. ``"kernel:0"`` or Keras 1's ``"conv_1_W"``.
         rank: Number of axes of the variable.
     """
@@ -109,10 +109,10 @@ def numbered_names(
     """Return what TensorFlow calls the variables ``vars/0``, ``vars/1``, ... of a ``.weights.h5``.
 
     Args:
-        class_name: The layer's class where the file tells it.
+        class_name: The layer's class if the file tells it.
         shapes: Shape of each variable, in order.
-        scale: Whether a batch normalisation has a gamma, where a config says so.
-        center: Whether it has a beta, where a config says so.
+        scale: Whether a batch normalisation has a gamma, if a config says so.
+        center: Whether it has a beta, if a config says so.
     """
     ranks = tuple(len(shape) for shape in shapes)
     count = len(ranks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
@@ -16,8 +17,8 @@ _MOST_OPERATIONS = 100_000
 _UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
-def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | None:
-    """Return the network of a config, or None where its structure is code and not config.
+def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | str:
+    """Return the network of a config, or the first layer in it that is not understood.
 
     Args:
         config: The model's config.
@@ -27,13 +28,14 @@ def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | None:
     try:
         outputs = built.model(config, (), model)
     except _UNREADABLE:
-        return None
+        return f"{ORIGIN}: {built.reading}"
     return StoredNetwork(tuple(built.operations), tuple(outputs), ORIGIN)
 
 
 class _Builder:
     def __init__(self, model: Layer, *, is_keras_3: bool) -> None:
         self.operations: list[Operation] = []
+        self.reading = "how its layers are connected"
         self._is_keras_3 = is_keras_3
         self._trains = False
         self._by_name: dict[str, list[Layer]] = {}
@@ -61,7 +63,9 @@ class _Builder:
     def _sequential(
         self, config: LayerConfig, inputs: Sequence[int], inner: Mapping[str, Layer]
     ) -> list[int]:
-        numbers = list(inputs) or [self._add(Step("input", {}), config.name, (), {})]
+        numbers = list(inputs) or [
+            self._add(Step("input", {"shape": _first_shape(config)}), config.name, (), {})
+        ]
         for layer in config.layers or ():
             if layer.class_name != "InputLayer":
                 numbers = self._layer(layer, numbers, inner.get(layer.name), None)
@@ -72,7 +76,7 @@ class _Builder:
     ) -> list[int]:
         known = self._inputs(config, inputs)
         waiting = [
-            (layer, number, parse_call(node))
+            (layer, number, self._call(layer, node))
             for layer in config.layers or ()
             if layer.class_name != "InputLayer"
             for number, node in enumerate(layer.calls)
@@ -91,13 +95,16 @@ class _Builder:
                 ]
                 known[layer.name, number] = self._layer(layer, taken, inner.get(layer.name), call)
             if len(later) == len(waiting):
+                self._begin(later[0][0])
                 raise ValueError("a layer is called with what there is not")
             waiting = later
+        self.reading = f"the outputs of {config.name}"
         ends = parse_sources(config.values.get("output_layers"))
         return [_end(known[source.layer, source.call], source) for source in ends]
 
     def _inputs(self, config: LayerConfig, inputs: Sequence[int]) -> dict[tuple[str, int], list[int]]:
         """Return the outputs of the input layers, by layer and call."""
+        self.reading = f"the inputs of {config.name}"
         sources = parse_sources(config.values.get("input_layers"))
         if not inputs:
             shapes = {layer.name: _shape(layer) for layer in config.layers or ()}
@@ -111,6 +118,7 @@ class _Builder:
     def _layer(
         self, layer: LayerConfig, inputs: Sequence[int], stored: Layer | None, call: Call | None
     ) -> list[int]:
+        self._begin(layer)
         stored = stored or self._only(layer.name)
         if layer.layers is not None:
             return self._called_model(layer, inputs, stored, call)
@@ -122,6 +130,13 @@ class _Builder:
         if found and found[0].kind == "norm" and _trains(call, default=self._trains):
             found[0].attributes["training"] = True  # it takes the batch's statistics, not the stored ones
         return [self._chain(found, layer.name, inputs, _variables(stored))]
+
+    def _begin(self, layer: LayerConfig) -> None:
+        self.reading = f"the layer {layer.name} ({layer.class_name})"
+
+    def _call(self, layer: LayerConfig, node: Any) -> Call:
+        self._begin(layer)
+        return parse_call(node)
 
     def _called_model(
         self, model: LayerConfig, inputs: Sequence[int], stored: Layer | None, call: Call | None
@@ -172,6 +187,13 @@ def _variables(stored: Layer | None) -> dict[str, str]:
         if not inner.is_state:
             found |= {f"{inner.name}/{role}": key for role, key in _variables(inner).items()}
     return found
+
+
+def _first_shape(config: LayerConfig) -> tuple[int | None, ...] | None:
+    """Return the shape of a sequential model's input, which a model inside it may be alone to tell."""
+    while config.layers and _shape(config.layers[0]) is None:
+        config = config.layers[0]
+    return _shape(config.layers[0]) if config.layers else None
 
 
 def _shape(layer: LayerConfig) -> tuple[int | None, ...] | None:

@@ -190,6 +190,11 @@ def _relu(values: Mapping[str, Any]) -> Step:
     )
 
 
+def _softmax(values: Mapping[str, Any]) -> Step:
+    axis = values.get("axis", -1)
+    return Step("softmax", {} if axis == -1 else {"axis": axis})
+
+
 def _leaky(values: Mapping[str, Any]) -> Step:
     slope = values.get("negative_slope", values.get("alpha", 0.3))
     return Step("relu", {**_RELU, "negative_slope": float(slope)})
@@ -227,7 +232,7 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
         "ReLU": _relu,
         "LeakyReLU": _leaky,
         "ELU": _plain("elu", alpha=1.0),
-        "Softmax": _plain("softmax"),
+        "Softmax": _softmax,
         "Add": _plain("add"),
         "Subtract": _plain("subtract"),
         "Multiply": _plain("multiply"),

@@ -21,7 +21,7 @@ from porter.core.object_graph import Node, Slot
 AVERAGE = "average"
 _LISTED = "_model_variables_moving_average"  # the attribute of both generations' optimizers
 _COUNTERS = ("iteration", "iterations", "iter")
-_MOST_COUNTERS = 2  # iteration, and learning_rate where it is a variable
+_MOST_COUNTERS = 2  # iteration, and learning_rate if it is a variable
 # An optimizer's name comes first only if its variables were made within a scope of that name.
 _PREFIX = re.compile(rf"(?:^|/){AVERAGE}/(?P<rest>.+)")
 _NAMED = re.compile(rf"(?:^|/){AVERAGE}/|[/_]{AVERAGE}$")
@@ -49,7 +49,7 @@ def add_averages(nodes: list[Node], read: Callable[[str], Array], optimizer: Ite
         optimizer: Nodes known to be an optimizer's, any of which must be placed if its name is an average's.
 
     Returns:
-        Why some averages could not be placed; "" where all were, or none is there.
+        Why some averages could not be placed; "" if all were, or none is there.
     """
     if not any(AVERAGE in node.full_name for node in nodes):
         return ""

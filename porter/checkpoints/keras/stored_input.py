@@ -14,8 +14,15 @@ _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
 _CHANNELS_FIRST = "channels_first"
 _MOST_CHANNELS = 64
 # These change nothing when the network is used, or no values.
-_TRANSPARENT = ("InputLayer", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
-_AUGMENTATION = "Random"
+_TRANSPARENT = ("InputLayer", "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
+_AUGMENTATIONS = frozenset(
+    f"Random{name}"
+    for name in (
+        *("Flip", "Rotation", "Zoom", "Contrast", "Translation", "Brightness", "Height", "Width", "Hue"),
+        *("ColorDegeneration", "ColorJitter", "Erasing", "ElasticTransform", "GaussianBlur", "Grayscale"),
+        *("Invert", "Perspective", "Posterization", "Saturation", "Sharpness", "Shear"),
+    )
+)
 
 
 def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
@@ -29,7 +36,9 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
     weighted = {layer.name: layer for layer in model.all if layer.variables}
     for layer in _leaves(config):
         found = _with_size(found, layer)
-        if layer.class_name == "Rescaling":
+        if layer.is_foreign and layer.name not in weighted:
+            found = _unread(found, layer)
+        elif layer.class_name == "Rescaling":
             found = _with_step(found, layer, _rescaling(layer))
         elif layer.class_name == "Normalization":
             found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
@@ -38,7 +47,7 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
         elif layer.class_name == "Resizing":
             sides = layer.values.get("height"), layer.values.get("width")
             found = _sized(found, sides, "the source's Resizing layer")
-        elif layer.class_name not in _TRANSPARENT and not layer.class_name.startswith(_AUGMENTATION):
+        elif layer.is_foreign or layer.class_name not in (*_TRANSPARENT, *_AUGMENTATIONS):
             found = _unread(found, layer)
     return found
 

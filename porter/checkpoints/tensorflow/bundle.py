@@ -57,7 +57,7 @@ class Bundle(Checkpoint):
 
     @cached_property
     def graph(self) -> ObjectGraph:  # type: ignore[override]  # lazy: it takes as long as the index
-        """The stored object graph, or a tree of the names where none is stored.
+        """The stored object graph, or a tree of the names if none is stored.
 
         Raises:
             CheckpointError: the stored graph is damaged.

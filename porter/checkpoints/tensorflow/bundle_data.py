@@ -15,10 +15,18 @@ class Shards:
 
     Attributes:
         count: How many there are by the header.
+        missing: Those that are needed and not there, if that is allowed.
+
+    Args:
+        prefix: What their names begin with.
+        count: Sets `count`.
+        may_be_missing: Whether files that are not there are noted and not refused.
     """
 
-    def __init__(self, prefix: Path, count: int) -> None:
+    def __init__(self, prefix: Path, count: int, *, may_be_missing: bool = False) -> None:
         self.count = count
+        self.missing: set[Path] = set()
+        self._may_be_missing = may_be_missing
         self._prefix = prefix
         self._sizes: dict[int, int] = {}
         self._open: dict[int, RegularFile] = {}
@@ -49,6 +57,9 @@ class Shards:
             )
         if offset < 0 or size < 0:
             raise Malformed("bundle/negative-offset", "its place in the data file is negative", found=offset)
+        if self._may_be_missing and not self.path(shard).exists():
+            self.missing.add(self.path(shard))
+            return
         if shard not in self._sizes:
             self._sizes[shard] = self._size(shard)
         if offset + size > self._sizes[shard]:
@@ -96,5 +107,5 @@ class Shards:
             "a data file of this checkpoint is missing",
             expected=f"{self.count} data files",
             found=f"{found}",
-            hint=f"Put {path.name} beside the index.",
+            hint=f"Put {path.name} beside the index. porter inspect lists what the index alone tells.",
         )

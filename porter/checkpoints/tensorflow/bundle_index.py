@@ -38,8 +38,13 @@ class BundleIndex(NamedTuple):
     big_endian: bool
 
 
-def read_index(file: RegularFile, prefix: Path) -> BundleIndex:
+def read_index(file: RegularFile, prefix: Path, *, may_be_alone: bool = False) -> BundleIndex:
     """Read and check a whole index.
+
+    Args:
+        file: The index.
+        prefix: Its path without the suffix.
+        may_be_alone: Whether data files may be missing; what is in one cannot be read then.
 
     Raises:
         CheckpointError: anything in it is damaged or contradicts the data files.
@@ -50,7 +55,9 @@ def read_index(file: RegularFile, prefix: Path) -> BundleIndex:
         if key != b"":
             raise Malformed("bundle/no-header", "the index does not start with a bundle header")
         header = parse_header(value)
-        return _Builder(file.path, Shards(prefix, header.shards)).build(pairs, big_endian=header.big_endian)
+        return _Builder(file.path, Shards(prefix, header.shards, may_be_missing=may_be_alone)).build(
+            pairs, big_endian=header.big_endian
+        )
 
 
 class _Builder:

@@ -20,12 +20,15 @@ _LARGEST_NODE, _LARGEST_LIBRARY = 1 << 16, 64 << 20
 _NO_OUTPUTS = ("Const", "NoOp", "Assert", "Placeholder", "VarHandleOp")
 
 
-def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> StoredNetwork | None:
-    """Return the network of a frozen graph, or None where it is not in a form that is read.
+def frozen_network(
+    file: RegularFile, specs: Mapping[str, TensorSpec], keys: Mapping[str, str]
+) -> StoredNetwork | str | None:
+    """Return the network of a frozen graph, or what is not understood of it; None if there is none.
 
     Args:
         file: The GraphDef.
-        specs: Its constants that are weights, by name.
+        specs: Its weights, by key.
+        keys: The key of each weight, by the node that gives it.
 
     Raises:
         Malformed: it is damaged.
@@ -38,9 +41,9 @@ def frozen_network(file: RegularFile, specs: Mapping[str, TensorSpec]) -> Stored
             nodes[node.name] = node
         elif tag == _LIBRARY and place.size <= _LARGEST_LIBRARY:
             library = parse_library(file.read(place.start, place.size))
-    keys = {name: name for name, spec in specs.items() if spec.shape}
+    keys = {name: key for name, key in keys.items() if specs[key].shape}
     graph = InlinedGraph(Graph(nodes, library))
-    return network_of_graph(graph, list(_ends(nodes)), keys, lambda key: specs[key].shape)
+    return network_of_graph(graph, list(graph_ends(nodes)), keys, lambda key: specs[key].shape)
 
 
 def _node(file: RegularFile, place: Place) -> GraphNode:
@@ -56,7 +59,7 @@ def _node(file: RegularFile, place: Place) -> GraphNode:
     return GraphNode(name, op, (), ())
 
 
-def _ends(nodes: Mapping[str, GraphNode]) -> Iterator[str]:
+def graph_ends(nodes: Mapping[str, GraphNode]) -> Iterator[str]:
     """Yield the nodes that no other node takes."""
     taken = {spelt.partition(":")[0] for node in nodes.values() for spelt in node.inputs}
     for name, node in nodes.items():

@@ -19,14 +19,12 @@ _MOST_BYTES = 1 << 20
 
 
 def training_settings(path: Path) -> TrainingSettings | None:
-    """Return what a ``params.yaml`` says of the network; None where it is another program's.
+    """Return what a ``params.yaml`` says of the network; None if it is another program's.
 
     Raises:
         CheckpointError: it is no YAML, or gives something in a form that the Garden does not write.
     """
-    with naming(path):
-        found = _mapping(_mapping(_parsed(path)).get("task")).get("model")
-    model = _mapping(found)
+    model = _mapping(task_settings(path).get("model"))
     backbone = _mapping(model.get("backbone"))
     kind = backbone.get("type")
     if not isinstance(kind, str):
@@ -43,8 +41,18 @@ def training_settings(path: Path) -> TrainingSettings | None:
     )
 
 
+def task_settings(path: Path) -> Mapping[str, Any]:
+    """Return what stands below ``task`` in a ``params.yaml``, as plain values.
+
+    Raises:
+        CheckpointError: it is no YAML.
+    """
+    with naming(path):
+        return _mapping(_mapping(_parsed(path)).get("task"))
+
+
 def _parsed(path: Path) -> object:
-    import yaml  # noqa: PLC0415  (only where there is such a file)
+    import yaml  # noqa: PLC0415  (only if there is such a file)
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]
         """YAML's plain values, and the tuples that the Garden writes among them."""

@@ -86,7 +86,7 @@ def _with_constant(
     """Return the scaling by a constant, joined with one in front of it."""
     if value is None or value.dtype.kind not in "fiu" or value.size > 4:
         return None
-    constant = np.asarray(value, np.float64).ravel()
+    constant = np.asarray([float(str(number)) for number in value.ravel()])  # 0.1, not 0.10000000149
     match _KINDS[node.op]:
         case "add":
             scale, offset = np.ones(1), constant
@@ -112,8 +112,8 @@ def _scale(layers: Layers, name: str, number: int, scale: Array, offset: Array) 
 
 
 def _told(values: Array) -> object:
-    """Return numbers, in the fewest digits that float32 tells apart; one number where all are equal."""
-    told = [float(str(np.float32(value))) for value in values]
+    """Return numbers, of as many digits as arithmetic leaves; one number where all are equal."""
+    told = [float(f"{value:.12g}") for value in values]
     return told[0] if len(set(told)) == 1 else told
 
 

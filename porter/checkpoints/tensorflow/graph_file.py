@@ -19,7 +19,7 @@ class GraphFile(Container):
 
     def is_mine(self, file: Path) -> bool:
         """Whether it begins with a node; the graph that TensorFlow 1 leaves beside a checkpoint is none."""
-        from porter.checkpoints.tensorflow.frozen_graph import is_graph  # noqa: PLC0415  (most need none of it)
+        from porter.checkpoints.tensorflow.frozen_nodes import is_graph  # noqa: PLC0415  (most need none of it)
 
         if file.name.endswith(_META):
             return False

@@ -17,16 +17,59 @@ from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, 
 Reader = Callable[[Layers, GraphNode, Sequence[Value]], int]
 _PIXELS = ((1, 2), (-3, -2))
 _SMALL = 64
+_COMMUTATIVE = ("Add", "AddV2", "Mul", "Maximum", "Minimum", "SquaredDifference")
+_MOST_SPELT = 100
+_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def read_other(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
-    """Add an operation of a kind that has no name here, with its attributes and variables."""
+    """Add an operation of a kind that has no name here, with all that tells what it computes.
+
+    Beside the node's attributes these are ``takes`` (i, w or c for each input: of images, of weights,
+    constant), ``constants`` (the small ones) and ``weights`` (what is computed of the variables, spelt out).
+    """
     inputs = [value for value in values if isinstance(value, int)]
-    keys = [key for value in values if isinstance(value, Weight) for key in value.variables]
-    attributes = {"class_name": node.op, **node.plain()}
-    return layers.add(
-        "other", layer_name(node.name), inputs, attributes, {key.rpartition("/")[2]: key for key in keys}
-    )
+    keys = list(dict.fromkeys(k for value in values if isinstance(value, Weight) for k in value.variables))
+    attributes: dict[str, object] = {"class_name": node.op, **node.plain()}
+    takes = "".join(_letter(value) for value in values)
+    attributes["takes"] = "".join(sorted(takes)) if node.op in _COMMUTATIVE else takes
+    constants = [small(value) for value in values if isinstance(value, Constant)]
+    if any(constants):
+        attributes["constants"] = constants
+    computed = [spelt(value) for value in values if isinstance(value, Weight) and value.op]
+    if computed:
+        attributes["weights"] = computed
+    return layers.add("other", layer_name(node.name), inputs, attributes, _roles(keys))
+
+
+def _letter(value: Value) -> str:
+    return "i" if isinstance(value, int) else "w" if isinstance(value, Weight) else "c"
+
+
+def spelt(weight: Weight) -> str:
+    """Return what is computed of variables, as far as 100 operations: ``"Mul(v,Rsqrt(v))"``."""
+    left = [_MOST_SPELT]
+
+    def told(value: Value) -> str:
+        left[0] -= 1
+        if left[0] < 0:
+            return "..."
+        if isinstance(value, Weight):
+            inner = ",".join(told(each) for each in value.inputs)
+            return f"{value.op}({inner})" if value.op else "v"
+        listed = small(value)
+        return "c" if listed is None else ",".join(map(str, listed))
+
+    return told(weight)
+
+
+def _roles(keys: Sequence[str]) -> dict[str, str]:
+    """Return keys by the last word of each that tells something; a number tells equal ones apart."""
+    found: dict[str, str] = {}
+    for key in keys:
+        role = key.removesuffix(_SUFFIX).rpartition("/")[2]
+        found[role if role not in found else f"{len(found)}_{role}"] = key
+    return found
 
 
 def small(value: Value) -> list[Any] | None:

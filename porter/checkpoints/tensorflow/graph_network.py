@@ -10,8 +10,10 @@ import numpy as np
 from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, NodeOutput
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
+from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
 from porter.core.stored_network import StoredNetwork
+from porter.errors import printable
 
 ORIGIN = "the source's graph"
 _MOST_INPUTS = 10_000
@@ -29,8 +31,8 @@ def network_of_graph(
     outputs: Sequence[str],
     keys: Mapping[str, str],
     shape_of: Callable[[str], tuple[int, ...] | None],
-) -> StoredNetwork | None:
-    """Return what a graph computes, or None where it is not a network in a form that is read.
+) -> StoredNetwork | str | None:
+    """Return what a graph computes; None where that is no network.
 
     Args:
         graph: The graph.
@@ -38,11 +40,14 @@ def network_of_graph(
         keys: Checkpoint key of each variable's node in the graph's own frame.
         shape_of: The shape of a stored variable.
 
+    Returns:
+        In words what is not understood, where that is so.
+
     Raises:
         Malformed: the graph is damaged.
     """
     located = located_network(graph, outputs, keys, shape_of)
-    return None if located is None else located.network
+    return located.network if isinstance(located, LocatedNetwork) else located
 
 
 def located_network(
@@ -50,7 +55,7 @@ def located_network(
     outputs: Sequence[str],
     keys: Mapping[str, str],
     shape_of: Callable[[str], tuple[int, ...] | None],
-) -> LocatedNetwork | None:
+) -> LocatedNetwork | str | None:
     """Do as `network_of_graph` does, and tell which tensor is the output of each operation.
 
     Raises:
@@ -60,14 +65,15 @@ def located_network(
     try:
         found = [reader.value(graph.source(graph.main, spelt)) for spelt in outputs]
     except _UNREADABLE:
-        return None
+        return f"{ORIGIN}: {reader.place}"
     numbers = [value for value in found if isinstance(value, int)]
     tensors = reader.tensors()
     needed, ends = reader.layers.needed(numbers)
     if not any(operation.variables for operation in needed):
         return None
     return LocatedNetwork(
-        StoredNetwork(needed, ends, ORIGIN), tuple(tensors[n] for n in reader.layers.numbers(numbers))
+        StoredNetwork(needed, ends, ORIGIN, is_graph=True),
+        tuple(tensors[n] for n in reader.layers.numbers(numbers)),
     )
 
 
@@ -83,6 +89,13 @@ class _Reader:
         self.layers = layers
         self._graph, self._keys = graph, keys
         self._values: dict[Identity, Value] = {}
+        self._reading: GraphNode | None = None
+
+    @property
+    def place(self) -> str:
+        """What was read last."""
+        node = self._reading
+        return "its outputs" if node is None else f"the node {printable(node.name)} ({printable(node.op)})"
 
     def value(self, output: NodeOutput) -> Value:
         """Return what an output is, everything that it depends on first."""
@@ -94,6 +107,7 @@ class _Reader:
             if identity in self._values:
                 waiting.pop()
                 continue
+            self._reading = current.node
             if len(current.node.inputs) > _MOST_INPUTS:
                 raise ValueError("a node has implausibly many inputs")
             sources = list(self._graph.inputs(current)) if not self._is_end(current) else []

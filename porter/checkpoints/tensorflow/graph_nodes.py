@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,16 @@ _LIST, _TEXT, _INTEGER, _REAL, _FLAG, _SHAPE, _TENSOR, _FUNCTION = (
     0x3A,
     0x42,
     0x52,
+)
+# Defaults of attributes that are not zero, no or nothing. Source: tensorflow/core/ops/*_ops.cc.
+_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "is_training": True,
+        "epsilon": 1e-4,
+        "exponential_avg_factor": 1.0,
+        "data_format": "NHWC",
+        "dilations": (1, 1, 1, 1),
+    }
 )
 
 
@@ -97,7 +108,10 @@ class GraphNode:
         return None if value is None else _constant(value)
 
     def plain(self) -> dict[str, object]:
-        """Return every attribute that is a number, text, truth value or list of integers."""
+        """Return every attribute that is a number, text, truth value or list of integers.
+
+        Those with their operation's default are left out: a SavedModel is written without them.
+        """
         found: dict[str, object] = {}
         for name, data in self.attributes.items():
             for tag, value in fields(data) if not name.startswith("_") else ():
@@ -111,7 +125,7 @@ class GraphNode:
                     found[name] = _shortest(struct.pack("<I", value))
                 elif tag == _LIST and (numbers := _integers(value)):
                     found[name] = numbers
-        return found
+        return {name: value for name, value in found.items() if value != _DEFAULTS.get(name, type(value)())}
 
     def _value(self, name: str, kind: int) -> Any:
         data = self.attributes.get(name)

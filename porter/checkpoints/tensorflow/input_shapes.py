@@ -1,4 +1,4 @@
-"""Shapes of inputs, as signatures and placeholders store them: the size of images, where they tell one.
+"""Shapes of inputs, as signatures and placeholders store them: the size of images, if they tell one.
 
 Source of the field numbers: tensorflow/core/framework/tensor_shape.proto.
 """

@@ -35,7 +35,7 @@ class BundleEntry:
         offset: First byte in that file.
         size: Bytes.
         crc: Masked CRC-32C of these bytes.
-        slices: Extents of the slices that hold the tensor; empty where it is stored whole.
+        slices: Extents of the slices that hold the tensor; empty if it is stored whole.
     """
 
     __slots__ = ("crc", "dtype", "offset", "shape", "shard", "size", "slices")

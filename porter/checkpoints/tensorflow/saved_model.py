@@ -72,7 +72,7 @@ def variables_alone(directory: Path) -> Path | None:
     return variables if exists(variables.with_name(variables.name + ".index")) else None
 
 
-def _network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | None:
+def _network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | str | None:
     from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415  (plain TensorBundles need none of it)
 
     return saved_model_network(description, checkpoint)

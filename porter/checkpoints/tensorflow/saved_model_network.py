@@ -34,7 +34,7 @@ class _MetaGraph(NamedTuple):
     restore: str
 
 
-def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | None:
+def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | str | None:
     """Return the network that a SavedModel serves.
 
     Args:
@@ -42,7 +42,7 @@ def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetw
         checkpoint: Its variables.
 
     Returns:
-        None where it has no signature, or one that is no network.
+        None if it has no signature, or one that is no network; in words what is not understood.
 
     Raises:
         CheckpointError: the description is damaged.

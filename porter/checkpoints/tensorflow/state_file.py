@@ -15,6 +15,7 @@ from porter.formats.magic import exists, head, refuse_pointer
 from porter.formats.malformed import naming
 
 _NAME = "checkpoint"
+_BACKUP = "chief"
 _LONGEST = 1 << 20
 _SHOWN = 5
 _KEY = b"model_checkpoint_path"
@@ -54,9 +55,9 @@ class StateFile(Container):
         )
 
     def in_directory(self, directory: Path) -> Path | None:
-        """Return the file called `checkpoint` in `directory`."""
-        state = directory / _NAME
-        return state if exists(state) and not state.is_dir() else None
+        """Return the file called `checkpoint` in `directory`, or where Keras 2's BackupAndRestore puts it."""
+        states = (directory / _NAME, directory / _BACKUP / _NAME)
+        return next((state for state in states if exists(state) and not state.is_dir()), None)
 
 
 def _open_latest(path: Path, prefix: Path) -> Checkpoint | None:

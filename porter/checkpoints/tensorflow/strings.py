@@ -75,7 +75,7 @@ def _lengths(
 
 
 def _checksummed(lengths: list[int], *, big_endian: bool) -> bytes:
-    """Return the lengths as words of the writing machine: 32 bits each, or 64 where they need it."""
+    """Return the lengths as words of the writing machine: 32 bits each, or 64 if they need it."""
     order = ">" if big_endian else "<"
     if max(lengths, default=0) < 1 << 32:
         return np.array(lengths, f"{order}u4").tobytes()

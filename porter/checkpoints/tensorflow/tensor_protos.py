@@ -39,7 +39,7 @@ _VALUE_FIELDS: Mapping[str, tuple[int, str]] = MappingProxyType(
 
 
 def value_field(dtype: DType) -> int:
-    """Return the number of the field that holds values of `dtype`, or 0 where a TensorProto has none."""
+    """Return the number of the field that holds values of `dtype`, or 0 if a TensorProto has none."""
     return _VALUE_FIELDS.get(dtype.name, (0, ""))[0]
 
 

@@ -60,7 +60,7 @@ def _is_of_a_layer(full_name: str) -> bool:
 
 
 def _layers(nodes: list[Node], numbers: list[int]) -> Layers:
-    """Return the layers of one list; nothing where the order that it gives is not the model's."""
+    """Return the layers of one list; nothing if the order that it gives is not the model's."""
     found: Layers = {}
     before, has_returned = "", False
     for number in numbers:

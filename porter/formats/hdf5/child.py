@@ -140,7 +140,7 @@ class Describer:
         return found
 
     def _strings(self, owner: Any, name: bytes, path: str) -> str | list[str] | None:
-        """Return the attribute's string or list of strings, or None where it holds something else."""
+        """Return the attribute's string or list of strings, or None if it holds something else."""
         attribute = self._h5py.h5a.open(owner, name)
         if not isinstance(attribute.get_type(), self._h5py.h5t.TypeStringID):
             return None
@@ -309,7 +309,8 @@ def main() -> None:
     """Describe what the arguments name."""
     limit()
     descriptor, offset, size = map(int, sys.argv[1:4])
-    json.dump(describe(descriptor, offset, size), sys.stdout)
+    # One piece: json.dump writes hundreds, and the parent would wake for each.
+    sys.stdout.write(json.dumps(describe(descriptor, offset, size)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ class Aim:
     Attributes:
         table: The target's table.
         assignments: The plan's, under the target's names.
-        config: config.json, where the output is a folder.
+        config: config.json, if the output is a folder.
         preprocessor: preprocessor_config.json, likewise.
         notes: What the person should know before trusting the result.
     """
@@ -77,7 +77,7 @@ def _channels(plan: Plan) -> dict[str, object]:
 def _arguments(plan: Plan, table: TargetTable) -> dict[str, object]:
     """Return timm's arguments, those that a network of porter's own states in its definition included.
 
-    The epsilon is left out where the target fixes its own: the difference goes into the variances.
+    The epsilon is left out if the target fixes its own: the difference goes into the variances.
     """
     definition: Mapping[str, Any] = plan.variant.network or {}
     stated: Mapping[str, object] = definition.get("arguments", {})

@@ -19,8 +19,8 @@ class Rename:
     """What one timm module or tensor is called.
 
     Attributes:
-        names: Its name; several where timm's tensor is split into equal parts along axis 0.
-        layout: Axis order from timm's tensor to the target's, or None where they are the same.
+        names: Its name; several if timm's tensor is split into equal parts along axis 0.
+        layout: Axis order from timm's tensor to the target's, or None if they are the same.
     """
 
     names: tuple[str, ...]

@@ -23,9 +23,9 @@ class Argument:
     """An argument of timm's `create_model` that the target can express.
 
     Attributes:
-        default: timm's own value where the port does not set it.
-        config: The entry of config.json that takes it, or None where the target has one fixed value.
-        values: timm's value, as text, to the target's; None where they are the same.
+        default: timm's own value if the port does not set it.
+        config: The entry of config.json that takes it, or None if the target has one fixed value.
+        values: timm's value, as text, to the target's; None if they are the same.
     """
 
     default: object
@@ -39,7 +39,7 @@ class Model:
 
     Attributes:
         config: Entries of config.json.
-        defaults: timm's defaults where they differ from the table's.
+        defaults: timm's defaults if they differ from the table's.
         notes: What a person should know before trusting the result.
     """
 

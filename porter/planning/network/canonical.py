@@ -61,7 +61,7 @@ class _Canonical:
         elif kind in _POOLS:
             operation = self._pool(operation)
         elif kind in _GLOBAL_POOLS:
-            operation = operation._replace(attributes={})
+            operation = operation._replace(attributes=_order(operation))
         elif kind == "scale":
             operation = self._scaled(operation)
         elif kind == "multiply":
@@ -159,7 +159,7 @@ class _Canonical:
         size = self._sizes[operation.inputs[0]]
         window = _pair(operation.attributes["size"])
         if size == window and operation.attributes["padding"] == "valid":
-            return operation._replace(kind=_POOLS[operation.kind], attributes={})
+            return operation._replace(kind=_POOLS[operation.kind], attributes=_order(operation))
         return operation
 
     def _scaled(self, operation: Operation) -> Operation:
@@ -200,6 +200,11 @@ class _Canonical:
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
 _HARD: Mapping[str, Any] = {"slope": _SIXTH, "offset": 0.5}
+
+
+def _order(operation: Operation) -> Mapping[str, Any]:
+    """Return an operation's order of axes, where it is not the usual one."""
+    return {name: value for name, value in operation.attributes.items() if name == "data_format"}
 
 
 def _is_learned(operation: Operation) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings
+from porter.planning.network.folded_form import folded
 from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
+from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
 
@@ -23,35 +26,39 @@ _HINT = (
 )
 
 
-def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recognised) -> NetworkFindings:
+def compare_network(
+    checkpoint: Checkpoint, stored: StoredNetwork, match: Recognised, *, own_head: bool = False
+) -> NetworkFindings:
     """Hold what the source says of its network against what the table's network computes.
 
     Args:
         checkpoint: The source, for messages.
         stored: The network that it describes.
         match: The network in it; what it has no keys for is not compared.
+        own_head: Whether what follows the backbone is ported as the source has it, its pooling too.
 
     Raises:
         PlanError: a layer computes something else (``plan/other-network``).
     """
-    names = {
-        key: match.variant.full_source(entry)
-        for entry, key in zip(match.variant.entries, match.keys, strict=True)
-        if key is not None
-    }
+    names = names_of(match)
     source = canonical(stored)
-    named = _named(source, names)
+    ours = named(source, names)
     fixed = {
         key for entry, key in zip(match.variant.entries, match.keys, strict=True) if entry.bn_eps is not None
     }
     epsilons = dict(_epsilons(source, names, fixed))
-    pairings = [(Pairing(named, form, frozenset(names.values())), form) for form in recorded(match.variant)]
+    forms = recorded(match.variant)
+    forms = tuple(map(folded, forms)) if isinstance(checkpoint, FoldedCheckpoint) else forms
+    pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
+    missing = [pairing.missing() for pairing, _ in pairings]
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
+    if not pairings and any(missing):
+        raise _other(checkpoint, match, min(filter(None, missing), key=len), stored.origin)
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))
     try:
-        tried = [_Comparison(named, form, pairing) for pairing, form in pairings]
+        tried = [_Comparison(ours, form, pairing) for pairing, form in pairings]
     except RecursionError:
         return NetworkFindings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
     best = min(tried, key=lambda each: len(each.differences))
@@ -59,19 +66,8 @@ def compare_network(checkpoint: Checkpoint, stored: StoredNetwork, match: Recogn
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes()))
-
-
-def _named(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
-    """Return the network with its variables called as the table calls them, and without others."""
-    return network._replace(
-        operations=tuple(
-            operation._replace(
-                variables={role: names[key] for role, key in operation.variables.items() if key in names}
-                or ({"": f"not in the table: {operation.name}"} if operation.variables else {})
-            )
-            for operation in network.operations
-        )
+    return NetworkFindings(
+        line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes(own_pool=own_head))
     )
 
 
@@ -114,11 +110,11 @@ class _Comparison:
         found |= dict.fromkeys(self._classifier() if is_whole else self._features())
         self.differences = tuple(found)
 
-    def notes(self) -> Iterator[str]:
+    def notes(self, *, own_pool: bool) -> Iterator[str]:
         """Yield what is no reason to refuse a network, and should be known."""
         pool = next((o for o in self._given if o.kind in POOLS), None)
         should = next((o for o in self._wanted if o.kind in POOLS), None)
-        if pool is not None and should is not None and pool.kind != should.kind:
+        if not own_pool and pool is not None and should is not None and pool.kind != should.kind:
             yield (
                 f"{pool.name} of the source takes the maximum over the image; the ported network averages "
                 "where it pools: forward_features is the same"

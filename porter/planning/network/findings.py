@@ -27,3 +27,13 @@ class NetworkFindings(NamedTuple):
 
 
 NO_NETWORK = NetworkFindings("the source stores no network: epsilon and activations are the table's")
+
+
+def unread(what: str) -> NetworkFindings:
+    """Return what is found where the source describes its network in a way that is not understood.
+
+    Args:
+        what: Where, and which part of it: ``"the file's config: the layer pool (GlobalPool)"``.
+    """
+    line = f"the source's network was not compared, for this is not understood of {what}"
+    return NetworkFindings(line, notes=(f"{line}; epsilon and activations are the table's",))

@@ -24,6 +24,7 @@ _APART = frozenset(
     )
 )
 _COMMUTATIVE = ("add", "multiply")
+_USUAL = {"groups": 1}  # of a 1x1 convolution on one pixel, which is a dense layer
 _MOST_PERMUTED = 3
 POOLS = ("global_avg_pool", "global_max_pool")
 ACTIVATIONS = frozenset(
@@ -88,6 +89,22 @@ class Pairing:
     def is_complete(self) -> bool:
         """Whether every layer of the reference is one layer of the source."""
         return bool(self.pairs) and not self._unpaired and len(self._owned) == len(self.pairs)
+
+    def missing(self) -> tuple[LayerDifference, ...]:
+        """Return the layers whose variables are stored, and which the source's network leaves out.
+
+        What follows the source's last layer is not among them: a network may be stored without it.
+        """
+        owned = {name for operation in self._source for name in operation.variables.values()}
+        if len(self.pairs) <= len(self._unpaired) or len(self._owned) != len(self.pairs):
+            return ()
+        last = max(self.pairs)
+        found = [self._reference[n] for n in self._unpaired if n < last]
+        return tuple(
+            LayerDifference(names[0].rpartition("/")[0], operation.kind, "no layer with its variables")
+            for operation in found
+            if (names := sorted(operation.variables.values())) and not owned & {*names}
+        )
 
     def differences(self) -> tuple[LayerDifference, ...]:
         """Return every difference in front of, and in, the layers that have variables."""
@@ -176,18 +193,25 @@ def _own(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
         yield LayerDifference(given.name, wanted.kind, given.kind)
         return
     for name in sorted({*given.attributes, *wanted.attributes} - _APART):
-        is_there, should = given.attributes.get(name), wanted.attributes.get(name)
+        usual = _USUAL.get(name)
+        is_there, should = given.attributes.get(name, usual), wanted.attributes.get(name, usual)
         if not _equal(is_there, should):
             yield LayerDifference(given.name, f"{name} {_value(should)}", f"{name} {_value(is_there)}")
-    if given.kind == "layer_norm" and not _equal(given.attributes["epsilon"], wanted.attributes["epsilon"]):
-        told_of = (f"epsilon {operation.attributes['epsilon']:g}" for operation in (wanted, given))
-        yield LayerDifference(given.name, *told_of)
+    if not _epsilon_is_adopted(given):
+        is_there, should = given.attributes.get("epsilon"), wanted.attributes.get("epsilon")
+        if not _equal(is_there, should):
+            yield LayerDifference(given.name, f"epsilon {_value(should)}", f"epsilon {_value(is_there)}")
     if "padding" in wanted.attributes and not _pads_alike(given.attributes, wanted.attributes):
         yield LayerDifference(
             given.name,
             f"padding {_value(wanted.attributes['padding'])}",
             f"padding {_value(given.attributes['padding'])}",
         )
+
+
+def _epsilon_is_adopted(operation: Operation) -> bool:
+    """Whether its epsilon is an argument of the port: that of a norm with a variance of its own."""
+    return operation.kind == "norm" or any(role.endswith("variance") for role in operation.variables)
 
 
 def _pads_alike(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -66,6 +66,7 @@ def write_record(variant: Variant, networks: Iterable[StoredNetwork], target: Pa
     index = json.loads(path.read_text()) if path.exists() else {}
     index[variant.name] = {"table": variant.digest[:_DIGEST], "networks": sorted(set(names))}
     path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+    _index.cache_clear()
 
 
 @cache

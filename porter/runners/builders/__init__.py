@@ -54,10 +54,10 @@ class BuilderSet:
             ``bn_eps`` and every free length of the table (``classes``: 0 means without the classifier, and
             ``channels``). It returns the Keras model whose object paths the table names, in the precision
             of `tf_keras.backend.floatx`.
-        fixed_size: True where a network is built for one size: its builder takes ``size`` (H, W) too.
+        fixed_size: True if a network is built for one size: its builder takes ``size`` (H, W) too.
         packages: Distributions whose versions a recording states.
         prepare: Decodes and prepares one image file with the source's own code, to (size, size, 3) float32.
-            None where the source has no such code.
+            None if the source has no such code.
         notes: Departures of float64 networks from the source's own, a sentence by the name of the builder.
     """
 

@@ -27,7 +27,7 @@ _V2 = (
     (("depthwise", 8, 1),),
 )
 
-# Of version 1: (kind, expansion, stride, kernel, filters, whether the input is added where shapes allow).
+# Of version 1: (kind, expansion, stride, kernel, filters, whether the input is added if shapes allow).
 _V1 = (
     ("project", 1, 1, 1, 16, True),
     ("fused", 8, 2, 3, 32, True),

@@ -156,7 +156,7 @@ class _Network(tf_keras.Model):  # type: ignore[misc]  # tf_keras has no types
         self(tf.zeros((1, 32, 32, channels), tf_keras.backend.floatx()))
 
     def call(self, x: Any) -> Any:
-        """Return the logits of images (N, H, W, C), or the pooled features where there are no classes."""
+        """Return the logits of images (N, H, W, C), or the pooled features if there are no classes."""
         return _run(self._steps, x)
 
 

@@ -1,0 +1,1 @@
+"""TensorFlow Lite models: a network with its weights in one FlatBuffer."""

@@ -1,0 +1,315 @@
+"""What the operators of TensorFlow Lite compute, in the terms of a stored network.
+
+Source of the codes and of the fields of options: tensorflow/lite/schema/schema.fbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from porter.checkpoints.tflite.graph import Graph
+from porter.checkpoints.tflite.schema import Model, Operator
+from porter.formats.flatbuffer import Table
+from porter.formats.malformed import Malformed
+
+_RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
+_HARD: Mapping[str, Any] = {"slope": 1 / 6, "offset": 0.5}
+_IMAGE_AXES = (1, 2)
+_PAIR = 2
+_RANK = 4
+_MOST_SCALES = 64
+# The sixth of a hard sigmoid in a model whose constants are float16; nothing that is known scales by another.
+_ROUNDED_SIXTH = float(np.float16(1 / 6))
+
+Reader = Callable[[Graph, Operator], int]
+
+
+def read_graph(data: bytes, model: Model) -> Graph:
+    """Return the operations and the weights of a model.
+
+    Raises:
+        Malformed: the graph contradicts itself, or a weight cannot be read.
+    """
+    graph = Graph(data, model)
+    for number in model.inputs:
+        tensor = model.tensors[number]
+        image = Operator(-1, "", (), (number,), None)
+        graph.of_tensor[number] = graph.add("input", image, (), {"shape": tensor.shape})
+    for operator in model.operators:
+        _read(graph, operator)
+    return graph
+
+
+def _read(graph: Graph, operator: Operator) -> None:
+    if operator.code == _DENSIFY:
+        raise Malformed(
+            "tflite/sparse",
+            "a weight is stored sparse, with its zeros left out",
+            found=graph.name_of(operator),
+            hint="Convert the model again without tf.lite.Optimize.EXPERIMENTAL_SPARSITY.",
+        )
+    computed = [number for number in operator.inputs if number in graph.of_tensor]
+    if operator.code in _PASSING and len(operator.inputs) == 1 and len(operator.outputs) == 1:
+        (source,), (target,) = operator.inputs, operator.outputs
+        if computed:
+            graph.of_tensor[target] = graph.of_tensor[source]
+        elif source in graph.constants:
+            graph.constants[target] = graph.constants[source]
+        return
+    if not computed:
+        return
+    reader = READERS.get(operator.code, _other)
+    made = reader(graph, operator)
+    for number in operator.outputs:
+        graph.of_tensor[number] = made
+
+
+def _options(graph: Graph, operator: Operator) -> Table:
+    if operator.options is None:
+        raise Malformed("tflite/options", "an operator lacks its options", found=graph.name_of(operator))
+    return operator.options
+
+
+def _activated(graph: Graph, operator: Operator, made: int, field: int) -> int:
+    """Append the activation that is fused into an operator."""
+    fused = 0 if operator.options is None else operator.options.number(field, "b")
+    if fused == 0:
+        return made
+    kind, attributes = _FUSED.get(fused, ("other", {"class_name": f"fused activation {fused}"}))
+    return graph.add(kind, operator, (made,), attributes)
+
+
+def _conv(graph: Graph, operator: Operator) -> int:
+    options, shape = _options(graph, operator), _weight_shape(graph, operator, _RANK)
+    out, height, width, channels = shape
+    given = graph.tensor(operator.inputs[0]).shape
+    groups = given[-1] // channels if len(given) == _RANK and channels else 1
+    attributes = {
+        "kernel": (height, width),
+        **_window_moves(options, 0, 4),
+        "groups": groups,
+        "use_bias": graph.is_there(operator, 2),
+    }
+    variables = _variables(graph, operator, "conv", (height, width, channels, out), out)
+    return _activated(
+        graph, operator, graph.add("conv", operator, (graph.takes(operator, 0),), attributes, variables), 3
+    )
+
+
+def _depthwise(graph: Graph, operator: Operator) -> int:
+    options, (one, height, width, channels) = _options(graph, operator), _weight_shape(graph, operator, _RANK)
+    given = graph.tensor(operator.inputs[0]).shape
+    inputs = given[-1] if len(given) == _RANK else channels
+    if one != 1 or inputs < 1 or channels % inputs:
+        raise Malformed(
+            "tflite/depthwise", "a depthwise kernel does not fit its input", found=graph.name_of(operator)
+        )
+    attributes = {
+        "kernel": (height, width),
+        **_window_moves(options, 0, 5),
+        "groups": 1,
+        "use_bias": graph.is_there(operator, 2),
+    }
+    shape = (height, width, inputs, channels // inputs)
+    variables = _variables(graph, operator, "depthwise", shape, channels)
+    made = graph.add("depthwise_conv", operator, (graph.takes(operator, 0),), attributes, variables)
+    return _activated(graph, operator, made, 4)
+
+
+def _dense(graph: Graph, operator: Operator) -> int:
+    if not graph.is_computed(operator, 0) or graph.is_computed(operator, 1):
+        return _other(graph, operator)
+    if _options(graph, operator).number(1, "b"):
+        raise Malformed(
+            "tflite/weights-format", "shuffled weights are not read", found=graph.name_of(operator)
+        )
+    out, inputs = _weight_shape(graph, operator, 2)
+    attributes = {"use_bias": graph.is_there(operator, 2)}
+    variables = _variables(graph, operator, "dense", (inputs, out), out)
+    return _activated(
+        graph, operator, graph.add("dense", operator, (graph.takes(operator, 0),), attributes, variables), 0
+    )
+
+
+def _weight_shape(graph: Graph, operator: Operator, rank: int) -> tuple[int, ...]:
+    shape = graph.tensor(operator.inputs[1]).shape if graph.is_there(operator, 1) else ()
+    if len(shape) != rank:
+        raise Malformed(
+            "tflite/kernel",
+            "a kernel has the wrong number of axes",
+            expected=rank,
+            found=graph.name_of(operator),
+        )
+    return shape
+
+
+def _variables(
+    graph: Graph, operator: Operator, layout: str, shape: tuple[int, ...], out: int
+) -> dict[str, str]:
+    found = {"kernel": graph.weight(operator, 1, layout, shape)}
+    if graph.is_there(operator, 2):
+        found["bias"] = graph.weight(operator, 2, "", (out,))
+        if graph.tensor(operator.inputs[2]).shape != (out,):
+            raise Malformed(
+                "tflite/bias", "a bias has the wrong length", expected=out, found=graph.name_of(operator)
+            )
+    return found
+
+
+def _window_moves(options: Table, padding: int, dilation: int) -> dict[str, Any]:
+    strides = options.number(2, "i"), options.number(1, "i")
+    dilations = options.number(dilation + 1, "i", 1), options.number(dilation, "i", 1)
+    if min(*strides, *dilations) < 1:
+        raise Malformed("tflite/strides", "a window does not move", found=strides)
+    return {"strides": strides, "padding": _padding(options, padding), "dilation": dilations}
+
+
+def _padding(options: Table, field: int) -> str:
+    found = options.number(field, "b")
+    if found not in (0, 1):
+        raise Malformed("tflite/padding", "a kind of padding does not exist", found=found)
+    return "valid" if found else "same"
+
+
+def _pool(kind: str) -> Reader:
+    def read(graph: Graph, operator: Operator) -> int:
+        options = _options(graph, operator)
+        size, strides = ((options.number(h, "i"), options.number(w, "i")) for h, w in ((4, 3), (2, 1)))
+        if min(*size, *strides) < 1:
+            raise Malformed("tflite/strides", "a window does not move", found=strides)
+        attributes = {"size": size, "strides": strides, "padding": _padding(options, 0)}
+        return _activated(
+            graph, operator, graph.add(kind, operator, (graph.takes(operator, 0),), attributes), 5
+        )
+
+    return read
+
+
+def _mean(graph: Graph, operator: Operator) -> int:
+    axes = tuple(sorted(int(axis) for axis in graph.values(operator, 1).ravel()))
+    rank = len(graph.tensor(operator.inputs[0]).shape)
+    if tuple(axis % rank if rank else axis for axis in axes) != _IMAGE_AXES:
+        return _other(graph, operator)
+    keeps = bool(operator.options and operator.options.number(0, "?"))
+    return graph.add("global_avg_pool", operator, (graph.takes(operator, 0),), {"keepdims": keeps})
+
+
+def _pad(graph: Graph, operator: Operator) -> int:
+    amounts = graph.values(operator, 1).tolist()
+    if len(amounts) != _RANK or any(len(pair) != _PAIR for pair in amounts) or any(amounts[0] + amounts[3]):
+        return _other(graph, operator)
+    value = float(graph.numbers(operator, 2).ravel()[0]) if graph.is_there(operator, 2) else 0.0
+    attributes = {"amounts": tuple(map(tuple, amounts[1:3])), "mode": "constant", "value": value}
+    return graph.add("pad", operator, (graph.takes(operator, 0),), attributes)
+
+
+def _arithmetic(kind: str) -> Reader:
+    def read(graph: Graph, operator: Operator) -> int:
+        both = graph.is_computed(operator, 0), graph.is_computed(operator, 1)
+        if all(both):
+            made = graph.add(kind, operator, (graph.takes(operator, 0), graph.takes(operator, 1)), {})
+        elif len(operator.inputs) == _PAIR and (both[0] or kind != "divide"):
+            made = _scaled(graph, operator, kind, computed=0 if both[0] else 1)
+        else:
+            return _other(graph, operator)
+        return _activated(graph, operator, made, 0)
+
+    return read
+
+
+def _scaled(graph: Graph, operator: Operator, kind: str, computed: int) -> int:
+    """Take an operator with one constant as a scale and an offset, if there are few of them."""
+    constant = graph.numbers(operator, 1 - computed).astype(np.float64).ravel()
+    if not 0 < constant.size <= _MOST_SCALES:
+        return _other(graph, operator)
+    one, none = np.ones_like(constant), np.zeros_like(constant)
+    with np.errstate(divide="ignore"):
+        scale, offset = {
+            "add": (one, constant),
+            "subtract": (one, -constant) if computed == 0 else (-one, constant),
+            "multiply": (constant, none),
+            "divide": (1 / constant, none),
+        }[kind]
+    attributes = {"scale": _plain(scale), "offset": _plain(offset)}
+    return graph.add("scale", operator, (graph.takes(operator, computed),), attributes)
+
+
+def _plain(values: Any) -> float | tuple[float, ...]:
+    if (values == _ROUNDED_SIXTH).all():
+        return 1 / 6
+    return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())
+
+
+def _unary(kind: str, attributes: Mapping[str, Any]) -> Reader:
+    def read(graph: Graph, operator: Operator) -> int:
+        return graph.add(kind, operator, (graph.takes(operator, 0),), attributes)
+
+    return read
+
+
+def _leaky(graph: Graph, operator: Operator) -> int:
+    slope = _options(graph, operator).number(0, "f")
+    return graph.add("relu", operator, (graph.takes(operator, 0),), {**_RELU, "negative_slope": slope})
+
+
+def _gelu(graph: Graph, operator: Operator) -> int:
+    approximate = bool(operator.options and operator.options.number(0, "?"))
+    return graph.add("gelu", operator, (graph.takes(operator, 0),), {"approximate": approximate})
+
+
+def _concat(graph: Graph, operator: Operator) -> int:
+    if not all(number in graph.of_tensor for number in operator.inputs):
+        return _other(graph, operator)
+    inputs = tuple(graph.of_tensor[number] for number in operator.inputs)
+    made = graph.add("concat", operator, inputs, {"axis": _options(graph, operator).number(0, "i")})
+    return _activated(graph, operator, made, 1)
+
+
+def _reshape(graph: Graph, operator: Operator) -> int:
+    shape = graph.model.tensors[operator.outputs[0]].shape if operator.outputs else ()
+    return graph.add("reshape", operator, (graph.takes(operator, 0),), {"shape": shape})
+
+
+def _other(graph: Graph, operator: Operator) -> int:
+    inputs = tuple(graph.of_tensor[number] for number in operator.inputs if number in graph.of_tensor)
+    name = operator.custom or f"operator {operator.code}"
+    return graph.add("other", operator, inputs, {"class_name": name})
+
+
+_DENSIFY = 124
+_PASSING = (6, 114)  # DEQUANTIZE, QUANTIZE: the numbers stay what they are, up to rounding
+_FUSED: Mapping[int, tuple[str, Mapping[str, Any]]] = {
+    1: ("relu", _RELU),
+    3: ("relu", {**_RELU, "max_value": 6.0}),
+    4: ("tanh", {}),
+}
+READERS: Mapping[int, Reader] = {
+    0: _arithmetic("add"),
+    1: _pool("avg_pool"),
+    2: _concat,
+    3: _conv,
+    4: _depthwise,
+    9: _dense,
+    14: _unary("sigmoid", {}),
+    17: _pool("max_pool"),
+    18: _arithmetic("multiply"),
+    19: _unary("relu", _RELU),
+    21: _unary("relu", {**_RELU, "max_value": 6.0}),
+    22: _reshape,
+    25: _unary("softmax", {}),
+    28: _unary("tanh", {}),
+    34: _pad,
+    40: _mean,
+    41: _arithmetic("subtract"),
+    42: _arithmetic("divide"),
+    43: _reshape,
+    60: _pad,
+    98: _leaky,
+    111: _unary("elu", {"alpha": 1.0}),
+    117: _unary("hard_swish", _HARD),
+    150: _gelu,
+}
+"""How each operator is read, by its code; any other is kept by name."""

@@ -1,0 +1,122 @@
+"""The head of a person's own model in the place of a network's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from porter.core.head import POOLS, HeadStep
+from porter.errors import OutputError
+
+_CLASSIFIERS = ("classifier", "fc")
+
+
+class GlobalPool(nn.Module):
+    """Mean, maximum or both of each channel: (N, C, H, W) to (N, C), or (N, 2 C) with the means first."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pool the maps."""
+        found = []
+        if self.kind != "global_max_pool":
+            found.append(x.mean((2, 3)))
+        if self.kind != "global_avg_pool":
+            found.append(x.amax((2, 3)))
+        return torch.cat(found, 1)
+
+    def extra_repr(self) -> str:
+        """Return the kind."""
+        return self.kind
+
+
+class FlattenChannelsLast(nn.Module):
+    """(N, C, H, W) to (N, H x W x C): TensorFlow's order, so that the dense layer after it stays as it is."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Flatten the maps."""
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
+    """Put a head in the place of a network's classifier, and of its pooling if the head takes maps.
+
+    Args:
+        model: A network of timm's with a module `global_pool` and one `classifier` or `fc` after it.
+        steps: The head; see `HeadStep`.
+
+    Raises:
+        OutputError: the network has no such modules, or a step is unknown.
+    """
+    name = next((name for name in _CLASSIFIERS if hasattr(model, name)), None)
+    if name is None or not hasattr(model, "global_pool"):
+        raise OutputError("load/no-classifier", f"{type(model).__name__} has no place for a head")
+    widths = [step.attributes["outputs"] for step in steps if step.kind in ("dense", "conv")]
+    if _takes_map(steps):
+        model.global_pool = nn.Identity()
+    setattr(model, name, nn.Sequential(*map(_module, steps)))
+    model.num_classes = widths[-1]  # type: ignore[assignment]
+
+
+def _takes_map(steps: Sequence[HeadStep]) -> bool:
+    return any(step.kind in (*POOLS, "flatten") for step in steps)
+
+
+def _module(step: HeadStep) -> nn.Module:
+    if step.kind not in _MODULES:
+        raise OutputError(
+            "load/unknown-step", f"a head has a step {step.kind!r}", expected=f"one of {[*_MODULES]}"
+        )
+    try:
+        return _MODULES[step.kind](step.attributes)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise OutputError(
+            "load/bad-step", f"a step {step.kind!r} of the head is malformed ({error})"
+        ) from error
+
+
+def _pool(kind: str, _stated: Mapping[str, Any]) -> nn.Module:
+    return GlobalPool(kind)
+
+
+def _norm(stated: Mapping[str, Any]) -> nn.Module:
+    kind = nn.BatchNorm2d if stated["is_map"] else nn.BatchNorm1d
+    return kind(stated["channels"], eps=stated["epsilon"])
+
+
+def _relu(stated: Mapping[str, Any]) -> nn.Module:
+    most, slope = stated["max_value"], stated["negative_slope"]
+    if most is None:
+        return nn.LeakyReLU(slope) if slope else nn.ReLU()
+    if slope:
+        raise ValueError("a slope and a cap")
+    return nn.ReLU6() if most == 6 else nn.Hardtanh(0.0, most)
+
+
+_MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyType(
+    {
+        **{kind: partial(_pool, kind) for kind in POOLS},
+        "flatten": lambda _: FlattenChannelsLast(),
+        "dense": lambda stated: nn.Linear(stated["inputs"], stated["outputs"]),
+        "conv": lambda stated: nn.Conv2d(stated["inputs"], stated["outputs"], 1),
+        "norm": _norm,
+        "relu": _relu,
+        "gelu": lambda stated: nn.GELU("tanh" if stated["approximate"] else "none"),
+        "elu": lambda stated: nn.ELU(stated["alpha"]),
+        "softmax": lambda _: nn.Softmax(-1),
+        "sigmoid": lambda _: nn.Sigmoid(),
+        "tanh": lambda _: nn.Tanh(),
+        "softplus": lambda _: nn.Softplus(),
+        "swish": lambda _: nn.SiLU(),
+        "mish": lambda _: nn.Mish(),
+        "hard_sigmoid": lambda _: nn.Hardsigmoid(),
+        "hard_swish": lambda _: nn.Hardswish(),
+    }
+)

@@ -1,0 +1,230 @@
+"""Which network a source holds that names no layers: decided by what is computed in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from porter.core.folded_checkpoint import FoldedCheckpoint
+from porter.core.stored_network import StoredNetwork
+from porter.errors import PlanError
+from porter.planning.fitting import shape_fits
+from porter.planning.network.canonical import canonical
+from porter.planning.network.folded_form import NORM, folded
+from porter.planning.network.layer_pairing import Pairing
+from porter.planning.network.naming import named, names_of
+from porter.planning.network.record import recorded
+from porter.planning.network.same_structure import Structures, paired
+from porter.planning.recognition import Recognised
+from porter.tables.variants import Entry, Tables, Variant
+
+_ROOT = 0
+_KERNEL, _BIAS = "kernel", "bias"
+_KERNEL_RANK, _DENSE_RANK = 4, 2
+_PIXEL = (1, 1)
+_OTHERS = "{names} computes the same with the same weights: mean and std are those of {name}"
+
+
+class _Found(NamedTuple):
+    match: Recognised
+    differences: int
+
+
+def recognise_by_structure(
+    checkpoint: FoldedCheckpoint, tables: Tables, variant: str | None = None
+) -> Recognised:
+    """Find the one network of `tables` that computes what the source computes.
+
+    Args:
+        checkpoint: A source whose norms are part of its convolutions.
+        tables: Known networks.
+        variant: Try this one only.
+
+    Raises:
+        PlanError: no network does, or more than one.
+        TableError: `variant` is not known.
+    """
+    stored = checkpoint.stored_network
+    if stored is None:
+        raise PlanError("plan/no-network", "its graph is not in a form that is read", file=checkpoint.path)
+    source = canonical(stored)
+    wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
+    matcher = _Matcher(checkpoint, source)
+    found = [each for candidate in wanted for each in matcher.matches(candidate)]
+    if not found:
+        raise _no_match(checkpoint, variant, len(wanted))
+    least = min(each.differences for each in found)
+    best = [each.match for each in found if each.differences == least]
+    most = max(sum(key is not None for key in match.keys) for match in best)
+    best = [match for match in best if sum(key is not None for key in match.keys) == most]
+    match = _one(checkpoint, best)
+    for entry, key in zip(match.variant.entries, match.keys, strict=True):
+        if key is not None:
+            checkpoint.see_as(key, _seen(checkpoint.specs[key].shape, entry))
+    return match
+
+
+def _candidates(checkpoint: FoldedCheckpoint, tables: Tables) -> Iterator[Variant]:
+    """Yield the variants whose kernels may all be there, as far as a few of their variables tell."""
+    there = {spec.shape for spec in checkpoint.specs.values()}
+    for name in tables.variants:
+        signature = tables.signatures.get(name)
+        shapes = () if signature is None else [shape for _, shape in signature.pairs]
+        if all(any(shape_fits(shape, wanted, {}) for shape in there) for wanted in shapes):
+            yield tables.variants[name]
+
+
+def _one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:
+    """Return the first match if all of them are one network under several names."""
+    first, *others = matches
+    if any(_ported(other) != _ported(first) for other in others):
+        names = ", ".join(sorted({match.variant.name for match in matches}))
+        raise PlanError(
+            "plan/ambiguous-variant",
+            f"the layers and shapes fit {names} alike",
+            file=checkpoint.path,
+            hint="Say which one it is with --variant.",
+        )
+    images = [match.variant.input for match in matches]
+    differing = [
+        match.variant.name
+        for match, spec in zip(matches, images, strict=True)
+        if (spec.mean, spec.std) != (images[0].mean, images[0].std)
+    ]
+    if not differing or checkpoint.stored_input.steps:
+        return first
+    note = _OTHERS.format(names=", ".join(dict.fromkeys(differing)), name=first.variant.name)
+    return first._replace(notes=(note,))
+
+
+def _ported(match: Recognised) -> object:
+    """Return what a match comes to: timm's model and the key of each of its tensors."""
+    keys = zip(match.variant.entries, match.keys, strict=True)
+    tensors = {entry.target: key for entry, key in keys if key is not None}
+    return match.variant.target.name, tuple(sorted(tensors.items()))
+
+
+class _Matcher:
+    """Holds one source against many variants."""
+
+    def __init__(self, checkpoint: FoldedCheckpoint, source: StoredNetwork) -> None:
+        self._checkpoint, self._source = checkpoint, source
+        self._structures = Structures()
+        self._ours = self._structures.of(source)
+
+    def matches(self, variant: Variant) -> Iterator[_Found]:
+        """Yield the network of a variant, whole or without a head, if the source computes it."""
+        for form in recorded(variant):
+            reference = folded(form)
+            theirs = self._structures.of(reference)
+            ends = [_last(reference)]
+            first = [entry for entry in variant.entries if entry.part == variant.parts[0].name]
+            if len(first) < len(variant.entries):
+                ends.append(_last(reference, {variant.full_source(entry) for entry in first}))
+            for end in ends:
+                ours = [n for n, number in enumerate(self._ours) if number == theirs[end]]
+                pairs = None
+                if len(ours) == 1:
+                    pairs = paired(self._source, reference, (self._ours, theirs), (ours[0], end))
+                match = None if pairs is None else self._match(variant, reference, pairs)
+                if match is not None:
+                    yield _Found(match, self._differences(match, reference))
+                    break
+
+    def _match(
+        self, variant: Variant, reference: StoredNetwork, pairs: Mapping[int, int]
+    ) -> Recognised | None:
+        """Return the match in which paired layers share their variables; None if a shape does not fit."""
+        layers = [
+            (reference.operations[wanted].variables, self._source.operations[given].variables)
+            for wanted, given in pairs.items()
+        ]
+        if not all(_alike(wanted, given) for wanted, given in layers):
+            return None
+        keys = dict(pair for layer in layers for pair in _keys(*layer))
+        filled = dict(pair for layer in layers for pair in _filled(*layer))
+        lengths: dict[str, int] = {}
+        specs = self._checkpoint.specs
+        parts = {entry.part for entry in variant.entries if variant.full_source(entry) in keys}
+        for entry in variant.entries:
+            path = variant.full_source(entry)
+            if path in keys:
+                if not shape_fits(_seen(specs[keys[path]].shape, entry), entry.source_shape, lengths):
+                    return None
+            elif entry.part in parts and path not in filled and not entry.folded:
+                return None
+        return Recognised(
+            variant,
+            {part.name: _ROOT for part in variant.parts if part.name in parts},
+            tuple(keys.get(variant.full_source(entry)) for entry in variant.entries),
+            lengths,
+            self._checkpoint.graph,
+            filled={
+                e.target: filled[path] for e in variant.entries if (path := variant.full_source(e)) in filled
+            },
+        )
+
+    def _differences(self, match: Recognised, reference: StoredNetwork) -> int:
+        names = names_of(match)
+        pairing = Pairing(named(self._source, names), reference, frozenset(names.values()))
+        return len(pairing.differences())
+
+
+def _seen(shape: tuple[int, ...], entry: Entry) -> tuple[int, ...]:
+    """Return a kernel's shape as the table has it, if it is a 1x1 convolution here and dense there."""
+    rank = len(entry.source_shape)
+    if len(shape) == _KERNEL_RANK and rank == _DENSE_RANK and shape[:2] == _PIXEL:
+        return shape[2:]
+    return (*_PIXEL, *shape) if len(shape) == _DENSE_RANK and rank == _KERNEL_RANK else shape
+
+
+def _last(network: StoredNetwork, names: set[str] | None = None) -> int:
+    """Return the last operation that has variables, or some of those that are named."""
+    return max(
+        number
+        for number, operation in enumerate(network.operations)
+        if operation.variables and (names is None or names.intersection(operation.variables.values()))
+    )
+
+
+def _alike(wanted: Mapping[str, str], given: Mapping[str, str]) -> bool:
+    """Whether a layer of the table has what the source's has: a kernel, or nothing."""
+    return any(role.endswith(_KERNEL) for role in wanted) == (_KERNEL in given)
+
+
+def _keys(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the table's path and the source's key of a kernel, and of what is added behind it."""
+    added = _added(wanted)
+    for role, path in wanted.items():
+        if role.endswith(_KERNEL):
+            yield path, given[_KERNEL]
+        elif role == added and _BIAS in given:
+            yield path, given[_BIAS]
+
+
+def _filled(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the table's path and the role of each variable that the source has no values for."""
+    added = _added(wanted)
+    for role, path in wanted.items():
+        if role == added and _BIAS not in given:
+            yield path, _BIAS
+        elif role.startswith(NORM) and role != added:
+            yield path, role.removeprefix(NORM)
+
+
+def _added(wanted: Mapping[str, str]) -> str:
+    """Return the role of what is added last: a norm's shift, or the layer's own bias."""
+    return f"{NORM}beta" if any(role.startswith(NORM) for role in wanted) else _BIAS
+
+
+def _no_match(checkpoint: FoldedCheckpoint, variant: str | None, tried: int) -> PlanError:
+    layers = sum(spec.shape != () and len(spec.shape) > 1 for spec in checkpoint.specs.values())
+    return PlanError(
+        "plan/no-match",
+        f"its layers are not those of {variant}"
+        if variant
+        else "its layers are those of no network whose record is known",
+        file=checkpoint.path,
+        found=f"{layers} layers with kernels; {tried} networks were tried",
+        hint="porter inspect lists them. TensorFlow's own checkpoint of the model may be recognised by its names.",
+    )

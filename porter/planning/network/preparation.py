@@ -1,0 +1,86 @@
+"""What a stored network does to images before its first weights, as a graph tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_preprocessing import Normalization, Rescaling
+
+# They move pixels or shapes, and no values. The size is told by what the network takes.
+_MOVING = ("pad", "resize", "flatten", "reshape", "input")
+_DEVIATION = "Maximum(Sqrt(v),1e-07)"
+
+Steps = tuple[Rescaling | Normalization, ...]
+
+
+def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
+    """Return the layers that scale the images in order, and those that do what is not understood.
+
+    Args:
+        network: What a graph computes; of Keras's configs `StoredInput` tells more.
+    """
+    steps: list[Rescaling | Normalization] = []
+    unread: list[str] = []
+    path = list(_path(network.operations))
+    while path:
+        operation = path.pop(0)
+        step = _scaling(operation) or _normalization(operation, path[0] if path else None)
+        if isinstance(step, Normalization):
+            path.pop(0)
+        if step is not None:
+            steps.append(step)
+        elif operation.kind not in _MOVING:
+            kind = operation.attributes.get("class_name", operation.kind)
+            unread.append(f"{operation.name} ({kind})")
+    return tuple(steps), tuple(unread)
+
+
+def _path(operations: Sequence[Operation]) -> Iterator[Operation]:
+    """Yield what stands between the images and the first layer that has weights of its own."""
+    prepared: set[int] = set()
+    for number, operation in enumerate(operations):
+        is_first = operation.kind == "input"
+        if is_first or (not _has_weights(operation) and operation.inputs and prepared >= {*operation.inputs}):
+            prepared.add(number)
+    weighted = [o for o in operations if _has_weights(o) and o.inputs and prepared & {*o.inputs}]
+    reached = {number for operation in weighted for number in operation.inputs} & prepared
+    for number in range(len(operations) - 1, -1, -1):
+        if number in reached:
+            reached.update(operations[number].inputs)
+    for number in sorted(reached):
+        yield operations[number]
+
+
+def _has_weights(operation: Operation) -> bool:
+    """Whether it has variables; what subtracts them, or divides by them, may be a Normalization's."""
+    is_measured = operation.kind == "other" and operation.attributes.get("class_name") in ("Sub", "RealDiv")
+    return bool(operation.variables) and not is_measured
+
+
+def _scaling(operation: Operation) -> Rescaling | None:
+    if operation.kind != "scale":
+        return None
+    scale, offset = (_numbers(operation.attributes.get(name)) for name in ("scale", "offset"))
+    return Rescaling(operation.name, scale, offset) if scale and offset else None
+
+
+def _normalization(first: Operation, then: Operation | None) -> Normalization | None:
+    """Read (x - mean) / max(sqrt(variance), 1e-7), both of variables."""
+    if then is None or not _is_plain(first.attributes, "Sub") or "weights" in first.attributes:
+        return None
+    if not _is_plain(then.attributes, "RealDiv") or then.attributes.get("weights") != [_DEVIATION]:
+        return None
+    if len(first.variables) != 1 or len(then.variables) != 1:
+        return None
+    mean, variance = (*first.variables.values(), *then.variables.values())
+    return Normalization(first.name, mean, variance, (mean, variance))
+
+
+def _is_plain(attributes: Mapping[str, object], op: str) -> bool:
+    return attributes.get("class_name") == op and attributes.get("takes") == "iw"
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    listed = value if isinstance(value, list) else [value]
+    return tuple(float(each) for each in listed if isinstance(each, int | float))

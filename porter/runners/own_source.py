@@ -1,0 +1,214 @@
+"""TensorFlow's side of a check where a person's own function builds the network."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from porter.checkpoints import open_checkpoint
+from porter.core.checkpoint import Array, Checkpoint
+from porter.core.named_function import named_function
+from porter.errors import ParityError, PorterError
+from porter.planning.ledger import moving_averages
+from porter.planning.plan import Plan
+from porter.runners.as_ported import source_order
+from porter.runners.file_network import FileNetwork, frozen
+from porter.runners.file_witness import FileWitness
+from porter.runners.job import Job
+from porter.tables.variants import Stage
+
+_AXES = 4
+_SHOWN = 3
+
+
+class Built(NamedTuple):
+    """A network that a function returned.
+
+    Attributes:
+        model: A Keras model of either generation, or a `tf.Module`.
+        words: What built it.
+    """
+
+    model: Any
+    words: str
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Whether it is a model of Keras 3."""
+        return any(kind.__module__.partition(".")[0] == "keras" for kind in type(self.model).__mro__)
+
+    @property
+    def variables(self) -> list[Any]:
+        """Its floating-point variables: others count, or seed."""
+        return [v for v in self.model.variables if tf.as_dtype(v.dtype).is_floating]
+
+    def run(self, images: Any) -> Any:
+        """Call it on images (N, H, W, C), as in inference."""
+        takes = inspect.signature(getattr(self.model, "call", self.model.__call__)).parameters
+        return self.model(images, training=False) if "training" in takes else self.model(images)
+
+
+def open_own_source(
+    function: str,
+    job: Job,
+    made: Plan,
+    stages: tuple[Stage, ...],
+    checkpoint: Checkpoint,
+    inputs: Sequence[Array],
+) -> tuple[FileWitness, tuple[str, ...]]:
+    """Build a network with a person's function, give it the plan's weights and make it ready to run.
+
+    Args:
+        function: ``"package.module:function"``; whoever calls this has made sure that it may be run.
+        job: What is to be recorded.
+        made: The plan of the port that is checked.
+        stages: Those that are wanted.
+        checkpoint: The weights, stored or random.
+        inputs: Images as the network takes them normalised, (N, H, W, C).
+
+    Returns:
+        The network, and what a reader should know of its weights.
+
+    Raises:
+        TableError: there is no such function.
+        ParityError: it returns no network, or one that the weights do not fit.
+        UnfitError: the network cannot be run on these inputs.
+    """
+    built = _build(function, made)
+    _call(built, function, source_order(made, inputs[0]))
+    notes = _assign(built, job, made, checkpoint)
+    network = _as_graph(built, inputs[0].shape[-1], made.variant.table)
+    return FileWitness(network, made, stages, checkpoint, inputs, job.threads), notes
+
+
+def _build(function: str, made: Plan) -> Built:
+    build = named_function(function)
+    try:
+        model = build(**made.variant.source.arguments)
+    except Exception as error:  # a person's own code
+        raise _failed(function, error) from error
+    built = Built(model, f"built by {function}")
+    if not isinstance(model, tf.Module) and not built.is_keras_3:
+        raise ParityError(
+            "runner/own-source",
+            f"{function} returns no network",
+            expected="a Keras model or a tf.Module",
+            found=type(model).__name__,
+        )
+    return built
+
+
+def _call(built: Built, function: str, images: Array) -> None:
+    """Run the network once: until then it may have no variables."""
+    try:
+        built.run(tf.constant(images))
+    except Exception as error:  # a person's own code
+        raise _failed(function, error) from error
+
+
+def _failed(function: str, error: Exception) -> PorterError:
+    if isinstance(error, PorterError):
+        return error
+    first = (str(error).strip().splitlines() or [""])[0]
+    return ParityError("runner/own-source", f"{function} failed ({type(error).__name__}: {first})")
+
+
+def _assign(built: Built, job: Job, made: Plan, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Give every variable of the network its value, and say which have none."""
+    variables, initial = built.variables, [np.array(variable) for variable in built.variables]
+    with tempfile.TemporaryDirectory(prefix="porter-") as folder:
+        numbered, paths = _numbered(built, job, made, Path(folder))
+    raws = {average: raw for raw, average in moving_averages(checkpoint).items()}
+    values: dict[int, Array] = {}
+    for assignment in made.assignments:
+        for part, number in zip(assignment.sources, numbered.get(assignment.target, ()), strict=True):
+            values[number] = checkpoint.read(raws.get(part.key, part.key))
+    stored = _keys(checkpoint)
+    for path, number in paths.items():
+        if number not in values and path in stored:
+            values[number] = checkpoint.read(stored[path])
+    for number, variable in enumerate(variables):
+        value = values.get(number, initial[number])
+        if tuple(value.shape) != tuple(variable.shape):
+            raise ParityError(
+                "runner/own-source",
+                f"{variable.name} of the network {built.words} has another shape than the weights",
+                expected=tuple(value.shape),
+                found=tuple(variable.shape),
+            )
+        variable.assign(value.astype(initial[number].dtype))
+    return _left(built, [variables[n] for n in range(len(variables)) if n not in values])
+
+
+def _left(built: Built, variables: Sequence[Any]) -> tuple[str, ...]:
+    if not variables:
+        return ()
+    names = ", ".join(str(variable.name) for variable in variables[:_SHOWN])
+    more = f" and {len(variables) - _SHOWN} more" if len(variables) > _SHOWN else ""
+    return (f"the network {built.words} keeps its own {names}{more}: no rule of the table names them",)
+
+
+def _numbered(
+    built: Built, job: Job, made: Plan, folder: Path
+) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, int]]:
+    """Find the variables of the network by saving it with their numbers in the place of their values.
+
+    However Keras or TensorFlow name what they save, it is read and planned as the source is.
+
+    Returns:
+        Numbers of the variables of each target tensor, in the order of the plan; the same by object path.
+    """
+    for number, variable in enumerate(built.variables):
+        variable.assign(np.full(tuple(variable.shape), number, np.float32))
+    with open_checkpoint(_saved(built, folder)) as saved:
+        floats = [key for key in _keys(saved).values() if saved.specs[key].dtype.is_float]
+        numbers = {key: _number(saved.read(key)) for key in floats}
+        options = replace(job.options, weights="raw", bn_eps=None)
+        try:
+            planned = replace(job, options=options).plan(saved)
+        except PorterError as error:
+            raise ParityError(
+                "runner/own-source",
+                f"the network {built.words} is not the one of the table: {error.problem}",
+                file=made.variant.table,
+                details=error.details,
+            ) from error
+        found = {each.target: tuple(numbers[p.key] for p in each.sources) for each in planned.assignments}
+        return found, {path: numbers[key] for path, key in _keys(saved).items() if key in numbers}
+
+
+def _number(values: Array) -> int:
+    return int(values.reshape(-1)[0]) if values.size else 0
+
+
+def _saved(built: Built, folder: Path) -> Path:
+    if not built.is_keras_3:
+        return Path(tf.train.Checkpoint(root=built.model).write(str(folder / "numbered")))
+    path = folder / "numbered.keras"
+    built.model.save(path)
+    return path
+
+
+def _keys(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the key of every variable by its object path."""
+    graph = checkpoint.graph
+    named = zip(graph.paths, graph.nodes, strict=True)
+    return {path: node.key for path, node in named if path is not None and node.key is not None}
+
+
+def _as_graph(built: Built, channels: int, file: Path) -> FileNetwork:
+    shape = getattr(built.model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != _AXES:
+        shape = (None, None, None, channels)
+    call: Any = tf.function(built.run)
+    concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
+    keras = ("keras",) if built.is_keras_3 else ("tf-keras",)
+    words = f"the person's own network ({built.words})"
+    return frozen(concrete, words, ("tensorflow", *keras, "numpy"), file)

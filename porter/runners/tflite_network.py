@@ -1,0 +1,177 @@
+"""The network in a TensorFlow Lite model as a TensorFlow graph.
+
+The interpreter computes in float32, or with integers, and what decides a check is float64. So the file's
+operators become TensorFlow's, with the weights dequantised; `porter.runners.tflite_interpreter` holds each of
+them against what the interpreter gives for the same input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from porter.checkpoints.tflite.graph import Graph
+from porter.checkpoints.tflite.operators import read_graph
+from porter.checkpoints.tflite.schema import read_model
+from porter.checkpoints.tflite.tflite_model import weight_values
+from porter.core.checkpoint import Array
+from porter.core.stored_network import Operation
+from porter.errors import ParityError
+from porter.formats.malformed import naming
+
+Tensor = Any  # tensorflow's
+Attributes = Mapping[str, Any]
+
+
+def read_network(file: Path) -> tuple[bytes, Graph]:
+    """Read a file's operators as they stand in it.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    data = file.read_bytes()
+    with naming(file):
+        return data, read_graph(data, read_model(data))
+
+
+def as_graph(file: Path, data: bytes, graph: Graph) -> Any:
+    """Return the network as a GraphDef; operation N of `graph` is called ``opN`` there.
+
+    Raises:
+        ParityError: an operator has no counterpart here.
+    """
+    values = {
+        key: weight_values(data, graph.model.tensors[weight.tensor], weight)
+        for key, weight in graph.weights.items()
+    }
+    needed = _needed(graph)
+    with tf.Graph().as_default() as made:
+        found: dict[int, Tensor] = {}
+        for number, operation in enumerate(graph.operations):
+            if number in needed:
+                inputs = [found[place] for place in operation.inputs]
+                weights = {role: values[key] for role, key in operation.variables.items()}
+                found[number] = _named(file, number, operation, inputs, weights)
+    return made.as_graph_def()
+
+
+def _needed(graph: Graph) -> set[int]:
+    """Return the operations that an output depends on."""
+    waiting = [graph.of_tensor[number] for number in graph.model.outputs if number in graph.of_tensor]
+    found: set[int] = set()
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting.extend(graph.operations[number].inputs)
+    return found
+
+
+def _named(
+    file: Path, number: int, operation: Operation, inputs: list[Tensor], weights: Mapping[str, Array]
+) -> Tensor:
+    if operation.kind == "input":
+        return tf.compat.v1.placeholder(tf.float32, operation.attributes["shape"], name=f"op{number}")
+    compute = _COMPUTE.get(operation.kind)
+    if compute is None:
+        raise ParityError(
+            "runner/tflite-operator",
+            "the file has an operator that is not read",
+            file=file,
+            found=operation.attributes.get("class_name", operation.kind),
+        )
+    return tf.identity(compute(operation.attributes, inputs, weights), name=f"op{number}")
+
+
+def _conv(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
+    moved = tf.nn.conv2d(
+        inputs[0],
+        tf.constant(weights["kernel"]),
+        attributes["strides"],
+        attributes["padding"].upper(),
+        dilations=attributes["dilation"],
+    )
+    return _shifted(moved, weights)
+
+
+def _depthwise(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
+    height, width = attributes["strides"]
+    moved = tf.nn.depthwise_conv2d(
+        inputs[0],
+        tf.constant(weights["kernel"]),
+        (1, height, width, 1),
+        attributes["padding"].upper(),
+        dilations=attributes["dilation"],
+    )
+    return _shifted(moved, weights)
+
+
+def _dense(_: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
+    flat = tf.reshape(inputs[0], (-1, weights["kernel"].shape[0]))
+    return _shifted(tf.linalg.matmul(flat, tf.constant(weights["kernel"])), weights)
+
+
+def _shifted(moved: Tensor, weights: Mapping[str, Array]) -> Tensor:
+    return tf.nn.bias_add(moved, tf.constant(weights["bias"])) if "bias" in weights else moved
+
+
+def _pool(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def compute(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+        size, strides = attributes["size"], attributes["strides"]
+        return of(inputs[0], size, strides, attributes["padding"].upper())
+
+    return compute
+
+
+def _relu(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+    if attributes["max_value"] is not None:
+        return tf.nn.relu6(inputs[0])
+    slope = attributes["negative_slope"]
+    return tf.nn.leaky_relu(inputs[0], slope) if slope else tf.nn.relu(inputs[0])
+
+
+def _scale(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+    scale, offset = (np.float32(attributes[name]) for name in ("scale", "offset"))
+    found = inputs[0] if (scale == 1).all() else inputs[0] * tf.constant(scale)
+    return found if not offset.any() else found + tf.constant(offset)
+
+
+def _pad(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+    amounts = [(0, 0), *attributes["amounts"], (0, 0)]
+    return tf.pad(inputs[0], amounts, constant_values=attributes["value"])
+
+
+def _plain(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def compute(_: Attributes, inputs: list[Tensor], __: Mapping[str, Array]) -> Tensor:
+        return of(*inputs)
+
+    return compute
+
+
+_COMPUTE: Mapping[str, Callable[[Attributes, list[Tensor], Mapping[str, Array]], Tensor]] = {
+    "conv": _conv,
+    "depthwise_conv": _depthwise,
+    "dense": _dense,
+    "relu": _relu,
+    "scale": _scale,
+    "pad": _pad,
+    "max_pool": _pool(tf.nn.max_pool2d),
+    "avg_pool": _pool(tf.nn.avg_pool2d),
+    "global_avg_pool": lambda a, i, _: tf.reduce_mean(i[0], (1, 2), keepdims=a["keepdims"]),
+    "reshape": lambda a, i, _: tf.reshape(i[0], a["shape"]),
+    "concat": lambda a, i, _: tf.concat(i, a["axis"]),
+    "gelu": lambda a, i, _: tf.nn.gelu(i[0], a["approximate"]),
+    "hard_swish": _plain(lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6)),
+    "sigmoid": _plain(tf.sigmoid),
+    "softmax": _plain(tf.nn.softmax),
+    "tanh": _plain(tf.tanh),
+    "elu": _plain(tf.nn.elu),
+    "add": _plain(tf.add),
+    "subtract": _plain(tf.subtract),
+    "multiply": _plain(tf.multiply),
+    "divide": _plain(tf.divide),
+}

@@ -1,0 +1,130 @@
+"""A network whose norms are folded and that names no layers is told by what it computes, or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from porter.core.checkpoint import TensorSpec
+from porter.core.dtypes import BY_NAME
+from porter.core.folded_checkpoint import FoldedCheckpoint
+from porter.core.object_graph import Node, ObjectGraph
+from porter.core.stored_network import StoredNetwork
+from porter.errors import PlanError
+from porter.planning.network.folded_form import folded
+from porter.planning.network.record import recorded
+from porter.planning.plan import plan
+from porter.tables.shipped import load_tables
+
+TABLES = load_tables()
+RECORDED = [name for name, variant in TABLES.variants.items() if recorded(variant)]
+LENGTHS = {"classes": 5, "channels": 3}
+
+
+class Folded(FoldedCheckpoint):
+    """The record of a variant as a converter would leave it: kernels and biases under numbers."""
+
+    def __init__(self, name, form=0):
+        variant = TABLES.variants[name]
+        self.path, self.format, self.files = Path(name), "numbers", ()
+        shapes = {
+            variant.full_source(entry): tuple(LENGTHS.get(dim, dim) for dim in entry.source_shape)
+            for entry in variant.entries
+        }
+        self.specs = {}
+        network = folded(recorded(variant)[form])
+        self.network = network._replace(operations=tuple(self._of(o, shapes) for o in network.operations))
+        nodes = [Node({key: place for place, key in enumerate(self.specs, 1)})]
+        self.graph = ObjectGraph(nodes + [Node(key=key) for key in self.specs], stored=False)
+        self.read_network = lambda: self.network
+
+    def _of(self, operation, shapes):
+        kernel = next((path for role, path in operation.variables.items() if role.endswith("kernel")), None)
+        attributes = dict(operation.attributes)
+        if kernel is None:
+            return operation._replace(name=operation.kind)
+        key = f"{len(self.specs)}"
+        self.specs[key] = TensorSpec(BY_NAME["float32"], shapes[kernel])
+        is_depthwise = operation.kind == "depthwise_conv"
+        width = np.prod(shapes[kernel][-2:]) if is_depthwise else shapes[kernel][-1]
+        self.specs[f"{key} bias"] = TensorSpec(BY_NAME["float32"], (int(width),))
+        if "strides" in attributes:
+            padding = attributes["padding"]
+            one = padding if isinstance(padding, str) else padding[0] if len(padding) == 1 else "same"
+            attributes |= {"kernel": shapes[kernel][:2], "padding": one}
+        return operation._replace(
+            name=key, attributes=attributes, variables={"kernel": key, "bias": f"{key} bias"}
+        )
+
+    def see_as(self, key, shape):
+        """Keep another shape."""
+        self.specs[key] = TensorSpec(BY_NAME["float32"], shape)
+
+    def read(self, key):
+        """Return zeros."""
+        return np.zeros(self.specs[key].shape, np.float32)
+
+    def read_block(self, key, block):
+        """Return zeros."""
+        return self.read(key)[block]
+
+    def verify(self, key):
+        """Do nothing."""
+
+    def close(self):
+        """Do nothing."""
+
+
+def edited(name, edit):
+    """Return the network of a variant with its operations changed by `edit`."""
+    checkpoint = Folded(name)
+    operations = tuple(edit(list(checkpoint.network.operations)))
+    checkpoint.network = StoredNetwork(operations, checkpoint.network.outputs, "the test")
+    return checkpoint
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_recorded_network_is_told_from_all_others(name):
+    """Kernels and biases go where the record has them; timm's network is the variant's own."""
+    made = plan(Folded(name), TABLES)
+
+    assert made.variant.target.name == TABLES.variants[name].target.name
+    assert all(line.bucket.value == "mapped" for line in made.ledger)
+    targets = {assignment.target for assignment in made.assignments}
+    assert targets >= {entry.target for entry in TABLES.variants[name].entries}
+
+
+def test_another_activation_is_refused_by_its_layer():
+    """Relu in the place of relu6 is a network that nobody knows."""
+
+    def edit(operations):
+        place = next(n for n, operation in enumerate(operations) if operation.kind == "relu")
+        plain = {**operations[place].attributes, "max_value": None}
+        operations[place] = operations[place]._replace(attributes=plain)
+        return operations
+
+    with pytest.raises(PlanError, match="max_value") as caught:
+        plan(edited("keras_mobilenetv2_035", edit), TABLES)
+    assert caught.value.code == "plan/other-network"
+
+
+def test_another_order_is_refused():
+    """A sum that takes another branch is no network that is known."""
+
+    def edit(operations):
+        place = next(n for n, operation in enumerate(operations) if operation.kind == "add")
+        first = operations[place].inputs[0]
+        operations[place] = operations[place]._replace(inputs=(first, first))
+        return operations
+
+    with pytest.raises(PlanError) as caught:
+        plan(edited("keras_mobilenetv2_035", edit), TABLES)
+    assert caught.value.code == "plan/no-match"
+
+
+def test_a_variant_that_was_named_and_is_not_there_is_refused():
+    """--variant chooses among what fits, and makes nothing fit."""
+    with pytest.raises(PlanError, match="keras_mobilenetv2_100"):
+        plan(Folded("keras_mobilenetv2_035"), TABLES, variant="keras_mobilenetv2_100")

@@ -1,0 +1,82 @@
+"""The Model Garden's networks as their SavedModels describe them, held against what is recorded of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import porter
+from porter.errors import PlanError
+from porter.planning.plan import plan
+
+pytestmark = pytest.mark.tensorflow
+WRITER = Path(__file__).parent / "write_garden_networks.py"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return the folder where TensorFlow wrote its networks and the edited copies."""
+    if find_spec("official") is None:
+        pytest.skip("needs tf-models-official")
+    folder = tmp_path_factory.mktemp("garden_networks")
+    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+def planned(path):
+    """Return what a port would do."""
+    with porter.open_checkpoint(path) as checkpoint:
+        return plan(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("mobilenetv4_conv_small", 136), ("mobilenetv4_hybrid_medium", 300)],
+)
+def test_unchanged_network_is_that_of_its_record(written, name, layers):
+    """Every layer is compared; mean and std are read."""
+    made = planned(written / name)
+
+    assert made.variant.name == name
+    assert made.network.endswith("layers as the source's graph says")
+    assert int(made.network.split()[0]) >= layers
+    assert made.input_spec.mean == (0.5, 0.5, 0.5)
+    assert made.input_spec.std == (0.5, 0.5, 0.5)
+
+
+def test_graph_tells_networks_of_one_shape_apart(written):
+    """The table alone would take the other one, with ReLU inside squeeze-and-excitation."""
+    made = planned(written / "garden_efficientnet_b0_swish_se")
+
+    assert made.variant.name == "garden_efficientnet_b0_swish_se"
+    assert not any("fit" in note for note in made.notes)
+
+
+def test_epsilon_of_the_graph_is_adopted(written):
+    """The network is the table's but for its one argument."""
+    made = planned(written / "mobilenetv4_conv_small_smaller_epsilon")
+
+    assert (made.bn_eps, made.bn_eps_source) == (1e-5, "the source's graph")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "found"),
+    [
+        ("mobilenetv4_conv_small_strided", "strides (2, 2)", "strides (1, 1)"),
+        ("mobilenetv4_conv_small_capped", "max_value none", "max_value 6"),
+        ("mobilenetv4_conv_small_maximal", "global_avg_pool", "global_max_pool"),
+        ("mobilenetv4_hybrid_medium_turned", "equation bnhk,bmk->bnhm", "equation bnhk,bmh->bnhm"),
+    ],
+)
+def test_other_networks_are_refused_by_layer(written, name, expected, found):
+    """Both sides are told, in the graph's own words where it has no other name."""
+    with pytest.raises(PlanError) as refused:
+        planned(written / name)
+
+    assert refused.value.code == "plan/other-network"
+    assert any(f"expected {expected}, found {found}" in line for line in refused.value.details)

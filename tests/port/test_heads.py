@@ -1,0 +1,142 @@
+"""Heads that people train on a known backbone: ported whole, or refused with the reason."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import porter
+from porter.errors import OutputError, PlanError
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+HEADS = {
+    "pooled": "global_avg_pool, dense 7",
+    "unit": "global_max_pool, dense 1, sigmoid",
+    "dense_twice": "global_avg_pool, dense 20, norm, relu, dense 4, softmax",
+    "flattened": "flatten, dense 12, {smooth}, dense 3, softmax",
+    "convolved": "conv 8, norm, relu, global_avg_pool, dense 3",
+    "both_pools": "global_avg_max_pool, dense 3",
+}
+ALSO_SAVED = ("dense_twice", "convolved")
+GENERATIONS = ("tf_keras", "keras")
+FILES = [
+    (head, file)
+    for head in HEADS
+    for file in ("model.h5", "model.keras", *(["saved_model"] if head in ALSO_SAVED else []))
+]
+
+
+@pytest.fixture(scope="session", params=GENERATIONS)
+def written(request, tmp_path_factory) -> Path:
+    """Let Keras write every head once."""
+    folder = tmp_path_factory.mktemp("heads") / request.param
+    writer = Path(__file__).with_name("write_heads.py")
+    subprocess.run([sys.executable, writer, request.param, folder], check=True, capture_output=True)
+    return folder
+
+
+def answers(model, x):
+    """Return what a model answers to images (N, H, W, C)."""
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+
+
+def as_trained(logits, activation):
+    """Return logits as the source's own last activation leaves them."""
+    if activation == "softmax":
+        return logits.softmax(-1).numpy()
+    return (logits.sigmoid() if activation == "sigmoid" else logits).numpy()
+
+
+@pytest.mark.parametrize(("head", "file"), FILES)
+def test_the_ported_model_answers_as_the_person_s_own(written, tmp_path, head, file):
+    """Whole, in float32, from every container that stores the network, and the head is said in words."""
+    result = porter.port(written / head / file, tmp_path / "out.safetensors")
+    stored = np.load(written / head / "answer.npz")
+    found = as_trained(
+        answers(porter.load_model(tmp_path / "out.safetensors"), stored["x"]),
+        result.plan.classifier_activation,
+    )
+    assert found.shape == stored["y"].shape
+    assert np.abs(found - stored["y"]).max() < 2e-5
+    smooth = "elu" if written.name == "tf_keras" else "gelu"
+    assert result.plan.network.endswith(f"a head of its own: {HEADS[head].format(smooth=smooth)}")
+
+
+def test_timm_alone_loads_a_pooling_and_one_dense(written, tmp_path):
+    """They are timm's own classifier, the maximum too."""
+    import timm
+
+    out = tmp_path / "out.safetensors"
+    result = porter.port(written / "unit" / "model.keras", out)
+    assert result.plan.head == ()
+    stored = np.load(written / "unit" / "answer.npz")
+    model = timm.create_model(
+        result.plan.variant.target.name, checkpoint_path=out, **result.plan.arguments
+    ).eval()
+    assert np.abs(answers(model, stored["x"]).sigmoid().numpy() - stored["y"]).max() < 2e-5
+
+
+def test_a_longer_head_says_how_plain_timm_loads_the_backbone(written, tmp_path):
+    """The printed program runs, and nothing of the backbone is missing."""
+    import safetensors.torch
+    import timm
+
+    out = tmp_path / "out.safetensors"
+    result = porter.port(written / "both_pools" / "model.keras", out)
+    assert result.loading_line == f"porter.load_model({str(out)!r})"
+    (line,) = result.alternatives
+    assert "strict=False" in line
+    program = line.partition(": ")[2]
+    loaded = eval(program, {"timm": timm, "safetensors": safetensors})  # noqa: S307 (it is what is printed)
+    assert not loaded.missing_keys
+    assert all(key.startswith("classifier.") for key in loaded.unexpected_keys)
+    assert loaded.unexpected_keys
+
+
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path, file):
+    """Never in part, and nothing is written."""
+    with pytest.raises(PlanError) as caught:
+        porter.port(written / "gated" / file, tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/left-over"
+    assert "--backbone-only" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_form_that_cannot_hold_the_head_refuses_it(written, tmp_path):
+    """A hub folder is built by timm alone."""
+    with pytest.raises(OutputError) as caught:
+        porter.port(written / "dense_twice" / "model.keras", tmp_path / "hub", target="hub-folder")
+    assert caught.value.code == "output/own-head"
+
+
+def test_the_check_compares_the_head(written, tmp_path):
+    """The file itself is the witness, up to its logits."""
+    report = porter.check(checkpoint=written / "dense_twice" / "model.keras", dtypes=("float64",))
+    assert report.passed
+    assert "logits" in report.text()
+
+
+def test_a_wrong_head_fails_the_check(written, tmp_path):
+    """A value of the head that was changed is found there."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path / "out.safetensors"
+    porter.port(written / "dense_twice" / "model.keras", out)
+    tensors = load_file(out)
+    with safe_open(out, "pt") as opened:
+        metadata = opened.metadata()
+    tensors["classifier.2.running_mean"] += 0.5
+    save_file(tensors, out, metadata)
+    report = porter.check(checkpoint=written / "dense_twice" / "model.keras", ported=out, dtypes=("float64",))
+    assert not report.passed
+    assert report.first_bad_stage == "logits"

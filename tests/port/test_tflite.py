@@ -1,0 +1,137 @@
+"""TensorFlow Lite models as TensorFlow's converter writes them: timm computes what the interpreter does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+import porter
+from porter.parity.outcome import Verdict
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+HERE = Path(__file__).parent
+# What rounding of weights to float16 or float32 explains, and what the interpreter's own integers do.
+PORTED = {
+    "mobilenetv1_float16": ("keras_mobilenetv1_025", 2e-5),
+    "mobilenetv1_dynamic": ("keras_mobilenetv1_025", 2e-2),
+    "mobilenetv1_int8": ("keras_mobilenetv1_025", 5e-2),
+    "mobilenetv2_float32": ("keras_mobilenetv2_035", 2e-5),
+    "mobilenetv3_float32": ("keras_mobilenetv3_small_075", 2e-5),
+}
+CORAL = ["mobilenet_v1_0.25_128_quant.tflite", "tf2_mobilenet_v2_1.0_224_ptq.tflite"]
+
+
+def run(script, *arguments):
+    """Run a script that needs TensorFlow, in a process of its own."""
+    command = [sys.executable, HERE / script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Return the folder where TensorFlow wrote its models."""
+    if find_spec("tensorflow") is None:
+        pytest.skip("needs tensorflow")
+    folder = tmp_path_factory.mktemp("tflite")
+    run("write_tflite.py", folder)
+    return folder
+
+
+def input_of(ported):
+    """Return what a ported file says of its images."""
+    with safe_open(ported, "numpy") as file:
+        return json.loads(file.metadata()["porter.input"])
+
+
+def probabilities(ported, pixels):
+    """Return what timm computes of images (N, H, W, 3) in 0..255, prepared as the file says."""
+    import torch
+
+    images = input_of(ported)
+    given = ((pixels.astype(np.float64) / 255 - images["mean"]) / images["std"]).astype(np.float32)
+    with torch.no_grad():
+        return porter.load_model(ported)(torch.from_numpy(given).permute(0, 3, 1, 2)).softmax(1).numpy()
+
+
+@pytest.mark.parametrize("name", PORTED)
+def test_port_computes_what_the_interpreter_computes(written, tmp_path, name):
+    """The network is found without a name, and its probabilities are the interpreter's."""
+    variant, tolerance = PORTED[name]
+    expected = np.load(written / f"{name}.npz")
+
+    result = porter.port(written / f"{name}.tflite", tmp_path / "out.safetensors")
+
+    assert result.plan.variant.name == variant
+    found = probabilities(result.out, expected["pixels"])
+    assert np.ptp(expected["probabilities"]) > 0.05
+    np.testing.assert_allclose(found, expected["probabilities"], rtol=0, atol=tolerance)
+
+
+def test_norms_come_back_as_norms_that_change_nothing(written, tmp_path):
+    """In float32 weight / sqrt(variance + epsilon) is exactly 1, so that the kernels are the file's own."""
+    ported = porter.port(written / "mobilenetv2_float32.tflite", tmp_path / "out.safetensors")
+    found = load_file(ported.out)
+    epsilon = np.float32(ported.plan.bn_eps)
+
+    variances = [value for name, value in found.items() if name.endswith("running_var")]
+    assert len(variances) == 52
+    assert all((value + epsilon == np.float32(1)).all() for value in variances)
+    assert all((found[name] == 0).all() for name in found if name.endswith("running_mean"))
+    assert (found["bn1.weight"] == 1).all()
+    assert found["bn1.bias"].any()
+    assert any("part of the convolutions" in note for note in ported.plan.notes)
+
+
+def test_folded_port_holds_the_kernels_of_the_file(written, tmp_path):
+    """--fold-bn takes the identity norms out again, and rounds nothing."""
+    source = written / "mobilenetv1_int8.tflite"
+    plain = porter.port(source, tmp_path / "plain.safetensors")
+    folded = porter.port(source, tmp_path / "folded.safetensors", fold_bn=True)
+
+    kernels, found = load_file(plain.out), load_file(folded.out)
+    np.testing.assert_array_equal(found["conv_stem.weight"], kernels["conv_stem.weight"])
+    np.testing.assert_array_equal(found["conv_stem.bias"], kernels["bn1.bias"])
+    assert not [name for name in found if "running_var" in name]
+
+
+def test_check_runs_the_file_in_its_interpreter(written):
+    """Every operator with integers is within what their rounding explains, and float64 decides."""
+    report = porter.check(checkpoint=written / "mobilenetv1_int8.tflite").outcome
+
+    assert report.verdict is Verdict.PARITY
+    assert any("its interpreter agrees operator by operator" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("name", CORAL)
+def test_published_model_sees_the_same_in_every_image(real_checkpoints, tmp_path, name):
+    """The likeliest of 1001 classes is that of the file's own 8-bit arithmetic, or as likely but for rounding.
+
+    The smaller network's activations of 8 bits hold many images undecided: 0.145 for two classes each.
+    """
+    from PIL import Image
+
+    source = real_checkpoints / "coral-tflite" / name
+    ported = porter.port(source, tmp_path / "out.safetensors").out
+    size = input_of(ported)["size"]
+    files = [
+        path for path in sorted((real_checkpoints / "images").iterdir()) if path.suffix in (".bmp", ".jpg")
+    ]
+    pixels = np.stack([np.asarray(Image.open(path).convert("RGB").resize((size, size))) for path in files])
+    np.save(tmp_path / "in.npy", pixels)
+    run("run_tflite.py", source, tmp_path / "in.npy", tmp_path / "out.npy")
+
+    assert len(files) >= 11
+    expected, found = np.load(tmp_path / "out.npy"), probabilities(ported, pixels).argmax(1)
+    likelihood = expected[np.arange(len(files)), found]
+    assert (likelihood >= expected.max(1) - 0.03).all()
+    assert (found == expected.argmax(1)).sum() >= (9 if "v1" in name else len(files))

@@ -1,0 +1,122 @@
+"""Run by the tests in a process of its own: heads that people train on a backbone, saved by Keras.
+
+Usage: python write_heads.py KERAS FOLDER
+
+KERAS is ``tf_keras`` or ``keras``. Writes FOLDER/NAME/ for each head, with the model in every container that
+stores its network, and answer.npz: ``x`` (N, H, W, C) and ``y``, what the model answers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+
+import numpy as np
+import tensorflow as tf
+
+SIZE = 64
+RNG = np.random.default_rng(11)
+
+
+def main() -> None:
+    """Write every model."""
+    keras, folder = importlib.import_module(sys.argv[1]), Path(sys.argv[2])
+    for head in (pooled, unit, dense_twice, flattened, convolved, both_pools, gated):
+        keras.backend.clear_session()
+        write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
+
+
+def backbone(keras, family: str = "MobileNet"):
+    """Return the smallest of a family, without a classifier."""
+    alpha = {"MobileNet": 0.25, "MobileNetV2": 0.35}[family]
+    return getattr(keras.applications, family)(
+        input_shape=(SIZE, SIZE, 3), alpha=alpha, weights=None, include_top=False
+    )
+
+
+def pooled(keras, layers):
+    """A nested backbone, pooling, Dropout and one Dense."""
+    return keras.Sequential(
+        [backbone(keras), layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(7)]
+    )
+
+
+def unit(keras, layers):
+    """The maximum over the image, and one unit with a sigmoid, on the backbone's own graph."""
+    base = backbone(keras, "MobileNetV2")
+    x = layers.GlobalMaxPooling2D()(base.output)
+    return keras.Model(base.input, layers.Dense(1, activation="sigmoid")(layers.Dropout(0.1)(x)))
+
+
+def dense_twice(keras, layers):
+    """A Sequential of Sequentials, as Teachable Machine writes them, with a norm between two Dense."""
+    inner = keras.Sequential([backbone(keras), layers.GlobalAveragePooling2D()])
+    head = [
+        layers.Dense(20, use_bias=False),
+        layers.BatchNormalization(epsilon=1e-2),
+        layers.LeakyReLU(),
+        layers.Dense(4, activation="softmax", use_bias=False),
+    ]
+    return keras.Sequential([inner, keras.Sequential(head)])
+
+
+def flattened(keras, layers):
+    """Every pixel of the last map into one Dense."""
+    base = backbone(keras)
+    x = layers.Dense(12, activation="gelu" if keras.__name__ == "keras" else "elu")(
+        layers.Flatten()(base.output)
+    )
+    return keras.Model(base.input, layers.Dense(3, activation="softmax")(x))
+
+
+def convolved(keras, layers):
+    """A 1x1 convolution with its norm before the pooling."""
+    base = backbone(keras)
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(base.output))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(max_value=6)(x))
+    return keras.Model(base.input, layers.Dense(3)(x))
+
+
+def both_pools(keras, layers):
+    """Mean and maximum side by side."""
+    base = backbone(keras, "MobileNetV2")
+    pools = [layers.GlobalAveragePooling2D()(base.output), layers.GlobalMaxPooling2D()(base.output)]
+    return keras.Model(base.input, layers.Dense(3)(layers.Concatenate()(pools)))
+
+
+def gated(keras, layers):
+    """A head that is no chain: the features weigh themselves."""
+    base = backbone(keras)
+    x = layers.GlobalAveragePooling2D()(base.output)
+    gate = layers.Dense(256, activation="sigmoid")(x)
+    return keras.Model(base.input, layers.Dense(3)(layers.Multiply()([x, gate])))
+
+
+def randomise(model):
+    """Give every parameter a value that matters."""
+    for variable in model.weights:
+        name = (getattr(variable, "path", None) or variable.name).rsplit("/", 1)[-1]
+        low, high = (0.6, 1.4) if "variance" in name or "gamma" in name else (-0.2, 0.2)
+        if "kernel" not in name:
+            variable.assign(RNG.uniform(low, high, tuple(variable.shape)).astype("float32"))
+    return model
+
+
+def write(folder: Path, keras, model) -> None:
+    """Save a model in every container with what it answers."""
+    folder.mkdir(parents=True)
+    model.save(folder / "model.h5")
+    model.save(folder / "model.keras")
+    if folder.name in ("dense_twice", "convolved"):
+        export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)
+        export(str(folder / "saved_model"))
+    x = RNG.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype("float32")
+    np.savez(folder / "answer.npz", x=x, y=np.asarray(model(x, training=False)))
+
+
+if __name__ == "__main__":
+    main()
