@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from porter.errors import PorterError as PorterError
     from porter.loading.load_model import load_model as load_model
     from porter.matching.match import match as match
-    from porter.matching.result import MatchResult as MatchResult
     from porter.outputs.port import port as port
     from porter.parity.compare import compare as compare
     from porter.planning.plan import plan as plan
@@ -32,7 +31,6 @@ __version__ = version.VERSION
 
 _HOME = {
     "CheckReport": "porter.checks.report",
-    "MatchResult": "porter.matching.result",
     "PorterError": "porter.errors",
     "Recording": "porter.recordings.recording",
     "capture": "porter.recordings.capturing",

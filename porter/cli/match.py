@@ -14,7 +14,12 @@ from porter.cli.shared_options import SomePath, json_option, verbosity_options
 
 @click.command("match", cls=Command)
 @click.argument("source", type=SomePath())
-@click.option("--target", required=True, metavar="TARGET", help="The PyTorch network.")
+@click.option(
+    "--target",
+    required=True,
+    metavar="TARGET",
+    help="The PyTorch network: timm:NAME, torchvision:NAME, transformers:CLASS or module:function.",
+)
 @click.option(
     "--source",
     "function",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.checkpoints import open_checkpoint
+from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
 from porter.matching.result import MatchedLayer, MatchResult, Run
@@ -50,11 +51,14 @@ def match(
         PorterError: one of the sides cannot be built or run.
 
     Example:
-        >>> porter.match("model.h5", "timm:mobilenetv2_100", adjust=True).status
-        'proved'
+        >>> porter.match("ckpt-1", "timm:mobilenetv1_100")  # ckpt-1 holds weights alone
+        Traceback (most recent call last):
+            ...
+        porter.errors.ParityError: ckpt-1: the source stores weights alone, and no network to run...
     """
     aim = parse_target(target, arguments)
     with tempfile.TemporaryDirectory() as folder, open_checkpoint(source) as checkpoint:
+        _require_network(checkpoint, function)
         request = {
             "source": str(Path(source).absolute()),
             "function": function,
@@ -75,6 +79,16 @@ def match(
             found = _found(aim, folder, seconds)
         return _result(
             str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
+        )
+
+
+def _require_network(checkpoint: Checkpoint, function: str) -> None:
+    if not function and carried_network(checkpoint) is None:
+        raise ParityError(
+            "match/no-network",
+            "the source stores weights alone, and no network to run",
+            file=checkpoint.path,
+            hint="--source MODULE:FUNCTION names the code that builds it.",
         )
 
 
@@ -152,15 +166,15 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         {**each, "path": paths.get(each["key"], each["key"]), "shape": list(shapes[each["key"]])}
         for each in found["moved"]
     ]
-    biases = [paths.get(found[name], found[name]) for name in ("folded", "lost_bias")]
+    folded, lost = (paths.get(found[name], found[name]) for name in ("folded", "lost_bias"))
     return MatchedLayer(
         found["module"],
         found["layer"],
         found["kind"],
         moved,
         found["constants"],
-        biases[0],
-        biases[1],
+        folded,
+        lost,
         found["error"],
     )
 

@@ -26,6 +26,7 @@ class MatchedLayer(NamedTuple):
         folded: Object path of a bias of the layer before that goes into the running mean, or "".
         lost_bias: Object path of a bias for which the module has no place, or "".
         error: How far its output was from the source's, relative, when it was found.
+        activated: Whether the module computes the activation too that follows the layer.
     """
 
     module: str
@@ -36,6 +37,7 @@ class MatchedLayer(NamedTuple):
     folded: str
     lost_bias: str
     error: float
+    activated: bool = False
 
 
 class Run(NamedTuple):

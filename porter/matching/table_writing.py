@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from porter.matching.result import MatchedLayer, MatchResult
 from porter.tables.kinds import KINDS
+
+if TYPE_CHECKING:  # the result writes itself with this module
+    from porter.matching.result import MatchedLayer, MatchResult
 
 _PART = "model"
 _LENGTHS = {

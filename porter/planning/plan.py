@@ -26,7 +26,8 @@ from porter.planning.recognition import Recognised
 from porter.planning.stated_network import compared, stated_head
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Entry, InputSpec, Variant
+from porter.tables.table_records import InputSpec
+from porter.tables.variants import Entry, Variant
 
 _SHOWN = 5
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common

@@ -9,8 +9,9 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 
-# Gammas are large enough for what an activation caps to be reached.
-_RANGES = {"variance": (0.6, 1.4), "moving_variance": (0.6, 1.4), "gamma": (0.8, 4.0)}
+_RANGES = {"variance": (0.6, 1.4), "moving_variance": (0.6, 1.4), "gamma": (0.4, 0.9)}
+# A few channels are large enough for what an activation caps to be reached; were all, signals would grow.
+_LARGE_GAMMA, _ONE_IN = (3.0, 6.0), 12
 
 
 def random_weights(
@@ -24,13 +25,17 @@ def random_weights(
         seed: Of the generator.
     """
     generator = np.random.default_rng(seed)
+    gain = 1.0 if any(role == "gamma" for _, role in roles.values()) else 1.8
     found = {}
     for key, shape in sorted(shapes.items()):
         kind, role = roles.get(key, ("", ""))
         if role in _RANGES:
             values = generator.uniform(*_RANGES[role], shape)
+            if role == "gamma":
+                chosen = generator.permutation(values.size)[: 1 + values.size // _ONE_IN]
+                values[chosen] = generator.uniform(*_LARGE_GAMMA, len(chosen))
         elif role == "kernel" or len(shape) > 1:
-            values = generator.normal(0, math.sqrt(1.6 / _fan_in(kind, shape)), shape)
+            values = generator.normal(0, math.sqrt(gain / _fan_in(kind, shape)), shape)
         else:
             values = generator.normal(0, 0.1, shape)
         found[key] = values

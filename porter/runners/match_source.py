@@ -21,6 +21,7 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
 from porter.recordings.layer_weights import random_weights
 from porter.runners import file_network, source_functions
+from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted
@@ -103,13 +104,7 @@ def _load(checkpoint: Checkpoint, function: str) -> FileNetwork:
     if function:
         return source_functions.load(checkpoint, function)
     carried = carried_network(checkpoint)
-    if carried is None:
-        raise ParityError(
-            "match/no-network",
-            "the source stores weights alone, and no network to run",
-            file=checkpoint.path,
-            hint="--source package.module:function names the code that builds it.",
-        )
+    assert carried is not None  # noqa: S101 (the parent has asked)
     return file_network.load(checkpoint, carried)
 
 
@@ -227,7 +222,7 @@ def _write_exact(node: Any) -> None:
 
 def _runs(
     graph: _Runner,
-    weights: Mapping[str, Mapping[str, Array]],
+    weights: Mapping[str, dict[str, Array]],
     request: Mapping[str, Any],
     operations: Sequence[SourceOperation],
     ends: Sequence[int],
@@ -239,6 +234,7 @@ def _runs(
     # A module of PyTorch's may hold the activation that follows its layer.
     layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
     base, notes = _base(graph, weights[names[-1]], request.get("size"), operations)
+    reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
     plans = [_Run(names[-1], base, whole=True), *_proofs(names, _sizes(base, graph, operations))]
     runs: list[dict[str, Any]] = []
     untested: list[str] = []
@@ -253,7 +249,7 @@ def _runs(
             notes.append(f"the source does not take {plan.size[0]}x{plan.size[1]} pixels")
             continue
         if plan.whole:
-            untested = list(_untested(operations, found))
+            untested = [words for words, _ in unreached(operations, found)]
         file = f"run{len(runs)}.npz"
         _save(out / file, {"images": images, **{str(n): value for n, value in found.items()}})
         runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
@@ -267,17 +263,10 @@ def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:
     yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(sizes[1:]))
 
 
-def _untested(operations: Sequence[SourceOperation], found: Mapping[int, Array]) -> Iterator[str]:
-    """Yield what no value that was run reaches: a match could not tell whether PyTorch has it."""
-    for operation in operations:
-        most = operation.attributes.get("max_value")
-        taken = operation.inputs[0] if operation.inputs else -1
-        if operation.kind != "relu" or taken not in found:
-            continue
-        if most is not None and not (found[taken] > most).any():
-            yield f"no value reaches the cap of {operation.name}, so that it is not tested"
-        if not (found[taken] < 0).any():
-            yield f"no value below zero reaches {operation.name}, so that it is not tested"
+def _whole(
+    graph: _Runner, weights: Mapping[str, Array], size: Size, operations: Sequence[SourceOperation]
+) -> dict[int, Array]:
+    return graph.run(weights, _images(graph, size, operations), range(len(operations)))
 
 
 def _save(file: Path, arrays: Mapping[str, Array]) -> None:

@@ -131,6 +131,7 @@ def _described(search: Search, step: Step) -> dict[str, Any]:
         "folded": chosen.folded,
         "lost_bias": chosen.fit.lost_bias,
         "adjusted": chosen.adjusted,
+        "activated": not isinstance(getattr(step.module, "act", None), nn.Identity | None),
         "error": chosen.error,
     }
 

@@ -58,6 +58,7 @@ class Step:
         return self.candidates[self.index]
 
 
+_STOPS = (RuntimeError, AssertionError, ValueError, TypeError)
 _Path = list[tuple[Step, int]]
 
 
@@ -160,6 +161,13 @@ class Search:
                 output = self.model(images)
         except _DeadEndError:
             self.findings = [step.finding for step in self.steps if step.finding] + self.findings[-1:]
+            return False
+        except _STOPS as error:
+            told = [step.finding for step in self.steps if step.finding]
+            if not told:  # nothing is wrong so far but the images' size
+                raise
+            first = (str(error).strip().splitlines() or [""])[0]
+            self.findings = [*told, f"after {self.names[self.steps[-1].module]} the network stops: {first}"]
             return False
         self.findings = [step.finding for step in self.steps if step.finding]
         self._look_at_end(output)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from porter.errors import TableError
-from porter.tables.variants import Dim, Variant
+from porter.tables.table_records import Dim
+from porter.tables.variants import Variant
 
 _SHOWN = 3
 

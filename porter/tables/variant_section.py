@@ -11,7 +11,8 @@ from porter.tables.expansion import Block, LayerNames, Numbering, constants, exp
 from porter.tables.family_section import Family
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
-from porter.tables.variants import BatchNormEpsilon, Constant, Entry, InputSpec, Network, Stage, Twin, Variant
+from porter.tables.table_records import BatchNormEpsilon, Constant, InputSpec
+from porter.tables.variants import Entry, Network, Stage, Twin, Variant
 
 _CHECK_SIZES = (224, 225, 200)
 
@@ -80,14 +81,21 @@ def read_variant(
         stages=tuple(_stage(each, family) for each in expanded if each.block.stage),
         network={**family.network, **own} or None,
         left_out=family.left_out,
-        note=family.note,
-        presets=family.presets,
         twin=twin,
-        library=family.target.library,
-        adjust=family.target.adjust,
         constants=tuple(constant for each in expanded for constant in each.constants),
-        proof=family.proof,
+        **_of_file(family),
     )
+
+
+def _of_file(family: Family) -> dict[str, Any]:
+    """Return what every variant of a file has alike."""
+    return {
+        "note": family.note,
+        "presets": family.presets,
+        "library": family.target.library,
+        "adjust": family.target.adjust,
+        "proof": family.proof,
+    }
 
 
 def _target(section: Section, family: Family) -> Network:

@@ -16,7 +16,8 @@ from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.network.same_structure import Structures, paired
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Entry, Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Entry, Variant
 
 _ROOT = 0
 _KERNEL, _BIAS = "kernel", "bias"

@@ -1,0 +1,101 @@
+"""`porter match`: what it prints of a mapping, and what it refuses before anything is run."""
+
+from __future__ import annotations
+
+import pytest
+from cli.command_line import run
+
+import porter
+from porter.errors import PlanError
+from porter.matching.result import MatchedLayer, MatchResult, Run
+from porter.matching.target import parse_target
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+
+MOVED = {"key": "conv/kernel", "path": "conv/kernel", "role": "kernel", "leaf": "weight"}
+
+
+def result(**changes):
+    """A match of one convolution without bias, and a norm without gamma."""
+    layout = "h w i o -> o i h w"
+    norm = [
+        {"key": role, "path": f"norm/{role}", "role": role, "leaf": leaf, "layout": "c -> c", "shape": [4]}
+        for role, leaf in (
+            ("beta", "bias"),
+            ("moving_mean", "running_mean"),
+            ("moving_variance", "running_var"),
+        )
+    ]
+    gamma = {"leaf": "weight", "value": 1.0, "shape": [4]}
+    values = {
+        "source": "model.h5",
+        "function": "",
+        "target": parse_target("my.module:build"),
+        "layers": (
+            MatchedLayer(
+                "conv",
+                "conv2d",
+                "conv2d",
+                [{**MOVED, "layout": layout, "shape": [3, 3, 2, 4]}],
+                [],
+                "",
+                "",
+                0.0,
+            ),
+            MatchedLayer("norm", "batch_norm", "batch_norm", norm, [gamma], "", "", 0.0),
+        ),
+        "adjustments": {"eps": {"norm": 1e-4}},
+        "adjusted": True,
+        "findings": (),
+        "others": (),
+        "proof": (Run("random weights, seed 1", "32x32", 2e-15, "conv"),),
+        "notes": (),
+        "end": "norm",
+        "image": {"size": 32, "mean": 0.0, "std": 1.0, "known": False},
+        "preparing": (),
+        "versions": {"torch": "2"},
+        "seconds": {"torch": 1.0},
+        "attempts": 1,
+    }
+    return MatchResult(**{**values, **changes})
+
+
+def test_match_writes_a_table_that_is_read(tmp_path):
+    """Every layer has a line, what the source lacks is a constant, adjustments are said."""
+    result().save(tmp_path / "mine.toml")
+
+    variant = load_tables(tmp_path / "mine.toml").variant("matched_my_module_build")
+
+    assert [entry.target for entry in variant.entries] == [
+        *("conv.weight", "norm.bias", "norm.running_mean", "norm.running_var")
+    ]
+    assert [(c.target, c.shape, c.value) for c in variant.constants] == [("norm.weight", (4,), 1.0)]
+    assert variant.adjust == {"eps": {"norm": 1e-4}}
+    assert variant.proof.status == "proved"
+    assert variant.library == "torch"
+
+
+@pytest.mark.parametrize("changes", [{"adjusted": False}, {"findings": ("conv: differs",)}, {"proof": ()}])
+def test_match_that_is_not_proved_is_a_draft_which_nothing_ports_with(tmp_path, changes):
+    """Adjustments that nobody agreed to, a layer that differs, and no run at all."""
+    found = result(**changes)
+    found.save(tmp_path / "mine.toml")
+    tables = load_tables(tmp_path / "mine.toml")
+    checkpoint = RandomCheckpoint(tables.variant("matched_my_module_build"), seed=0)
+
+    assert found.status == "draft"
+    assert "draft" in repr(found)
+    with pytest.raises(PlanError) as refused:
+        porter.plan(checkpoint, tables)
+    assert refused.value.code == "plan/draft"
+    assert len(porter.plan(checkpoint, tables, draft=True).assignments) == 6
+
+
+def test_match_refuses_a_target_that_names_nothing(tmp_path):
+    """Neither a library's network nor a function."""
+    (tmp_path / "x.h5").write_bytes(b"")
+    refused = run("match", str(tmp_path / "x.h5"), "--target", "resnet")
+
+    assert refused.exit_code == 1
+    assert "match/target" in refused.output
+    assert "timm:NAME" in refused.output
