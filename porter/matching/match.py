@@ -173,9 +173,10 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         found["kind"],
         moved,
         found["constants"],
-        biases[0],
-        biases[1],
+        folded,
+        lost,
         found["error"],
+        found["activated"],
     )
 
 
