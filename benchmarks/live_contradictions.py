@@ -28,8 +28,8 @@ from porter.core.data_files import shipped_folder
 from porter.errors import PlanError, PorterError
 from porter.parity.outcome import ParityReport, Verdict
 from porter.planning.plan import plan
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Tables
 
 TABLES = {
     "MobileNet": "mobilenet",

@@ -19,8 +19,9 @@ from porter.checks.check import Check, Checked, check_all_against_tensorflow
 from porter.errors import PorterError
 from porter.parity.measurements import Measurement, Support, read_measurements, support, write_measurements
 from porter.report.support import support_table
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 _SUPPORTED = Path(__file__).parent.parent / "docs" / "supported.md"
 _START, _END = "<!-- support table: porter variants --markdown -->\n", "<!-- end of support table -->"

@@ -18,8 +18,9 @@ from collections import Counter
 from porter.errors import PlanError
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 
 def main() -> None:

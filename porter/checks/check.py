@@ -24,8 +24,9 @@ from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, wait_for
+from porter.tables.table_records import InputSpec
 from porter.tables.trust import require_trust
-from porter.tables.variants import InputSpec, Variant
+from porter.tables.variants import Variant
 
 Size = tuple[int, int]
 DTYPES = ("float64", "float32")

@@ -21,8 +21,9 @@ from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions, require_known
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.runners.process import missing_packages, require
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 Reference = Literal["tensorflow", "golden", "onnx"]
 Phase = Callable[[str], None]
@@ -82,18 +83,10 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     """
     options = options.merged(choices)
     files = (tuple(map(Path, images)), target, _path(labels), _path(ported))
-    given = _Request(
-        variant or options.variant,
-        _path(checkpoint),
-        replace(options, variant=None),
-        tuple((size, size) if isinstance(size, int) else size for size in sizes),
-        tuple(dict.fromkeys(("float64", *dtypes))),
-        batch,
-        seed,
-        *files,
-        source=source,
-        trust_table=trust_table,
-    )
+    shapes = tuple((size, size) if isinstance(size, int) else size for size in sizes)
+    types, network = tuple(dict.fromkeys(("float64", *dtypes))), variant or options.variant
+    chosen = (_path(checkpoint), replace(options, variant=None), shapes, types, batch, seed)
+    given = _Request(network, *chosen, *files, source=source, trust_table=trust_table)
     return given.run(against, tables, tolerances, phase)
 
 

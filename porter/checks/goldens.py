@@ -17,8 +17,9 @@ from porter.parity.tolerances import Tolerances
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.recordings.sampling import SampleRule
 from porter.runners.process import Child, wait_for
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import mappings_folder
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 # Every stride-2 layer sees an even input at 96 (96, 48, 24, 12, 6), where SAME padding is lopsided, and an
 # odd one at 97 (97, 49, 25, 13, 7), where it is symmetric: a fault that shows at the first only is padding.
@@ -62,13 +63,7 @@ def record_goldens(
         OutputError: the folder lies in the installed package.
         ParityError: TensorFlow failed, or a stage is not finite.
     """
-    if inside_package(folder):
-        raise OutputError(
-            "golden/installed-package",
-            "goldens are not written into the installed package, where the next installation replaces them",
-            file=folder,
-            hint="Name a folder of your own with --folder.",
-        )
+    _require_outside_package(folder)
     paths = [golden_path(variant, folder) for variant in variants]
     checks = [
         Check(
@@ -99,6 +94,16 @@ def record_goldens(
             runs = (sampled_run(run, seed, count) for run, count in zip(recording.runs, counts, strict=False))
             Recording(recording.provenance, tuple(runs)).save(path)
     return paths
+
+
+def _require_outside_package(folder: Path) -> None:
+    if inside_package(folder):
+        raise OutputError(
+            "golden/installed-package",
+            "goldens are not written into the installed package, where the next installation replaces them",
+            file=folder,
+            hint="Name a folder of your own with --folder.",
+        )
 
 
 def golden_sizes(variant: Variant) -> tuple[tuple[int, int], ...]:

@@ -15,7 +15,7 @@ from porter.parity.outcome import ClassProbability, ImageResult
 from porter.recordings.images import decode, prepare
 from porter.recordings.recording import Recording
 from porter.runners.job import Job
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 _BEST = 5
 

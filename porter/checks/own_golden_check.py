@@ -29,8 +29,9 @@ from porter.recordings.recording import Recording
 from porter.runners.job import Job
 from porter.runners.process import Child, default_threads, require, wait_for
 from porter.tables.shipped import load_tables
+from porter.tables.table_records import InputSpec
 from porter.tables.trust import require_trust
-from porter.tables.variants import InputSpec, Variant
+from porter.tables.variants import Variant
 
 _TIMEOUT = 1800.0
 _NETWORK = ("porter.model", "porter.arguments", "porter.network", "porter.library", "porter.adjust")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -29,8 +29,8 @@ from porter.recordings.recording import Recording
 from porter.recordings.tensor_digests import TensorDigests, Values
 from porter.runners.job import planned_stages
 from porter.runners.process import Child, require, wait_for
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Tables
 from porter.transfer.atomic_file import require_writable, write_whole
 from porter.transfer.source_hashes import SourceFile
 from porter.transfer.transfer import refuse_source, transfer
@@ -63,7 +63,7 @@ def record_golden(  # noqa: PLR0913  (as for `check`)
             table names; the report and the golden say which.
         out: The file to write, at most 400 KB; it appears whole or not at all. A golden of that name is
             replaced, any other file is not.
-        images: Image files to keep as inputs beside a seeded one, as pixels of the network's size or less.
+        images: Image files to keep beside a seeded input, as pixels of the network's size or less.
         seed: Seed of the seeded images and of the samples.
         tables: Known networks; those that come with porter if None.
         options: What was chosen about the port.
@@ -73,7 +73,7 @@ def record_golden(  # noqa: PLR0913  (as for `check`)
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Returns:
-        The check that the golden was made of.
+        The check behind the golden.
 
     Raises:
         MissingDependencyError: a framework that is needed is not installed.
@@ -82,37 +82,50 @@ def record_golden(  # noqa: PLR0913  (as for `check`)
         PorterError: the checkpoint, the table or an option is refused.
 
     Example:
-        >>> porter.record_golden("ckpt-1", "ckpt-1.golden").passed  # doctest: +SKIP
-        True
-        >>> porter.check(ported="model.safetensors", against="ckpt-1.golden").passed  # doctest: +SKIP
-        True
         >>> try:
         ...     porter.record_golden("ckpt-1", "ckpt-1.index")
         ... except porter.PorterError as error:
         ...     print(error.code)
         output/is-source
     """
-    from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
+    request = _Request(Path(checkpoint), Path(out), tuple(map(Path, images)), seed, source, trust_table)
+    return request.run(tables or load_tables(), options.merged(choices), phase)
 
-    options = options.merged(choices)
-    phase("reading the weights")
-    with open_checkpoint(checkpoint) as opened, tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        _require_place(Path(out), opened)
-        for framework in ("tensorflow", "torch"):
-            require(framework)
-        made = plan(opened, tables or load_tables(), options)
-        check = Check(
-            made.variant,
-            dtypes=("float64",),
-            checkpoint=Path(checkpoint),
-            options=replace(options, dtype=None),
-            source=source,
-            trust_table=trust_table,
-        )
-        check.require_trust()
-        inputs = _inputs(made, tuple(map(Path, images)), seed)
-        recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
-        return recorder.record(Path(out), inputs, phase)
+
+class _Request(NamedTuple):
+    """A golden that was asked for."""
+
+    checkpoint: Path
+    out: Path
+    images: tuple[Path, ...]
+    seed: int
+    source: str | None
+    trust_table: bool
+
+    def run(self, tables: Tables, options: PortOptions, phase: Phase) -> CheckReport:
+        from porter.checkpoints import open_checkpoint  # noqa: PLC0415  (see porter.runners.job)
+
+        phase("reading the weights")
+        with (
+            open_checkpoint(self.checkpoint) as opened,
+            tempfile.TemporaryDirectory(prefix="porter-") as folder,
+        ):
+            _require_place(self.out, opened)
+            require("tensorflow")
+            require("torch")
+            made = plan(opened, tables, options)
+            check = Check(
+                made.variant,
+                dtypes=("float64",),
+                checkpoint=self.checkpoint,
+                options=replace(options, dtype=None),
+                source=self.source,
+                trust_table=self.trust_table,
+            )
+            check.require_trust()
+            inputs = _inputs(made, self.images, self.seed)
+            recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
+            return recorder.record(self.out, inputs, phase)
 
 
 def _require_place(out: Path, source: Checkpoint) -> None:

@@ -11,8 +11,9 @@ from porter.errors import PlanError, PorterError
 from porter.networks.definition import parse
 from porter.planning.nearest import mismatch
 from porter.planning.plan import plan
+from porter.tables.known_tables import Tables
 from porter.tables.reader import find_faults
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 
 class Fit(NamedTuple):

@@ -12,7 +12,8 @@ from porter.cli.shared_options import table_option, trust_option
 from porter.errors import MissingDependencyError, OutputError, not_installed
 from porter.loading.ported_file import Ported, read_metadata
 from porter.runners.process import missing_packages
-from porter.tables.variants import Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Variant
 
 # Images of this side take gigabytes to be traced with: a longer one is a slip of the finger.
 _LARGEST = 4096

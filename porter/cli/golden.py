@@ -17,7 +17,7 @@ from porter.parity.golden_files import golden_folder, golden_path
 
 if TYPE_CHECKING:
     from porter.checks.report import CheckReport
-    from porter.tables.variants import Tables
+    from porter.tables.known_tables import Tables
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 

@@ -19,7 +19,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError, PlanError, printable
 from porter.planning.identification import identify
 from porter.planning.ledger import moving_averages, optimizer_state
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 
 _SAFETENSORS = "checkpoint/safetensors"
 _OPTIMIZER = "optimizer state"

@@ -13,7 +13,8 @@ from porter.cli.shared_options import json_option, table_option
 from porter.parity.golden_files import golden_path
 from porter.parity.measurements import Measurement, read_measurements, support, worst_of
 from porter.report.support import numbered_notes, support_table
-from porter.tables.variants import Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Variant
 
 
 @click.command("variants", cls=Command)

@@ -24,7 +24,7 @@ from porter.outputs.forms import TARGETS
 if TYPE_CHECKING:
     from porter.outputs.output_options import OutputOptions
     from porter.planning.port_options import PortOptions
-    from porter.tables.variants import Tables
+    from porter.tables.known_tables import Tables
 
 F = TypeVar("F", bound=Callable[..., Any])
 

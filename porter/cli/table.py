@@ -13,7 +13,9 @@ import click
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.shared_options import table_option, trust_option
-from porter.tables.variants import Dim, Entry, Proof, Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.table_records import Dim, Proof
+from porter.tables.variants import Entry, Variant
 
 _HEADER = ("source", "source shape", "layout", "target", "target shape")
 

@@ -11,7 +11,8 @@ from porter.core.checkpoint import Array, Checkpoint
 from porter.core.dtypes import BY_NAME
 from porter.planning.plan import Plan, plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
-from porter.tables.variants import Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Variant
 from porter.transfer.float_conversion import convert
 
 

@@ -15,7 +15,7 @@ from porter.loading.load_model import load_model
 from porter.loading.ported_file import Ported, read_metadata
 from porter.networks.any_target import answer_of
 from porter.recordings.images import decode, prepare
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 
 class Prediction(NamedTuple):

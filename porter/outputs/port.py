@@ -14,7 +14,7 @@ from porter.outputs.output_options import OutputOptions
 from porter.outputs.result import PortResult
 from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 from porter.transfer.progress_bar import progress_bar
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import QUIETLY, Progress, Writing

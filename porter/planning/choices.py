@@ -10,7 +10,8 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
 from porter.planning.port_options import ChannelOrder, PortOptions
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Dim, Entry, Variant
+from porter.tables.table_records import Dim
+from porter.tables.variants import Entry, Variant
 
 # TensorFlow's ImageNet labels: class 0 is background, the others are one more than everybody else's.
 _WITH_BACKGROUND = 1001

@@ -9,7 +9,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
 from porter.planning.network.findings import NetworkFindings
 from porter.planning.recognition import Recognised
-from porter.tables.variants import BatchNormEpsilon
+from porter.tables.table_records import BatchNormEpsilon
 
 
 class Epsilon(NamedTuple):

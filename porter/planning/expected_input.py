@@ -11,7 +11,7 @@ from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
 from porter.errors import PlanError
 from porter.planning.recognition import Recognised
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 # keras.applications.efficientnet divides by sqrt(variance), and its published weights store ImageNet's std as
 # the variance. Built with them, the network has a second layer, without variables, that divides by

@@ -10,8 +10,8 @@ from porter.planning.epsilon import Epsilon
 from porter.planning.recognition import Recognised
 from porter.tables.variants import Entry
 
-_VARIANCE = "moving_variance"
-_CONSTANTS = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "bias": 0.0}
+_VARIANCE = "variance"
+_CONSTANTS = {"gamma": 1.0, "beta": 0.0, "mean": 0.0, "bias": 0.0}
 _TOLD = (
     "{count} norms are part of the convolutions in the source: each is written with the convolution's bias "
     "as its own, and changes nothing else (--fold-bn leaves them out)"

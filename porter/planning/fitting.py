@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph
 from porter.planning.arrangement import arranged
-from porter.tables.variants import Dim, Entry, Variant
+from porter.tables.table_records import Dim
+from porter.tables.variants import Entry, Variant
 
 
 def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:

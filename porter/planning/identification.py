@@ -5,7 +5,7 @@ from __future__ import annotations
 from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.planning.recognition import Recognised, recognise
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 
 
 def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:

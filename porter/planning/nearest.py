@@ -21,7 +21,8 @@ from porter.planning.fitting import (
     tells_only_an_order,
     with_edges_of,
 )
-from porter.tables.variants import Signature, Tables, Variant, stem
+from porter.tables.known_tables import Signature, Tables, stem
+from porter.tables.variants import Variant
 
 _SHOWN = 5
 # To expand and try every network takes seconds; a few more than are shown are tried.

@@ -19,7 +19,8 @@ from porter.planning.network.head_chain import HeadChain, head_chain
 from porter.planning.network.layer_pairing import POOLS, tail
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Constant, Entry, ModelPart, Network, Stage, Variant
+from porter.tables.table_records import Constant
+from porter.tables.variants import Entry, ModelPart, Network, Stage, Variant
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -24,8 +24,10 @@ from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
 from porter.planning.stated_network import compared, stated_head
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
-from porter.tables.variants import Entry, InputSpec, Tables, Variant
+from porter.tables.table_records import InputSpec
+from porter.tables.variants import Entry, Variant
 
 _SHOWN = 5
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
@@ -89,10 +91,7 @@ class Plan(NamedTuple):
 
 
 def plan(
-    checkpoint: Checkpoint,
-    tables: Tables | None = None,
-    options: PortOptions = DEFAULTS,
-    **choices: Any,
+    checkpoint: Checkpoint, tables: Tables | None = None, options: PortOptions = DEFAULTS, **choices: Any
 ) -> Plan:
     """Join a checkpoint and the tables.
 
@@ -124,9 +123,7 @@ def plan(
     match, offers = choose_preset(match, checkpoint, options.preset)
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
-    ledger = _ledger(checkpoint, match, found, averages)
-    ledger = leave_head(match, ledger) if options.backbone_only else ledger
-    _refuse_leftovers(checkpoint, match, ledger)
+    ledger = _closed_ledger(checkpoint, match, found, averages, backbone_only=options.backbone_only)
     network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
@@ -213,6 +210,20 @@ def _twins(match: Recognised) -> Iterator[str]:
             f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
             f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
         )
+
+
+def _closed_ledger(
+    checkpoint: Checkpoint,
+    match: Recognised,
+    found: list[tuple[Entry, str]],
+    averages: Mapping[str, str],
+    *,
+    backbone_only: bool,
+) -> tuple[LedgerLine, ...]:
+    ledger = _ledger(checkpoint, match, found, averages)
+    ledger = leave_head(match, ledger) if backbone_only else ledger
+    _refuse_leftovers(checkpoint, match, ledger)
+    return ledger
 
 
 def _ledger(

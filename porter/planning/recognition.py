@@ -22,7 +22,8 @@ from porter.planning.fitting import (
     with_edges_of,
 )
 from porter.planning.nearest import nearest, no_match
-from porter.tables.variants import Signature, Tables, Variant
+from porter.tables.known_tables import Signature, Tables
+from porter.tables.variants import Variant
 
 
 class Recognised(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 from porter.errors import MissingDependencyError, ParityError, not_installed
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 if TYPE_CHECKING:  # the packages that a check of random weights needs may be there without it
     from PIL.Image import Image

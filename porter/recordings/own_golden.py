@@ -19,7 +19,7 @@ from porter.recordings.pictures import Picture, pixels_of
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.recordings.tensor_digests import TensorDigests
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 FORMAT = "porter-own-golden"
 VERSION = 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from porter.core.checkpoint import Array
 from porter.errors import ParityError
 from porter.recordings.images import decode, prepare
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 # One that is smaller tells little of what a network sees in photographs.
 _SMALLEST = 32

@@ -6,7 +6,7 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 from porter.planning.plan import Plan
-from porter.tables.variants import FreeLength
+from porter.tables.table_records import FreeLength
 
 _CLASSES = "num_classes"
 _LOGITS = "logits"

@@ -154,7 +154,7 @@ def _difference(
 
 
 def _quantised_sums(graph: Graph, operator: Operator, weights: Mapping[str, Array]) -> float | None:
-    """Return the largest sum of a kernel's magnitudes if the interpreter rounds what it multiplies with it."""
+    """Return the largest sum of a kernel's magnitudes if the interpreter rounds what it multiplies."""
     number = graph.of_tensor[operator.outputs[0]]
     while not graph.operations[number].variables:
         if len(graph.operations[number].inputs) != 1 or graph.operations[number].kind == "input":

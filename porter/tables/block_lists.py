@@ -10,7 +10,7 @@ from porter.tables.expansion import Block, Template
 from porter.tables.family_section import Family
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
-from porter.tables.variants import Dim
+from porter.tables.table_records import Dim
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)(?:\.\.(\d+))?\}")
 _RANGED = ("source", "target", "stage", "probe", "modules")

@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from porter.core.layouts import parse_layout
 from porter.errors import TableError
 from porter.tables.kinds import Kind, Leaf, kind_named
-from porter.tables.variants import Constant, Dim, Entry
+from porter.tables.table_records import Constant, Dim
+from porter.tables.variants import Entry
 
 _MEAN = "running_mean"
 # What a layer computes with where it has no such variable.

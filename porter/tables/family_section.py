@@ -11,8 +11,9 @@ from porter.tables.expansion import Rule, Template, check_rule
 from porter.tables.faults import Faults
 from porter.tables.kinds import KINDS
 from porter.tables.strict_toml import Section
+from porter.tables.table_records import FreeLength, Preset, Proof
 from porter.tables.target_section import Target, read_proof, read_target
-from porter.tables.variants import FreeLength, ModelPart, Preset, Proof
+from porter.tables.variants import ModelPart
 
 SCHEMA = 1
 

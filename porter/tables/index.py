@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from porter.core.data_files import shipped_folder
+from porter.tables.known_tables import Signature, Tables, stem
 from porter.tables.reader import TableFile, excerpt, read_table
-from porter.tables.variants import Dim, Signature, Tables, Variant, stem
+from porter.tables.table_records import Dim
+from porter.tables.variants import Variant
 
 NAME = "index.json"
 _SCHEMA = 2

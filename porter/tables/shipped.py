@@ -6,8 +6,9 @@ from pathlib import Path
 
 from porter.errors import TableError
 from porter.tables.index import indexed_tables, mappings_folder
+from porter.tables.known_tables import Tables
 from porter.tables.reader import read_table
-from porter.tables.variants import Tables, Variant
+from porter.tables.variants import Variant
 
 __all__ = ["load_tables", "mappings_folder"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
-from porter.tables.variants import Proof
+from porter.tables.table_records import Proof
 
 LIBRARIES = ("timm", "torchvision", "transformers", "torch")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -11,7 +11,8 @@ from porter.tables.expansion import Block, LayerNames, Numbering, constants, exp
 from porter.tables.family_section import Family
 from porter.tables.faults import Faults
 from porter.tables.strict_toml import Section
-from porter.tables.variants import BatchNormEpsilon, Constant, Entry, InputSpec, Network, Stage, Twin, Variant
+from porter.tables.table_records import BatchNormEpsilon, Constant, InputSpec
+from porter.tables.variants import Entry, Network, Stage, Twin, Variant
 
 _CHECK_SIZES = (224, 225, 200)
 
@@ -32,7 +33,7 @@ def read_variant(
     """Take a variant from its section.
 
     Args:
-        name: Its name.
+        name: The variant.
         section: Its section.
         family: What it shares with the others of the file.
         faults: Where a fault goes.
@@ -49,7 +50,7 @@ def read_variant(
     with faults.catch():
         source = Network(section.take("builder", str, family.builder), section.section("source").rest())
         target = _target(section, family)
-    network = {**family.network, **section.section("network", optional=True).rest()}
+    own = section.section("network", optional=True).rest()
     with faults.catch():
         bn_eps = _bn_eps(section, family)
     with faults.catch():
@@ -60,8 +61,7 @@ def read_variant(
         activation = section.take("float64_activation", str, None)
         blocks = _blocks(section, family, faults)
     expanded = _expand(blocks, section, family, faults)
-    for each in expanded:
-        used.update(each.used)
+    used.update(*(each.used for each in expanded))
     if faults.count > before or family.broken or source is None or target is None or spec is None:
         return None
     return Variant(
@@ -79,7 +79,7 @@ def read_variant(
         entries=tuple(entry for each in expanded for entry in each.entries),
         counters=tuple(dict.fromkeys(counter for each in expanded for counter in each.counters)),
         stages=tuple(_stage(each, family) for each in expanded if each.block.stage),
-        network=network or None,
+        network={**family.network, **own} or None,
         left_out=family.left_out,
         twin=twin,
         constants=tuple(constant for each in expanded for constant in each.constants),

@@ -129,9 +129,9 @@ class Mover:
         self._write(item.target, result)
 
     def _fill(self, item: Assignment, value: float) -> None:
-        float32 = BY_NAME["float32"]
-        words = np.full(item.size, value, np.float32)
-        self._write(item.target, convert(words, float32, self._wanted or float32, scale=1.0, offset=0.0))
+        wanted = self._wanted or BY_NAME["float32"]
+        words = convert(np.full(item.size, value), BY_NAME["float64"], wanted, scale=1.0, offset=0.0)
+        self._write(item.target, words)
 
     def _write(self, name: str, words: Array) -> None:
         self._writer.write(name, words)

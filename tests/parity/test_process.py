@@ -28,7 +28,7 @@ from porter.recordings.recording import Recording
 from porter.runners import process
 from porter.runners.job import Job, jobs_to_line
 from porter.runners.process import Child, require, wait_for
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 
 pytestmark = pytest.mark.torch
 

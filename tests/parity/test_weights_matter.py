@@ -8,7 +8,7 @@ import pytest
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.recordings.random_weights import image_input
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 from porter.transfer.transfer import transfer
 
 pytestmark = pytest.mark.torch

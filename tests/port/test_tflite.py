@@ -114,7 +114,7 @@ def test_check_runs_the_file_in_its_interpreter(written):
 
 @pytest.mark.parametrize("name", CORAL)
 def test_published_model_sees_the_same_in_every_image(real_checkpoints, tmp_path, name):
-    """The likeliest of 1001 classes is that of the file's own 8-bit arithmetic, or as likely but for rounding.
+    """The likeliest of 1001 classes is that of the file's own 8-bit arithmetic, but for rounding.
 
     The smaller network's activations of 8 bits hold many images undecided: 0.145 for two classes each.
     """

@@ -13,9 +13,9 @@ from porter.errors import PlanError
 from porter.planning.recognition import _candidates, recognise
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.index import NAME, indexed_tables, make_index
+from porter.tables.known_tables import Tables
 from porter.tables.reader import read_table
 from porter.tables.shipped import load_tables, mappings_folder
-from porter.tables.variants import Tables
 
 FOLDER = mappings_folder()
 FILES = sorted(FOLDER.glob("*/*.toml"))

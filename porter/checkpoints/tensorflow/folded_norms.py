@@ -145,11 +145,14 @@ def _vector(node: WeightReader, constants: Mapping[str, tuple[int, ...]]) -> str
     return next((each for each in node.inputs if len(constants.get(each, ())) == 1), None)
 
 
-def with_norms(network: StoredNetwork | None, norms: Sequence[FoldedNorm]) -> StoredNetwork | None:
+def with_norms(
+    network: StoredNetwork | str | None, norms: Sequence[FoldedNorm]
+) -> StoredNetwork | str | None:
     """Return a graph's network with its folded norms as norms again.
 
     Args:
-        network: The network as the graph computes it: convolutions with biases, or with a product and a sum.
+        network: The network as the graph computes it: convolutions with biases, or with a product and a sum;
+            or what of the graph is not understood, in words.
         norms: Those that were folded.
 
     Raises:
@@ -157,10 +160,11 @@ def with_norms(network: StoredNetwork | None, norms: Sequence[FoldedNorm]) -> St
     """
     if not norms:
         return network
-    if network is None:
+    if not isinstance(network, StoredNetwork):
         raise Malformed(
             "graphdef/unreadable-network",
             "batch norms are folded into the kernels of this graph, and what it computes is not understood",
+            found=network,
             hint="Port the graph or the checkpoint that it was made from.",
         )
     scopes = [norm.scope for norm in norms]

@@ -32,7 +32,7 @@ class GraphModel(NamedTuple):
         keys: The weight that each key stands for.
         filled: What a folded norm needs and no file has: the one value of each, by key, with its shape.
         graph: Paths to the keys, by name and by layer.
-        network: What the graph computes.
+        network: What the graph computes, or what of it is not understood.
         image: Height and width of its images, if they are stored.
         norms: How many norms were folded.
     """
@@ -40,7 +40,7 @@ class GraphModel(NamedTuple):
     keys: Mapping[str, str]
     filled: Mapping[str, tuple[TensorSpec, float]]
     graph: ObjectGraph
-    network: StoredNetwork | None
+    network: StoredNetwork | str | None
     image: tuple[int, int] | None
     norms: int
 

@@ -12,7 +12,7 @@ from porter.errors import PlanError
 from porter.outputs.renaming.retargeting import config_of, retarget
 from porter.outputs.renaming.target_table import TargetTable, target_table
 from porter.planning.plan import Plan
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 # Pillow's numbers, as transformers writes them.
 _RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}

@@ -16,7 +16,8 @@ from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.network.same_structure import Structures, paired
 from porter.planning.recognition import Recognised
-from porter.tables.variants import Entry, Tables, Variant
+from porter.tables.known_tables import Tables
+from porter.tables.variants import Entry, Variant
 
 _ROOT = 0
 _KERNEL, _BIAS = "kernel", "bias"
@@ -221,10 +222,8 @@ def _no_match(checkpoint: FoldedCheckpoint, variant: str | None, tried: int) -> 
     layers = sum(spec.shape != () and len(spec.shape) > 1 for spec in checkpoint.specs.values())
     return PlanError(
         "plan/no-match",
-        f"its layers are not those of {variant}"
-        if variant
-        else "its layers are those of no network whose record is known",
+        f"its layers are not those of {variant or 'any network that has a record'}",
         file=checkpoint.path,
         found=f"{layers} layers with kernels; {tried} networks were tried",
-        hint="porter inspect lists them. TensorFlow's own checkpoint of the model may be recognised by its names.",
+        hint="porter inspect lists them. A checkpoint of the model may be recognised by its names.",
     )

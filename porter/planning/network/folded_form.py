@@ -27,7 +27,7 @@ def folded(network: StoredNetwork) -> StoredNetwork:
         before = operation.inputs[0] if operation.inputs else -1
         if operation.kind == "norm" and operations[before].kind in WEIGHED and users[before] == 1:
             place = numbers[before]
-            norm = {f"{NORM}{role}": name for role, name in operation.variables.items()}
+            norm = {NORM + role.removeprefix("moving_"): name for role, name in operation.variables.items()}
             kept[place] = kept[place]._replace(variables={**kept[place].variables, **norm})
             numbers.append(place)
             continue

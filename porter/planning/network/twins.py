@@ -6,7 +6,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
 from porter.planning.network.compare_network import compare_network
 from porter.planning.recognition import Recognised, recognise
-from porter.tables.variants import Tables
+from porter.tables.known_tables import Tables
 
 
 def told_apart(checkpoint: Checkpoint, tables: Tables, match: Recognised) -> Recognised:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import MissingDependencyError, TableError
-from porter.tables.variants import InputSpec
+from porter.tables.table_records import InputSpec
 
 Keras = Any
 
