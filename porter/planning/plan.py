@@ -15,6 +15,7 @@ from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, head_hint, is_foreign_head, leave_head
+from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
@@ -113,7 +114,7 @@ def plan(
     """
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
-    _refuse_draft(match.variant, options)
+    refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
     head = None if options.backbone_only else stated_head(checkpoint, match)
     known, match = (match, match) if head is None else (backbone_alone(match), head.match)
@@ -149,18 +150,6 @@ def plan(
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
     )
-
-
-def _refuse_draft(variant: Variant, options: PortOptions) -> None:
-    if variant.is_draft and not options.draft:
-        assert variant.proof is not None  # noqa: S101 (that is what makes it a draft)
-        raise PlanError(
-            "plan/draft",
-            f"the table of {variant.name} is a draft: that both sides compute the same is not proved",
-            file=variant.table,
-            hint="--draft ports with it all the same.",
-            details=list(variant.proof.open[:_SHOWN]),
-        )
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
