@@ -10,10 +10,10 @@ from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
 from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
-from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, leave_head
+from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
@@ -111,7 +111,7 @@ def plan(
     """
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
-    _refuse_draft(match.variant, options)
+    refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
     head = None if options.backbone_only else stated_head(checkpoint, match)
     known, match = (match, match) if head is None else (backbone_alone(match), head.match)
@@ -147,18 +147,6 @@ def plan(
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
     )
-
-
-def _refuse_draft(variant: Variant, options: PortOptions) -> None:
-    if variant.is_draft and not options.draft:
-        assert variant.proof is not None  # noqa: S101 (that is what makes it a draft)
-        raise PlanError(
-            "plan/draft",
-            f"the table of {variant.name} is a draft: that both sides compute the same is not proved",
-            file=variant.table,
-            hint="--draft ports with it all the same.",
-            details=list(variant.proof.open[:_SHOWN]),
-        )
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
