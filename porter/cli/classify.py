@@ -46,7 +46,7 @@ def classify(
         from porter.loading.labels import imagenet_labels, read_labels
     except ImportError as error:
         raise MissingDependencyError(
-            "classify/no-torch", f"{error.name} is not installed", hint="pip install 'porter[torch]'"
+            "classify/no-torch", f"{error.name} is not installed", hint="pip install 'port-weights[torch]'"
         ) from None
     classifier = Classifier(source, trust_table=trust_table)
     classes = classifier.classes

@@ -66,7 +66,7 @@ def export_onnx(
         raise MissingDependencyError(
             "onnx/not-installed",
             not_installed(missing),
-            hint="pip install 'porter[torch,onnx]'",
+            hint="pip install 'port-weights[torch,onnx]'",
         )
     from porter.onnx.export import export_onnx as export
 

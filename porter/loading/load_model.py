@@ -101,7 +101,9 @@ def build_network(ported: Ported, *, trust_table: bool = False, file: Path | Non
         from porter.networks.any_target import adjust, refuse_fetching
     except ImportError as error:
         raise MissingDependencyError(
-            "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
+            "load/no-timm",
+            f"{error.name or 'timm'} is not installed",
+            hint="pip install 'port-weights[torch]'",
         ) from None
     overlay = pretrained_cfg(ported.input, ported.arguments.get("in_chans", 3))
     model: torch.nn.Module
@@ -136,7 +138,9 @@ def _of_library(ported: Ported, *, trust_table: bool, file: Path | None) -> torc
         from porter.networks.any_target import adjust, build_target
     except ImportError as error:
         raise MissingDependencyError(
-            "load/no-torch", f"{error.name or 'torch'} is not installed", hint="pip install 'porter[torch]'"
+            "load/no-torch",
+            f"{error.name or 'torch'} is not installed",
+            hint="pip install 'port-weights[torch]'",
         ) from None
     model = build_target(ported.library, ported.model, ported.arguments)
     adjust(model, ported.adjust)

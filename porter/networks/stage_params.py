@@ -64,7 +64,9 @@ def from_stage_params(
         from porter.networks.building import build
     except ImportError as error:
         raise MissingDependencyError(
-            "load/no-timm", f"{error.name or 'timm'} is not installed", hint="pip install 'porter[torch]'"
+            "load/no-timm",
+            f"{error.name or 'timm'} is not installed",
+            hint="pip install 'port-weights[torch]'",
         ) from None
     return build("porter_stage_params", definition, **arguments).eval()
 
@@ -99,7 +101,7 @@ def _loaded(document: str | os.PathLike[str]) -> Any:
         import yaml
     except ImportError:
         raise MissingDependencyError(
-            "network/no-yaml", "PyYAML is not installed", hint="pip install 'porter[torch]'"
+            "network/no-yaml", "PyYAML is not installed", hint="pip install 'port-weights[torch]'"
         ) from None
     is_text = isinstance(document, str) and "\n" in document
     try:

@@ -144,7 +144,7 @@ def _require_torch() -> None:
         raise MissingDependencyError(
             "fold/no-timm",
             f"{error.name or 'timm'} is not installed; it knows which convolution stands before which norm",
-            hint="pip install 'porter[torch]'",
+            hint="pip install 'port-weights[torch]'",
         ) from None
 
 

@@ -29,7 +29,7 @@ def decode(path: Path) -> Array:
         from PIL import Image  # noqa: PLC0415  (see above)
     except ImportError:
         raise MissingDependencyError(
-            "picture/no-pillow", not_installed(["Pillow"]), hint="pip install 'porter[torch]'"
+            "picture/no-pillow", not_installed(["Pillow"]), hint="pip install 'port-weights[torch]'"
         ) from None
     try:
         with Image.open(path) as image:

@@ -27,11 +27,11 @@ _LACKING = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)[^']*'$")
 
 # What each framework's module needs, and how to get it.
 _NEEDS = {
-    "tensorflow": (("tensorflow", "tf_keras", "official"), "pip install 'porter[tensorflow]'"),
-    "torch": (("torch", "timm", "torchvision", "PIL"), "pip install 'porter[torch]'"),
+    "tensorflow": (("tensorflow", "tf_keras", "official"), "pip install 'port-weights[tensorflow]'"),
+    "torch": (("torch", "timm", "torchvision", "PIL"), "pip install 'port-weights[torch]'"),
     "onnx": (
         ("torch", "timm", "torchvision", "PIL", "onnx", "onnxruntime", "onnxscript"),
-        "pip install 'porter[torch,onnx]'",
+        "pip install 'port-weights[torch,onnx]'",
     ),
 }
 

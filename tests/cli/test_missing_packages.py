@@ -115,7 +115,7 @@ def test_what_is_missing_is_named(ported, tmp_path, words, extra):
     run = without(PACKAGES, "-m", "porter.cli.main", *arguments)
 
     assert run.returncode == 1
-    assert f"pip install 'porter[{extra}]'" in run.stderr
+    assert f"pip install 'port-weights[{extra}]'" in run.stderr
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
 

@@ -70,7 +70,7 @@ def test_without_tensorflow_the_golden_is_used_and_said(monkeypatch):
     """Where TensorFlow is not installed the check falls back, and the report says so."""
     pytest.importorskip("timm", reason="needs timm")
     monkeypatch.setitem(
-        process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'porter[tensorflow]'")
+        process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'port-weights[tensorflow]'")
     )
 
     result = run("parity-check", "--variant", "conv_small", "--json")
@@ -82,24 +82,24 @@ def test_without_tensorflow_the_golden_is_used_and_said(monkeypatch):
 def test_without_tensorflow_what_a_golden_cannot_do_says_what_to_install(monkeypatch):
     """Stored weights need TensorFlow: no fallback, one line."""
     monkeypatch.setitem(
-        process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'porter[tensorflow]'")
+        process._NEEDS, "tensorflow", (("no_tensorflow",), "pip install 'port-weights[tensorflow]'")
     )
 
     result = run("parity-check", "--variant", "conv_small", "--seed", "3")
 
     assert result.exit_code == 1
-    assert "pip install 'porter[tensorflow]'" in result.output
+    assert "pip install 'port-weights[tensorflow]'" in result.output
 
 
 def test_without_torch_the_message_says_what_to_install(monkeypatch):
     """Without torch nothing can be checked."""
     for name in ("tensorflow", "torch"):
-        monkeypatch.setitem(process._NEEDS, name, ((f"no_{name}",), f"pip install 'porter[{name}]'"))
+        monkeypatch.setitem(process._NEEDS, name, ((f"no_{name}",), f"pip install 'port-weights[{name}]'"))
 
     result = run("parity-check", "--variant", "conv_small")
 
     assert result.exit_code == 1
-    assert "pip install 'porter[torch]'" in result.output
+    assert "pip install 'port-weights[torch]'" in result.output
 
 
 @pytest.mark.torch

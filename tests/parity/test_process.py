@@ -94,7 +94,7 @@ def test_a_package_that_a_child_lacks_is_named(job, monkeypatch):
         wait_for(child, [], 120)
 
     assert "torchvision is not installed" in str(refused.value)
-    assert "pip install 'porter[torch]'" in str(refused.value)
+    assert "pip install 'port-weights[torch]'" in str(refused.value)
 
 
 def test_several_missing_packages_are_said_in_english():
@@ -205,7 +205,7 @@ def test_children_do_not_import_from_the_current_folder(job, tmp_path, monkeypat
 
 def test_missing_framework_says_what_to_install(monkeypatch):
     """Without the framework the error names the extra, before a process is started."""
-    needs = (("tensorflow_is_not_here",), "pip install 'porter[tensorflow]'")
+    needs = (("tensorflow_is_not_here",), "pip install 'port-weights[tensorflow]'")
     monkeypatch.setitem(process._NEEDS, "tensorflow", needs)
 
     with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[tensorflow\]'"):

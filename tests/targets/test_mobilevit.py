@@ -30,7 +30,9 @@ def written(tmp_path_factory):
     """A folder where TensorFlow wrote MobileViT XXS as a checkpoint and as an .h5 file."""
     for package in ("transformers", "tensorflow", "tf_keras"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'porter[transformers]' tensorflow tf_keras")
+            pytest.skip(
+                f"{package} is not installed: pip install 'port-weights[transformers]' tensorflow tf_keras"
+            )
     folder = tmp_path_factory.mktemp("mobilevit")
     script = Path(__file__).parent / "write_mobilevit.py"
     run = subprocess.run(

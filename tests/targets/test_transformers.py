@@ -127,7 +127,7 @@ def test_mapped_variants_reach_transformers(tmp_path):
 def require_transformers():
     """Skip where the package is missing."""
     if importlib.util.find_spec("transformers") is None:
-        pytest.skip("transformers is not installed: pip install 'porter[transformers]'")
+        pytest.skip("transformers is not installed: pip install 'port-weights[transformers]'")
 
 
 def answers(cases):

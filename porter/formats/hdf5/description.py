@@ -89,7 +89,7 @@ def require_h5py() -> None:
     """
     if importlib.util.find_spec("h5py") is None:
         raise MissingDependencyError(
-            "hdf5/no-h5py", "Keras HDF5 files need h5py", hint="pip install 'porter[hdf5]'"
+            "hdf5/no-h5py", "Keras HDF5 files need h5py", hint="pip install 'port-weights[hdf5]'"
         )
 
 
@@ -133,7 +133,7 @@ def _refuse(document: Mapping[str, Any]) -> None:
         raise MissingDependencyError(
             "hdf5/no-h5py",
             f"Keras HDF5 files need h5py, which cannot be imported ({document['problem']})",
-            hint="pip install 'porter[hdf5]'",
+            hint="pip install 'port-weights[hdf5]'",
         )
     path = f"'{printable(document['path'])}': " if document["path"] else ""
     hint = _HINTS.get(document["code"])

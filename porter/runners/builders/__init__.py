@@ -15,13 +15,13 @@ Keras = Any
 
 # A module of this package per source, and how to get what it imports.
 SOURCES = {
-    "edgetpu": "pip install 'porter[tensorflow]'",
-    "keras": "pip install 'porter[tensorflow]'",
-    "mlperf_tiny": "pip install 'porter[tensorflow]'",
-    "mnasnet": "pip install 'porter[tensorflow]'",
-    "tpu": "pip install 'porter[tensorflow]'",
-    "model_garden": "pip install 'porter[tensorflow]'",
-    "transformers": "pip install 'porter[tensorflow]' 'transformers<5'",
+    "edgetpu": "pip install 'port-weights[tensorflow]'",
+    "keras": "pip install 'port-weights[tensorflow]'",
+    "mlperf_tiny": "pip install 'port-weights[tensorflow]'",
+    "mnasnet": "pip install 'port-weights[tensorflow]'",
+    "tpu": "pip install 'port-weights[tensorflow]'",
+    "model_garden": "pip install 'port-weights[tensorflow]'",
+    "transformers": "pip install 'port-weights[tensorflow]' 'transformers<5'",
 }
 
 
