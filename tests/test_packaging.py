@@ -26,7 +26,7 @@ def wheel(tmp_path_factory):
     """Build the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     call(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
-    return next(folder.glob("porter-*.whl"))
+    return next(folder.glob("port_weights-*.whl"))
 
 
 def test_wheel_holds_tables_goldens_and_types(wheel):
