@@ -177,7 +177,7 @@ _OUTPUT_OPTIONS: dict[str, Callable[[F], F]] = {
     "fold_bn": click.option(
         "--fold-bn",
         is_flag=True,
-        help="Fold batch norms and layer scales into the convolutions before them; needs port-weights[torch].",
+        help="Fold batch norms and layer scales into the convolutions before them; needs torch and timm.",
     ),
 }
 
