@@ -176,6 +176,7 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         folded,
         lost,
         found["error"],
+        found["activated"],
     )
 
 

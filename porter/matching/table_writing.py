@@ -152,6 +152,7 @@ def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) 
         "target": target,
         "template": templates[rules],
         **lengths,
+        **({} if layer.activated == (result.target.library == "timm") else {"activation": layer.activated}),
     }
     return _toml(values)
 

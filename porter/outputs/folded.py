@@ -18,7 +18,7 @@ from porter.core.named_function import is_function_name
 from porter.errors import MissingDependencyError, OutputError
 from porter.outputs.output import Output
 from porter.outputs.output_options import OutputOptions
-from porter.outputs.timm_call import keywords
+from porter.outputs.timm_call import keywords, needs_porter
 from porter.planning.plan import Plan
 from porter.planning.port_options import PortOptions
 from porter.transfer.atomic_folder import new_folder
@@ -119,7 +119,7 @@ class FoldedFile(Output):
 
     def alternatives(self, out: Path) -> Iterator[str]:
         """Yield the program that loads folded weights without porter, if timm has the network."""
-        if self.plan.variant.is_own or self.plan.variant.library != "timm" or self.plan.head:
+        if needs_porter(self.plan):
             return
         is_sharded = not self.is_file(self.form)
         recipe = _RECIPE.format(

@@ -15,7 +15,7 @@ from typing import ClassVar
 from porter.core.checkpoint import Checkpoint
 from porter.errors import OutputError
 from porter.networks.pretrained_cfg import pretrained_cfg
-from porter.outputs.output import Output, Refusals
+from porter.outputs.output import Output, Refusals, adjusted
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.timm_call import is_timm_network, load_file_call
 from porter.parity.measurements import Support, read_measurements, support
@@ -54,6 +54,8 @@ class HubFolder(Output):
                 file=plan.variant.table,
                 hint="Write a file: porter.load_model loads it.",
             )
+        if plan.variant.adjust:
+            raise adjusted(plan, "timm builds the network of a hub folder by itself")
         if plan.head:
             raise OutputError(
                 "output/own-head",

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
-from porter.outputs.output import Output
+from porter.outputs.output import Output, adjusted
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.renaming.aim import aim
 from porter.planning.plan import Plan
@@ -21,6 +21,8 @@ class OtherLibrary(Output):
 
     def __init__(self, plan: Plan, options: PortOptions, form: OutputOptions) -> None:
         super().__init__(plan, options, form)
+        if plan.variant.adjust:
+            raise adjusted(plan, f"{form.target} builds the network by itself")
         self.aim = aim(plan, form.target)
         self.library = self.aim.table.target
         self.title = self.aim.table.title

@@ -126,3 +126,13 @@ class Output(ABC):
     def metadata(self, checkpoint: Checkpoint) -> dict[str, str]:
         """Return what the file says of itself."""
         return describe(self.plan, checkpoint.format, self.options.dtype)
+
+
+def adjusted(plan: Plan, why: str) -> OutputError:
+    """Return the refusal of a form whose network would lack what the table adjusts in PyTorch's."""
+    return OutputError(
+        "output/adjusted",
+        f"{why}, without what the table adjusts in it ({', '.join(plan.variant.adjust)})",
+        file=plan.variant.table,
+        hint="Write a .safetensors file: porter.load_model applies the adjustments.",
+    )

@@ -16,12 +16,18 @@ from porter.tables.variants import Variant
 def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the file `out`."""
     path = os.fspath(out)
-    if plan.variant.is_own or plan.head or plan.variant.library != "timm":
+    if needs_porter(plan):
         return load_model_call(plan.variant, path)
     if not is_timm_network(plan.variant):
         return f"model.load_state_dict(safetensors.torch.load_file({path!r}), strict=True)"
     name = plan.variant.target.name
     return f"timm.create_model({name!r}, checkpoint_path={path!r}{keywords(plan)})"
+
+
+def needs_porter(plan: Plan) -> bool:
+    """Whether the library that is ported to does not build by itself what the file's weights are for."""
+    variant = plan.variant
+    return bool(variant.is_own or plan.head or variant.adjust or variant.library != "timm")
 
 
 def load_model_call(variant: Variant, path: str) -> str:
@@ -33,8 +39,7 @@ def load_model_call(variant: Variant, path: str) -> str:
 def load_folder_call(plan: Plan, out: str | os.PathLike[str]) -> str:
     """Return the Python that loads the folder of shards `out`."""
     path = os.fspath(out)
-    is_other = plan.variant.library != "timm"
-    if plan.variant.is_own or plan.head or is_other or is_timm_network(plan.variant):
+    if needs_porter(plan) or is_timm_network(plan.variant):
         return load_model_call(plan.variant, path)
     files = f'pathlib.Path({path!r}).glob("*.safetensors")'
     read = f"{{n: t for f in {files} for n, t in safetensors.torch.load_file(f).items()}}"

@@ -32,7 +32,7 @@ class TimmFile(Output):
 
     def alternatives(self, out: Path) -> Iterator[str]:
         """Yield how timm loads the backbone of a network whose head only `porter.load_model` builds."""
-        if self.plan.head and not self.plan.variant.is_own:
+        if self.plan.head and not self.plan.variant.is_own and not self.plan.variant.adjust:
             network = f"timm.create_model({self.plan.variant.target.name!r}{keywords(self.plan)})"
             weights = f"safetensors.torch.load_file({os.fspath(out)!r})"
             yield f"the backbone alone, in plain timm: {network}.load_state_dict({weights}, strict=False)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -11,15 +10,16 @@ from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
 from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
-from porter.errors import PlanError
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
-from porter.planning.custom_head import OWN_HEAD, backbone_alone, head_hint, is_foreign_head, leave_head
+from porter.planning.custom_head import OWN_HEAD, backbone_alone, leave_head
+from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
 from porter.planning.identification import identify
-from porter.planning.ledger import Bucket, LedgerLine, moving_averages, write_ledger
+from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
+from porter.planning.leftovers import refuse_leftovers
 from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
@@ -30,8 +30,6 @@ from porter.tables.table_records import InputSpec
 from porter.tables.variants import Entry, Variant
 
 _SHOWN = 5
-_CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
-_REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
 
 
 class Plan(NamedTuple):
@@ -113,7 +111,7 @@ def plan(
     """
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
-    _refuse_draft(match.variant, options)
+    refuse_draft(match.variant, options)
     match = backbone_alone(match) if options.backbone_only else match
     head = None if options.backbone_only else stated_head(checkpoint, match)
     known, match = (match, match) if head is None else (backbone_alone(match), head.match)
@@ -149,18 +147,6 @@ def plan(
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
     )
-
-
-def _refuse_draft(variant: Variant, options: PortOptions) -> None:
-    if variant.is_draft and not options.draft:
-        assert variant.proof is not None  # noqa: S101 (that is what makes it a draft)
-        raise PlanError(
-            "plan/draft",
-            f"the table of {variant.name} is a draft: that both sides compute the same is not proved",
-            file=variant.table,
-            hint="--draft ports with it all the same.",
-            details=list(variant.proof.open[:_SHOWN]),
-        )
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -222,7 +208,7 @@ def _closed_ledger(
 ) -> tuple[LedgerLine, ...]:
     ledger = _ledger(checkpoint, match, found, averages)
     ledger = leave_head(match, ledger) if backbone_only else ledger
-    _refuse_leftovers(checkpoint, match, ledger)
+    refuse_leftovers(checkpoint, match, ledger)
     return ledger
 
 
@@ -275,35 +261,6 @@ def _left_out(match: Recognised) -> dict[str, str]:
             if (key := graph.nodes[inner].key) is not None:
                 found[key] = reason
     return found
-
-
-def _refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[LedgerLine, ...]) -> None:
-    refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
-    if not refused:
-        return
-    is_head = is_foreign_head(match, refused)
-    # A custom head is no misspelt rule: the table's own head is another layer.
-    unmatched = [] if is_head else [e.source for e in match.variant.entries if e.part not in match.nodes]
-    lines = [
-        f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
-        for line in refused[:_SHOWN]
-    ]
-    more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
-    raise PlanError(
-        "plan/left-over",
-        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
-        file=checkpoint.path,
-        hint=head_hint(checkpoint) if is_head else _REFUSED,
-        details=lines + more,
-    )
-
-
-def _did_you_mean(path: str, names: list[str]) -> str:
-    """Name the variable of a missing part that a left-over one may be: the same leaf under another name."""
-    leaf = path.rpartition("/")[2]
-    others = [name for name in names if name != path and name.rpartition("/")[2] == leaf]
-    near = difflib.get_close_matches(path, others, n=1, cutoff=_CLOSE_NAME)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _assignments(

@@ -1,0 +1,49 @@
+"""Variables that no rule takes: why a port is refused, and which rule may have been meant."""
+
+from __future__ import annotations
+
+import difflib
+
+from porter.core.checkpoint import Checkpoint
+from porter.errors import PlanError
+from porter.planning.custom_head import head_hint, is_foreign_head
+from porter.planning.ledger import Bucket, LedgerLine
+from porter.planning.recognition import Recognised
+
+_SHOWN = 5
+_CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
+_REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
+
+
+def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[LedgerLine, ...]) -> None:
+    """Refuse a port that would lose a variable.
+
+    Raises:
+        PlanError: the ledger has lines that are refused (``plan/left-over``); the message lists them.
+    """
+    refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
+    if not refused:
+        return
+    is_head = is_foreign_head(match, refused)
+    # A custom head is no misspelt rule: the table's own head is another layer.
+    unmatched = [] if is_head else [e.source for e in match.variant.entries if e.part not in match.nodes]
+    lines = [
+        f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
+        for line in refused[:_SHOWN]
+    ]
+    more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+    raise PlanError(
+        "plan/left-over",
+        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
+        file=checkpoint.path,
+        hint=head_hint(checkpoint) if is_head else _REFUSED,
+        details=lines + more,
+    )
+
+
+def _did_you_mean(path: str, names: list[str]) -> str:
+    """Name the variable of a missing part that a left-over one may be: the same leaf under another name."""
+    leaf = path.rpartition("/")[2]
+    others = [name for name in names if name != path and name.rpartition("/")[2] == leaf]
+    near = difflib.get_close_matches(path, others, n=1, cutoff=_CLOSE_NAME)
+    return f"; did you mean {near[0]}?" if near else ""
