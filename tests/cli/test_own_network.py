@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,13 @@ from pathlib import Path
 Path("this_ran").touch()
 def build(**arguments): raise SystemExit("this ran")
 """
+
+
+def require(*packages):
+    """Skip without these packages; importing TensorFlow and torch into one process would end it."""
+    for package in packages:
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}")
 
 
 def shell(command, folder):
@@ -75,7 +83,7 @@ def stranger(page, tmp_path, monkeypatch):
 @pytest.mark.torch
 def test_every_command_of_the_page_works(page):
     """From nothing to a golden that is verified with torch alone, in the page's own commands."""
-    pytest.importorskip("keras")
+    require("tensorflow", "keras", "torch", "timm")
     assert len(COMMANDS) == 6
 
     for command in COMMANDS:
@@ -128,8 +136,7 @@ def test_a_port_runs_nothing_of_a_table(stranger):
 @pytest.mark.tensorflow
 def test_code_of_a_table_is_refused(stranger, command):
     """Every command that would run a table's function says which, and how to allow it, and runs nothing."""
-    for package in ("torch", "timm", "tensorflow", "onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(package) if package != "tensorflow" else None
+    require("torch", "timm", "tensorflow", "onnx", "onnxruntime", "onnxscript")
     porter.port("ckpt-1", "own.safetensors", tables=porter.load_tables("own.toml"))
 
     result = run(*command.split())
