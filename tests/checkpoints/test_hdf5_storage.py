@@ -179,7 +179,7 @@ def test_missing_h5py_is_said_once_and_clearly(tmp_path, monkeypatch):
     path = _file(tmp_path, lambda file: file.create_dataset("extra", data=VALUES))
     monkeypatch.setattr(description.importlib.util, "find_spec", lambda _: None)
 
-    with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[hdf5\]'") as caught:
+    with pytest.raises(MissingDependencyError, match=r"pip install 'port-weights\[hdf5\]'") as caught:
         open_checkpoint(path)
 
     assert caught.value.code == "hdf5/no-h5py"

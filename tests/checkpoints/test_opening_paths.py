@@ -177,10 +177,10 @@ def test_v1_checkpoint_in_one_file_opens_by_what_names_it(tmp_path, name):
 
 def test_a_foreign_file_is_refused_with_what_to_do(tmp_path):
     """The format is named, what porter reads, and what to give instead."""
-    model = tmp_path / "model.tflite"
-    model.write_bytes(b"\x1c\0\0\0TFL3" + b"\0" * 40)
+    model = tmp_path / "model.pth"
+    model.write_bytes(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9" + b"\0" * 40)
 
-    with pytest.raises(CheckpointError, match="TensorFlow Lite model") as caught:
+    with pytest.raises(CheckpointError, match="PyTorch file") as caught:
         open_checkpoint(model)
 
     assert "Keras file" in str(caught.value)
