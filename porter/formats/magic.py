@@ -123,7 +123,8 @@ def refuse_foreign(path: Path) -> None:
         code,
         f"this is {what}",
         file=path,
-        expected="a TensorFlow checkpoint, a SavedModel, a Keras file, a frozen graph, a TensorFlow Lite or TensorFlow.js model",
+        expected="a TensorFlow checkpoint, a SavedModel, a Keras file, a frozen graph, a model of "
+        "TensorFlow Lite or TensorFlow.js",
         hint="Unpack it and name the checkpoint inside."
         if code in _UNPACK
         else "Name the one that it was made from.",
