@@ -209,7 +209,7 @@ EDITS: dict[str, tuple[Callable[[Layers], bool], str]] = {
     "dilation": (_set("dilation_rate", [2, 2], *_CONVOLUTIONS, where=_is_plain), "refused"),
     "groups": (_set("groups", 2, "Conv2D"), "refused"),
     "kernel of a pool": (_set("pool_size", [2, 2], "MaxPooling2D"), "refused"),
-    "kind of the global pool": (_global_maximum, "refused"),
+    "kind of the global pool": (_global_maximum, "adopted"),
     "kind of an activation": (_another_kind, "refused"),
     "cap": (_cap, "refused"),
     "slope": (_set("negative_slope", 0.1, "ReLU"), "refused"),

@@ -182,7 +182,7 @@ GRAPH_EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "kernel of a pool": (_first(_integers("ksize", 1, 2, 2, 1), "MaxPool"), "refused"),
     "kind of a pool": (_first(_op("AvgPool"), "MaxPool"), "refused"),
-    "kind of the global pool": (_every(_op("Max"), "Mean"), "refused"),
+    "kind of the global pool": (_every(_op("Max"), "Mean"), "adopted"),
     "kind of an activation": (_first(_op("Tanh"), "Relu", "Relu6", "Sigmoid"), "refused"),
     "cap": (_first(_op("Relu6"), "Relu"), "refused"),
     "no cap": (_first(_op("Relu"), "Relu6"), "refused"),

@@ -69,17 +69,17 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
         return None
     taken = {key for key in match.keys if key is not None}
     stated = {key for operation in network.operations for key in operation.variables.values()}
-    is_foreign = not stated <= taken
     # The table's classifier is the same dense layer, whatever pools before it.
-    if not is_foreign and not any(o.kind == "global_max_pool" for o in network.operations):
+    if stated <= taken and not any(o.kind == "global_max_pool" for o in network.operations):
         return None
     backbone = backbone_alone(match)
     keys = {key for key in backbone.keys if key is not None}
     shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
     chain = head_chain(canonical(network), keys, _activations(match.variant), shapes)
-    if chain is None or not {key for roles in chain.variables for key in roles.values()} <= shapes.keys():
+    if chain is None:
         return None
-    if not is_foreign and chain.steps[0].kind == "global_avg_pool":
+    own = {key for roles in chain.variables for key in roles.values()}
+    if not own <= shapes.keys() or (own <= taken and chain.steps[0].kind != "global_max_pool"):
         return None
     return _joined(backbone, chain, classifier, shapes)
 

@@ -161,13 +161,13 @@ def test_sigmoid_reaches_the_metadata(written, tmp_path):
 
 
 @pytest.mark.tensorflow
-def test_what_follows_the_backbone_is_no_reason_to_refuse_it_alone(written):
-    """Global max pooling belongs to the head: refused with it, noted without it."""
-    with pytest.raises(PlanError) as caught:
-        planned(written / "largest.keras")
+def test_what_follows_the_backbone_belongs_to_the_head(written):
+    """Global max pooling is timm's argument with the head, and noted without it."""
+    whole = planned(written / "largest.keras")
     alone = planned(written / "largest.keras", backbone_only=True)
 
-    assert caught.value.code == "plan/other-network"
+    assert whole.arguments["global_pool"] == "max"
+    assert not any("takes the maximum over the image" in note for note in whole.notes)
     assert any("takes the maximum over the image" in note for note in alone.notes)
 
 
