@@ -82,7 +82,7 @@ def test_contradictions_are_adopted_or_refused(written, tmp_path, model):
     assert unchanged.network.endswith("layers as the file's config says")
     assert unchanged.classifier_activation == "softmax"
     tried, wrong = 0, []
-    for name, (edit, expected) in config_edits.EDITS.items():
+    for name, (edit, usual) in config_edits.EDITS.items():
         changed = tmp_path / "changed.keras"
         if not config_edits.edited(source, changed, edit):
             continue
@@ -92,6 +92,9 @@ def test_contradictions_are_adopted_or_refused(written, tmp_path, model):
         except PlanError as error:
             is_named = name == "an extra norm" or error.code == "plan/other-network"
             found = "refused" if is_named else error.code
+        # MobileNetV3 has a layer with weights between its pool and its classifier: the pool is no part of a head.
+        is_inner = name == "kind of the global pool" and model.startswith("MobileNetV3")
+        expected = "refused" if is_inner else usual
         if found != expected:
             wrong.append((name, expected, found))
 
