@@ -92,7 +92,7 @@ def test_contradictions_are_adopted_or_refused(written, tmp_path, model):
         except PlanError as error:
             is_named = name == "an extra norm" or error.code == "plan/other-network"
             found = "refused" if is_named else error.code
-        # MobileNetV3 has a layer with weights between its pool and its classifier: the pool is no part of a head.
+        # MobileNetV3 has a layer with weights between its pool and its classifier: that pool is no head's.
         is_inner = name == "kind of the global pool" and model.startswith("MobileNetV3")
         expected = "refused" if is_inner else usual
         if found != expected:
