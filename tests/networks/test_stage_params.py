@@ -95,7 +95,7 @@ def against_golden(name, model, folder, *, strict=True):
 
     tables = load_tables()
     variant = tables.variant(name)
-    golden = _Golden(golden_path(variant), tables)
+    golden = _Golden(golden_path(variant), tables, trust_table=False)
     checkpoint = RandomCheckpoint(variant, golden.check.seed)
     transfer(checkpoint, plan(checkpoint, tables, variant=name).assignments, folder / "weights")
     weights = {key: torch.from_numpy(value) for key, value in load_file(folder / "weights").items()}
