@@ -25,6 +25,7 @@ CONTRADICTIONS = {
     ("keras", "activation.keras"): "blocks.1.1",
 }
 FAITHFUL = [
+    ("tf_keras", "pooling.keras"),  # the maximum over the image is an argument of timm's
     *(("tf_keras", name) for name in ("plain.h5", "saved", "frozen.pb", "pixels.keras", "one_epsilon.keras")),
     *(("keras", name) for name in ("plain.keras", "saved", "one_epsilon.keras")),
 ]
