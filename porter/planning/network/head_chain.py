@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from porter.core.head import POOLS, HeadStep
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.layer_pairing import ACTIVATIONS, tail, told
@@ -175,7 +177,7 @@ class _Reader:
         if operation.attributes.get("training"):
             raise _Unstatable
         channels = self._shapes[next(iter(operation.variables.values()))][0]
-        epsilon = operation.attributes["epsilon"]
+        epsilon = _intended(operation.attributes["epsilon"])
         return HeadStep("norm", {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
 
     def _activation(self, operation: Operation) -> HeadStep:
@@ -193,4 +195,9 @@ class _Reader:
             named = ("approximate",) if kind == "gelu" else ("alpha",)
         else:
             raise _Unstatable
-        return HeadStep(kind, {name: attributes[name] for name in named})
+        return HeadStep(kind, {name: _intended(attributes[name]) for name in named})
+
+
+def _intended(value: object) -> object:
+    """Return the decimal that was meant by a number that a source stores in float32."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
