@@ -10,6 +10,7 @@ import click
 
 from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, verbosity_options
+from porter.transfer.atomic_file import require_writable
 
 
 @click.command("match", cls=Command)
@@ -75,6 +76,8 @@ def match(
     """
     from porter.matching.match import match as find
 
+    if out is not None:
+        _require_table(out)
     square = None if size is None else (size, size)
     found = find(source, target, function=function, arguments=arguments, adjust=adjust, size=square)
     if out is not None:
@@ -86,3 +89,10 @@ def match(
         if out is not None:
             click.echo(f"  written to {out}")
     sys.exit(0 if found.status == "proved" else 1)
+
+
+def _require_table(out: Path) -> None:
+    """Refuse a file that could not be written, or is no table, before the networks are run."""
+    if out.suffix != ".toml":
+        raise click.UsageError("The file of --output must end in .toml.")
+    require_writable(out)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from porter.matching.target import Target
+from porter.transfer.atomic_file import write_whole
 
 _SHOWN = 12
 
@@ -126,10 +127,13 @@ class MatchResult:
         return table_of(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the mapping table to a file and return its path."""
-        file = Path(path)
-        file.write_text(self.table(), encoding="utf-8")
-        return file
+        """Write the mapping table to a file, whole or not at all, and return its path.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_whole(path, self.table())
+        return Path(path)
 
     def text(self, *, verbose: bool = False) -> str:
         """Return the outcome for people."""

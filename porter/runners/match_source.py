@@ -43,6 +43,10 @@ _EXACT = {
     float(np.float32(0.7071067811865476)): 0.7071067811865476,
     float(np.float32(0.044715)): 0.044715,
 }
+_EQUAL = (
+    "{count} variables of the source hold values that others hold too, {first} first, and only their order "
+    "tells which layer is whose: give the source other values (train it a step) to prove it"
+)
 Size = tuple[int, int]
 
 
@@ -67,7 +71,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     out = Path(request["out"])
     with open_checkpoint(request["source"]) as checkpoint:
         network = _load(checkpoint, request["function"])
-        keys = _keys(network.graph, checkpoint)
+        keys, assumed = _keys(network.graph, checkpoint)
         shapes = {key: checkpoint.specs[key].shape for key in keys.values()}
         read = read_operations(network.graph.SerializeToString(), network.outputs, keys, shapes.get)
         if read is None:
@@ -94,7 +98,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
         "weights": list(weights),
         "runs": runs,
         "notes": notes,
-        "untested": untested,
+        "untested": [*assumed, *untested],
     }
     (out / "source.json").write_text(json.dumps(document, default=str))
     return document
@@ -108,11 +112,11 @@ def _load(checkpoint: Checkpoint, function: str) -> FileNetwork:
     return file_network.load(checkpoint, carried)
 
 
-def _keys(graph: Any, checkpoint: Checkpoint) -> dict[str, str]:
+def _keys(graph: Any, checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:
     """Return the checkpoint key of each constant that is a weight, found by its values.
 
-    Raises:
-        ParityError: two variables hold equal values, so that nothing tells which is which.
+    Variables that hold equal values are told apart by their names, or else taken in the source's order. With
+    equal values nothing can prove an order, so the second is also returned in words.
     """
     stored: dict[str, list[str]] = {}
     for key, spec in checkpoint.specs.items():
@@ -120,13 +124,17 @@ def _keys(graph: Any, checkpoint: Checkpoint) -> dict[str, str]:
             stored.setdefault(_digest(checkpoint.read(key)), []).append(key)
     named = _by_name(graph, checkpoint)
     found: dict[str, str] = {}
+    assumed: list[str] = []
     for name, value in _constants(graph):
         keys = stored.get(_digest(value), [])
         if len(keys) == 1:
             found[name] = keys[0]
+        elif name in named:
+            found[name] = named[name]
         elif keys:
-            found[name] = named.get(name) or _in_order(name, keys, found)
-    return found
+            found[name] = _in_order(name, keys, found)
+            assumed.append(found[name])
+    return found, [_EQUAL.format(count=len(assumed), first=assumed[0])] if assumed else []
 
 
 def _in_order(name: str, keys: Sequence[str], found: Mapping[str, str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import tensorflow as tf
 
 from porter.core.checkpoint import Checkpoint
-from porter.errors import ParityError
+from porter.core.named_function import named_function
+from porter.errors import ParityError, PorterError
 from porter.runners.file_network import FileNetwork, frozen
 
 _AXES = 4
@@ -18,11 +18,13 @@ def load(checkpoint: Checkpoint, function: str) -> FileNetwork:
     """Build a network with ``package.module:function``, and restore a checkpoint into it.
 
     Raises:
+        TableError: there is no such function.
         ParityError: the function cannot be called, returns no network, or the checkpoint does not fit.
     """
-    module, _, name = function.partition(":")
     try:
-        model = getattr(importlib.import_module(module), name)()
+        model = named_function(function)()
+    except PorterError:
+        raise
     except Exception as error:
         raise ParityError(
             "match/source-function", f"{function} cannot be called ({type(error).__name__}: {error})"
@@ -48,7 +50,8 @@ def _restore(model: Any, checkpoint: Checkpoint) -> None:
         prefix = tf.train.latest_checkpoint(path) or path.removesuffix(".index")
         names = {name.partition("/")[0] for name, _ in tf.train.list_variables(prefix)}
         root = tf.train.Checkpoint(model=model) if "model" in names else tf.train.Checkpoint(root=model)
-        root.restore(prefix).assert_existing_objects_matched().expect_partial()
+        # `read` and not `restore`, which wants a save counter that only `save` writes.
+        root.read(prefix).assert_existing_objects_matched().expect_partial()
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise ParityError(

@@ -99,3 +99,14 @@ def test_match_refuses_a_target_that_names_nothing(tmp_path):
     assert refused.exit_code == 1
     assert "match/target" in refused.output
     assert "timm:NAME" in refused.output
+
+
+@pytest.mark.parametrize(("out", "words"), [("t.txt", ".toml"), ("nowhere/t.toml", "nowhere")])
+def test_match_looks_at_the_table_s_place_before_it_runs_anything(tmp_path, out, words):
+    """A search of minutes is not lost to a folder that is not there, and no other file is replaced."""
+    (tmp_path / "x.h5").write_bytes(b"")
+    refused = run("match", str(tmp_path / "x.h5"), "--target", "timm:resnet50", "-o", str(tmp_path / out))
+
+    assert refused.exit_code == 2
+    assert words in refused.output
+    assert "x.h5:" not in refused.output

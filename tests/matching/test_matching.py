@@ -51,6 +51,35 @@ def match_target(recorded):
     return run
 
 
+def test_variables_of_equal_values_leave_a_draft(own_network, tmp_path):
+    """Norms that were never trained are alike, and nothing that is run tells whose variables are whose."""
+    from porter.runners.children import ask
+
+    untrained = own_network("tf_keras").with_name("tf_keras_untrained.keras")
+    request = {"source": str(untrained), "function": "", "seeds": [1, 2], "out": str(tmp_path)}
+    found = ask("tensorflow", "match_source", request, threads=1, timeout=300)
+
+    assert any("only their order tells which layer is whose" in words for words in found["untested"])
+
+
+def test_a_checkpoint_is_run_by_the_code_that_is_named(own_network, tmp_path, monkeypatch):
+    """The function builds the network, and the checkpoint's own values are what it computes with."""
+    from porter.runners.children import ask
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    checkpoint = own_network("tf_keras").with_name("checkpoint-1")
+    request = {
+        "source": str(checkpoint),
+        "function": "write_own_network:build_in_tf_keras",
+        "seeds": [1, 2],
+        "out": str(tmp_path),
+    }
+    found = ask("tensorflow", "match_source", request, threads=1, timeout=300)
+
+    assert found["untested"] == []
+    assert len(found["shapes"]) == sum(len(each["variables"]) for each in found["operations"])
+
+
 @pytest.mark.parametrize(("wrong", "module", "words"), FAULTS)
 def test_wrong_network_is_never_proved_and_its_place_is_named(match_target, wrong, module, words):
     """The first finding names the module that is wrong, or the first that sees it."""

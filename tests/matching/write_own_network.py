@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
+import tensorflow as tf
 
 RNG = np.random.default_rng(14)
 
@@ -37,10 +38,16 @@ def build(keras):
     return keras.Model(given, layers.Dense(5)(x))
 
 
+def build_in_tf_keras():
+    """Return it as the code that a person names on the command line does."""
+    return build(importlib.import_module("tf_keras"))
+
+
 def main(folder, generation):
-    """Write FOLDER/<generation>.keras."""
+    """Write FOLDER/<generation>.keras, <generation>_untrained.keras with equal norms, and a checkpoint."""
     keras = importlib.import_module(generation)
     model = build(keras)
+    model.save(Path(folder) / f"{generation}_untrained.keras")
     for variable in model.weights:
         name = getattr(variable, "path", None) or variable.name
         shape = tuple(variable.shape)
@@ -48,6 +55,8 @@ def main(folder, generation):
             is_scale = "gamma" in name or "variance" in name
             variable.assign(RNG.uniform(0.6, 1.4, shape) if is_scale else RNG.normal(0, 0.1, shape))
     model.save(Path(folder) / f"{generation}.keras")
+    if generation == "tf_keras":
+        tf.train.Checkpoint(model=model).write(str(Path(folder) / "checkpoint-1"))
 
 
 if __name__ == "__main__":

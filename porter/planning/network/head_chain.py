@@ -68,7 +68,7 @@ def head_chain(
         return None
     try:
         return _read(following, network.operations[last], shapes)
-    except (_Unstatable, KeyError, TypeError):
+    except (_Unstatable, KeyError, TypeError, ValueError, IndexError):
         return None
 
 
