@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from porter.core.checkpoint import Checkpoint
-from porter.planning.network.findings import NO_NETWORK, NetworkFindings, unread
+from porter.planning.network.findings import NO_NETWORK, NetworkFindings, ending_notes, unread
 from porter.planning.recognition import Recognised
 
 if TYPE_CHECKING:  # most checkpoints store no network, and need none of it
@@ -36,7 +36,8 @@ def compared(checkpoint: Checkpoint, match: Recognised, head: OwnHead | None) ->
     if head is None:
         return found
     line = f"{found.line}, and a head of its own: {head.words}"
-    return found._replace(line=line, classifier_activation=head.activation)
+    notes = (*found.notes, *ending_notes(head.activation))
+    return found._replace(line=line, classifier_activation=head.activation, notes=notes)
 
 
 def _compared(checkpoint: Checkpoint, match: Recognised, *, own_head: bool) -> NetworkFindings:

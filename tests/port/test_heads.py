@@ -18,8 +18,9 @@ HEADS = {
     "pooled": "global_avg_pool, dense 7",
     "unit": "global_max_pool, dense 1, sigmoid",
     "dense_twice": "global_avg_pool, dense 20, norm, relu, dense 4, softmax",
-    "flattened": "flatten, dense 12, {smooth}, dense 3, softmax",
+    "flattened": "flatten, dense 12, {smooth}, dense 3, relu, softmax",
     "convolved": "conv 8, norm, relu, global_avg_pool, dense 3",
+    "averaged": "conv 3, sigmoid, global_avg_pool, identity",
     "both_pools": "global_avg_max_pool, dense 3",
 }
 ALSO_SAVED = ("dense_twice", "convolved")
@@ -99,6 +100,19 @@ def test_a_longer_head_says_how_plain_timm_loads_the_backbone(written, tmp_path)
     assert not loaded.missing_keys
     assert all(key.startswith("classifier.") for key in loaded.unexpected_keys)
     assert loaded.unexpected_keys
+
+
+def test_what_ends_the_head_is_said(written, tmp_path):
+    """A sigmoid makes probabilities of each class; averages of activations are none: no class is named."""
+    unit = porter.port(written / "unit" / "model.keras", tmp_path / "unit.safetensors")
+    porter.port(written / "averaged" / "model.keras", tmp_path / "averaged.safetensors")
+
+    assert any("ends in sigmoid" in note for note in unit.plan.notes)
+    from porter.loading.classification import Classifier
+
+    with pytest.raises(OutputError) as caught:
+        Classifier(tmp_path / "averaged.safetensors")
+    assert caught.value.code == "classify/activation"
 
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])

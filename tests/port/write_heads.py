@@ -25,7 +25,7 @@ RNG = np.random.default_rng(11)
 def main() -> None:
     """Write every model."""
     keras, folder = importlib.import_module(sys.argv[1]), Path(sys.argv[2])
-    for head in (pooled, unit, dense_twice, flattened, convolved, both_pools, gated):
+    for head in (pooled, unit, dense_twice, flattened, convolved, averaged, both_pools, gated):
         keras.backend.clear_session()
         write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
 
@@ -70,7 +70,7 @@ def flattened(keras, layers):
     x = layers.Dense(12, activation="gelu" if keras.__name__ == "keras" else "elu")(
         layers.Flatten()(base.output)
     )
-    return keras.Model(base.input, layers.Dense(3, activation="softmax")(x))
+    return keras.Model(base.input, layers.Softmax()(layers.Dense(3, activation="relu")(x)))
 
 
 def convolved(keras, layers):
@@ -79,6 +79,13 @@ def convolved(keras, layers):
     x = layers.BatchNormalization()(layers.Conv2D(8, 1)(base.output))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(max_value=6)(x))
     return keras.Model(base.input, layers.Dense(3)(x))
+
+
+def averaged(keras, layers):
+    """A 1x1 convolution whose sigmoids are averaged: the answer is no logits."""
+    base = backbone(keras)
+    x = layers.Conv2D(3, 1, activation="sigmoid")(base.output)
+    return keras.Model(base.input, layers.GlobalAveragePooling2D()(x))
 
 
 def both_pools(keras, layers):

@@ -9,7 +9,7 @@ from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.network.canonical import PREPARED, canonical
-from porter.planning.network.findings import NetworkFindings
+from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded
 from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
 from porter.planning.network.naming import named, names_of
@@ -124,11 +124,7 @@ class _Comparison:
                 "the table's network prepares images by itself, and the source's has no layer that does: "
                 "mean and std are the table's, and nothing in the source confirms them"
             )
-        if self.classifier_activation not in (None, "softmax"):
-            yield (
-                f"the source's classifier ends in {self.classifier_activation}; the ported network gives "
-                "what comes before it, and the metadata says so"
-            )
+        yield from ending_notes(self.classifier_activation)
 
     def _classifier(self) -> Iterator[LayerDifference]:
         """Take what follows the classifier as its activation."""

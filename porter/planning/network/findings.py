@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+NO_LOGITS = "identity"
+"""What follows a classifier that ends the network although it gives no logits."""
+
 
 class NetworkFindings(NamedTuple):
     """What was found.
@@ -37,3 +40,13 @@ def unread(what: str) -> NetworkFindings:
     """
     line = f"the source's network was not compared, for this is not understood of {what}"
     return NetworkFindings(line, notes=(f"{line}; epsilon and activations are the table's",))
+
+
+def ending_notes(activation: str | None) -> tuple[str, ...]:
+    """Return what is to be said of what follows a classifier; softmax is what everybody takes for granted."""
+    if activation in (None, "softmax"):
+        return ()
+    if activation == NO_LOGITS:
+        return ("the network's answer is no logits: no softmax makes probabilities of it",)
+    said = f"the source's classifier ends in {activation}; the ported network gives what comes before it"
+    return (f"{said}, and the metadata says so",)

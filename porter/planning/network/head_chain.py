@@ -9,6 +9,7 @@ import numpy as np
 
 from porter.core.head import POOLS, HeadStep
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.findings import NO_LOGITS
 from porter.planning.network.layer_pairing import ACTIVATIONS, tail, told
 
 # What a step is called, and what it says beside its kind.
@@ -25,7 +26,8 @@ class HeadChain(NamedTuple):
         variables: Checkpoint keys of each step by role (kernel, bias, gamma, beta, mean, variance); nothing
             for a step without variables.
         layers: The source's name of the layer of each step.
-        activation: What ends it, e.g. ``"softmax"``; None for nothing.
+        activation: What ends it, e.g. ``"softmax"``; None for nothing, so that it gives logits;
+            ``"identity"`` for nothing, although it gives none.
         takes_map: Whether it begins with a map (N, H, W, C), and not with a vector (N, C).
     """
 
@@ -110,8 +112,10 @@ def _read(
     weighted = max(n for n, operation in enumerate(following) if operation.variables)
     rest = [o for o in following[weighted + 1 :] if o.kind not in ("flatten", "reshape") or reader.is_map]
     body = [*following[: weighted + 1], *rest]
-    if rest and len(rest) == 1 and rest[0].kind in ACTIVATIONS:
+    if rest and rest[-1].kind in ACTIVATIONS:
         activation = told(body.pop())
+    elif any(operation.kind in ACTIVATIONS for operation in rest):
+        activation = NO_LOGITS  # an average of activations, of which no softmax makes probabilities
     for operation in body:
         reader.add(operation)
     if reader.is_map:
