@@ -83,7 +83,7 @@ def convolved(keras, layers):
 
 def averaged(keras, layers):
     """A 1x1 convolution whose sigmoids are averaged: the answer is no logits."""
-    base = backbone(keras)
+    base = backbone(keras, "MobileNetV2")
     x = layers.Conv2D(3, 1, activation="sigmoid")(base.output)
     return keras.Model(base.input, layers.GlobalAveragePooling2D()(x))
 
