@@ -37,7 +37,8 @@ def _record(job: Job) -> None:
         ported = Path(folder) / "ported.safetensors"
         transfer(checkpoint, made.assignments, ported, metadata=describe(made, checkpoint.format, None))
         exact = _computed_weights(checkpoint, made, Path(folder) / "float64.safetensors")
-        exports = list(_exports(ported, planned_stages(made), job))
+        inputs = job.load_inputs()
+        exports = list(_exports(ported, planned_stages(made), inputs, trust_table=job.trust_table))
     kind = "dynamic export" if takes_every_size(exports[0][0]) else "a static export per size"
     provenance = Provenance(
         framework="onnx",
@@ -66,18 +67,18 @@ def _computed_weights(checkpoint: Checkpoint, made: Plan, path: Path) -> dict[st
 
 
 def _exports(
-    ported: Path, stages: Sequence[Stage], job: Job
+    ported: Path, stages: Sequence[Stage], inputs: Sequence[Array], *, trust_table: bool
 ) -> Iterator[tuple[onnx.ModelProto, Sequence[Array]]]:
     """Yield one model for all inputs or, if no graph can take every size, one for each."""
-    out, inputs = ported.with_name("ported.onnx"), job.load_inputs()
+    out = ported.with_name("ported.onnx")
     try:
-        export_onnx(ported, out, stages=stages, trust_table=job.trust_table)
+        export_onnx(ported, out, stages=stages, trust_table=trust_table)
     except OutputError as refusal:
         if refusal.code not in NEEDS_SIZE:
             raise
         for values in inputs:
             height, width = values.shape[1:3]
-            export_onnx(ported, out, size=(height, width), stages=stages, trust_table=job.trust_table)
+            export_onnx(ported, out, size=(height, width), stages=stages, trust_table=trust_table)
             yield onnx.load(out), [values]
     else:
         yield onnx.load(out), inputs

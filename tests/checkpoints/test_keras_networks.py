@@ -60,15 +60,25 @@ def test_one_table_serves_every_container(written, name):
         _assert_reads(checkpoint, made, written / "expected.npz")
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_head_of_somebodys_own_is_refused_with_the_way_out(written, name):
+def test_head_of_somebodys_own_is_refused_where_nothing_tells_what_it_computes(written):
     """A network inside somebody's model is not ported silently without the rest of it."""
-    with _open(written, name) as checkpoint, pytest.raises(PlanError) as caught:
+    with _open(written, "foreign-ckpt") as checkpoint, pytest.raises(PlanError) as caught:
         plan(checkpoint, TABLES)
 
     assert caught.value.code == "plan/left-over"
     assert "4 variable(s)" in str(caught.value)
     assert "--backbone-only" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["foreign_model", "foreign.h5"])
+def test_head_of_somebodys_own_is_ported(written, name):
+    """A model that says what its head computes is ported with it."""
+    with _open(written, name) as checkpoint:
+        made = plan(checkpoint, TABLES)
+
+    assert made.variant.name == NAME
+    assert made.network.endswith("a head of its own: global_avg_pool, dense 10, relu, dense 3, softmax")
+    assert {line.bucket for line in made.ledger} <= {Bucket.MAPPED, Bucket.BOOKKEEPING}
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -71,7 +71,7 @@ def edited_table(tables, tmp_path):
 def ports(tmp_path_factory):
     """Folder of a checkpoint, a Keras file and files that were ported, most of them spoilt."""
     _need("tensorflow", "torch")
-    from parity.ported_files import write
+    from ported_files import write
 
     folder = tmp_path_factory.mktemp("ported")
     write(folder)

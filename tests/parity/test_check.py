@@ -129,8 +129,8 @@ def test_a_failure_against_a_golden_names_stage_and_cause(edited_table):
     with pytest.MonkeyPatch.context() as patch:
         init = _Golden.__init__
 
-        def fresh(self, path, known):
-            init(self, path, known)
+        def fresh(self, path, known, **options):
+            init(self, path, known, **options)
             self.stale = False
 
         patch.setattr(_Golden, "__init__", fresh)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity.ported_files import path_of
+from ported_files import path_of
 from PIL import Image
 from safetensors import safe_open
 

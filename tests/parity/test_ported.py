@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from parity.ported_files import LEFT_RANDOM, SWAPPED, TRANSPOSED, path_of
+from ported_files import LEFT_RANDOM, SWAPPED, TRANSPOSED, path_of
 from safetensors.numpy import load_file, save_file
 
 import porter

@@ -208,7 +208,7 @@ def test_missing_framework_says_what_to_install(monkeypatch):
     needs = (("tensorflow_is_not_here",), "pip install 'port-weights[tensorflow]'")
     monkeypatch.setitem(process._NEEDS, "tensorflow", needs)
 
-    with pytest.raises(MissingDependencyError, match=r"pip install 'porter\[tensorflow\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'port-weights\[tensorflow\]'"):
         require("tensorflow")
 
 

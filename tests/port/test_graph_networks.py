@@ -76,7 +76,6 @@ def test_unchanged_graph_is_compared_with_the_table(written, generation):
         ("strided", "Conv1", "strides (1, 1)"),
         ("unpadded", "Conv1", "padding ((0, 0), (0, 0))"),
         ("uncapped", "block_3_expand_relu", "max_value none"),
-        ("maximal", "global_average_pooling2d", "global_max_pool"),
     ],
 )
 def test_edited_graph_is_refused_by_layer(written, edit, layer, found):
@@ -113,6 +112,12 @@ def test_activation_of_the_classifier_is_adopted(written):
     """A sigmoid in the place of the softmax is told."""
     with open_checkpoint(written / "edited" / "sigmoid") as checkpoint:
         assert plan(checkpoint, TABLES).classifier_activation == "sigmoid"
+
+
+def test_pooling_in_front_of_the_classifier_is_adopted(written):
+    """A maximum over the image is an argument of timm's network."""
+    with open_checkpoint(written / "edited" / "maximal") as checkpoint:
+        assert plan(checkpoint, TABLES).arguments["global_pool"] == "max"
 
 
 def test_graph_with_a_loop_is_no_network(written):

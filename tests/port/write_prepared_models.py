@@ -44,7 +44,8 @@ MODELS = {
     "adapted": lambda: [adapted()],
     "resized": lambda: [layers.Resizing(96, 96), layers.Rescaling(1 / 255, name="scaled")],
     "lambda": lambda: [layers.Lambda(lambda x: x / 127.5 - 1.0, name="own_code")],
-    "arithmetic": lambda: [lambda x: x / 127.5 - 1.0],
+    "arithmetic": lambda: [keras.applications.mobilenet.preprocess_input],
+    "by_channel": lambda: [keras.applications.densenet.preprocess_input],
 }
 
 
@@ -59,8 +60,8 @@ def main() -> None:
         values = ramp
         for layer in front:
             x = layer(x)
-            if type(layer).__name__ in ("Rescaling", "Normalization"):
-                values = np.asarray(layer(values))
+            if type(layer).__name__ in ("Rescaling", "Normalization", "function"):
+                values = np.asarray(layer(np.array(values)))  # preprocess_input writes into arrays
         shape = (None, None, 3) if name == "resized" else (96, 96, 3)
         network = keras.applications.MobileNet(input_shape=shape, alpha=0.25, weights=None, include_top=False)
         model = keras.Model(inputs, network(x))

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+# What reading a config of another shape than Keras writes can end in.
+UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 _CONSTANT = "_CONSTANT_VALUE"
 _TENSOR = "__keras_tensor__"
+_ARRAYS = ("__tensor__", "__numpy__")
 
 
 class LayerOutput(NamedTuple):
@@ -87,6 +90,8 @@ def _parsed(value: Any) -> Any:
     if isinstance(value, Mapping) and value.get("class_name") == _TENSOR:
         layer, call, output = value["config"]["keras_history"]
         return LayerOutput(str(layer), int(call), int(output))
+    if isinstance(value, Mapping) and value.get("class_name") in _ARRAYS:
+        return value["config"]["value"]
     return value
 
 

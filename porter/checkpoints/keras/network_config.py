@@ -7,14 +7,13 @@ from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
-from porter.checkpoints.keras.network_calls import Call, LayerOutput, parse_call, parse_sources
+from porter.checkpoints.keras.network_calls import UNREADABLE, Call, LayerOutput, parse_call, parse_sources
 from porter.checkpoints.keras.network_functions import function_name, function_steps
 from porter.checkpoints.keras.network_layers import Step, steps
 from porter.core.stored_network import Operation, StoredNetwork
 
 ORIGIN = "the file's config"
 _MOST_OPERATIONS = 100_000
-_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 
 
 def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | str:
@@ -27,7 +26,7 @@ def stored_network(config: LayerConfig, model: Layer) -> StoredNetwork | str:
     built = _Builder(model, is_keras_3=any("batch_shape" in layer.values for layer in config.all))
     try:
         outputs = built.model(config, (), model)
-    except _UNREADABLE:
+    except UNREADABLE:
         return f"{ORIGIN}: {built.reading}"
     return StoredNetwork(tuple(built.operations), tuple(outputs), ORIGIN)
 
@@ -81,6 +80,9 @@ class _Builder:
             if layer.class_name != "InputLayer"
             for number, node in enumerate(layer.calls)
         ]
+        self.reading = f"the outputs of {config.name}"
+        ends = parse_sources(config.values.get("output_layers"))
+        first = _first_calls(config, (*ends, *(source for *_, call in waiting for source in call.sources)))
         while waiting:
             later = []
             for layer, number, call in waiting:
@@ -93,13 +95,13 @@ class _Builder:
                     for source, numbers in zip(call.sources, found, strict=True)
                     if numbers is not None
                 ]
+                number += first.get(layer.name, 0)
                 known[layer.name, number] = self._layer(layer, taken, inner.get(layer.name), call)
             if len(later) == len(waiting):
                 self._begin(later[0][0])
                 raise ValueError("a layer is called with what there is not")
             waiting = later
         self.reading = f"the outputs of {config.name}"
-        ends = parse_sources(config.values.get("output_layers"))
         return [_end(known[source.layer, source.call], source) for source in ends]
 
     def _inputs(self, config: LayerConfig, inputs: Sequence[int]) -> dict[tuple[str, int], list[int]]:
@@ -166,6 +168,20 @@ class _Builder:
             raise ValueError("implausibly many operations")
         self.operations.append(Operation(step.kind, name, inputs, step.attributes, variables))
         return len(self.operations) - 1
+
+
+def _first_calls(config: LayerConfig, sources: Iterable[LayerOutput]) -> dict[str, int]:
+    """Return the number of the first call of each model inside.
+
+    Both generations of Keras count the call that built a functional model, and do not store it; a Sequential
+    model has one or not. Every call that is stored is somebody's source, so the smallest number is the first.
+    """
+    models = {layer.name for layer in config.layers or () if layer.layers is not None}
+    first: dict[str, int] = {}
+    for source in sources:
+        if source.layer in models:
+            first[source.layer] = min(first.get(source.layer, source.call), source.call)
+    return first
 
 
 def _trains(call: Call | None, *, default: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +15,7 @@ _LAMBDAS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 _ARITHMETIC = MappingProxyType(
     {
         "add": "add",
+        "bias_add": "add",
         "mul": "multiply",
         "multiply": "multiply",
         "sub": "subtract",
@@ -26,6 +28,8 @@ _ARITHMETIC = MappingProxyType(
 _NOTHING = ("identity", "cast", "stop_gradient")
 _MEANS = ("reduce_mean", "mean")
 _PIXELS = [1, 2]
+_USUAL = MappingProxyType({"data_format": "NHWC"})
+_MOST_CHANNELS = 64
 
 
 def function_name(layer: LayerConfig) -> str:
@@ -41,7 +45,11 @@ def function_name(layer: LayerConfig) -> str:
 def function_steps(layer: LayerConfig, name: str, call: Call) -> list[Step]:
     """Return what one call of a function computes; none where it passes its input on."""
     constants = [item for item in call.arguments if not isinstance(item, LayerOutput)]
-    named = {key: value for key, value in call.named.items() if key != "name" and value is not None}
+    named = {
+        key: value
+        for key, value in call.named.items()
+        if key != "name" and value is not None and _USUAL.get(key) != value
+    }
     constants += [value for value in named.values() if not isinstance(value, LayerOutput)]
     if name in _ARITHMETIC:
         found = _arithmetic(_ARITHMETIC[name], call, constants)
@@ -65,19 +73,35 @@ def _arithmetic(kind: str, call: Call, constants: Sequence[Any]) -> Step | None:
     tensors = len(call.sources)
     if tensors == 2 and not constants:
         return Step(kind, {})
-    if tensors != 1 or len(constants) != 1 or type(constants[0]) not in (int, float):
+    values = _numbers(constants[0]) if tensors == 1 and len(constants) == 1 else []
+    if not values:
         return None
-    value = float(constants[0])
     is_first = not (call.arguments and isinstance(call.arguments[0], LayerOutput))
+    scales, offsets = [1.0], [0.0]
     match kind:
         case "add":
-            scale, offset = 1.0, value
+            offsets = values
         case "multiply":
-            scale, offset = value, 0.0
+            scales = values
+        case "subtract" if is_first:
+            scales, offsets = [-1.0], values
         case "subtract":
-            scale, offset = (-1.0, value) if is_first else (1.0, -value)
-        case _ if not is_first and value:
-            scale, offset = 1.0 / value, 0.0
+            offsets = [-value for value in values]
+        case _ if not is_first and all(values):
+            scales = [1.0 / value for value in values]
         case _:
             return None
-    return Step("scale", {"scale": scale, "offset": offset})
+    return Step("scale", {"scale": _single(scales), "offset": _single(offsets)})
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return a number, or one for each channel; nothing for anything else."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    listed = value if isinstance(value, list) else [value]
+    is_plain = all(type(item) in (int, float) and math.isfinite(item) for item in listed)
+    return list(map(float, listed)) if is_plain and 0 < len(listed) <= _MOST_CHANNELS else []
+
+
+def _single(values: list[float]) -> float | list[float]:
+    return values[0] if len(values) == 1 else values

@@ -8,6 +8,8 @@ from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
+from porter.checkpoints.keras.network_calls import UNREADABLE, parse_call
+from porter.checkpoints.keras.network_functions import function_name, function_steps
 from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
 
 _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
@@ -44,6 +46,8 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
             found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
         elif layer.name in weighted:
             break
+        elif function_name(layer):
+            found = _with_function(found, layer)
         elif layer.class_name == "Resizing":
             sides = layer.values.get("height"), layer.values.get("width")
             found = _sized(found, sides, "the source's Resizing layer")
@@ -78,6 +82,21 @@ def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInp
 
 def _with_step(found: StoredInput, layer: LayerConfig, step: Rescaling | Normalization | None) -> StoredInput:
     return _unread(found, layer) if step is None else found._replace(steps=(*found.steps, step))
+
+
+def _with_function(found: StoredInput, layer: LayerConfig) -> StoredInput:
+    """Take arithmetic with constants, as Keras's `preprocess_input` leaves it in a model, for a Rescaling."""
+    try:
+        (call,) = map(parse_call, layer.calls)
+        computed = function_steps(layer, function_name(layer), call)
+    except UNREADABLE:
+        return _unread(found, layer)
+    for step in computed:
+        scale, offset = (_numbers(step.attributes.get(name)) for name in ("scale", "offset"))
+        if step.kind != "scale":
+            return _unread(found, layer)
+        found = _with_step(found, layer, Rescaling(layer.name, scale, offset))
+    return found
 
 
 def _unread(found: StoredInput, layer: LayerConfig) -> StoredInput:

@@ -73,9 +73,15 @@ def variables_alone(directory: Path) -> Path | None:
 
 
 def _network(description: Path, checkpoint: Checkpoint) -> StoredNetwork | str | None:
-    from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415  (plain TensorBundles need none of it)
+    """Return the network of the graph or, where Keras stored none (``save_traces=False``), of the config."""
+    from porter.checkpoints.keras.network_config import stored_network  # noqa: PLC0415  (plain TensorBundles need none of it)
+    from porter.checkpoints.tensorflow.saved_model_input import stored_model  # noqa: PLC0415
+    from porter.checkpoints.tensorflow.saved_model_network import saved_model_network  # noqa: PLC0415
 
-    return saved_model_network(description, checkpoint)
+    found = saved_model_network(description, checkpoint)
+    if found is None and (model := stored_model(description, checkpoint)) is not None:
+        return stored_network(*model)
+    return found
 
 
 def _is_saved_model(path: Path) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from porter.checkpoints.keras.config import parse_config
+from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer
 from porter.checkpoints.keras.layers import Layer, Variable
 from porter.checkpoints.keras.stored_input import stored_input
+from porter.checkpoints.keras.wrappers import unwrapped
 from porter.checkpoints.tensorflow.input_shapes import axis_lengths, image_size
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph
@@ -38,10 +39,8 @@ def saved_model_input(description: Path, checkpoint: Checkpoint) -> StoredInput:
     Raises:
         CheckpointError: one of its files is damaged.
     """
-    metadata, found = description.with_name(_METADATA), StoredInput()
-    if metadata.is_file():
-        with naming(metadata):
-            found = _of_keras(metadata, checkpoint.graph)
+    model = stored_model(description, checkpoint)
+    found = StoredInput() if model is None else stored_input(*model)
     if found.size is None and description.suffix == ".pb":
         with naming(description):
             size = _of_signature(description)
@@ -49,8 +48,27 @@ def saved_model_input(description: Path, checkpoint: Checkpoint) -> StoredInput:
     return found
 
 
-def _of_keras(path: Path, graph: ObjectGraph) -> StoredInput:
-    """Read the config of the root, and find the variables of each layer by the path that Keras gives it."""
+def stored_model(description: Path, checkpoint: Checkpoint) -> tuple[LayerConfig, Layer] | None:
+    """Return the config that Keras wrote beside a SavedModel, and its model with the variables of its layers.
+
+    Args:
+        description: Its ``saved_model.pb``.
+        checkpoint: Its variables; those of a layer are found by the path that Keras gives it.
+
+    Returns:
+        None if there is none, or if it tells no layers.
+
+    Raises:
+        CheckpointError: the metadata are damaged.
+    """
+    metadata = description.with_name(_METADATA)
+    if not metadata.is_file():
+        return None
+    with naming(metadata):
+        return _stored_model(metadata, checkpoint.graph)
+
+
+def _stored_model(path: Path, graph: ObjectGraph) -> tuple[LayerConfig, Layer] | None:
     config, model = None, Layer("")
     for message in _objects(path):
         object_path = bytes(message.get(_PATH, b"")).decode("utf-8", "replace")
@@ -63,7 +81,7 @@ def _of_keras(path: Path, graph: ObjectGraph) -> StoredInput:
             if variables:
                 name = parse_config(bytes(message.get(_JSON, b""))).name
                 model.layers.append(Layer(name, variables))
-    return StoredInput() if config is None or config.layers is None else stored_input(config, model)
+    return None if config is None or config.layers is None else (unwrapped(config, parse_layer), model)
 
 
 def _variables(graph: ObjectGraph, node: int) -> Iterator[Variable]:

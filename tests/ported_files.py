@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import porter
 
-WRITER = Path(__file__).parent / "write_trained_mobilenet.py"
+WRITER = Path(__file__).parent / "parity" / "write_trained_mobilenet.py"
 TRANSPOSED, LEFT_RANDOM = "blocks.1.0.conv_pw.weight", "blocks.3.0.bn1.weight"
 SQUARE = "blocks.3.1.conv_pw.weight"
 SWAPPED = "blocks.3.1.bn1.weight", "blocks.3.1.bn1.bias"
