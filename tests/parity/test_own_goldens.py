@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ported_files import path_of
 from PIL import Image
+from ported_files import path_of
 from safetensors import safe_open
 
 import porter

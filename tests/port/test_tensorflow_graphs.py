@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from porter.checkpoints import open_checkpoint
 from porter.cli.main import main
-from porter.errors import CheckpointError, PlanError
+from porter.errors import CheckpointError
 from porter.planning.ledger import Bucket
 from porter.planning.plan import plan
 from porter.tables.shipped import load_tables
