@@ -95,8 +95,9 @@ class _Builder:
                     for source, numbers in zip(call.sources, found, strict=True)
                     if numbers is not None
                 ]
-                number += first.get(layer.name, 0)
-                known[layer.name, number] = self._layer(layer, taken, inner.get(layer.name), call)
+                known[layer.name, first.get(layer.name, 0) + number] = self._layer(
+                    layer, taken, inner.get(layer.name), call
+                )
             if len(later) == len(waiting):
                 self._begin(later[0][0])
                 raise ValueError("a layer is called with what there is not")
