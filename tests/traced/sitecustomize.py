@@ -1,6 +1,7 @@
 """Lies on the path of traced processes: hides packages from them, and counts what they call.
 
 HIDDEN_PACKAGES: names, separated by commas, that cannot be imported.
+OTHER_SYSTEM: "macos" or "windows", see other_systems.py.
 TRACE_FILE: gets a line "<process> <function>" for each outermost call of a function of `_COUNTED`.
 """
 
@@ -65,3 +66,8 @@ def _counting(function):
 sys.meta_path.insert(0, _Hider())
 if "TRACE_FILE" in os.environ:
     sys.meta_path.insert(0, _Counter())
+if "OTHER_SYSTEM" in os.environ:
+    sys.path.insert(0, str(Path(__file__).parent))
+    import other_systems
+
+    other_systems.pretend(os.environ["OTHER_SYSTEM"])
