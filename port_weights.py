@@ -1,8 +1,8 @@
 """The installed commands, and one clear line where another project's `porter` stands in for this one.
 
-``porter`` on PyPI is another project, which installs a package of the same import name. Whichever is installed
-last overwrites the other's ``porter/__init__.py``, and uninstalling either removes it. This module has a
-name that only this distribution installs, so it is found and can say so.
+``porter`` on PyPI is another project, which installs a package of the same import name. Whichever comes last
+overwrites the other's ``porter/__init__.py``, and uninstalling either removes it. This module has a name that
+only this distribution installs, so it is found and can say so.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def _explained(origin: str | None) -> str:
     strangers = _other_distributions()
     remove = f"python -m pip uninstall {' '.join(strangers)}; " if strangers else ""
     if origin is None:
-        return f"the package 'porter' is incomplete, as uninstalling another 'porter' leaves it. Run: {remove}{_AGAIN}"
+        problem = "the package 'porter' is incomplete, as uninstalling another 'porter' leaves it"
+        return f"{problem}. Run: {remove}{_AGAIN}"
     whose = f" of the distribution {' and '.join(map(repr, strangers))}" if strangers else ""
     problem = f"'import porter' finds another project's package{whose}: {origin}"
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "porter", "")  # noqa: PTH100, PTH118, PTH120

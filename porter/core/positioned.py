@@ -16,7 +16,7 @@ _one_at_a_time = threading.Lock()
 
 def _preadv_by_seeking(descriptor: int, buffers: Sequence[Any], offset: int) -> int:
     (buffer,) = buffers  # nobody here reads into several at once
-    with _one_at_a_time, open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123
+    with _one_at_a_time, open(descriptor, "rb", buffering=0, closefd=False) as file:
         file.seek(offset)
         return file.readinto(buffer) or 0
 

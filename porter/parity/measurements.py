@@ -58,7 +58,9 @@ def read_measurements(folder: Path | None = None) -> dict[str, Measurement]:
     if not path.is_file():
         return {}
     try:
-        return {name: Measurement(**entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {
+            name: Measurement(**entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()
+        }
     except (ValueError, TypeError, AttributeError) as error:
         raise ParityError("measurements/unreadable", f"cannot be read ({error})", file=path) from None
 

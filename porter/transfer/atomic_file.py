@@ -12,8 +12,8 @@ from typing import Self
 
 from porter.core.positioned import open_flags, pwrite
 from porter.errors import OutputError
-from porter.transfer.folder import Folder
 from porter.transfer.direct_writer import DirectWriter
+from porter.transfer.folder import Folder
 from porter.transfer.write_behind import WriteBehind
 
 # The longest file name on every common file system, and what the hidden name adds to OUT's own.

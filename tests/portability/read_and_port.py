@@ -52,7 +52,7 @@ def main():
         porter.port(sources / "network", out / name, **options)
         found[name] = files(out / name)
     found["left over"] = sorted({path.name for path in out.iterdir()} - set(PORTS))
-    print(json.dumps(found))  # noqa: T201
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -97,8 +97,8 @@ def test_wheel_holds_tables_goldens_and_types(wheel):
 
 def test_sdist_can_be_tested_and_documented(built):
     """Who packages porter for a distribution gets tests, documentation and licence with it."""
-    archive = tarfile.open(next(built.glob("*.tar.gz")))
-    names = {name.partition("/")[2] for name in archive.getnames()}
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
 
     needed = {"port_weights.py", "LICENSE", "CHANGELOG.md", "CITATION.cff", "SECURITY.md", "mkdocs.yml"}
     assert needed <= names

@@ -1,7 +1,7 @@
 """Makes a process behave as on another system, as far as what porter calls is concerned.
 
-OTHER_SYSTEM=macos takes away what Linux alone has. OTHER_SYSTEM=windows takes away POSIX's calls too; a folder
-cannot be opened, nor an open file removed or renamed, and a binary file must be opened as one.
+OTHER_SYSTEM=macos takes away what Linux alone has. OTHER_SYSTEM=windows takes away POSIX's calls too: no
+folder can be opened, no open file removed or renamed, and a binary file must be opened as one.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ def _require_closed(path):
     whole = str(Path(path).absolute())
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            held = os.readlink(descriptor)
+            held = descriptor.readlink()
         except FileNotFoundError:
             continue
-        if held == whole:
+        if str(held) == whole:
             raise PermissionError(13, "The process cannot access the file: it is being used", str(path))
 
 

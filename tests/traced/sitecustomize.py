@@ -19,14 +19,14 @@ _COUNTED = {
 }
 
 
-class _Hider:
-    """Refuses to find what is hidden."""
+class _Hider(importlib.machinery.PathFinder):
+    """Finds everything on the path but what is hidden, which is not there for whoever asks first either."""
 
     names = frozenset(filter(None, os.environ.get("HIDDEN_PACKAGES", "").split(",")))
 
-    def find_spec(self, name, *_where):
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in cls.names else super().find_spec(name, path, target)
 
 
 class _Counter:
@@ -63,7 +63,7 @@ def _counting(function):
     return counted
 
 
-sys.meta_path.insert(0, _Hider())
+sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = _Hider
 if "TRACE_FILE" in os.environ:
     sys.meta_path.insert(0, _Counter())
 if "OTHER_SYSTEM" in os.environ:

@@ -1,8 +1,9 @@
 """Describes an HDF5 file as JSON, in a process of its own: a damaged file can crash the HDF5 library.
 
 Run as a program: ``python -P child.py OFFSET SIZE < FILE`` reads the HDF5 file that begins at byte OFFSET of
-FILE and prints one JSON document. Only the structure is read; where the numbers lie is printed, and the parent
-process reads them itself. No link is followed out of the file and no plug-in is loaded. This file imports nothing of porter, so that a crash takes nothing with it.
+FILE and prints one JSON document. Only the structure is read; where the numbers lie is printed, and the
+parent process reads them itself. No link is followed out of the file and no plug-in is loaded. This file
+imports nothing of porter, so that a crash takes nothing with it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+    resource = None
 
 # What a Keras file holds is far below each of these.
 _MOST_OBJECTS = 50_000
@@ -46,7 +48,7 @@ class Refused(Exception):  # noqa: N818  (it becomes a line of the output)
 def _read_at(descriptor: int, view: memoryview, offset: int) -> int:
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [view], offset)
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:  # noqa: PTH123  (Windows)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
         file.seek(offset)
         return file.readinto(view) or 0
 
