@@ -10,7 +10,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from porter.cli.main import main
 from porter.errors import ParityError
@@ -26,6 +25,8 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.runners.builders import Preparation, build
 from porter.runners.builders.keras import SOURCE
 from porter.tables.shipped import load_tables
+
+Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
 image, out, *names = sys.argv[1:]
 tables, found = load_tables(), {}
 for name in names:
