@@ -16,6 +16,8 @@ from porter.errors import ParityError
 from porter.recordings.images import decode, prepare
 from porter.tables.shipped import load_tables
 
+Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
+
 SPEC = load_tables().variant("conv_small").input
 KERAS = """
 import sys
@@ -25,8 +27,6 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.runners.builders import Preparation, build
 from porter.runners.builders.keras import SOURCE
 from porter.tables.shipped import load_tables
-
-Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
 image, out, *names = sys.argv[1:]
 tables, found = load_tables(), {}
 for name in names:
