@@ -102,10 +102,10 @@ _NOT_CODES = {"unnamed"}
 _BEGINNING = """\
 # Error codes
 
-Every refusal ends with its code in brackets, `Error: ... [plan/no-match]`, and `PorterError.code` holds it. Codes
-are stable: a script may match on them, and a release that changes one says so in the changelog. The sentences may
-change; an ellipsis is what differs from case to case. In Python the classes of `porter.errors` group them; on the
-command line the [exit code](commands.md#exit-codes) is 1.
+Every refusal ends with its code in brackets, `Error: ... [plan/no-match]`, and `PorterError.code` holds it.
+Codes are stable: a script may match on them, and a release that changes one says so in the changelog. The
+sentences may change; an ellipsis is what differs from case to case. In Python the classes of `porter.errors`
+group them; on the command line the [exit code](commands.md#exit-codes) is 1.
 
 This page is written from the code by `tools/error_codes.py`."""
 
