@@ -1,12 +1,12 @@
 """Runs versions of the frameworks, each in an environment of its own, and keeps docs/versions.md.
 
-    python benchmarks/versions.py                      # every environment below that is not in the table yet
+    python benchmarks/versions.py                      # every environment below
     python benchmarks/versions.py torch-oldest         # these
     python benchmarks/versions.py torch-newest --python venv/bin/python   # with what is installed there
 
-Where torch is installed, ports are checked against goldens: every stage in float64 against what TensorFlow 2.20
-computed. Where TensorFlow or Keras is, it writes a network in each of its containers, and what porter (run by this
-interpreter) makes of it is held against the weights that it says it has.
+With torch, ports are checked against goldens: every stage in float64 against what TensorFlow 2.20 computed. With
+TensorFlow, a network is written in each of its containers, and what porter (run by this interpreter) makes of
+it is held against the weights that TensorFlow says it has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import venv
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -71,7 +73,7 @@ else:
 """
 
 
-def call(command, **environment):
+def call(command: Sequence[object], **environment: str) -> str:
     """Run a command and return its standard output, whatever its exit code."""
     done = subprocess.run(
         [str(part) for part in command],
@@ -85,7 +87,7 @@ def call(command, **environment):
     return done.stdout
 
 
-def installed(python):
+def installed(python: Path) -> dict[str, str]:
     """Return the versions of the frameworks and of Python in an environment."""
     program = (
         "import importlib.metadata as m, json, platform; v = {}\n"
@@ -95,7 +97,7 @@ def installed(python):
     return json.loads(call([python, "-c", program]))
 
 
-def environment(packages, folder):
+def environment(packages: Sequence[str], folder: Path) -> Path:
     """Make a virtual environment with these packages."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
@@ -103,7 +105,7 @@ def environment(packages, folder):
     return python
 
 
-def goldens(python):
+def goldens(python: Path) -> str:
     """Check ports against goldens and return what came out."""
     words = ["-m", "porter.cli.main", "golden", "verify", *GOLDENS, "--json"]
     reports = json.loads(call([python, *words], PYTHONPATH=str(ROOT)))
@@ -113,11 +115,11 @@ def goldens(python):
     return f"{len(reports)} networks in parity with their goldens, worst {_worst(reports):.1e}"
 
 
-def _worst(reports):
+def _worst(reports: list[dict[str, Any]]) -> float:
     return max(case["worst_relative"] for report in reports for case in report["cases"] if case["decides"])
 
 
-def sources(python):
+def sources(python: Path) -> str:
     """Have Keras write a network in each container, port each, and compare every weight."""
     done = []
     for generation in ("legacy", "keras3"):
@@ -134,7 +136,7 @@ def sources(python):
     return f"{len(done)} containers ported, every weight equal: {', '.join(done)}"
 
 
-def _port_and_compare(source, out, expected):
+def _port_and_compare(source: str, out: Path, expected: list[Any]) -> None:
     words = [sys.executable, "-m", "porter.cli.main", "port-weights", source, out, "-q"]
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     tensors = load_file(out)
@@ -143,34 +145,34 @@ def _port_and_compare(source, out, expected):
     assert got == expected, f"{source}: weights differ"
 
 
-def _digest(values):
+def _digest(values: np.ndarray[Any, Any]) -> tuple[Any, ...]:
     """Return what a layout cannot change: the number of elements and their sorted values."""
     return values.size, tuple(np.sort(values.ravel())[:3].tolist()), float(np.sort(values.ravel()).sum())
 
 
-def row(python, check):
+def row(python: Path, check: Callable[[Path], str]) -> str:
     """Return a row of the table."""
     versions = installed(python)
     shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions and name != "numpy")
     return f"| {shown} | {versions['Python']} | {versions['numpy']} | {check(python)} |"
 
 
-def keep(line):
+def keep(line: str) -> None:
     """Put a row into the page, in place of the one of the same versions."""
     text = PAGE.read_text(encoding="utf-8")
     before, mark, table = text.partition("|---|---|---|---|\n")
     rows = {old.split(" | ")[0]: old for old in table.splitlines() if old.startswith("|")}
-    rows[line.split(" | ")[0]] = line
+    rows[line.split(" | ", maxsplit=1)[0]] = line
     PAGE.write_text(before + mark + "\n".join(rows[key] for key in sorted(rows)) + "\n", encoding="utf-8")
 
 
-def main():
+def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*TORCH, *TENSORFLOW]))
-    parser.add_argument("--python", help="use this environment instead of making one")
+    parser.add_argument("--python", type=Path, help="use this environment instead of making one")
     asked = parser.parse_args()
     for name in asked.names or [*TORCH, *TENSORFLOW]:
         check = goldens if name in TORCH else sources
