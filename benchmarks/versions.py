@@ -4,9 +4,9 @@
     python benchmarks/versions.py torch-oldest         # these
     python benchmarks/versions.py torch-newest --python venv/bin/python   # with what is installed there
 
-With torch, ports are checked against goldens: every stage in float64 against what TensorFlow 2.20 computed. With
-TensorFlow, a network is written in each of its containers, and what porter (run by this interpreter) makes of
-it is held against the weights that TensorFlow says it has.
+With torch, ports are checked against goldens: every stage in float64 against what TensorFlow 2.20 computed.
+With TensorFlow, a network is written in each of its containers, and what porter (run by this interpreter)
+makes of it is held against the weights that TensorFlow says it has.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ TENSORFLOW = {
     "tensorflow-2.19": ("tensorflow==2.19.1", "tf_keras==2.19.0"),
     "tensorflow-newest": ("tensorflow", "tf_keras"),
 }
-SHOWN = ("torch", "torchvision", "timm", "tensorflow", "tf_keras", "keras", "numpy")
+SHOWN = {"goldens": ("torch", "torchvision", "timm"), "sources": ("tensorflow", "tf_keras", "keras")}
 
+_WRITERS = {"legacy": "tf_keras", "current": "Keras 3"}
 _WRITE = """
 import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -91,7 +92,7 @@ def installed(python: Path) -> dict[str, str]:
     """Return the versions of the frameworks and of Python in an environment."""
     program = (
         "import importlib.metadata as m, json, platform; v = {}\n"
-        f"for n in {SHOWN!r}:\n  try: v[n] = m.version(n)\n  except m.PackageNotFoundError: pass\n"
+        f"for n in {(*SHOWN['goldens'], *SHOWN['sources'], 'numpy')!r}:\n  try: v[n] = m.version(n)\n  except m.PackageNotFoundError: pass\n"
         "v['Python'] = platform.python_version(); print(json.dumps(v))"
     )
     return json.loads(call([python, "-c", program]))
@@ -121,8 +122,8 @@ def _worst(reports: list[dict[str, Any]]) -> float:
 
 def sources(python: Path) -> str:
     """Have Keras write a network in each container, port each, and compare every weight."""
-    done = []
-    for generation in ("legacy", "keras3"):
+    done: list[str] = []
+    for generation in _WRITERS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             subprocess.run([python, "-c", _WRITE, folder, generation], check=True, capture_output=True)
@@ -132,8 +133,8 @@ def sources(python: Path) -> str:
             for source in sorted({re.sub(r"\.(index|data-.*)$", "", str(path)) for path in found}):
                 if Path(source).name != "checkpoint":
                     _port_and_compare(source, folder / "out.safetensors", expected)
-                    done.append(Path(source).name)
-    return f"{len(done)} containers ported, every weight equal: {', '.join(done)}"
+                    done.append(f"{Path(source).name} ({_WRITERS[generation]})")
+    return f"{len(done)} containers ported, every weight equal: {', '.join(sorted(done))}"
 
 
 def _port_and_compare(source: str, out: Path, expected: list[Any]) -> None:
@@ -153,7 +154,7 @@ def _digest(values: np.ndarray[Any, Any]) -> tuple[Any, ...]:
 def row(python: Path, check: Callable[[Path], str]) -> str:
     """Return a row of the table."""
     versions = installed(python)
-    shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if name in versions and name != "numpy")
+    shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN[check.__name__])
     return f"| {shown} | {versions['Python']} | {versions['numpy']} | {check(python)} |"
 
 
