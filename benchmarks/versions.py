@@ -90,12 +90,14 @@ def call(command: Sequence[object], **environment: str) -> str:
 
 def installed(python: Path) -> dict[str, str]:
     """Return the versions of the frameworks and of Python in an environment."""
+    names = [*SHOWN["goldens"], *SHOWN["sources"], "numpy"]
     program = (
         "import importlib.metadata as m, json, platform; v = {}\n"
-        f"for n in {(*SHOWN['goldens'], *SHOWN['sources'], 'numpy')!r}:\n  try: v[n] = m.version(n)\n  except m.PackageNotFoundError: pass\n"
+        f"for n in {names}:\n  try: v[n] = m.version(n)\n  except m.PackageNotFoundError: pass\n"
         "v['Python'] = platform.python_version(); print(json.dumps(v))"
     )
-    return json.loads(call([python, "-c", program]))
+    found: dict[str, str] = json.loads(call([python, "-c", program]))
+    return found
 
 
 def environment(packages: Sequence[str], folder: Path) -> Path:
@@ -123,7 +125,7 @@ def _worst(reports: list[dict[str, Any]]) -> float:
 def sources(python: Path) -> str:
     """Have Keras write a network in each container, port each, and compare every weight."""
     done: list[str] = []
-    for generation in _WRITERS:
+    for generation, writer in _WRITERS.items():
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             subprocess.run([python, "-c", _WRITE, folder, generation], check=True, capture_output=True)
@@ -133,7 +135,7 @@ def sources(python: Path) -> str:
             for source in sorted({re.sub(r"\.(index|data-.*)$", "", str(path)) for path in found}):
                 if Path(source).name != "checkpoint":
                     _port_and_compare(source, folder / "out.safetensors", expected)
-                    done.append(f"{Path(source).name} ({_WRITERS[generation]})")
+                    done.append(f"{Path(source).name} ({writer})")
     return f"{len(done)} containers ported, every weight equal: {', '.join(sorted(done))}"
 
 
