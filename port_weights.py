@@ -7,7 +7,7 @@ only this distribution installs, so it is found and can say so.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import os
 import sys
 
@@ -41,7 +41,7 @@ def parity_check() -> None:
 
 def _require_own_package() -> None:
     """End the process with one line if ``import porter`` leads to another project's package."""
-    spec = importlib.util.find_spec("porter")
+    spec = importlib.machinery.PathFinder.find_spec("porter")
     origin = spec.origin if spec is not None else None
     if origin is None or not _is_own(origin):
         sys.exit(f"Error: {_explained(origin)}")
