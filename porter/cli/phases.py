@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import click
+
+from porter.cli.progress import Spinner
 
 
 @contextmanager
@@ -20,17 +22,11 @@ def shown_phases(what: str) -> Iterator[Callable[[str], None]]:
     Args:
         what: What is being done, in words.
     """
-    spinner = None
-    if sys.stderr.isatty():
-        with suppress(ImportError):  # without rich a terminal gets the lines of a log
-            from porter.cli.progress import spinner as make
-
-            spinner = make(what)
-    if spinner is None:
+    if not sys.stderr.isatty():
         yield _lines(what)
         return
-    with spinner:
-        yield lambda phase: spinner.update(spinner.task_ids[0], description=f"{what}: {phase}")
+    with Spinner(what) as spinner:
+        yield lambda phase: spinner.say(f"{what}: {phase}")
 
 
 def _lines(what: str) -> Callable[[str], None]:

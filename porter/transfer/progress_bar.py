@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from porter.transfer.transfer import Progress
 
-if TYPE_CHECKING:  # importing it costs more than porting a small network
-    from rich.progress import Progress as Bar
-
 # Below this a port is over before a person could read the bar.
 SHOWN_FROM_BYTES = 200_000_000
+
+_WIDTH = 40
+_SECONDS_BETWEEN = 0.1
 
 
 @contextmanager
@@ -31,22 +31,11 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress | None]:
     if quiet or not _is_watched():
         yield None
         return
-    bar: Bar | None = None
-
-    def advance(done: int, total: int) -> None:
-        nonlocal bar
-        if total < SHOWN_FROM_BYTES:
-            return
-        if bar is None:
-            bar = _byte_bar(total)
-            bar.start()
-        bar.update(bar.task_ids[0], completed=done)
-
+    bar = _ByteBar()
     try:
-        yield advance
+        yield bar.advance
     finally:
-        if bar is not None:
-            bar.stop()
+        bar.clear()
 
 
 def _is_watched() -> bool:
@@ -54,17 +43,40 @@ def _is_watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def _byte_bar(total: int) -> Bar:
-    from rich.console import Console  # noqa: PLC0415  (see above)
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+class _ByteBar:
+    """Bytes done and to do, their speed and the time that is left, on one line that is written anew."""
 
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=total)
-    return bar
+    def __init__(self) -> None:
+        self._started = self._drawn = 0.0
+        self._width = 0
+
+    def advance(self, done: int, total: int) -> None:
+        if total < SHOWN_FROM_BYTES:
+            return
+        now = time.monotonic()
+        self._started = self._started or now
+        if now - self._drawn >= _SECONDS_BETWEEN or done == total:
+            self._drawn = now
+            self._draw(_line(done, total, now - self._started))
+
+    def clear(self) -> None:
+        if self._width:
+            self._draw("")
+            sys.stderr.write("\r")
+            sys.stderr.flush()
+
+    def _draw(self, line: str) -> None:
+        # Blanks over what the last line had more: not every console knows the sequence that clears a line.
+        sys.stderr.write(f"\r{line.ljust(self._width)}")
+        sys.stderr.flush()
+        self._width = len(line)
+
+
+def _line(done: int, total: int, seconds: float) -> str:
+    filled = _WIDTH * done // total
+    sizes = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
+    if not done or not seconds:
+        return f"[{'#' * filled:{_WIDTH}}] {sizes}"
+    speed = done / seconds
+    left = round((total - done) / speed)
+    return f"[{'#' * filled:{_WIDTH}}] {sizes}, {speed / 1e6:.0f} MB/s, {left // 60}:{left % 60:02} left"
