@@ -1,8 +1,8 @@
-"""Framework processes that begin with the framework imported: forks of one that has imported it and done no more.
+"""Framework processes that begin with the framework imported: forks of one that has done no more than that.
 
 Importing TensorFlow takes seconds of CPU, and more than a hundred tests start a check. The fork runs the same
-module from its start, with the environment, the folder and the pipes that it would have had as a process of its
-own. There is one parent for each module and environment, so that nothing of one test reaches another.
+module from its start, with the environment, the folder and the pipes that it would have had as a process of
+its own. There is one parent for each module and environment, so that nothing of one test reaches another.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def _serve(module, requests):
     del sys.modules[module]  # the fork runs it from its start
     codes = {}
     woken, wakes = os.pipe()
-    os.set_blocking(wakes, False)  # noqa: FBT003
+    os.set_blocking(wakes, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes)
     with selectors.DefaultSelector() as selector:
