@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
-
-from porter.cli.progress import Spinner
 
 
 @contextmanager
@@ -22,11 +20,17 @@ def shown_phases(what: str) -> Iterator[Callable[[str], None]]:
     Args:
         what: What is being done, in words.
     """
-    if not sys.stderr.isatty():
+    spinner = None
+    if sys.stderr.isatty():
+        with suppress(ImportError):  # without rich a terminal gets the lines of a log
+            from porter.cli.progress import spinner as make
+
+            spinner = make(what)
+    if spinner is None:
         yield _lines(what)
         return
-    with Spinner(what) as spinner:
-        yield lambda phase: spinner.say(f"{what}: {phase}")
+    with spinner:
+        yield lambda phase: spinner.update(spinner.task_ids[0], description=f"{what}: {phase}")
 
 
 def _lines(what: str) -> Callable[[str], None]:

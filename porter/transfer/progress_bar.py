@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from porter.transfer.transfer import Progress
 
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
+
 # Below this a port is over before a person could read the bar.
 SHOWN_FROM_BYTES = 200_000_000
-
-_WIDTH = 40
-_SECONDS_BETWEEN = 0.1
+_STEPS = 200
 
 
 @contextmanager
@@ -31,11 +32,17 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress | None]:
     if quiet or not _is_watched():
         yield None
         return
-    bar = _ByteBar()
-    try:
-        yield bar.advance
-    finally:
-        bar.clear()
+    with ExitStack() as ends:
+        bar: ProgressBar[int] | None = None
+
+        def advance(done: int, total: int) -> None:
+            nonlocal bar
+            if total < SHOWN_FROM_BYTES:
+                return
+            bar = bar or ends.enter_context(_byte_bar(total))
+            bar.update(done - bar.pos)
+
+        yield advance
 
 
 def _is_watched() -> bool:
@@ -43,40 +50,22 @@ def _is_watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-class _ByteBar:
-    """Bytes done and to do, their speed and the time that is left, on one line that is written anew."""
+def _byte_bar(total: int) -> ProgressBar[int]:
+    import click  # noqa: PLC0415  (a port by the library needs it here alone)
 
-    def __init__(self) -> None:
-        self._started = self._drawn = 0.0
-        self._width = 0
-
-    def advance(self, done: int, total: int) -> None:
-        if total < SHOWN_FROM_BYTES:
-            return
-        now = time.monotonic()
-        self._started = self._started or now
-        if now - self._drawn >= _SECONDS_BETWEEN or done == total:
-            self._drawn = now
-            self._draw(_line(done, total, now - self._started))
-
-    def clear(self) -> None:
-        if self._width:
-            self._draw("")
-            sys.stderr.write("\r")
-            sys.stderr.flush()
-
-    def _draw(self, line: str) -> None:
-        # Blanks over what the last line had more: not every console knows the sequence that clears a line.
-        sys.stderr.write(f"\r{line.ljust(self._width)}")
-        sys.stderr.flush()
-        self._width = len(line)
+    return click.progressbar(
+        length=total,
+        file=cast("TextIO", _Notebook()) if not sys.stderr.isatty() else sys.stderr,
+        update_min_steps=total // _STEPS,
+        label=f"{total / 1e6:.0f} MB",
+    )
 
 
-def _line(done: int, total: int, seconds: float) -> str:
-    filled = _WIDTH * done // total
-    sizes = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"
-    if not done or not seconds:
-        return f"[{'#' * filled:{_WIDTH}}] {sizes}"
-    speed = done / seconds
-    left = round((total - done) / speed)
-    return f"[{'#' * filled:{_WIDTH}}] {sizes}, {speed / 1e6:.0f} MB/s, {left // 60}:{left % 60:02} left"
+class _Notebook:
+    """A notebook's stderr: it writes a line anew as a terminal does, but is none to those who ask."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
