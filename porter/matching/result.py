@@ -59,7 +59,8 @@ class MatchResult:
         function: What builds it, or "".
         target: The PyTorch network.
         layers: What was found, in PyTorch's order of execution.
-        adjustments: What has to be changed in the PyTorch network: ``same_padding``, ``eps``.
+        adjustments: What has to be changed in the PyTorch network: ``same_padding``, ``eps``,
+            ``average_without_padding``.
         adjusted: Whether the person agreed to that.
         findings: What is open or disagrees, the first one first.
         others: Other mappings that prove as well, in words.
@@ -104,6 +105,9 @@ class MatchResult:
         if padded:
             where = "everywhere" if padded is True else ", ".join(padded)
             yield f"PyTorch pads differently: it must pad as TensorFlow's SAME does ({where})"
+        averaging = self.adjustments.get("average_without_padding")
+        if averaging:
+            yield f"PyTorch's averages count the padding, TensorFlow's leave it out ({', '.join(averaging)})"
         epsilon = self.adjustments.get("eps")
         if isinstance(epsilon, Mapping):
             yield from (f"{name} must have the epsilon {value:g}" for name, value in epsilon.items())

@@ -95,7 +95,7 @@ def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], 
 
 def _adjustments(search: Search, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was changed in the network, as a table says it."""
-    padded = [search.names[module] for module in search.pool_changes]
+    padded = [search.names[module] for module in search.pools.padded]
     epsilons: dict[str, float] = {}
     for step in search.steps:
         name = search.names[step.module]
@@ -108,6 +108,8 @@ def _adjustments(search: Search, request: Mapping[str, Any]) -> dict[str, Any]:
         changes = emulate_same_padding(_build(request))
         usual = {change.name for change in changes if change.action == "dynamic"}
         found["same_padding"] = True if usual == set(padded) else list(dict.fromkeys(padded))
+    if search.pools.averaging:
+        found["average_without_padding"] = [search.names[module] for module in search.pools.averaging]
     if epsilons:
         norms = {name for module, name in search.owners.items() if isinstance(module, NORMS)}
         values = set(epsilons.values())
