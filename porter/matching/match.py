@@ -155,7 +155,7 @@ def _result(
         end=found["end"],
         image=_image(recorded),
         preparing=tuple(paths.get(key, key) for key in recorded["preparing"]),
-        versions={**_versions(recorded["packages"]), **found["versions"]},
+        versions=_versions([*recorded["packages"], *found["packages"]]),
         seconds=seconds,
         attempts=found["attempts"],
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": search.attempts,
         "seconds": {"match": matched, "prove": time.perf_counter() - started - matched},
         "parameters": _parameters(model),
-        "versions": _versions(request["library"]),
+        "packages": ["torch", *([request["library"]] if request["library"] != "torch" else [])],
     }
 
 
@@ -257,17 +256,6 @@ def _recording(modules: set[nn.Module], into: list[tuple[nn.Module, torch.Tensor
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _versions(library: str) -> dict[str, str]:
-    names = ["torch"] + ([library] if library != "torch" else [])
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

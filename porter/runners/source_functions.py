@@ -7,11 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.named_function import named_function
-from porter.errors import ParityError, PorterError
-from porter.runners.file_network import FileNetwork, frozen
-
-_AXES = 4
+from porter.errors import ParityError
+from porter.runners.built_network import build_network
+from porter.runners.file_network import FileNetwork
 
 
 def load(checkpoint: Checkpoint, function: str) -> FileNetwork:
@@ -21,24 +19,9 @@ def load(checkpoint: Checkpoint, function: str) -> FileNetwork:
         TableError: there is no such function.
         ParityError: the function cannot be called, returns no network, or the checkpoint does not fit.
     """
-    try:
-        model = named_function(function)()
-    except PorterError:
-        raise
-    except Exception as error:
-        raise ParityError(
-            "match/source-function", f"{function} cannot be called ({type(error).__name__}: {error})"
-        ) from error
-    _restore(model, checkpoint)
-    shape = _image_shape(model)
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def call(images: Any) -> Any:
-        return model(images, training=False) if hasattr(model, "layers") else model(images)
-
-    concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    packages = ("tensorflow", "numpy")
-    return frozen(concrete, f"built by {function}", packages, checkpoint.files[0])
+    built = build_network(function, {})
+    _restore(built.model, checkpoint)
+    return built.as_graph(3, checkpoint.files[0])
 
 
 def _restore(model: Any, checkpoint: Checkpoint) -> None:
@@ -59,8 +42,3 @@ def _restore(model: Any, checkpoint: Checkpoint) -> None:
             f"the weights do not fit the network ({type(error).__name__}: {first})",
             file=checkpoint.path,
         ) from error
-
-
-def _image_shape(model: Any) -> tuple[int | None, ...]:
-    shape = getattr(model, "input_shape", None)
-    return shape if isinstance(shape, tuple) and len(shape) == _AXES else (None, None, None, 3)
