@@ -26,8 +26,9 @@ class MatchedLayer(NamedTuple):
         constants: Parameters that the source does without: ``leaf``, ``value``, ``shape``.
         folded: Object path of a bias of the layer before that goes into the running mean, or "".
         lost_bias: Object path of a bias for which the module has no place, or "".
-        error: How far its output was from the source's, relative, when it was found.
+        error: How far its output was from the source's, relative, when it was found; None if nothing was run.
         activated: Whether the module computes the activation too that follows the layer.
+        evidence: What speaks for it where nothing was run, or "".
     """
 
     module: str
@@ -37,8 +38,9 @@ class MatchedLayer(NamedTuple):
     constants: Sequence[Mapping[str, Any]]
     folded: str
     lost_bias: str
-    error: float
+    error: float | None
     activated: bool = False
+    evidence: str = ""
 
 
 class Run(NamedTuple):
@@ -145,9 +147,12 @@ class MatchResult:
 
     def _lines(self, *, verbose: bool) -> Iterator[str]:
         yield f"{self.source} -> {self.target.words}: {self.status}"
-        yield f"  {len(self.layers)} layers matched in {self.attempts} run(s), {self._time()}"
+        how = f"in {self.attempts} run(s)" if self.attempts else "by kind, shape and order"
+        yield f"  {len(self.layers)} layers matched {how}, {self._time()}"
         if verbose:
-            yield from (f"    {each.layer} -> {each.module} ({each.kind})" for each in self.layers)
+            for each in self.layers:
+                why = f": {each.evidence}" if each.evidence else ""
+                yield f"    {each.layer} -> {each.module} ({each.kind}){why}"
         for run in self.proof:
             yield f"  {run.size} pixels, {run.weights}: worst difference {run.worst:.1e} ({run.where})"
         if self.adjusted:
