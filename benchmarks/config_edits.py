@@ -25,7 +25,7 @@ def edited(source: Path, target: Path, edit: Callable[[Layers], bool]) -> bool:
         shutil.copy(source, target)
         with h5py.File(target, "r+") as file:
             config = json.loads(file.attrs["model_config"])
-            changed = edit(config["config"]["layers"])
+            changed = _applied(edit, config["config"]["layers"])
             file.attrs["model_config"] = json.dumps(config)
         return changed
     with zipfile.ZipFile(source) as given, zipfile.ZipFile(target, "w") as made:
@@ -34,10 +34,16 @@ def edited(source: Path, target: Path, edit: Callable[[Layers], bool]) -> bool:
             data = given.read(name)
             if name == "config.json":
                 config = json.loads(data)
-                changed = edit(config["config"]["layers"])
+                changed = _applied(edit, config["config"]["layers"])
                 data = json.dumps(config).encode()
             made.writestr(name, data)
     return changed
+
+
+def _applied(edit: Callable[[Layers], bool], layers: Layers) -> bool:
+    """Edit the layers of a model that stands as one layer inside, or else those around it."""
+    inner = [layer["config"]["layers"] for layer in layers if "layers" in layer["config"]]
+    return any(edit(each) for each in inner) or edit(layers)
 
 
 def _all(layers: Layers, *classes: str) -> Iterator[Layer]:

@@ -36,8 +36,30 @@ FAMILIES = {
     "ResNet50": "",
     "ResNet101": "",
 }
+# Those that stand as one layer in a model too, as transfer learning builds it.
+NESTED = ("MobileNetV2", "ResNet50")
 GENERATIONS = ("tf_keras", "keras")
 SUFFIXES = (".h5", ".keras")
+
+_PROGRAM = """
+import {generation} as keras
+
+def network(family, **arguments):
+    build = getattr(keras.applications, family)
+    return build(weights=None, input_shape=(96, 96, 3), **arguments)
+
+def nested(family, **arguments):
+    images = keras.Input((96, 96, 3))
+    prepared = keras.applications.mobilenet_v2.preprocess_input(images)
+    features = network(family, include_top=False, **arguments)(prepared, training=False)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    return keras.Model(images, keras.layers.Dense(5, activation="softmax")(pooled))
+
+model = {expression}
+for suffix in {suffixes}:
+    model.save({path!r} + suffix)
+model.export({path!r})
+"""
 
 
 def main(folder: Path, *files: Path) -> int:
@@ -57,16 +79,15 @@ def written(folder: Path) -> Iterator[Path]:
     for generation in GENERATIONS:
         inner = folder / generation
         inner.mkdir(parents=True, exist_ok=True)
-        for family, arguments in FAMILIES.items():
-            if not (inner / f"{family}.keras").exists():
-                program = (
-                    f"import {generation} as keras\n"
-                    f"m = keras.applications.{family}(weights=None, input_shape=(96, 96, 3), {arguments})\n"
-                    f"[m.save({str(inner / family)!r} + suffix) for suffix in {SUFFIXES}]\n"
-                    f"m.export({str(inner / family)!r})"
+        built = {family: f"network({family!r}, {arguments})" for family, arguments in FAMILIES.items()}
+        built |= {f"{family}-nested": f"nested({family!r}, {FAMILIES[family]})" for family in NESTED}
+        for name, expression in built.items():
+            if not (inner / f"{name}.keras").exists():
+                program = _PROGRAM.format(
+                    generation=generation, expression=expression, path=str(inner / name), suffixes=SUFFIXES
                 )
                 subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-            yield from (inner / f"{family}{suffix}" for suffix in (*SUFFIXES, ""))
+            yield from (inner / f"{name}{suffix}" for suffix in (*SUFFIXES, ""))
 
 
 def describing_once() -> None:

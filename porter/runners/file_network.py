@@ -12,10 +12,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from porter.checkpoints.carried import Carried
+from porter.checkpoints.tensorflow.saved_model_input import config_of_root
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
 from porter.planning.plan import Plan
 from porter.runners import keras_files, tflite_network
+from porter.runners.restoring import index_of
 from porter.runners.tflite_interpreter import agreement
 
 # Operations that reach outside the graph: files, other processes, Python. A stored graph is data, not a
@@ -56,18 +58,23 @@ def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
             than one image (``runner/no-image-input``).
         Exception: whatever TensorFlow raises where it cannot load the file.
     """
-    file = checkpoint.files[0]
-    loaders: dict[Carried, Callable[[Path], FileNetwork]] = {
+    loaders: dict[Carried, Callable[[Checkpoint], FileNetwork]] = {
         Carried.KERAS: _of_keras,
         Carried.SAVED_MODEL: _of_saved_model,
         Carried.GRAPH: _of_graph,
         Carried.TFLITE: _of_tflite,
     }
-    return loaders[carried](file)
+    return loaders[carried](checkpoint)
 
 
-def _of_keras(file: Path) -> FileNetwork:
-    model, words, packages = keras_files.load(file)
+def _of_keras(checkpoint: Checkpoint) -> FileNetwork:
+    file = checkpoint.files[0]
+    in_front = {layer.partition(" ")[0] for layer in checkpoint.stored_input.unread}
+    model, words, packages = keras_files.load(file, in_front)
+    return _of_model(model, words, packages, file)
+
+
+def _of_model(model: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != _AXES:
         raise _no_image(file, shape)
@@ -80,14 +87,26 @@ def _of_keras(file: Path) -> FileNetwork:
     return frozen(concrete, _own(words), packages, file)
 
 
-def _of_saved_model(description: Path) -> FileNetwork:
+def _of_saved_model(checkpoint: Checkpoint) -> FileNetwork:
+    description = checkpoint.files[0]
     _refuse_saved_code(description)
     loaded = tf.saved_model.load(str(description.parent))
     signatures = dict(loaded.signatures)
     name = next((name for name in _SIGNATURES if name in signatures), next(iter(signatures), None))
     if name is None:
-        raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
+        return _of_config(description, checkpoint)
     return frozen(signatures[name], _own(f"signature {name}"), _TENSORFLOW, description)
+
+
+def _of_config(description: Path, checkpoint: Checkpoint) -> FileNetwork:
+    """Build the model that Keras described beside a SavedModel without traces, with the weights restored."""
+    document = config_of_root(description)
+    if document is None:
+        raise ParityError("runner/no-signature", "the SavedModel has no signature to call", file=description)
+    model = keras_files.from_config(document, description)
+    prefix = index_of(checkpoint).with_suffix("")
+    tf.train.Checkpoint(root=model).read(str(prefix)).expect_partial().assert_existing_objects_matched()
+    return _of_model(model, "the config beside the SavedModel", (*_TENSORFLOW, "tf-keras"), description)
 
 
 def _refuse_saved_code(description: Path) -> None:
@@ -99,7 +118,8 @@ def _refuse_saved_code(description: Path) -> None:
         _refuse_code((*meta.graph_def.node, *functions), description, _RESTORING)
 
 
-def _of_graph(file: Path) -> FileNetwork:
+def _of_graph(checkpoint: Checkpoint) -> FileNetwork:
+    file = checkpoint.files[0]
     graph = graph_pb2.GraphDef.FromString(file.read_bytes())
     _refuse_code(graph.node, file)
     used = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
@@ -128,7 +148,8 @@ def _own(words: str) -> str:
     return f"the file's own network ({words})"
 
 
-def _of_tflite(file: Path) -> FileNetwork:
+def _of_tflite(checkpoint: Checkpoint) -> FileNetwork:
+    file = checkpoint.files[0]
     data, graph = tflite_network.read_network(file)
     if len(graph.model.inputs) != 1 or len(graph.model.tensors[graph.model.inputs[0]].shape) != _AXES:
         raise _no_image(file, f"{len(graph.model.inputs)} inputs")

@@ -46,7 +46,9 @@ def _record(job: Job) -> None:
             runs_in, provenance = witness.runs, _of_network(job, made, witness, notes)
         else:
             provenance = _of_builder(job, made, notes)
-            values = _stored(made, checkpoint, inputs[0]) if job.checkpoint else _random(made, checkpoint)
+            values = (
+                _stored(made, checkpoint, inputs[0], notes) if job.checkpoint else _random(made, checkpoint)
+            )
             runs_in = partial(_runs, made, values, inputs)
         runs: list[Run] = []
         for dtype in job.dtypes:
@@ -93,7 +95,7 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
     return {part.path: checkpoint.read(part.key) for part in _parts(made)}
 
 
-def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
+def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
     if network_of(made.variant) is not made.variant:
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
@@ -102,7 +104,7 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
     variables = objects(network, [part.path for part in _parts(made)])
     averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
-        _load_with_keras(network, checkpoint)
+        _load_with_keras(network, checkpoint, notes)
         values = {path: variable.numpy() for path, variable in variables.items()}
         return values | {p.path: checkpoint.read(p.key) for p in _parts(made) if p.key in averages}
     prefix = restore(network, made, checkpoint)
@@ -112,7 +114,7 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array) -> Weights:
     return values | averaged
 
 
-def _load_with_keras(network: Keras, checkpoint: KerasFile) -> None:
+def _load_with_keras(network: Keras, checkpoint: KerasFile, notes: Sequence[str]) -> None:
     """Let Keras itself load one of its own files: what porter reads is held against that.
 
     Raises:
@@ -127,7 +129,7 @@ def _load_with_keras(network: Keras, checkpoint: KerasFile) -> None:
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ParityError(
             "runner/keras-refuses",
-            f"Keras itself cannot load these weights into the network ({str(error).splitlines()[0]})",
+            "; ".join((*notes, f"Keras cannot load these weights into that ({str(error).splitlines()[0]})")),
             file=checkpoint.path,
             hint="A SavedModel or checkpoint can be checked, whatever stands around the network; "
             "without --checkpoint the network is checked on random weights.",

@@ -27,6 +27,8 @@ CONTRADICTIONS = {
 FAITHFUL = [
     ("tf_keras", "pooling.keras"),  # the maximum over the image is an argument of timm's
     *(("tf_keras", name) for name in ("plain.h5", "saved", "frozen.pb", "pixels.keras", "one_epsilon.keras")),
+    ("tf_keras", "code_in_front.keras"),
+    ("keras", "code_in_front.h5"),
     *(("keras", name) for name in ("plain.keras", "saved", "one_epsilon.keras")),
 ]
 WITH_CODE = ("tf_keras", "code.h5")

@@ -107,11 +107,13 @@ def main(folder: Path, generation: str) -> None:
     layers = keras.layers
     pixels = [keras.Input((SIZE, SIZE, 3)), layers.Rescaling(1 / 127.5, offset=-1.0), plain]
     keras.Sequential(pixels).save(out / "pixels.keras")
+    given = keras.Input((SIZE, SIZE, 3))
+    scaled = layers.Lambda(lambda x: x / 127.5 - 1)(given)
+    keras.Model(given, plain(scaled)).save(
+        out / f"code_in_front.{'h5' if generation == 'keras' else 'keras'}"
+    )
     if generation == "tf_keras":
-        given = keras.Input((SIZE, SIZE, 3))
-        scaled = layers.Lambda(lambda x: x * 1.0)(given)
-        model = keras.applications.MobileNet(input_tensor=scaled, alpha=0.25, weights=None, classes=5)
-        randomise(model).save(out / "code.h5")
+        keras.Model(plain.input, layers.Lambda(lambda x: x * 1.0)(plain.output)).save(out / "code.h5")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Child process: networks of one generation of Keras: ``python write_networks.py tf_keras|keras FOLDER``.
 
-Writes FOLDER/MODEL.h5 and FOLDER/MODEL.keras with seeded weights, and FOLDER/head.keras: a classifier of one
-unit with a sigmoid on a backbone's own graph.
+Writes FOLDER/MODEL.h5 and FOLDER/MODEL.keras with seeded weights; FOLDER/Nested.h5 and .keras: a backbone as
+one layer behind Keras's `preprocess_input`, as its guide to transfer learning builds it; FOLDER/head.keras: a
+classifier of one unit with a sigmoid on a backbone's own graph.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def main(generation: str, folder: Path) -> None:
         model = build(weights=None, input_shape=(96, 96, 3), classes=5, **arguments)
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
+    nested(keras, folder / "Nested")
     base = keras.applications.MobileNetV2(
         weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35
     )
@@ -38,6 +40,20 @@ def main(generation: str, folder: Path) -> None:
     model.save(folder / "head.keras")
     largest = keras.layers.GlobalMaxPooling2D()(base.output)
     keras.Model(base.input, keras.layers.Dense(3)(largest)).save(folder / "largest.keras")
+
+
+def nested(keras, path: Path) -> None:
+    """Write a backbone that stands as one layer in a model."""
+    images = keras.Input((96, 96, 3))
+    prepared = keras.applications.mobilenet_v2.preprocess_input(images)
+    base = keras.applications.MobileNetV2(
+        weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35
+    )
+    pooled = keras.layers.GlobalAveragePooling2D()(base(prepared, training=False))
+    answer = keras.layers.Dense(5, activation="softmax")(keras.layers.Dropout(0.2)(pooled))
+    model = keras.Model(images, answer)
+    model.save(path.with_suffix(".h5"))
+    model.save(path.with_suffix(".keras"))
 
 
 if __name__ == "__main__":

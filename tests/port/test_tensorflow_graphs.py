@@ -109,13 +109,18 @@ def test_teachable_machine_is_ported_with_its_head_or_without(written, name):
 
 @pytest.mark.torch
 def test_network_inside_a_model_is_checked_by_itself(written):
-    """With a head of somebody's own the backbone is compared, and what was not compared is counted."""
+    """On request the backbone is compared alone, and what was not compared is counted."""
     pytest.importorskip("timm")
-    command = ["parity-check", "--checkpoint", str(written / "machine"), "--size", "64", "--dtype", "float64"]
+    command = [
+        "parity-check",
+        "--checkpoint",
+        str(written / "machine"),
+        "--size",
+        "224",
+        "--dtype",
+        "float64",
+    ]
 
-    refused = CliRunner().invoke(main, command)
-    assert refused.exit_code == 1
-    assert "--backbone-only" in refused.output
     result = CliRunner().invoke(main, [*command, "--backbone-only", "--json"])
 
     assert result.exit_code == 0, result.output
@@ -128,6 +133,22 @@ def test_network_inside_a_model_is_checked_by_itself(written):
         "3 variables of the checkpoint lie outside the compared network, see porter inspect"
         in document["notes"]
     )
+
+
+@pytest.mark.torch
+def test_model_beside_a_graph_that_was_not_saved_is_checked_with_its_head(written):
+    """Keras's config is the network if the SavedModel has no traces."""
+    pytest.importorskip("timm")
+
+    result = CliRunner().invoke(
+        main, ["parity-check", "--checkpoint", str(written / "machine"), "--dtype", "float64", "--json"]
+    )
+
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["verdict"] == "parity"
+    assert "logits" in [stage["name"] for stage in document["cases"][0]["stages"]]
+    assert any("the config beside the SavedModel" in note for note in document["notes"])
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])

@@ -68,6 +68,25 @@ def stored_model(description: Path, checkpoint: Checkpoint) -> tuple[LayerConfig
         return _stored_model(metadata, checkpoint.graph)
 
 
+def config_of_root(description: Path) -> str | None:
+    """Return the JSON that Keras wrote of the model beside a SavedModel, or None if there is none.
+
+    Raises:
+        CheckpointError: the metadata are damaged.
+    """
+    metadata = description.with_name(_METADATA)
+    if not metadata.is_file():
+        return None
+    with naming(metadata):
+        found = [
+            bytes(message.get(_JSON, b"")).decode()
+            for message in _objects(metadata)
+            if bytes(message.get(_PATH, b"")) == _ROOT.encode()
+            and bytes(message.get(_IDENTIFIER, b"")) in _MODELS
+        ]
+    return found[0] if found else None
+
+
 def _stored_model(path: Path, graph: ObjectGraph) -> tuple[LayerConfig, Layer] | None:
     config, model = None, Layer("")
     for message in _objects(path):
