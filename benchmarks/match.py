@@ -35,11 +35,13 @@ BUILD = """
 import sys
 import numpy as np
 import tensorflow as tf
-from porter.runners.builders import build
+from porter.runners.builders import build, source_of
 from porter.tables.shipped import load_tables
 variant = load_tables().variant(sys.argv[1])
 free = {name: each.default for name, each in variant.free.items()}
 epsilon = variant.bn_eps and variant.bn_eps.default
+if source_of(variant.source.name).fixed_size:
+    free["size"] = (224, 224)
 model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **free)
 rng = np.random.default_rng(0)
 model(tf.zeros((1, 224, 224, 3)))
@@ -47,9 +49,9 @@ for each in model.variables:
     if len(each.shape) == 1 and each.dtype.is_floating:
         scales = "gamma" in each.name or "variance" in each.name
         each.assign(rng.uniform(0.6, 1.4, each.shape) if scales else rng.normal(0, 0.1, each.shape))
-try:
+if variant.source.name.startswith("keras."):
     model.save(sys.argv[2])
-except Exception:
+else:  # layers of somebody's own class can be loaded from a graph alone
     call = tf.function(lambda images: model(images, training=False))
     call = call.get_concrete_function(tf.TensorSpec((None, 224, 224, 3)))
     tf.saved_model.save(model, sys.argv[3], signatures=call)
@@ -94,7 +96,7 @@ def _matched(variant: Variant, folder: Path) -> tuple[str, str]:
     keras, saved = folder / "model.h5", folder / "saved"
     command = [sys.executable, "-c", BUILD, variant.name, str(keras), str(saved)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
-    file = keras if keras.exists() and not saved.exists() else saved
+    file = keras if keras.exists() else saved
     if made.returncode:
         return "not built", (made.stderr.strip().splitlines() or ["no file"])[-1][:200]
     arguments = [f"{key}={json.dumps(value)}" for key, value in variant.target.arguments.items()]
