@@ -62,8 +62,8 @@ def match(
     """Find how the variables in SOURCE map to the PyTorch network TARGET, by running both, and prove it.
 
     SOURCE is a file that carries its network (.h5, .keras, SavedModel, frozen graph), or a checkpoint with
-    --source; a checkpoint alone gives a draft, by kind, shape and order. TARGET is timm:NAME, torchvision:NAME, transformers:CLASS, or module:function, code of yours
-    that returns a torch.nn.Module.
+    --source; a checkpoint alone gives a draft, by kind, shape and order. TARGET is timm:NAME,
+    torchvision:NAME, transformers:CLASS, or module:function, code of yours that returns a torch.nn.Module.
 
     Exit 0 where the mapping is proved: both networks agree in float64 at every layer, with SOURCE's weights
     and with random ones, and use every parameter. Exit 1 for a draft, which says what is open.

@@ -55,7 +55,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "layers": [_described(search, step) for step in search.steps if not step.finding],
         "adjust": adjustments,
-        "findings": list(dict.fromkeys([*search.findings, *unproved])),
+        "findings": list(dict.fromkeys([*search.findings, *unproved, *search.refused()])),
         "others": others,
         "notes": notes,
         "proof": proof,

@@ -282,15 +282,12 @@ class Search:
                 layer = self._operation(step).name
                 self.findings.append(f"{self.names[step.module]}: has no place for the bias of {layer}")
         called = {step.module for step in self.steps}
-        for module, name in self.owners.items():
-            if module not in called:
-                kind = type(module).__name__
-                why = (
-                    "is not matched yet"
-                    if isinstance(module, REFUSED) or not isinstance(module, _KINDS)
-                    else "never runs"
-                )
-                self.findings.append(f"{name} ({kind}) {why}")
+        self.findings += [
+            f"{name} ({type(module).__name__}) never runs"
+            for module, name in self.owners.items()
+            if module not in called and not _is_refused(module)
+        ]
+        self.findings += self.refused()
         values = first_tensor(output)
         found = channels_last(values, self.model)
         self.end, least = None, float("inf")
@@ -302,6 +299,15 @@ class Search:
             least = min(least, error)
         self.findings.append(f"the output differs from the source's, by {least:.1e} of its largest value")
 
+    def refused(self) -> list[str]:
+        """Say which modules of the network have parameters of a kind that is not matched yet."""
+        return [
+            f"{name or 'the network itself'} ({type(module).__name__}: "
+            f"{', '.join(leaf for leaf, _ in module.named_parameters(recurse=False))}) is not matched yet"
+            for module, name in self.owners.items()
+            if _is_refused(module)
+        ]
+
     def _ends(self) -> Iterator[int]:
         """Yield the source's output, and what comes before its last activation."""
         for number in self.source.document["outputs"]:
@@ -309,3 +315,7 @@ class Search:
             operation = self.source.operations[number]
             if operation.kind in ("softmax", "sigmoid"):
                 yield operation.inputs[0]
+
+
+def _is_refused(module: nn.Module) -> bool:
+    return isinstance(module, REFUSED) or not isinstance(module, _KINDS)

@@ -65,6 +65,8 @@ class Network(nn.Module):
         self.fc2 = nn.Linear(12, 5, bias=wrong != "no bias")
         if wrong == "spare layer":
             self.spare = nn.Linear(3, 3)
+        if wrong == "token":
+            self.token = nn.Parameter(torch.zeros(3))
 
     def forward(self, x):
         """(N, 3, 16, 16) -> (N, 5)."""

@@ -26,6 +26,7 @@ FAULTS = [
     ("relu for leaky", "fc1", "takes"),
     ("slope", "fc1", "takes"),
     ("spare layer", "spare", "never runs"),
+    ("token", "the network itself", "(Network: token) is not matched yet"),
     ("mirrored", "stem", "takes"),
     ("bgr", "stem", "takes"),
     ("uncapped", "blocks.0.conv1", "ReLU of"),
