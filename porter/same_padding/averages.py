@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -57,6 +56,5 @@ class _Averaging:
             return super().forward(*arguments, **named)  # type: ignore[misc]
 
 
-@cache
 def _averaging(kind: type[nn.Module]) -> type[nn.Module]:
     return type(kind.__name__, (_Averaging, kind), {"__module__": kind.__module__})
