@@ -24,6 +24,7 @@ from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
 from porter.planning.stated_network import compared, stated_head
+from porter.planning.stored_channel_order import in_stored_order
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.table_records import InputSpec
@@ -117,6 +118,7 @@ def plan(
     known, match = (match, match) if head is None else (backbone_alone(match), head.match)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
+    match = in_stored_order(checkpoint, match)
     choice = choose(match, checkpoint, options)
     match, offers = choose_preset(match, checkpoint, options.preset)
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
