@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
 from porter.core.stored_preprocessing import ChannelReversal, Normalization, PreparingStep, Rescaling
 
 # They move pixels or shapes, and no values. The size is told by what the network takes.
@@ -66,7 +66,7 @@ def _path(operations: Sequence[Operation]) -> Iterator[Operation]:
 def _has_weights(operation: Operation) -> bool:
     """Whether it has variables; what subtracts them, or divides by them, may be a Normalization's."""
     is_measured = operation.kind == "other" and operation.attributes.get("class_name") in ("Sub", "RealDiv")
-    return bool(operation.variables) and not is_measured
+    return bool(operation.variables) and not is_measured and not draws_at_random(operation)
 
 
 def _turned(operation: Operation) -> ChannelReversal | None:
