@@ -75,8 +75,8 @@ def _several(stored: StoredNetwork) -> Iterator[str]:
     if len(set(stored.outputs)) > 1 and not stored.is_graph:
         names = ", ".join(stored.operations[number].name for number in stored.outputs)
         yield (
-            f"the source returns {len(stored.outputs)} outputs ({names}), the ported network the last one of its "
-            "own; forward_intermediates of timm's network gives the maps between its blocks"
+            f"the source returns {len(stored.outputs)} outputs ({names}), the ported network one "
+            "of its own; forward_intermediates of timm's network gives the maps between its blocks"
         )
 
 
