@@ -106,11 +106,11 @@ def _is_plain(node: Any) -> bool:
     return _strides(node) == [1, 1, 1, 1] and node.attr["padding"].s == b"SAME"
 
 
-def _bypass(*ops: str) -> Edit:
-    """Return an edit that takes the first such node out: what follows takes its first input."""
+def _bypass(*ops: str, inside: str = "") -> Edit:
+    """Return an edit that takes the first such node of a layer out: what follows takes its first input."""
 
     def edit(nodes: Nodes) -> bool:
-        found = next(_of(nodes, *ops), None)
+        found = next((node for node in _of(nodes, *ops) if inside in node.name), None)
         if found is None:
             return False
         _redirect(nodes, found, found.input[0])
@@ -195,7 +195,7 @@ GRAPH_EDITS: dict[str, tuple[Edit, str]] = {
         _first(lambda node: node.attr["is_training"].__setattr__("b", True), "FusedBatchNormV3"),
         "refused",
     ),
-    "no preparation": (_bypass("Sub", "RealDiv"), "adopted"),
+    "no preparation": (_bypass("Mul", inside="rescaling"), "adopted"),
     "statistics of the preparation": (_doubled, "adopted"),
     "channels first": (
         _first(_text("data_format", b"NCHW"), "DepthwiseConv2dNative", "MaxPool"),

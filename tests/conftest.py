@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,6 +23,27 @@ def pytest_collection_modifyitems(items):
 
 def _level(item):
     return max((_ORDER.index(m.name) + 1 for m in item.iter_markers() if m.name in _ORDER), default=0)
+
+
+@pytest.fixture(scope="session")
+def warm_frameworks():
+    """What starts framework processes for the tests: forks of one that has imported the framework."""
+    from warm_frameworks import WarmFrameworks
+
+    warm = WarmFrameworks()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _begin_warm(request, warm_frameworks):
+    """Start framework processes warm, but for the modules that test how they are started."""
+    from porter.runners import children, process
+
+    with contextlib.ExitStack() as stack:
+        if not getattr(request.module, "STARTS_COLD", False):
+            stack.enter_context(warm_frameworks.patch(process, children))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -122,8 +122,6 @@ class _Request:
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
         require_known("target", self.target, TARGETS)
-        if self.variant is None and self.checkpoint is None and self.ported is None:
-            raise ParityError("check/nothing-named", "neither a variant nor a checkpoint was given to check")
         for dtype in self.dtypes:
             require_known("dtypes", dtype, DTYPES)
         if self.batch < 1 or any(side < 1 for size in self.sizes for side in size):
@@ -194,6 +192,8 @@ class _Request:
         tolerances: Tolerances | None,
         phase: Phase,
     ) -> CheckReport:
+        if self.variant is None and self.checkpoint is None and self.ported is None:
+            raise ParityError("check/nothing-named", "neither a variant nor a checkpoint was given to check")
         if _is_file(against):
             return self.against_file(Path(against), tolerances, phase)
         require_known("against", against, (None, *get_args(Reference)))

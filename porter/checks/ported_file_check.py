@@ -47,7 +47,7 @@ def with_tensors(
 
 def read_differences(found: Path) -> list[TensorDifference]:
     """Read what PyTorch's process wrote of the tensors that differ."""
-    return [TensorDifference(**each) for each in json.loads(found.read_text())]
+    return [TensorDifference(**each) for each in json.loads(found.read_text(encoding="utf-8"))]
 
 
 def stage_of(stages: Mapping[str, Sequence[str]], tensor: str) -> str:

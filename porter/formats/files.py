@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from porter.core.positioned import open_flags, pread, preadv
 from porter.formats.malformed import Malformed, naming
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
@@ -37,7 +38,7 @@ class RegularFile:
             if descriptor < 0:
                 require_regular(path.stat())  # before open: opening a device can act on it
                 # A pipe put there since the check would block without O_NONBLOCK.
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._descriptor = os.open(path, open_flags("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC"))
             status = os.fstat(self._descriptor)
             require_regular(status)
             self.size = status.st_size
@@ -51,7 +52,7 @@ class RegularFile:
         view = buffer if isinstance(buffer, memoryview) else buffer.data
         done = 0
         while done < view.nbytes:
-            count = os.preadv(self._descriptor, [view[done:]], offset + done)
+            count = preadv(self._descriptor, [view[done:]], offset + done)
             if count == 0:
                 raise Malformed(
                     "checkpoint/file-shrank",
@@ -63,7 +64,7 @@ class RegularFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes; the caller has checked them against the size of the file."""
-        data = os.pread(self._descriptor, size, offset)
+        data = pread(self._descriptor, size, offset)
         if len(data) == size:
             return data
         buffer = np.empty(size, np.uint8)

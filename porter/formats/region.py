@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
 from porter.core.checkpoint import Array, TensorSpec
+from porter.core.positioned import preadv
 from porter.formats.blocks import Block
 from porter.formats.crc32c import combined, extend, masked
 from porter.formats.files import PIECE, Bytes, RegularFile
@@ -83,7 +83,6 @@ class Region:
     def _fill_rows(self, raw: Array, first: int, stride: int, crcs: list[int]) -> None:
         """Read a part of every row, and continue the checksum of each row."""
         descriptor, run = self.file.descriptor, raw.shape[1]
-        preadv = os.preadv
         for number, row in enumerate(raw):
             offset = first + number * stride
             if preadv(descriptor, [row], offset) != run:
@@ -130,7 +129,6 @@ class Region:
 
     def _fill_by_runs(self, raw: Bytes, first: int, run: int, offsets: Array) -> None:
         view, descriptor = raw.data, self.file.descriptor
-        preadv = os.preadv
         position = 0
         for offset in (offsets + first).tolist():
             stop = position + run

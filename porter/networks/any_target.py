@@ -38,7 +38,12 @@ def build_target(library: str, name: str, arguments: Mapping[str, object]) -> nn
     except PorterError:
         raise
     except ModuleNotFoundError as error:
-        raise MissingDependencyError("network/missing", not_installed([error.name or name])) from error
+        extra = "transformers" if library == "transformers" else "torch"
+        raise MissingDependencyError(
+            "network/missing",
+            not_installed([error.name or name]),
+            hint=None if library == "torch" else f"pip install 'port-weights[{extra}]'",
+        ) from error
     except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise OutputError(

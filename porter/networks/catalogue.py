@@ -50,7 +50,7 @@ def list_networks(folder: Path) -> dict[str, Listed]:
 
 
 def _of_table(file: Path) -> Iterator[Listed]:
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     if PREFIX not in text:
         return
     table = tomllib.loads(text)

@@ -58,7 +58,9 @@ def read_measurements(folder: Path | None = None) -> dict[str, Measurement]:
     if not path.is_file():
         return {}
     try:
-        return {name: Measurement(**entry) for name, entry in json.loads(path.read_text()).items()}
+        return {
+            name: Measurement(**entry) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()
+        }
     except (ValueError, TypeError, AttributeError) as error:
         raise ParityError("measurements/unreadable", f"cannot be read ({error})", file=path) from None
 
@@ -67,7 +69,7 @@ def write_measurements(measured: Mapping[str, Measurement], folder: Path | None 
     """Write measurements, a line per variant in order, for people to diff; return the file."""
     path = (folder or golden_folder()) / _FILE
     lines = (f"{json.dumps(name)}: {json.dumps(asdict(measured[name]))}" for name in sorted(measured))
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return path
 
 

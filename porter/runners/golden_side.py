@@ -76,7 +76,7 @@ def prepare_alone(job: Job) -> Alone:
     kinds = _kinds(golden, stored, judged, flipped=flipped)
     differing = [name for name in golden.tensors.shapes if name in kinds and kinds[name] is None]
     differences = explain_by_digests(stored, golden.tensors, differing)
-    Path(job.ported_out).write_text(json.dumps([each._asdict() for each in differences]))
+    Path(job.ported_out).write_text(json.dumps([each._asdict() for each in differences]), encoding="utf-8")
     state = {n: t.double() if t.is_floating_point() else t for n, t in found.state.items()}
     disturbed = state | {
         name: torch.from_numpy(_disturbed(name, stored[name], kind, judged.get(name, ("", 0.0))[1]))

@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -180,8 +182,20 @@ def serve(work: Callable[[Job], None]) -> None:
 
 
 def end_with_parent() -> None:
-    """Have the kernel end this process when its parent ends, however it does: nobody would be answered."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Have this process end when its parent ends, however it does: nobody would be answered.
+
+    Linux's kernel does it. Elsewhere a thread looks every second who the parent is; Windows does not say.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def reference_to_line(path: Path, *, whole: bool) -> str:

@@ -65,8 +65,7 @@ def from_config(document: str, file: Path) -> Any:
     config = json.loads(document)
     for entry in _entries(config):
         _refuse_code(entry, file)
-    import tf_keras  # not at the top: the other generation may be the one that is wanted
-
+    tf_keras = importlib.import_module("tf_keras")
     return tf_keras.models.model_from_json(json.dumps({key: config[key] for key in ("class_name", "config")}))
 
 

@@ -100,7 +100,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
         "notes": notes,
         "untested": [*assumed, *untested],
     }
-    (out / "source.json").write_text(json.dumps(document, default=str))
+    (out / "source.json").write_text(json.dumps(document, default=str), encoding="utf-8")
     return document
 
 

@@ -132,7 +132,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
         each._replace(timm=port.timm_name(each.tensor))
         for each in explain(stored, planned, differing, others.read)
     ]
-    Path(job.ported_out).write_text(json.dumps([each._asdict() for each in differences]))
+    Path(job.ported_out).write_text(json.dumps([each._asdict() for each in differences]), encoding="utf-8")
     wrong = {port.timm_name(name) for name in differing}
     exact = {n: torch.from_numpy(np.array(own[n])) for n in state if n not in wrong and n in own}
     files = {"float32": folder / "as_stored.safetensors", "float64": folder / "unrounded.safetensors"}

@@ -193,7 +193,8 @@ def default_threads() -> int:
 
     More would change the order of sums from machine to machine for little speed.
     """
-    return min(4, len(os.sched_getaffinity(0)))
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone tells which cores are this process's
+    return min(4, len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -38,7 +38,7 @@ class SourceRecording:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.document: Mapping[str, Any] = json.loads((folder / "source.json").read_text())
+        self.document: Mapping[str, Any] = json.loads((folder / "source.json").read_text(encoding="utf-8"))
         self.operations = [SourceOperation(**each) for each in self.document["operations"]]
         self.shapes = {key: tuple(shape) for key, shape in self.document["shapes"].items()}
         self.image: int = self.document["image"]

@@ -143,4 +143,4 @@ def _fits(shape: tuple[Dim, ...] | None, wanted: tuple[Dim, ...]) -> bool:
 
 
 if __name__ == "__main__":
-    (mappings_folder() / NAME).write_text(make_index(mappings_folder()))
+    (mappings_folder() / NAME).write_text(make_index(mappings_folder()), encoding="utf-8")

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from porter.core.positioned import open_flags, pwrite
 from porter.errors import OutputError
 from porter.transfer.direct_writer import DirectWriter
+from porter.transfer.folder import Folder
 from porter.transfer.write_behind import WriteBehind
 
 # The longest file name on every common file system, and what the hidden name adds to OUT's own.
@@ -88,12 +90,12 @@ class AtomicFile:
         self.path = Path(path)
         self._hidden: str | None = None
         self.fd = -1
-        self._folder = -1
+        self._folder: Folder | None = None
         self._behind: WriteBehind | None = None
         self._direct: DirectWriter | None = None
         try:
             _refuse_unsuitable(self.path)
-            self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            self._folder = Folder(self.path.parent)
             self.fd = self._open(unnamed=unnamed)
             self._behind = WriteBehind(self.fd)
         except OSError as error:
@@ -128,7 +130,7 @@ class AtomicFile:
         view = memoryview(data)
         try:
             while view:
-                count = os.pwrite(self.fd, view, position)
+                count = pwrite(self.fd, view, position)
                 position += count
                 view = view[count:]
         except OSError as error:
@@ -172,7 +174,7 @@ class AtomicFile:
             self._finish_writing()
             os.fsync(self.fd)
             self._publish()
-            self._sync_folder()
+            self._parent.sync()
         except OSError as error:
             raise output_error(error, self.path) from error
         finally:
@@ -182,15 +184,14 @@ class AtomicFile:
         """Drop the file if it was not committed. Does nothing the second time."""
         with contextlib.suppress(OSError):
             self._finish_writing()
-        if self._hidden is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(self._hidden, dir_fd=self._folder)
-            self._hidden = None
-        for descriptor in (self.fd, self._folder):
-            if descriptor >= 0:
+        self._close()
+        if self._folder is not None:
+            if self._hidden is not None:
                 with contextlib.suppress(OSError):
-                    os.close(descriptor)
-        self.fd = self._folder = -1
+                    self._folder.unlink(self._hidden)
+                self._hidden = None
+            self._folder.close()
+            self._folder = None
 
     def __enter__(self) -> Self:
         """Return self; leaving the block without `commit` drops the file."""
@@ -215,14 +216,13 @@ class AtomicFile:
         if unnamed and hasattr(os, "O_TMPFILE"):
             # Any refusal has the same answer: the file gets a hidden name, or that fails with the reason.
             with contextlib.suppress(OSError):
-                fd = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o666, dir_fd=self._folder)
+                fd = self._parent.open(".", os.O_TMPFILE | os.O_WRONLY)
                 if os.path.exists(f"/proc/self/fd/{fd}"):  # noqa: PTH110 - needed to name the file later
                     return fd
                 os.close(fd)
         hidden = self._hidden_name()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         self._hidden = hidden
-        return os.open(hidden, flags, 0o666, dir_fd=self._folder)
+        return self._parent.open(hidden, open_flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW"))
 
     def _hidden_name(self) -> str:
         name = self.path.name
@@ -233,26 +233,27 @@ class AtomicFile:
     def _publish(self) -> None:
         if self._hidden is None:
             try:
-                self._link(self.path.name)
+                self._parent.link(self.fd, self.path.name)
             except FileExistsError:
                 # A link cannot replace a file; a rename can, but needs a name to start from.
                 self._hidden = self._hidden_name()
-                self._link(self._hidden)
+                self._parent.link(self.fd, self._hidden)
             else:
                 return
-        os.replace(self._hidden, self.path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._close()  # Windows gives an open file no other name
+        self._parent.replace(self._hidden, self.path.name)
         self._hidden = None
 
-    def _link(self, name: str) -> None:
-        # dst_dir_fd makes this linkat(AT_SYMLINK_FOLLOW): plain link() would link the symbolic link itself.
-        os.link(f"/proc/self/fd/{self.fd}", name, dst_dir_fd=self._folder, follow_symlinks=True)
+    def _close(self) -> None:
+        if self.fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
+        self.fd = -1
 
-    def _sync_folder(self) -> None:
-        try:
-            os.fsync(self._folder)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # file systems that cannot sync a folder
-                raise
+    @property
+    def _parent(self) -> Folder:
+        assert self._folder is not None  # noqa: S101 (asked for between opening and discarding only)
+        return self._folder
 
 
 def _refuse_unsuitable(path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from porter.errors import OutputError
 from porter.transfer.atomic_file import output_error, write_whole
+from porter.transfer.folder import sync_folder
 
 
 @contextmanager
@@ -33,12 +34,12 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise output_error(error, path) from error
     try:
         yield hidden
-        _sync(hidden)
+        sync_folder(hidden)
         try:
-            hidden.rename(path)
+            _rename(hidden, path)
         except OSError as error:
             raise output_error(error, path) from error
-        _sync(path.absolute().parent)
+        sync_folder(path.absolute().parent)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
 
@@ -78,9 +79,9 @@ def _refuse_taken(path: Path) -> None:
         )
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _rename(hidden: Path, path: Path) -> None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        hidden.rename(path)
+    except FileExistsError:
+        path.rmdir()  # Windows does not rename onto a folder, not even an empty one; a full one stays
+        hidden.rename(path)

@@ -8,6 +8,8 @@ import os
 import threading
 from queue import SimpleQueue
 
+from porter.core.positioned import pwrite
+
 # Bytes written at one go: enough for the full speed of a disk (1, 4 and 8 MB reached 1.7, 1.9 and 1.9 GB/s).
 _ROOM = 4 << 20
 # Direct writes want offset, length and memory aligned to the disk's blocks; no disk has larger ones.
@@ -111,7 +113,7 @@ class DirectWriter:
 
 def _write_all(descriptor: int, view: memoryview, position: int) -> None:
     while view:
-        count = os.pwrite(descriptor, view, position)
+        count = pwrite(descriptor, view, position)
         position += count
         view = view[count:]
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from porter.transfer.transfer import Progress
 
-if TYPE_CHECKING:  # importing it costs more than porting a small network
-    from rich.progress import Progress as Bar
+if TYPE_CHECKING:
+    from click._termui_impl import ProgressBar
 
 # Below this a port is over before a person could read the bar.
 SHOWN_FROM_BYTES = 200_000_000
+_STEPS = 200
 
 
 @contextmanager
@@ -31,22 +32,17 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Progress | None]:
     if quiet or not _is_watched():
         yield None
         return
-    bar: Bar | None = None
+    with ExitStack() as ends:
+        bar: ProgressBar[int] | None = None
 
-    def advance(done: int, total: int) -> None:
-        nonlocal bar
-        if total < SHOWN_FROM_BYTES:
-            return
-        if bar is None:
-            bar = _byte_bar(total)
-            bar.start()
-        bar.update(bar.task_ids[0], completed=done)
+        def advance(done: int, total: int) -> None:
+            nonlocal bar
+            if total < SHOWN_FROM_BYTES:
+                return
+            bar = bar or ends.enter_context(_byte_bar(total))
+            bar.update(done - bar.pos)
 
-    try:
         yield advance
-    finally:
-        if bar is not None:
-            bar.stop()
 
 
 def _is_watched() -> bool:
@@ -54,17 +50,22 @@ def _is_watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
-def _byte_bar(total: int) -> Bar:
-    from rich.console import Console  # noqa: PLC0415  (see above)
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+def _byte_bar(total: int) -> ProgressBar[int]:
+    import click  # noqa: PLC0415  (a port by the library needs it here alone)
 
-    columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task("", total=total)
-    return bar
+    return click.progressbar(
+        length=total,
+        file=cast("TextIO", _Notebook()) if not sys.stderr.isatty() else sys.stderr,
+        update_min_steps=total // _STEPS,
+        label=f"{total / 1e6:.0f} MB",
+    )
+
+
+class _Notebook:
+    """A notebook's stderr: it writes a line anew as a terminal does, but is none to those who ask."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)

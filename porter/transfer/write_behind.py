@@ -60,6 +60,6 @@ class WriteBehind:
             if self._finished:
                 return
             try:
-                os.fdatasync(self._descriptor)
+                getattr(os, "fdatasync", os.fsync)(self._descriptor)  # macOS and Windows lack it
             except OSError as error:
                 self._error = error

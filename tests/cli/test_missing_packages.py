@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
+from checkpoints.bundle_writer import Bundle
+
+from porter.cli.main import main
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = (
@@ -24,7 +31,6 @@ PACKAGES = (
     "onnxscript",
     "onnx_ir",
     "h5py",
-    "rich",
     "yaml",
 )
 
@@ -93,24 +99,74 @@ def ported(tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize(
-    ("words", "extra"),
-    [
-        (["parity-check", "--variant", "conv_small"], "torch"),
-        (["parity-check", "--variant", "conv_small", "--against", "golden"], "torch"),
-        (["parity-check", "--variant", "conv_small", "--against", "onnx"], "torch,onnx"),
-        (["parity-check", "--variant", "conv_small", "--against", "tensorflow"], "tensorflow"),
-        (["parity-check", "--variant", "conv_small", "--seed", "3"], "tensorflow"),
-        (["parity-check", "--variant", "conv_small", "--image", "a.png"], "tensorflow"),
-        (["golden", "record", "conv_small"], "tensorflow"),
-        (["golden", "verify", "conv_small"], "torch"),
-        (["classify", "{ported}", "a.png"], "torch"),
-        (["export-onnx", "{ported}", "model.onnx"], "torch,onnx"),
-    ],
-)
-def test_what_is_missing_is_named(ported, tmp_path, words, extra):
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint that TensorFlow could have written."""
+    weights, bundle = RandomCheckpoint(load_tables().variant("mlperf_tiny_vww"), 0), Bundle()
+    for key in weights.specs:
+        bundle.put(key, np.asarray(weights.read(key)))
+    return bundle.store(tmp_path_factory.mktemp("checkpoint") / "ckpt-1")
+
+
+KERAS_FILE = ROOT / "tests" / "checkpoints" / "written_by_keras_2_12" / "nested.full.h5"
+TABLE = ROOT / "mappings" / "mlperf_tiny" / "visual_wake_words.toml"
+
+NEEDS_NOTHING = [
+    ["port-weights", "{checkpoint}", "{out}.safetensors"],
+    ["port-weights", "{checkpoint}", "{out}", "--max-shard-size", "500KB"],
+    ["port-weights", "--hub-folder", "{out}", "{checkpoint}"],
+    ["inspect", "{checkpoint}"],
+    ["inspect", "{ported}"],
+    ["variants", "--markdown"],
+    ["table", "conv_small"],
+    ["table", "--check", str(TABLE)],
+]
+NEEDS_AN_EXTRA = [
+    (["parity-check", "--variant", "conv_small"], "torch"),
+    (["parity-check", "--variant", "conv_small", "--against", "golden"], "torch"),
+    (["parity-check", "--variant", "conv_small", "--against", "onnx"], "torch,onnx"),
+    (["parity-check", "--variant", "conv_small", "--against", "tensorflow"], "tensorflow"),
+    (["parity-check", "--variant", "conv_small", "--seed", "3"], "tensorflow"),
+    (["parity-check", "--variant", "conv_small", "--image", "a.png"], "tensorflow"),
+    (["golden", "record", "conv_small"], "tensorflow"),
+    (["golden", "verify", "conv_small"], "torch"),
+    (["classify", "{ported}", "a.png"], "torch"),
+    (["export-onnx", "{ported}", "model.onnx"], "torch,onnx"),
+    (["port-weights", str(KERAS_FILE), "{out}.safetensors"], "hdf5"),
+    (["port-weights", "{checkpoint}", "{out}.safetensors", "--fold-bn"], "torch"),
+    (["inspect", str(KERAS_FILE)], "hdf5"),
+    (["parity-check", "--checkpoint", "{checkpoint}"], "tensorflow"),
+    (["parity-check", "--checkpoint", "{checkpoint}", "--ported", "{ported}"], "tensorflow"),
+    (["parity-check", "--ported", "{ported}", "--against", "{ported}"], "torch"),
+    (["golden", "record", "--checkpoint", "{checkpoint}", "--out", "{out}"], "tensorflow"),
+    (["match", "{checkpoint}", "--source", "module:network", "--target", "timm:resnet18"], "tensorflow"),
+    (["match", str(KERAS_FILE), "--target", "timm:resnet18"], "hdf5"),
+]
+
+
+def test_every_command_is_tried_without_extras():
+    """A new command has to say here what it needs."""
+    tried = {tuple(words[:2]) if words[0] == "golden" else (words[0],) for words in NEEDS_NOTHING}
+    tried |= {tuple(words[:2]) if words[0] == "golden" else (words[0],) for words, _ in NEEDS_AN_EXTRA}
+
+    assert tried == set(leaves(main, ()))
+
+
+def leaves(command, words):
+    """Yield the words of every command that is no group."""
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        yield from leaves(command.get_command(context, name), (*words, name))
+
+
+@pytest.mark.parametrize(("words", "extra"), NEEDS_AN_EXTRA)
+def test_what_is_missing_is_named(ported, checkpoint, tmp_path, words, extra):
     """One line says what to install; there is no traceback and no file."""
-    arguments = [word.format(ported=ported) for word in words]
+    out = tmp_path / "out"
+    arguments = [word.format(ported=ported, checkpoint=checkpoint, out=out) for word in words]
 
     run = without(PACKAGES, "-m", "porter.cli.main", *arguments)
 
@@ -118,11 +174,16 @@ def test_what_is_missing_is_named(ported, tmp_path, words, extra):
     assert f"pip install 'port-weights[{extra}]'" in run.stderr
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_what_needs_no_package_works():
-    """What is known of a network needs none of them."""
-    run = without(PACKAGES, "-m", "porter.cli.main", "table", "conv_small")
+@pytest.mark.parametrize("words", NEEDS_NOTHING, ids=" ".join)
+def test_what_needs_no_package_works(ported, checkpoint, tmp_path, words):
+    """Porting, and what is known of a network or file, needs none of them."""
+    out = tmp_path / "out"
+    arguments = [word.format(ported=ported, checkpoint=checkpoint, out=out) for word in words]
+
+    run = without(PACKAGES, "-m", "porter.cli.main", *arguments)
 
     assert run.returncode == 0, run.stderr
-    assert "conv_stem" in run.stdout
+    assert run.stdout

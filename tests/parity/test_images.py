@@ -10,12 +10,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from porter.cli.main import main
 from porter.errors import ParityError
 from porter.recordings.images import decode, prepare
 from porter.tables.shipped import load_tables
+
+Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
 
 SPEC = load_tables().variant("conv_small").input
 KERAS = """

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from ported_files import path_of
 from safetensors import safe_open
 
@@ -24,6 +23,8 @@ from porter.parity.outcome import Verdict
 from porter.recordings.activation import Activation
 from porter.recordings.own_golden import LARGEST, OwnGolden
 from porter.recordings.recording import Provenance, Recording, Run
+
+Image = pytest.importorskip("PIL.Image", reason="needs the [torch] extra")
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 

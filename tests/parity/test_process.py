@@ -31,6 +31,7 @@ from porter.runners.process import Child, require, wait_for
 from porter.tables.known_tables import Tables
 
 pytestmark = pytest.mark.torch
+STARTS_COLD = True
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Lies on the path of traced processes: hides packages from them, and counts what they call.
 
 HIDDEN_PACKAGES: names, separated by commas, that cannot be imported.
+OTHER_SYSTEM: "macos" or "windows", see other_systems.py.
 TRACE_FILE: gets a line "<process> <function>" for each outermost call of a function of `_COUNTED`.
 """
 
@@ -18,14 +19,14 @@ _COUNTED = {
 }
 
 
-class _Hider:
-    """Refuses to find what is hidden."""
+class _Hider(importlib.machinery.PathFinder):
+    """Finds everything on the path but what is hidden, which is not there for whoever asks first either."""
 
     names = frozenset(filter(None, os.environ.get("HIDDEN_PACKAGES", "").split(",")))
 
-    def find_spec(self, name, *_where):
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in cls.names else super().find_spec(name, path, target)
 
 
 class _Counter:
@@ -62,6 +63,11 @@ def _counting(function):
     return counted
 
 
-sys.meta_path.insert(0, _Hider())
+sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = _Hider
 if "TRACE_FILE" in os.environ:
     sys.meta_path.insert(0, _Counter())
+if "OTHER_SYSTEM" in os.environ:
+    sys.path.insert(0, str(Path(__file__).parent))
+    import other_systems
+
+    other_systems.pretend(os.environ["OTHER_SYSTEM"])

@@ -25,7 +25,6 @@ def test_whoever_watches_sees_a_large_port_advance(watched, monkeypatch, capsys)
         monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     else:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setenv("FORCE_COLOR", "1")
 
     with progress_bar() as progress:
         progress(1, SHOWN_FROM_BYTES - 1)
@@ -33,7 +32,7 @@ def test_whoever_watches_sees_a_large_port_advance(watched, monkeypatch, capsys)
         progress(SHOWN_FROM_BYTES, SHOWN_FROM_BYTES)
 
     assert small == ""
-    assert "200" in capsys.readouterr().err
+    assert "####] 100%" in " ".join(capsys.readouterr().err.split())
 
 
 def test_quiet_is_quiet(monkeypatch):

@@ -1,20 +1,26 @@
 """Describes an HDF5 file as JSON, in a process of its own: a damaged file can crash the HDF5 library.
 
-Run as a program: ``python -P hdf5_child.py DESCRIPTOR OFFSET SIZE`` reads the HDF5 file that begins at byte
-OFFSET of the open file DESCRIPTOR and prints one JSON document. Only the structure is read; where the numbers
-lie is printed, and the parent process reads them itself. No link is followed out of the file and no plug-in
-is loaded. This file imports nothing of porter, so that a crash takes nothing with it.
+Run as a program: ``python -P child.py OFFSET SIZE < FILE`` reads the HDF5 file that begins at byte OFFSET of
+FILE and prints one JSON document. Only the structure is read; where the numbers lie is printed, and the
+parent process reads them itself. No link is followed out of the file and no plug-in is loaded. This file
+imports nothing of porter, so that a crash takes nothing with it.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 # What a Keras file holds is far below each of these.
 _MOST_OBJECTS = 50_000
@@ -39,6 +45,14 @@ class Refused(Exception):  # noqa: N818  (it becomes a line of the output)
         self.document = {"code": code, "problem": problem, "path": path, "found": found}
 
 
+def _read_at(descriptor: int, view: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [view], offset)
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        file.seek(offset)
+        return file.readinto(view) or 0
+
+
 class EmbeddedFile:
     """The bytes of one file inside another, as a file object that h5py reads from."""
 
@@ -60,16 +74,13 @@ class EmbeddedFile:
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes; h5py takes an object without this method for a path."""
         left = max(0, self._size - self._position)
-        data = os.pread(
-            self._descriptor, left if size < 0 else min(size, left), self._offset + self._position
-        )
-        self._position += len(data)
-        return data
+        data = bytearray(left if size < 0 else min(size, left))
+        return bytes(data[: self.readinto(data)])
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`; bytes behind the end are left as they are."""
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
-        count = os.preadv(self._descriptor, [view], self._offset + self._position) if len(view) else 0
+        count = _read_at(self._descriptor, view, self._offset + self._position) if len(view) else 0
         self._position += count
         return count
 
@@ -295,22 +306,26 @@ def describe(descriptor: int, offset: int, size: int) -> dict[str, Any]:
 
 
 def limit() -> None:
-    """Bound memory and processor time, and leave no core file behind."""
+    """Bound memory and processor time, and leave no core file behind, as far as the system can."""
+    if resource is None:
+        return
     for which, most in (
         (resource.RLIMIT_AS, _MOST_MEMORY),
         (resource.RLIMIT_CPU, _MOST_SECONDS),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(which)
-        resource.setrlimit(which, (most if hard < 0 else min(most, hard), hard))
+        # macOS refuses some of them; the parent's patience is a limit, too.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(which, (most if hard < 0 else min(most, hard), hard))
 
 
 def main() -> None:
     """Describe what the arguments name."""
     limit()
-    descriptor, offset, size = map(int, sys.argv[1:4])
+    offset, size = map(int, sys.argv[1:3])
     # One piece: json.dump writes hundreds, and the parent would wake for each.
-    sys.stdout.write(json.dumps(describe(descriptor, offset, size)))
+    sys.stdout.write(json.dumps(describe(sys.stdin.fileno(), offset, size)))
 
 
 if __name__ == "__main__":

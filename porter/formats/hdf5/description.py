@@ -28,6 +28,8 @@ _HINTS = {
 _CHILD = Path(__file__).with_name("child.py")
 _LONGEST_WAIT = 60
 _MOST_BYTES = 1 << 62
+# Windows has neither signal, and no limits that could send them.
+_ENDED_BY_A_LIMIT = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")}
 _ENVIRONMENT = {
     "HDF5_PLUGIN_PRELOAD": "::",  # HDF5's own way of saying: load no plug-in
     "HDF5_USE_FILE_LOCKING": "FALSE",
@@ -95,12 +97,11 @@ def require_h5py() -> None:
 
 def _ask(file: RegularFile, offset: int, size: int) -> dict[str, Any]:
     require_h5py()
-    command = [sys.executable, "-P", str(_CHILD), str(file.descriptor), str(offset), str(size)]
+    command = [sys.executable, "-P", str(_CHILD), str(offset), str(size)]
     try:
         run = subprocess.run(
             command,
-            pass_fds=(file.descriptor,),
-            stdin=subprocess.DEVNULL,
+            stdin=file.descriptor,  # the one descriptor that a child inherits on every system
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **_ENVIRONMENT},
@@ -109,7 +110,7 @@ def _ask(file: RegularFile, offset: int, size: int) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         raise _hangs() from None
-    if run.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if -run.returncode in _ENDED_BY_A_LIMIT:
         raise _hangs()
     if run.returncode != 0:
         raise Malformed(

@@ -63,16 +63,16 @@ def write_record(variant: Variant, networks: Iterable[StoredNetwork], target: Pa
         (target / f"{name}.json.gz").write_bytes(gzip.compress(text, 9, mtime=0))
         names.append(name)
     path = target / _INDEX
-    index = json.loads(path.read_text()) if path.exists() else {}
+    index = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     index[variant.name] = {"table": variant.digest[:_DIGEST], "networks": sorted(set(names))}
-    path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _index.cache_clear()
 
 
 @cache
 def _index() -> dict[str, Any]:
     path = folder() / _INDEX
-    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return found
 
 

@@ -1,0 +1,236 @@
+"""Framework processes that begin with the framework imported: forks of one that has done no more than that.
+
+Importing TensorFlow takes seconds of CPU, and more than a hundred tests start a check. The fork runs the same
+module from its start, with the environment, the folder and the pipes that it would have had as a process of
+its own. There is one parent for each module and environment, so that nothing of one test reaches another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import OrderedDict
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+MODULES = tuple(
+    f"porter.runners.{name}" for name in ("tensorflow", "torch", "onnx", "match_source", "match_target")
+)
+_MOST_PARENTS = 5
+_LONGEST_REQUEST = 1 << 20
+_VOLATILE = ("PYTEST_CURRENT_TEST", "PWD", "OLDPWD", "COLUMNS", "LINES")
+
+
+class WarmFrameworks:
+    """Stands for the module `subprocess` where porter starts its framework processes."""
+
+    def __init__(self):
+        self._parents = OrderedDict()
+
+    def patch(self, *modules):
+        """Return a context in which these modules of porter start their processes here."""
+        stand_in = SimpleNamespace(
+            **{name: getattr(subprocess, name) for name in ("PIPE", "TimeoutExpired", "DEVNULL")},
+            Popen=self.popen,
+            run=self.run,
+        )
+        stack = contextlib.ExitStack()
+        for module in modules:
+            stack.callback(setattr, module, "subprocess", module.subprocess)
+            module.subprocess = stand_in
+        return stack
+
+    def popen(self, command, *, stdin, stdout, stderr, env, text):
+        """Start a process as `subprocess.Popen` does."""
+        if not _is_warm(command):
+            return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=text)
+        return _Fork(self._parent(command[-1], env), stderr)
+
+    def run(self, command, *, input, timeout, env, **options):  # noqa: A002  (subprocess's own name)
+        """Run a process to its end as `subprocess.run` does."""
+        if not _is_warm(command):
+            return subprocess.run(command, input=input, timeout=timeout, env=env, check=False, **options)
+        with tempfile.TemporaryFile() as errors:
+            fork = _Fork(self._parent(command[-1], env), errors)
+            fork.stdin.write(input)
+            fork.stdin.close()
+            answer = fork.answer(timeout)
+            errors.seek(0)
+            told = errors.read().decode(errors="replace")
+            return subprocess.CompletedProcess(command, fork.wait(), answer, told)
+
+    def close(self):
+        """End every parent."""
+        while self._parents:
+            self._parents.popitem()[1].close()
+
+    def _parent(self, module, env):
+        wanted = {name: value for name, value in env.items() if name not in _VOLATILE}
+        key = module, tuple(sorted(wanted.items()))
+        if key not in self._parents:
+            while len(self._parents) >= _MOST_PARENTS:
+                self._parents.popitem(last=False)[1].close()
+            self._parents[key] = _Parent(module, wanted)
+        self._parents.move_to_end(key)
+        return self._parents[key]
+
+
+class _Parent:
+    """A process that has imported a module, as seen from the tests."""
+
+    def __init__(self, module, env):
+        self._socket, theirs = socket.socketpair()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", __file__, module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        theirs.close()
+
+    def fork(self, descriptors):
+        """Have the process fork, and return the number of the new one."""
+        socket.send_fds(self._socket, [json.dumps(str(Path.cwd())).encode()], descriptors)
+        answer = self._socket.recv(64)
+        if not answer:
+            raise RuntimeError(f"the process that forks has ended: {self._process.wait()}")
+        return int(answer)
+
+    def close(self):
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class _Fork:
+    """What `subprocess.Popen` returns, as far as porter uses it."""
+
+    def __init__(self, parent, stderr):
+        read_in, write_in = os.pipe()
+        read_out, write_out = os.pipe()
+        self._code, code = os.pipe()
+        self.pid = parent.fork([read_in, write_out, stderr.fileno(), code])
+        for given in (read_in, write_out, code):
+            os.close(given)
+        self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out)
+        self.returncode = None
+
+    def poll(self):
+        with selectors.DefaultSelector() as selector:
+            if self.returncode is None:
+                selector.register(self._code, selectors.EVENT_READ)
+                if selector.select(0):
+                    self.wait()
+        return self.returncode
+
+    def wait(self):
+        if self.returncode is None:
+            told = os.read(self._code, 64)
+            self.returncode = int(told) if told else -signal.SIGKILL
+            os.close(self._code)
+        return self.returncode
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def answer(self, timeout):
+        """Return everything that the process writes to stdout, or end it."""
+        with self.stdout, selectors.DefaultSelector() as selector:
+            selector.register(self._code, selectors.EVENT_READ)
+            selector.register(self.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                self.kill()
+                self.wait()
+                raise subprocess.TimeoutExpired("the process", timeout)
+            return self.stdout.read()
+
+
+def _is_warm(command):
+    return list(command[:3]) == [sys.executable, "-P", "-m"] and command[-1] in MODULES
+
+
+def _serve(module, requests):
+    """Be the process that forks: import the module's own imports, then one fork for every request."""
+    import_module(module)
+    del sys.modules[module]  # the fork runs it from its start
+    codes = {}
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakes)
+    with selectors.DefaultSelector() as selector:
+        selector.register(requests, selectors.EVENT_READ)
+        selector.register(woken, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj == woken:
+                    os.read(woken, 64)
+                    _reap(codes)
+                elif not _fork(module, requests, codes):
+                    return
+
+
+def _fork(module, requests, codes):
+    folder, descriptors, *_ = socket.recv_fds(requests, _LONGEST_REQUEST, 4)
+    if not folder:
+        return False
+    *streams, code = descriptors
+    pid = os.fork()
+    if pid == 0:
+        _become(module, json.loads(folder), streams)
+    codes[pid] = code
+    for stream in streams:
+        os.close(stream)
+    requests.send(str(pid).encode())
+    return True
+
+
+def _become(module, folder, streams):
+    """Be the process that was asked for; never returns."""
+    import runpy
+
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(folder)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.closerange(3, 256)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    code = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001  (as the interpreter ends)
+        import traceback
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _reap(codes):
+    while codes:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        code = codes.pop(pid)
+        os.write(code, str(os.waitstatus_to_exitcode(status)).encode())
+        os.close(code)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], socket.socket(fileno=int(sys.argv[2])))
