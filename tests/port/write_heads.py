@@ -64,8 +64,8 @@ def unit(keras, layers):
 
 
 def dense_twice(keras, layers):
-    """A Sequential of Sequentials, as Teachable Machine writes them, behind augmentation; a norm between two Dense."""
-    inner = keras.Sequential([layers.RandomFlip(), backbone(keras), layers.GlobalAveragePooling2D()])
+    """A Sequential of Sequentials, as Teachable Machine writes them, with a norm between two Dense."""
+    inner = keras.Sequential([backbone(keras), layers.GlobalAveragePooling2D()])
     head = [
         layers.Dense(20, use_bias=False),
         layers.BatchNormalization(epsilon=1e-2),
@@ -85,11 +85,12 @@ def flattened(keras, layers):
 
 
 def convolved(keras, layers):
-    """A 1x1 convolution with its norm before the pooling."""
-    base = backbone(keras)
-    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(base.output))
+    """A 1x1 convolution with its norm before the pooling; images are augmented in training."""
+    images = keras.Input((SIZE, SIZE, 3))
+    x = backbone(keras)(layers.RandomFlip()(images))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(x))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(max_value=6)(x))
-    return keras.Model(base.input, layers.Dense(3)(x))
+    return keras.Model(images, layers.Dense(3)(x))
 
 
 def averaged(keras, layers):

@@ -35,7 +35,7 @@ def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
     path = list(_path(network.operations))
     while path:
         operation = path.pop(0)
-        step = _turned(operation) or _scaling(operation)
+        step: PreparingStep | None = _turned(operation) or _scaling(operation)
         step = step or _normalization(operation, path[0] if path else None)
         if isinstance(step, Normalization):
             path.pop(0)
