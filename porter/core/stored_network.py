@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+_RANDOM = "StatelessRandom"
+
 
 class Operation(NamedTuple):
     """One operation of a stored network, in terms that Keras configs and TensorFlow graphs share.
@@ -43,6 +45,12 @@ class Operation(NamedTuple):
     inputs: tuple[int, ...]
     attributes: Mapping[str, object]
     variables: Mapping[str, str]
+
+
+def draws_at_random(operation: Operation) -> bool:
+    """Whether the weights that it takes are random numbers, as those of Keras 3's augmentation are."""
+    weights = operation.attributes.get("weights")
+    return isinstance(weights, list) and any(_RANDOM in str(weight) for weight in weights)
 
 
 class StoredNetwork(NamedTuple):

@@ -35,19 +35,32 @@ class Normalization(NamedTuple):
     keys: tuple[str, ...] = ()
 
 
+class ChannelReversal(NamedTuple):
+    """The order of the three colours turned round, as ``x[..., ::-1]`` does.
+
+    Attributes:
+        layer: The layer's name.
+    """
+
+    layer: str
+
+
+PreparingStep = Rescaling | Normalization | ChannelReversal
+
+
 class StoredInput(NamedTuple):
     """What stands in front of the first layer that has weights; nothing if the source does not tell.
 
     Attributes:
         size: Height and width of the images that reach the network, or None.
         size_source: Where the size comes from, in words.
-        steps: Layers that scale the values, in order.
+        steps: Layers that scale the values or turn the colours round, in order.
         unread: Layers that may change the images in a way that is not read, as ``"name (class)"``.
     """
 
     size: tuple[int, int] | None = None
     size_source: str = ""
-    steps: tuple[Rescaling | Normalization, ...] = ()
+    steps: tuple[PreparingStep, ...] = ()
     unread: tuple[str, ...] = ()
 
 

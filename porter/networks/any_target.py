@@ -97,12 +97,18 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
     Args:
         model: The network.
         adjustments: ``same_padding``: True, or names of the layers; ``eps``: a number for every norm, or one
-            by the norm's name; ``average_without_padding``: names of the modules that average over images.
+            by the norm's name; ``average_without_padding``: names of the modules that average over images;
+            ``without``: names of modules that pass their input on.
 
     Raises:
         OutputError: it names a module that is not there (``network/adjustment``).
         SamePaddingError: a named layer cannot pad so.
     """
+    without: Any = adjustments.get("without", ())
+    for name in without:
+        if not hasattr(model, str(name)):
+            raise OutputError("network/adjustment", f"no module is called {name!r}")
+        setattr(model, str(name), nn.Identity())
     padded: Any = adjustments.get("same_padding", False)
     if padded:
         emulate_same_padding(model, include=None if padded is True else padded)

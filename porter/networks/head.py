@@ -61,6 +61,8 @@ def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
     widths = [step.attributes["outputs"] for step in steps if step.kind in ("dense", "conv")]
     if _takes_map(steps):
         model.global_pool = nn.Identity()
+        if hasattr(model, "flatten"):
+            model.flatten = nn.Identity()
     setattr(model, name, nn.Sequential(*map(_module, steps)))
     model.num_classes = widths[-1]  # type: ignore[assignment]
 

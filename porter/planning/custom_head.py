@@ -15,11 +15,11 @@ _NUMBERED = re.compile(r"layer_with_weights-(\d{1,9})")
 
 
 def backbone_alone(match: Recognised) -> Recognised:
-    """Return the match without the parts that follow the first: a classifier that was recognised too."""
-    first = match.variant.parts[0].name
+    """Return the match without the parts that follow the backbone: a classifier that was recognised too."""
+    kept = {part.name for part in match.variant.backbone_parts}
     entries = zip(match.variant.entries, match.keys, strict=True)
-    keys = tuple(key if entry.part == first else None for entry, key in entries)
-    return match._replace(nodes={first: match.nodes[first]}, keys=keys)
+    keys = tuple(key if entry.part in kept else None for entry, key in entries)
+    return match._replace(nodes={name: node for name, node in match.nodes.items() if name in kept}, keys=keys)
 
 
 def leave_head(match: Recognised, ledger: Iterable[LedgerLine]) -> tuple[LedgerLine, ...]:

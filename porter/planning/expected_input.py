@@ -8,7 +8,13 @@ import numpy as np
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.object_graph import ObjectGraph
-from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
+from porter.core.stored_preprocessing import (
+    ChannelReversal,
+    Normalization,
+    PreparingStep,
+    Rescaling,
+    StoredInput,
+)
 from porter.errors import PlanError
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import InputSpec
@@ -40,8 +46,8 @@ def expected_input(
     Raises:
         PlanError: the network takes another size only, or `size` is not positive.
     """
-    stored = _with_the_graphs(checkpoint)
-    if stored.steps:
+    stored = stored_images(checkpoint)
+    if any(not isinstance(step, ChannelReversal) for step in stored.steps):
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
         images, notes = _stored_normalization(checkpoint, match)
@@ -53,7 +59,7 @@ def expected_input(
     return images._replace(size=chosen), source, (*notes, *more)
 
 
-def _with_the_graphs(checkpoint: Checkpoint) -> StoredInput:
+def stored_images(checkpoint: Checkpoint) -> StoredInput:
     """Return what the source says of its images; from its graph, where no config does."""
     stored, network = checkpoint.stored_input, checkpoint.stored_network
     if stored.steps or stored.unread or network is None or not network.is_graph:
@@ -94,7 +100,11 @@ def _composed(
     """Return mean and std that do what the model's own layers do to pixels in 0..255."""
     channels = len(table.mean)
     factor, offset = np.ones(1), np.zeros(1)
-    for scale, shift in (_affine(checkpoint, step) for step in stored.steps):
+    for step in stored.steps:
+        if isinstance(step, ChannelReversal):
+            factor, offset = factor[::-1], offset[::-1]
+            continue
+        scale, shift = _affine(checkpoint, step)
         if {len(scale), len(shift)} <= {1, channels}:
             factor, offset = factor * scale, offset * scale + shift
         else:
@@ -102,6 +112,11 @@ def _composed(
     if not np.isfinite(factor).all() or not np.isfinite(offset).all() or not (factor > 0).all():
         told = f"the model's {_names(stored.steps)} cannot be said as one mean and std for each channel"
         return table, (f"{told}: those in the metadata are the table's",)
+    if stored.unread and max(factor.size, offset.size) > 1:
+        told = (
+            f"the model's {_names(stored.steps)} treats each channel by itself, and what else stands in front"
+        )
+        return table, (f"{told} may have moved them: mean and std are the table's",)
     order = -1 if table.channel_order == "bgr" else 1  # a table and the metadata list channels as RGB
     mean, std = (
         tuple(float(str(value)) for value in np.broadcast_to(values, channels)[::order].astype(np.float32))
@@ -114,7 +129,7 @@ def _composed(
     )
 
 
-def _names(steps: Iterable[Rescaling | Normalization]) -> str:
+def _names(steps: Iterable[PreparingStep]) -> str:
     return ", ".join(f"{step.layer} ({type(step).__name__})" for step in steps)
 
 

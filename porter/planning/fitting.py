@@ -18,9 +18,11 @@ def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
     first = variant.parts[0]
     left_out = [f"{path}/*" for path, _ in variant.left_out]
     below_first = [entry.source for entry in required_entries(variant)] + left_out
+    backbone = {part.name for part in variant.backbone_parts}
+    below_backbone = [entry.source for entry in variant.entries if entry.part in backbone] + left_out
     whole = [variant.full_source(entry) for entry in variant.entries]
     whole += [f"{first.path}/{path}" if first.path else path for path in left_out]
-    return arranged(checkpoint, whole, below_first)
+    return arranged(checkpoint, whole, below_backbone, below_first)
 
 
 def tells_only_an_order(checkpoint: Checkpoint) -> bool:

@@ -46,6 +46,7 @@ _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimize
 _COPIES = "_all_variables/"  # in what Keras 3 exports
 _METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
 _WRAPPER = "optimisation_wrapper"  # what a Keras file's wrappers keep for themselves
+_GENERATORS = frozenset(("seed_generator", "_random_generator"))  # of Keras 3, of tf_keras
 _COUNTERS = (
     "save_counter",
     "global_step",
@@ -160,7 +161,7 @@ def _bookkeeping(path: str, full_name: str) -> str | None:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
     if path.startswith(_COPIES):
         return "Keras's second copy of a variable"
-    if "seed_generator" in path.split("/") or full_name.endswith("seed_generator_state"):
+    if not _GENERATORS.isdisjoint(path.split("/")) or full_name.endswith("seed_generator_state"):
         return "state of a random generator"
     if "keras_api/metrics" in path or path.startswith(_METRICS):
         return "a training metric"

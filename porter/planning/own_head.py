@@ -75,7 +75,7 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
     backbone = backbone_alone(match)
     keys = {key for key in backbone.keys if key is not None}
     shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
-    chain = head_chain(canonical(network), keys, _activations(match.variant), shapes)
+    chain = head_chain(canonical(network), keys, _activations(backbone), shapes)
     if chain is None:
         return None
     own = {key for roles in chain.variables for key in roles.values()}
@@ -86,19 +86,19 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
 
 def _classifier(variant: Variant) -> str | None:
     """Return the module that classifies, if it runs by itself after the network's pooling."""
-    first = variant.parts[0].name
-    modules = {entry.target.rpartition(".")[0] for entry in variant.entries if entry.part != first}
+    backbone = {part.name for part in variant.backbone_parts}
+    modules = {entry.target.rpartition(".")[0] for entry in variant.entries if entry.part not in backbone}
     named = modules & set(_CLASSIFIERS)
     return named.pop() if len(modules) == 1 and named else None
 
 
-def _activations(variant: Variant) -> int | None:
+def _activations(backbone: Recognised) -> int | None:
     """Return how many operations of the table's network follow the backbone's last layer before it pools.
 
     None if the table's network has no record.
     """
-    first = variant.parts[0].name
-    names = {variant.full_source(entry) for entry in variant.entries if entry.part == first}
+    variant = backbone.variant
+    names = {variant.full_source(entry) for entry in variant.entries if entry.part in backbone.nodes}
     for network in recorded(variant):
         last = max(
             (n for n, o in enumerate(network.operations) if names & set(o.variables.values())), default=None
@@ -116,7 +116,10 @@ def _activations(variant: Variant) -> int | None:
 def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Shapes) -> OwnHead:
     kinds = [step.kind for step in chain.steps]
     pool = kinds[0] if chain.takes_map else "global_avg_pool"
-    is_simple = kinds == ([pool, "dense"] if chain.takes_map else ["dense"]) and pool in _POOL_ARGUMENTS
+    is_whole = len(backbone.nodes) == len(backbone.variant.backbone_parts)  # or timm's classifier is wider
+    is_simple = (
+        is_whole and kinds == ([pool, "dense"] if chain.takes_map else ["dense"]) and pool in _POOL_ARGUMENTS
+    )
     if is_simple:
         steps: tuple[HeadStep, ...] = ()
         modules = {len(kinds) - 1: classifier}
@@ -144,10 +147,10 @@ def _extended(
     shapes: Shapes,
 ) -> Variant:
     variant = backbone.variant
-    first = variant.parts[0].name
-    entries = [entry for entry in variant.entries if entry.part == first]
-    constants: list[Constant] = [each for each in variant.constants if each.part == first]
-    counters = [counter for counter in variant.counters if counter[0] == first]
+    there = backbone.nodes
+    entries = [entry for entry in variant.entries if entry.part in there]
+    constants: list[Constant] = [each for each in variant.constants if each.part in there]
+    counters = [counter for counter in variant.counters if counter[0] in there]
     for number, module in modules.items():
         step = chain.steps[number]
         variables = [
@@ -159,7 +162,7 @@ def _extended(
     target = Network(variant.target.name, {**variant.target.arguments, **arguments})
     return replace(
         variant,
-        parts=(variant.parts[0], ModelPart(OWN_HEAD, "", None)),
+        parts=(*variant.backbone_parts, ModelPart(OWN_HEAD, "", None)),
         entries=tuple(entries),
         constants=tuple(constants),
         counters=tuple(counters),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from porter.checkpoints.carried import carried_network
@@ -24,6 +25,7 @@ from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
 from porter.planning.stated_network import compared, stated_head
+from porter.planning.stored_channel_order import in_stored_order
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.table_records import InputSpec
@@ -117,6 +119,7 @@ def plan(
     known, match = (match, match) if head is None else (backbone_alone(match), head.match)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
+    match = in_stored_order(checkpoint, match)
     choice = choose(match, checkpoint, options)
     match, offers = choose_preset(match, checkpoint, options.preset)
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
@@ -128,7 +131,7 @@ def plan(
     assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     return Plan(
-        variant=match.variant,
+        variant=_as_it_is_there(match),
         assignments=(*assignments, *_fills(match, choice), *_counters(match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
@@ -296,6 +299,13 @@ def _assignment(
         is_variance=first.is_variance,
         subtract=tuple(part for entry, part in group if entry.folded),
     )
+
+
+def _as_it_is_there(match: Recognised) -> Variant:
+    """Return the variant with modules that pass their input on in place of parts that are not there."""
+    variant = match.variant
+    without = [name for part in variant.parts if part.name not in match.nodes for name in part.without]
+    return replace(variant, adjust={**variant.adjust, "without": without}) if without else variant
 
 
 def _arguments(match: Recognised, epsilon: float | None, choice: Choice) -> dict[str, object]:

@@ -128,7 +128,12 @@ def _parts(
             path = section.take("path", str)
             if numbered:
                 first.setdefault(path, section.take("first", int, 0))
-            parts[name] = ModelPart(name, path, section.take("absent", dict, None))
+            parts[name] = ModelPart(
+                name,
+                path,
+                section.take("absent", dict, None),
+                tuple(section.take_list("without", str, [])),
+            )
             section.finish()
     with faults.catch():
         if not parts:

@@ -96,11 +96,14 @@ class ModelPart(NamedTuple):
         name: ``"backbone"`` or ``"head"``.
         path: Object path below the classification model.
         absent: Target arguments for a checkpoint without this part; None if it must be there.
+        without: Modules that pass their input on where this part is absent. Such a part belongs to the
+            backbone, not to the classifier.
     """
 
     name: str
     path: str
     absent: Mapping[str, object] | None
+    without: tuple[str, ...] = ()
 
 
 class Network(NamedTuple):
@@ -209,6 +212,11 @@ class Variant:
     def is_own(self) -> bool:
         """Whether the PyTorch network is one of porter's own: its library has no entry point for it."""
         return self.network is not None
+
+    @property
+    def backbone_parts(self) -> tuple[ModelPart, ...]:
+        """Every part that is no classifier: the first, and what a backbone may lack."""
+        return (self.parts[0], *(part for part in self.parts[1:] if part.without))
 
     @cached_property
     def digest(self) -> str:

@@ -22,6 +22,7 @@ HEADS = {
     "convolved": "conv 8, norm, relu, global_avg_pool, dense 3",
     "averaged": "conv 3, sigmoid, global_avg_pool, identity",
     "both_pools": "global_avg_max_pool, dense 3",
+    "no_neck": "global_avg_pool, dense 4, softmax",
 }
 ALSO_SAVED = ("dense_twice", "convolved")
 GENERATIONS = ("tf_keras", "keras")
@@ -113,6 +114,22 @@ def test_what_ends_the_head_is_said(written, tmp_path):
     with pytest.raises(OutputError) as caught:
         Classifier(tmp_path / "averaged.safetensors")
     assert caught.value.code == "classify/activation"
+
+
+def test_outputs_that_are_not_ported_are_said(written, tmp_path):
+    """A feature extractor becomes a network with one output, and its others are named."""
+    result = porter.port(written / "several" / "model.keras", tmp_path / "out.safetensors")
+    assert any("2 outputs" in note and "conv_pw_3_relu" in note for note in result.plan.notes)
+
+
+def test_a_network_without_its_last_convolution_says_how_it_is_loaded(written, tmp_path):
+    """Timm's own network has the convolution: porter takes it out."""
+    import torch
+
+    out = tmp_path / "out.safetensors"
+    result = porter.port(written / "no_neck" / "model.keras", out, backbone_only=True)
+    assert result.loading_line.startswith("porter.load_model(")
+    assert isinstance(porter.load_model(out).conv_head, torch.nn.Identity)
 
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])

@@ -25,7 +25,18 @@ RNG = np.random.default_rng(11)
 def main() -> None:
     """Write every model."""
     keras, folder = importlib.import_module(sys.argv[1]), Path(sys.argv[2])
-    for head in (pooled, unit, dense_twice, flattened, convolved, averaged, both_pools, gated):
+    for head in (
+        pooled,
+        unit,
+        dense_twice,
+        flattened,
+        convolved,
+        averaged,
+        both_pools,
+        no_neck,
+        several,
+        gated,
+    ):
         keras.backend.clear_session()
         write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
 
@@ -74,11 +85,12 @@ def flattened(keras, layers):
 
 
 def convolved(keras, layers):
-    """A 1x1 convolution with its norm before the pooling."""
-    base = backbone(keras)
-    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(base.output))
+    """A 1x1 convolution with its norm before the pooling; images are augmented in training."""
+    images = keras.Input((SIZE, SIZE, 3))
+    x = backbone(keras)(layers.RandomFlip()(images))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(x))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(max_value=6)(x))
-    return keras.Model(base.input, layers.Dense(3)(x))
+    return keras.Model(images, layers.Dense(3)(x))
 
 
 def averaged(keras, layers):
@@ -93,6 +105,25 @@ def both_pools(keras, layers):
     base = backbone(keras, "MobileNetV2")
     pools = [layers.GlobalAveragePooling2D()(base.output), layers.GlobalMaxPooling2D()(base.output)]
     return keras.Model(base.input, layers.Dense(3)(layers.Concatenate()(pools)))
+
+
+def no_neck(keras, layers):
+    """MobileNetV3, which Keras leaves without its last convolution, and one Dense."""
+    base = keras.applications.MobileNetV3Small(
+        input_shape=(SIZE, SIZE, 3),
+        minimalistic=True,
+        weights=None,
+        include_top=False,
+        include_preprocessing=False,
+    )
+    x = layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, layers.Dense(4, activation="softmax")(x))
+
+
+def several(keras, layers):
+    """A feature extractor with two outputs."""
+    base = backbone(keras)
+    return keras.Model(base.input, [base.get_layer("conv_pw_3_relu").output, base.output])
 
 
 def gated(keras, layers):
@@ -122,7 +153,8 @@ def write(folder: Path, keras, model) -> None:
         export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)
         export(str(folder / "saved_model"))
     x = RNG.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype("float32")
-    np.savez(folder / "answer.npz", x=x, y=np.asarray(model(x, training=False)))
+    answer = model(x, training=False)
+    np.savez(folder / "answer.npz", x=x, y=np.asarray(answer[-1] if isinstance(answer, list) else answer))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,11 @@ def adapted():
     return layer
 
 
+def turned_round(x):
+    """Return images with their colours in the opposite order."""
+    return x[..., ::-1]
+
+
 MODELS = {
     "rescaled": lambda: [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1.0, name="scaled")],
     "two_steps": lambda: [
@@ -46,6 +51,8 @@ MODELS = {
     "lambda": lambda: [layers.Lambda(lambda x: x / 127.5 - 1.0, name="own_code")],
     "arithmetic": lambda: [keras.applications.mobilenet.preprocess_input],
     "by_channel": lambda: [keras.applications.densenet.preprocess_input],
+    "caffe": lambda: [keras.applications.resnet50.preprocess_input],
+    "turned": lambda: [layers.Rescaling([0.1, 0.2, 0.3], name="scaled"), turned_round],
 }
 
 
@@ -66,8 +73,9 @@ def main() -> None:
         network = keras.applications.MobileNet(input_shape=shape, alpha=0.25, weights=None, include_top=False)
         model = keras.Model(inputs, network(x))
         model.save(FOLDER / f"{name}.h5")
-        model.save(FOLDER / f"{name}.keras")
-        if WRITER == "tf_keras" and name in ("two_steps", "adapted", "lambda"):
+        if (WRITER, name) not in (("tf_keras", "caffe"), ("tf_keras", "turned")):  # it cannot: an Ellipsis
+            model.save(FOLDER / f"{name}.keras")
+        if WRITER == "tf_keras" and name in ("two_steps", "adapted", "lambda", "caffe"):
             model.save(FOLDER / f"{name}.saved_model", save_format="tf", save_traces=False)
         prepared[name] = values[0, 0]
     np.savez(FOLDER / "prepared.npz", **prepared)

@@ -8,9 +8,16 @@ from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
-from porter.checkpoints.keras.network_calls import UNREADABLE, parse_call
+from porter.checkpoints.keras.network_calls import UNREADABLE, LayerOutput, parse_call
+from porter.checkpoints.keras.network_channels import is_reversal, is_stack_reversed, picked_channel
 from porter.checkpoints.keras.network_functions import function_name, function_steps
-from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
+from porter.core.stored_preprocessing import (
+    ChannelReversal,
+    Normalization,
+    PreparingStep,
+    Rescaling,
+    StoredInput,
+)
 
 _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
 _CHANNELS_FIRST = "channels_first"
@@ -35,6 +42,7 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
         model: The same model with its variables.
     """
     found = StoredInput()
+    picked: dict[str, tuple[LayerOutput, int] | None] = {}
     weighted = {layer.name: layer for layer in model.all if layer.variables}
     for layer in _leaves(config):
         found = _with_size(found, layer)
@@ -46,13 +54,11 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
             found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
         elif layer.name in weighted:
             break
-        elif function_name(layer):
-            found = _with_function(found, layer)
         elif layer.class_name == "Resizing":
             sides = layer.values.get("height"), layer.values.get("width")
             found = _sized(found, sides, "the source's Resizing layer")
         elif layer.is_foreign or layer.class_name not in (*_TRANSPARENT, *_AUGMENTATIONS):
-            found = _unread(found, layer)
+            found = _with_function(found, layer, picked) if function_name(layer) else _unread(found, layer)
     return found
 
 
@@ -80,14 +86,29 @@ def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInp
     return found
 
 
-def _with_step(found: StoredInput, layer: LayerConfig, step: Rescaling | Normalization | None) -> StoredInput:
+def _with_step(found: StoredInput, layer: LayerConfig, step: PreparingStep | None) -> StoredInput:
     return _unread(found, layer) if step is None else found._replace(steps=(*found.steps, step))
 
 
-def _with_function(found: StoredInput, layer: LayerConfig) -> StoredInput:
-    """Take arithmetic with constants, as Keras's `preprocess_input` leaves it in a model, for a Rescaling."""
+def _with_function(
+    found: StoredInput, layer: LayerConfig, picked: dict[str, tuple[LayerOutput, int] | None]
+) -> StoredInput:
+    """Take what `preprocess_input` leaves in a model: arithmetic with constants, colours turned round.
+
+    Args:
+        found: What was found before this layer.
+        layer: One that stands for a function.
+        picked: Single channels that layers before it take; this one's is added.
+    """
     try:
         (call,) = map(parse_call, layer.calls)
+        picked[layer.name] = picked_channel(call)
+        if is_reversal(call):
+            return _with_step(found, layer, ChannelReversal(layer.name))
+        if function_name(layer) == "stack" and is_stack_reversed(layer, call, picked):
+            parts = tuple(f"{source.layer} (" for source in call.sources)
+            unread = tuple(line for line in found.unread if not line.startswith(parts))
+            return _with_step(found._replace(unread=unread), layer, ChannelReversal(layer.name))
         computed = function_steps(layer, function_name(layer), call)
     except UNREADABLE:
         return _unread(found, layer)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
 
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)
@@ -209,6 +209,8 @@ def _order(operation: Operation) -> Mapping[str, Any]:
 
 def _is_learned(operation: Operation) -> bool:
     """Whether it has variables; a Normalization layer's were measured on images."""
+    if draws_at_random(operation):
+        return False
     return bool(operation.variables) and operation.attributes.get("class_name") != "Normalization"
 
 

@@ -66,9 +66,18 @@ def compare_network(
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    return NetworkFindings(
-        line, epsilons, stored.origin, best.classifier_activation, tuple(best.notes(own_pool=own_head))
-    )
+    notes = (*best.notes(own_pool=own_head), *_several(stored))
+    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes)
+
+
+def _several(stored: StoredNetwork) -> Iterator[str]:
+    """Say that a model with several outputs becomes a network with one; a graph's may be one in two forms."""
+    if len(set(stored.outputs)) > 1 and not stored.is_graph:
+        names = ", ".join(stored.operations[number].name for number in stored.outputs)
+        yield (
+            f"the source returns {len(stored.outputs)} outputs ({names}), the ported network one "
+            "of its own; forward_intermediates of timm's network gives the maps between its blocks"
+        )
 
 
 def _epsilons(

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.core.stored_network import Operation, StoredNetwork
-from porter.core.stored_preprocessing import Normalization, Rescaling
+from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
+from porter.core.stored_preprocessing import ChannelReversal, Normalization, PreparingStep, Rescaling
 
 # They move pixels or shapes, and no values. The size is told by what the network takes.
 _MOVING = ("pad", "resize", "flatten", "reshape", "input")
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
 
-Steps = tuple[Rescaling | Normalization, ...]
+# x[..., ::-1] as TensorFlow's StridedSlice of begin, end and strides.
+_TURNED = {
+    "class_name": "StridedSlice",
+    "takes": "iccc",
+    "constants": [[0, 0], [0, 0], [1, -1]],
+    "begin_mask": 2,
+    "end_mask": 2,
+    "ellipsis_mask": 1,
+}
+
+Steps = tuple[PreparingStep, ...]
 
 
 def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
-    """Return the layers that scale the images in order, and those that do what is not understood.
+    """Return the layers that scale the images or turn colours round, in order, and those not understood.
 
     Args:
         network: What a graph computes; of Keras's configs `StoredInput` tells more.
     """
-    steps: list[Rescaling | Normalization] = []
+    steps: list[PreparingStep] = []
     unread: list[str] = []
     path = list(_path(network.operations))
     while path:
         operation = path.pop(0)
-        step = _scaling(operation) or _normalization(operation, path[0] if path else None)
+        step: PreparingStep | None = _turned(operation) or _scaling(operation)
+        step = step or _normalization(operation, path[0] if path else None)
         if isinstance(step, Normalization):
             path.pop(0)
         if step is not None:
@@ -55,7 +66,11 @@ def _path(operations: Sequence[Operation]) -> Iterator[Operation]:
 def _has_weights(operation: Operation) -> bool:
     """Whether it has variables; what subtracts them, or divides by them, may be a Normalization's."""
     is_measured = operation.kind == "other" and operation.attributes.get("class_name") in ("Sub", "RealDiv")
-    return bool(operation.variables) and not is_measured
+    return bool(operation.variables) and not is_measured and not draws_at_random(operation)
+
+
+def _turned(operation: Operation) -> ChannelReversal | None:
+    return ChannelReversal(operation.name) if dict(operation.attributes) == _TURNED else None
 
 
 def _scaling(operation: Operation) -> Rescaling | None:

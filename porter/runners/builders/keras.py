@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from porter.core.checkpoint import Array, Checkpoint
-from porter.core.stored_preprocessing import Normalization, Rescaling
+from porter.core.stored_preprocessing import ChannelReversal, PreparingStep, Rescaling
 from porter.runners.builders import BuilderSet, Keras, Preparation
 
 _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applications/efficientnet.py
@@ -72,7 +72,9 @@ def _scalers(preparation: Preparation) -> Iterator[Callable[[Any], Any]]:
             yield from _normalization(layer, preparation)
 
 
-def _of_step(step: Rescaling | Normalization, checkpoint: Checkpoint) -> Keras:
+def _of_step(step: PreparingStep, checkpoint: Checkpoint) -> Keras:
+    if isinstance(step, ChannelReversal):
+        return tf_keras.layers.Lambda(lambda pixels: pixels[..., ::-1])
     if isinstance(step, Rescaling):
         return tf_keras.layers.Rescaling(_plain(step.scale), _plain(step.offset), dtype="float32")
     mean, variance = (
