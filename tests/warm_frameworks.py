@@ -57,7 +57,8 @@ class WarmFrameworks:
     def run(self, command, *, input, timeout, env, **options):  # noqa: A002  (subprocess's own name)
         """Run a process to its end as `subprocess.run` does."""
         if not _is_warm(command):
-            return subprocess.run(command, input=input, timeout=timeout, env=env, check=False, **options)
+            check = options.pop("check", False)
+            return subprocess.run(command, input=input, timeout=timeout, env=env, check=check, **options)
         with tempfile.TemporaryFile() as errors:
             fork = _Fork(self._parent(command[-1], env), errors)
             fork.stdin.write(input)
