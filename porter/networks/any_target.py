@@ -106,9 +106,7 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
     """
     without: Any = adjustments.get("without", ())
     for name in without:
-        if not hasattr(model, str(name)):
-            raise OutputError("network/adjustment", f"no module is called {name!r}")
-        setattr(model, str(name), nn.Identity())
+        _take_out(model, str(name))
     padded: Any = adjustments.get("same_padding", False)
     if padded:
         emulate_same_padding(model, include=None if padded is True else padded)
@@ -118,7 +116,17 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
         if name not in modules:
             raise OutputError("network/adjustment", f"no module is called {name!r}")
         average_without_padding(modules[name])
-    epsilon: Any = adjustments.get("eps")
+    _set_epsilon(model, modules, adjustments.get("eps"))
+
+
+def _take_out(model: nn.Module, name: str) -> None:
+    if not hasattr(model, name):
+        raise OutputError("network/adjustment", f"no module is called {name!r}")
+    setattr(model, name, nn.Identity())
+
+
+def _set_epsilon(model: nn.Module, modules: Mapping[str, Any], epsilon: Any) -> None:
+    """Set the epsilon of every norm, or of those that are named."""
     if isinstance(epsilon, Mapping):
         for name, value in epsilon.items():
             if not hasattr(modules.get(name), "eps"):

@@ -129,7 +129,7 @@ def _load_with_keras(network: Keras, checkpoint: KerasFile, notes: Sequence[str]
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise ParityError(
             "runner/keras-refuses",
-            "; ".join((*notes, f"Keras cannot load these weights into that ({str(error).splitlines()[0]})")),
+            f"{'; '.join(notes)}; Keras cannot load these weights into that ({str(error).splitlines()[0]})",
             file=checkpoint.path,
             hint="A SavedModel or checkpoint can be checked, whatever stands around the network; "
             "without --checkpoint the network is checked on random weights.",
