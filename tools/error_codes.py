@@ -148,7 +148,7 @@ def page() -> str:
         for code, entry in found.items():
             if code.startswith(f"{prefix}/"):
                 sentence, hint = _ELSEWHERE.get(code, ("", ""))
-                said = "; ".join(entry.sentences[:3]) or sentence
+                said = "; ".join(entry.sentences[:3]) or sentence or "..."
                 todo = " ".join(entry.hints[:2]) or hint or advice
                 lines.append(f"| `{code}` | {_cell(said)} | {_cell(todo)} |")
     return "\n".join(lines) + "\n"

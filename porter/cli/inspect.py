@@ -12,10 +12,12 @@ import click
 
 from porter.checkpoints import open_checkpoint
 from porter.checkpoints.tensorflow.index_alone import MISSING, IndexAlone
+from porter.cli import inspect_layers
 from porter.cli.columns import columns
 from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, table_option, verbosity_options
 from porter.core.checkpoint import Checkpoint
+from porter.core.stored_network import StoredNetwork
 from porter.errors import CheckpointError, PlanError, printable
 from porter.planning.identification import identify
 from porter.planning.ledger import moving_averages, optimizer_state
@@ -35,9 +37,9 @@ _Roles = dict[str, tuple[str, str]]  # raw key and role, by key
 def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None:
     """Show what SOURCE holds: container, files, tensors, optimizer slots, moving averages, network.
 
-    Works for any checkpoint, whether a table knows its network or not, and shows of a .safetensors file what
-    it was ported from. With -v every object path and the checkpoint key of each tensor is shown; with -q the
-    summary alone.
+    Works for any checkpoint, whether a table knows its network or not. Of a source that carries its network
+    the layers are shown in order of execution, of a .safetensors file what it was ported from. With -v every
+    object path and the checkpoint key of each tensor is shown; with -q the summary alone.
 
     \b
     Example:
@@ -68,6 +70,9 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
             if not any(row[1] for row in rows):
                 named, rows = (named[0], *named[2:]), [(row[0], *row[2:]) for row in rows]
             click.echo("\n".join(columns(named, rows)))
+            network = _stored_network(checkpoint)
+            if network is not None:
+                click.echo("\n" + "\n".join(inspect_layers.lines(network)))
         if verbosity > 0:
             click.echo("")
             click.echo("\n".join(_paths(checkpoint)))
@@ -111,6 +116,14 @@ def _network(checkpoint: Checkpoint, tables: Tables) -> str:
     return f"{match.variant.name} ({parts}{lengths})"
 
 
+def _stored_network(checkpoint: Checkpoint) -> StoredNetwork | None:
+    """Return the network that the source carries; None where it carries none that is read."""
+    try:
+        return checkpoint.stored_network
+    except CheckpointError:  # its tensors are shown all the same, and a port names what is damaged
+        return None
+
+
 def _roles(checkpoint: Checkpoint) -> _Roles:
     """Return (raw key, role) of each slot variable; variables with a life of their own are left out."""
     averages = {average: raw for raw, average in moving_averages(checkpoint).items()}
@@ -146,6 +159,7 @@ def _paths(checkpoint: Checkpoint) -> Iterator[str]:
 
 def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
     graph, roles = checkpoint.graph, _roles(checkpoint)
+    network = _stored_network(checkpoint)
     tensors = []
     for key, spec in checkpoint.specs.items():
         node = graph.node_of_key.get(key)
@@ -169,6 +183,7 @@ def _document(checkpoint: Checkpoint, tables: Tables) -> dict[str, Any]:
         "object_graph": graph.stored,
         "network": _network_document(checkpoint, tables),
         "tensors": tensors,
+        "layers": inspect_layers.document(network) if network is not None else None,
     }
 
 

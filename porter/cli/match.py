@@ -41,7 +41,7 @@ from porter.transfer.atomic_file import require_writable
 @click.option(
     "--adjust",
     is_flag=True,
-    help="Let padding and epsilons of the PyTorch network be changed, and say so in the table.",
+    help="Let padding, epsilons and averages of the PyTorch network be changed, and say so in the table.",
 )
 @click.option(
     "--size", type=click.IntRange(min=8), metavar="PIXELS", help="Side of the images to match with."
@@ -62,8 +62,8 @@ def match(
     """Find how the variables in SOURCE map to the PyTorch network TARGET, by running both, and prove it.
 
     SOURCE is a file that carries its network (.h5, .keras, SavedModel, frozen graph), or a checkpoint with
-    --source. TARGET is timm:NAME, torchvision:NAME, transformers:CLASS, or module:function, code of yours
-    that returns a torch.nn.Module.
+    --source; a checkpoint alone gives a draft, by kind, shape and order. TARGET is timm:NAME,
+    torchvision:NAME, transformers:CLASS, or module:function, code of yours that returns a torch.nn.Module.
 
     Exit 0 where the mapping is proved: both networks agree in float64 at every layer, with SOURCE's weights
     and with random ones, and use every parameter. Exit 1 for a draft, which says what is open.

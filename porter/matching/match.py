@@ -13,6 +13,7 @@ from porter.checkpoints import open_checkpoint
 from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
+from porter.matching.drafting import draft_of
 from porter.matching.result import MatchedLayer, MatchResult, Run
 from porter.matching.target import Target, parse_target, with_classes
 from porter.runners.children import ask
@@ -37,7 +38,7 @@ def match(
 
     Args:
         source: A file that carries its network (``.h5``, ``.keras``, SavedModel, frozen graph), or a
-            checkpoint together with `function`.
+            checkpoint together with `function`. A checkpoint alone gives a draft, by kind, shape and order.
         target: ``timm:NAME``, ``torchvision:NAME``, ``transformers:CLASS`` or ``package.module:function``
             (returns a `torch.nn.Module`).
         function: ``package.module:function`` that returns the Keras model or `tf.Module` whose weights
@@ -51,14 +52,13 @@ def match(
         PorterError: one of the sides cannot be built or run.
 
     Example:
-        >>> porter.match("ckpt-1", "timm:mobilenetv1_100")  # ckpt-1 holds weights alone
-        Traceback (most recent call last):
-            ...
-        porter.errors.ParityError: ckpt-1: the source stores weights alone, and no network to run...
+        >>> porter.match("ckpt-1", "timm:mobilenetv1_100").status  # ckpt-1 holds weights alone
+        'draft'
     """
     aim = parse_target(target, arguments)
     with tempfile.TemporaryDirectory() as folder, open_checkpoint(source) as checkpoint:
-        _require_network(checkpoint, function)
+        if not function and carried_network(checkpoint) is None:
+            return draft_of(checkpoint, str(source), aim, _paths(checkpoint))
         request = {
             "source": str(Path(source).absolute()),
             "function": function,
@@ -79,16 +79,6 @@ def match(
             found = _found(aim, folder, seconds)
         return _result(
             str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
-        )
-
-
-def _require_network(checkpoint: Checkpoint, function: str) -> None:
-    if not function and carried_network(checkpoint) is None:
-        raise ParityError(
-            "match/no-network",
-            "the source stores weights alone, and no network to run",
-            file=checkpoint.path,
-            hint="--source MODULE:FUNCTION names the code that builds it.",
         )
 
 
@@ -155,7 +145,7 @@ def _result(
         end=found["end"],
         image=_image(recorded),
         preparing=tuple(paths.get(key, key) for key in recorded["preparing"]),
-        versions={**_versions(recorded["packages"]), **found["versions"]},
+        versions=_versions([*recorded["packages"], *found["packages"]]),
         seconds=seconds,
         attempts=found["attempts"],
     )

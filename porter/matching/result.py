@@ -26,8 +26,9 @@ class MatchedLayer(NamedTuple):
         constants: Parameters that the source does without: ``leaf``, ``value``, ``shape``.
         folded: Object path of a bias of the layer before that goes into the running mean, or "".
         lost_bias: Object path of a bias for which the module has no place, or "".
-        error: How far its output was from the source's, relative, when it was found.
+        error: How far its output was from the source's, relative, when it was found; None if nothing was run.
         activated: Whether the module computes the activation too that follows the layer.
+        evidence: What speaks for it where nothing was run, or "".
     """
 
     module: str
@@ -37,8 +38,9 @@ class MatchedLayer(NamedTuple):
     constants: Sequence[Mapping[str, Any]]
     folded: str
     lost_bias: str
-    error: float
+    error: float | None
     activated: bool = False
+    evidence: str = ""
 
 
 class Run(NamedTuple):
@@ -59,7 +61,8 @@ class MatchResult:
         function: What builds it, or "".
         target: The PyTorch network.
         layers: What was found, in PyTorch's order of execution.
-        adjustments: What has to be changed in the PyTorch network: ``same_padding``, ``eps``.
+        adjustments: What has to be changed in the PyTorch network: ``same_padding``, ``eps``,
+            ``average_without_padding``.
         adjusted: Whether the person agreed to that.
         findings: What is open or disagrees, the first one first.
         others: Other mappings that prove as well, in words.
@@ -104,6 +107,9 @@ class MatchResult:
         if padded:
             where = "everywhere" if padded is True else ", ".join(padded)
             yield f"PyTorch pads differently: it must pad as TensorFlow's SAME does ({where})"
+        averaging = self.adjustments.get("average_without_padding")
+        if averaging:
+            yield f"PyTorch's averages count the padding, TensorFlow's leave it out ({', '.join(averaging)})"
         epsilon = self.adjustments.get("eps")
         if isinstance(epsilon, Mapping):
             yield from (f"{name} must have the epsilon {value:g}" for name, value in epsilon.items())
@@ -141,9 +147,12 @@ class MatchResult:
 
     def _lines(self, *, verbose: bool) -> Iterator[str]:
         yield f"{self.source} -> {self.target.words}: {self.status}"
-        yield f"  {len(self.layers)} layers matched in {self.attempts} run(s), {self._time()}"
+        how = f"in {self.attempts} run(s)" if self.attempts else "by kind, shape and order"
+        yield f"  {len(self.layers)} layers matched {how}, {self._time()}"
         if verbose:
-            yield from (f"    {each.layer} -> {each.module} ({each.kind})" for each in self.layers)
+            for each in self.layers:
+                why = f": {each.evidence}" if each.evidence else ""
+                yield f"    {each.layer} -> {each.module} ({each.kind}){why}"
         for run in self.proof:
             yield f"  {run.size} pixels, {run.weights}: worst difference {run.worst:.1e} ({run.where})"
         if self.adjusted:

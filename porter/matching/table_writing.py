@@ -28,7 +28,10 @@ _LENGTHS = {
 def table_of(result: MatchResult) -> str:
     """Return the table of a match as TOML."""
     templates: dict[str, str] = {}
-    blocks = [_block(layer, result, templates) for layer in _first_calls(result.layers)]
+    blocks = [
+        f"{_block(layer, result, templates)},{f'  # {layer.evidence}' if layer.evidence else ''}"
+        for layer in _first_calls(result.layers)
+    ]
     sections = [
         _head(result),
         _proof(result),
@@ -127,7 +130,7 @@ def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
             "source = {}",
             f"target = {_toml({**model, **arguments})}",
             "blocks = [",
-            *(f"    {block}," for block in blocks),
+            *(f"    {block}" for block in blocks),
             "]",
         ]
     )

@@ -13,6 +13,7 @@ from torch import nn
 from porter.core.named_function import named_function
 from porter.errors import MissingDependencyError, OutputError, PorterError, not_installed
 from porter.same_padding import emulate_same_padding
+from porter.same_padding.averages import average_without_padding
 
 # Arguments with which a library fetches weights, or runs what it fetched: a table builds a network alone.
 _FETCHING = ("pretrained", "weights", "checkpoint", "trust_remote_code", "auto_map", "custom_load")
@@ -96,7 +97,8 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
     Args:
         model: The network.
         adjustments: ``same_padding``: True, or names of the layers; ``eps``: a number for every norm, or one
-            by the norm's name; ``without``: names of modules that pass their input on.
+            by the norm's name; ``average_without_padding``: names of the modules that average over images;
+            ``without``: names of modules that pass their input on.
 
     Raises:
         OutputError: it names a module that is not there (``network/adjustment``).
@@ -110,9 +112,14 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
     padded: Any = adjustments.get("same_padding", False)
     if padded:
         emulate_same_padding(model, include=None if padded is True else padded)
+    modules: Mapping[str, Any] = dict(model.named_modules())
+    averaging: Any = adjustments.get("average_without_padding", ())
+    for name in averaging:
+        if name not in modules:
+            raise OutputError("network/adjustment", f"no module is called {name!r}")
+        average_without_padding(modules[name])
     epsilon: Any = adjustments.get("eps")
     if isinstance(epsilon, Mapping):
-        modules: Mapping[str, Any] = dict(model.named_modules())
         for name, value in epsilon.items():
             if not hasattr(modules.get(name), "eps"):
                 raise OutputError("network/adjustment", f"no norm is called {name!r}")

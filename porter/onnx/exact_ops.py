@@ -6,11 +6,14 @@ Attributes are float32 in every ONNX file, and some of the evaluator's own opera
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 from onnx.reference.op_run import OpRun
 
 from porter.core.checkpoint import Array
+
+_DENOMINATOR, _FEW_DIGITS = 512, 7
 
 
 class Erf(OpRun):
@@ -20,6 +23,15 @@ class Erf(OpRun):
 
     def _run(self, x: Array) -> tuple[Array]:
         return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
+
+
+class Elu(OpRun):
+    """x above zero, alpha (exp(x) - 1) below, the factor as it was written."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, alpha: float = 1.0) -> tuple[Array]:
+        return (np.where(x > 0, x, _meant(alpha) * np.expm1(np.minimum(x, 0))).astype(x.dtype),)
 
 
 class HardSigmoid(OpRun):
@@ -61,10 +73,21 @@ class LayerNormalization(OpRun):
         return (normalised if bias is None else normalised + bias,)
 
 
-EXACT_OPS = (Erf, HardSigmoid, HardSwish, LayerNormalization)
+class LeakyRelu(OpRun):
+    """x above zero, alpha x below, the slope as it was written."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, alpha: float = 0.01) -> tuple[Array]:
+        return (np.where(x > 0, x, _meant(alpha) * x).astype(x.dtype),)
+
+
+EXACT_OPS = (Elu, Erf, HardSigmoid, HardSwish, LayerNormalization, LeakyRelu)
 
 
 def _meant(stored: float) -> float:
-    """Return one sixth, or the shortest decimal, that float32 stores as `stored`."""
+    """Return the fraction of small numbers, or else the shortest decimal, that float32 stores as `stored`."""
     rounded = np.float32(stored)
-    return 1 / 6 if rounded == np.float32(1 / 6) else float(str(rounded))
+    shortest, fraction = float(str(rounded)), float(Fraction(float(rounded)).limit_denominator(_DENOMINATOR))
+    is_decimal = len(str(rounded).partition("e")[0].replace(".", "").strip("-0")) < _FEW_DIGITS
+    return fraction if not is_decimal and np.float32(fraction) == rounded else shortest

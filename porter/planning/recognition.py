@@ -123,7 +123,11 @@ def _without_twins(matches: list[Recognised]) -> list[Recognised]:
 
 
 def _most_complete(matches: list[Recognised]) -> list[Recognised]:
-    """Leave out what takes some of another match's variables and no others: a network without its biases."""
+    """Leave out what takes some of another match's variables and no others: a network without its biases.
+
+    What takes the same variables is one network that the file names twice; the first place stands for it.
+    """
+    matches = list({(match.variant.name, match.keys): match for match in reversed(matches)}.values())[::-1]
     taken = [frozenset(key for key in match.keys if key is not None) for match in matches]
     return [
         match for match, keys in zip(matches, taken, strict=True) if not any(keys < more for more in taken)

@@ -59,7 +59,11 @@ def explain_input(name: str, values: Array, number: int, source: SourceRecording
     """Say what a module takes instead of what the layer takes that it should be."""
     operation = source.operations[number]
     wanted = operation.inputs[0]
-    found = _what_it_is(values, source, outputs) or _counted_average(values, wanted, source, outputs)
+    found = (
+        _what_it_is(values, source, outputs)
+        or _counted_average(values, wanted, source, outputs)
+        or _padded_maximum(values, wanted, source, outputs)
+    )
     taken = _called(source.operations[wanted])
     told = found or "nothing that the source computes"
     return f"{name}: takes {told}, where {operation.name} takes the output of {taken}"
@@ -91,6 +95,22 @@ def _counted_average(values: Array, number: int, source: SourceRecording, output
     counted = functional.avg_pool2d(images, size, operation.attributes["strides"], padding)
     if difference(values, counted.permute(0, 2, 3, 1).contiguous().numpy()) < EQUAL:
         return f"an average over {size[0]}x{size[1]} pixels that counts the padding as zeros"
+    return ""
+
+
+def _padded_maximum(values: Array, number: int, source: SourceRecording, outputs: RunOutputs) -> str:
+    """Say whether values are the maximum without the zeros that the source pads with first."""
+    operation = source.operations[number]
+    before = source.operations[operation.inputs[0]] if operation.inputs else operation
+    if operation.kind != "max_pool" or before.kind != "pad":
+        return ""
+    images = torch.from_numpy(np.array(outputs[before.inputs[0]])).permute(0, 3, 1, 2)
+    rows, columns = before.attributes["amounts"]
+    padded = functional.pad(images, (*columns, *rows), value=float("-inf"))
+    size = operation.attributes["size"]
+    most = functional.max_pool2d(padded, size, operation.attributes["strides"])
+    if difference(values, most.permute(0, 2, 3, 1).contiguous().numpy()) < EQUAL:
+        return "a maximum that leaves the padding out, which the source fills with zeros"
     return ""
 
 

@@ -182,8 +182,14 @@ class LayerFinder:
         load(module, candidate.fit, self._weights, folded)
 
     def output(self, module: nn.Module, chosen: Candidate) -> torch.Tensor:
-        """Return what the source's layer gives, in the module's order of axes."""
+        """Return what the source's layer gives, in the module's order of axes.
+
+        A module that holds the activation behind its layer gives what that gives.
+        """
         wanted = self._outputs[chosen.number]
+        if not isinstance(getattr(module, "act", None), nn.Identity | None):
+            behind = list(self.source.behind(chosen.number, most=1))[-1]
+            wanted = self._outputs[behind]
         if chosen.fit.lost_bias:
             wanted = wanted - self._weights[chosen.fit.lost_bias].reshape(-1)
         values = torch.from_numpy(np.array(wanted))

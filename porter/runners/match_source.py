@@ -16,11 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from porter.checkpoints import open_checkpoint
-from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
 from porter.recordings.layer_weights import random_weights
-from porter.runners import file_network, source_functions
 from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
 from porter.runners.file_network import FileNetwork
@@ -32,6 +30,7 @@ from porter.runners.graph_operations import (
     preparing,
     read_operations,
 )
+from porter.runners.matched_network import load
 
 _V1 = tf.compat.v1
 _DOUBLE = tf.float64.as_datatype_enum
@@ -70,7 +69,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     out = Path(request["out"])
     with open_checkpoint(request["source"]) as checkpoint:
-        network = _load(checkpoint, request["function"])
+        network = load(checkpoint, request["function"])
         keys, assumed = _keys(network.graph, checkpoint)
         shapes = {key: checkpoint.specs[key].shape for key in keys.values()}
         read = read_operations(network.graph.SerializeToString(), network.outputs, keys, shapes.get)
@@ -102,14 +101,6 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     (out / "source.json").write_text(json.dumps(document, default=str), encoding="utf-8")
     return document
-
-
-def _load(checkpoint: Checkpoint, function: str) -> FileNetwork:
-    if function:
-        return source_functions.load(checkpoint, function)
-    carried = carried_network(checkpoint)
-    assert carried is not None  # noqa: S101 (the parent has asked)
-    return file_network.load(checkpoint, carried)
 
 
 def _keys(graph: Any, checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "layers": [_described(search, step) for step in search.steps if not step.finding],
         "adjust": adjustments,
-        "findings": list(dict.fromkeys([*search.findings, *unproved])),
+        "findings": list(dict.fromkeys([*search.findings, *unproved, *search.refused()])),
         "others": others,
         "notes": notes,
         "proof": proof,
@@ -64,7 +63,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": search.attempts,
         "seconds": {"match": matched, "prove": time.perf_counter() - started - matched},
         "parameters": _parameters(model),
-        "versions": _versions(request["library"]),
+        "packages": ["torch", *([request["library"]] if request["library"] != "torch" else [])],
     }
 
 
@@ -95,7 +94,7 @@ def _searched(search: Search, images: torch.Tensor, request: Mapping[str, Any], 
 
 def _adjustments(search: Search, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was changed in the network, as a table says it."""
-    padded = [search.names[module] for module in search.pool_changes]
+    padded = [search.names[module] for module in search.pools.padded]
     epsilons: dict[str, float] = {}
     for step in search.steps:
         name = search.names[step.module]
@@ -108,6 +107,8 @@ def _adjustments(search: Search, request: Mapping[str, Any]) -> dict[str, Any]:
         changes = emulate_same_padding(_build(request))
         usual = {change.name for change in changes if change.action == "dynamic"}
         found["same_padding"] = True if usual == set(padded) else list(dict.fromkeys(padded))
+    if search.pools.averaging:
+        found["average_without_padding"] = [search.names[module] for module in search.pools.averaging]
     if epsilons:
         norms = {name for module, name in search.owners.items() if isinstance(module, NORMS)}
         values = set(epsilons.values())
@@ -255,17 +256,6 @@ def _recording(modules: set[nn.Module], into: list[tuple[nn.Module, torch.Tensor
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _versions(library: str) -> dict[str, str]:
-    names = ["torch"] + ([library] if library != "torch" else [])
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from porter.checkpoints import open_checkpoint
 from porter.core.checkpoint import Array, Checkpoint
-from porter.core.named_function import named_function
 from porter.errors import ParityError, PorterError
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.runners.as_ported import source_order
-from porter.runners.file_network import FileNetwork, frozen
+from porter.runners.built_network import Built, build_network, failed
 from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job
 from porter.tables.variants import Stage
 
-_AXES = 4
 _SHOWN = 3
-
-
-class Built(NamedTuple):
-    """A network that a function returned.
-
-    Attributes:
-        model: A Keras model of either generation, or a `tf.Module`.
-        words: What built it.
-    """
-
-    model: Any
-    words: str
-
-    @property
-    def is_keras_3(self) -> bool:
-        """Whether it is a model of Keras 3."""
-        return any(kind.__module__.partition(".")[0] == "keras" for kind in type(self.model).__mro__)
-
-    @property
-    def variables(self) -> list[Any]:
-        """Its floating-point variables: others count, or seed."""
-        return [v for v in self.model.variables if tf.as_dtype(v.dtype).is_floating]
-
-    def run(self, images: Any) -> Any:
-        """Call it on images (N, H, W, C), as in inference."""
-        takes = inspect.signature(getattr(self.model, "call", self.model.__call__)).parameters
-        return self.model(images, training=False) if "training" in takes else self.model(images)
 
 
 def open_own_source(
@@ -81,28 +51,11 @@ def open_own_source(
         ParityError: it returns no network, or one that the weights do not fit.
         UnfitError: the network cannot be run on these inputs.
     """
-    built = _build(function, made)
+    built = build_network(function, made.variant.source.arguments)
     _call(built, function, source_order(made, inputs[0]))
     notes = _assign(built, job, made, checkpoint)
-    network = _as_graph(built, inputs[0].shape[-1], made.variant.table)
+    network = built.as_graph(inputs[0].shape[-1], made.variant.table)
     return FileWitness(network, made, stages, checkpoint, inputs, job.threads), notes
-
-
-def _build(function: str, made: Plan) -> Built:
-    build = named_function(function)
-    try:
-        model = build(**made.variant.source.arguments)
-    except Exception as error:  # a person's own code
-        raise _failed(function, error) from error
-    built = Built(model, f"built by {function}")
-    if not isinstance(model, tf.Module) and not built.is_keras_3:
-        raise ParityError(
-            "runner/own-source",
-            f"{function} returns no network",
-            expected="a Keras model or a tf.Module",
-            found=type(model).__name__,
-        )
-    return built
 
 
 def _call(built: Built, function: str, images: Array) -> None:
@@ -110,14 +63,7 @@ def _call(built: Built, function: str, images: Array) -> None:
     try:
         built.run(tf.constant(images))
     except Exception as error:  # a person's own code
-        raise _failed(function, error) from error
-
-
-def _failed(function: str, error: Exception) -> PorterError:
-    if isinstance(error, PorterError):
-        return error
-    first = (str(error).strip().splitlines() or [""])[0]
-    return ParityError("runner/own-source", f"{function} failed ({type(error).__name__}: {first})")
+        raise failed(function, error) from error
 
 
 def _assign(built: Built, job: Job, made: Plan, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -201,14 +147,3 @@ def _keys(checkpoint: Checkpoint) -> dict[str, str]:
     graph = checkpoint.graph
     named = zip(graph.paths, graph.nodes, strict=True)
     return {path: node.key for path, node in named if path is not None and node.key is not None}
-
-
-def _as_graph(built: Built, channels: int, file: Path) -> FileNetwork:
-    shape = getattr(built.model, "input_shape", None)
-    if not isinstance(shape, tuple) or len(shape) != _AXES:
-        shape = (None, None, None, channels)
-    call: Any = tf.function(built.run)
-    concrete = call.get_concrete_function(tf.TensorSpec((None, *shape[1:]), tf.float32))
-    keras = ("keras",) if built.is_keras_3 else ("tf-keras",)
-    words = f"the person's own network ({built.words})"
-    return frozen(concrete, words, ("tensorflow", *keras, "numpy"), file)

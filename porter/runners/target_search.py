@@ -23,16 +23,14 @@ from porter.runners.layer_fits import NORMS, REFUSED
 from porter.runners.source_recording import RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
-    POOLS,
-    adjustments,
     apply_adjustment,
     channels_last,
     difference,
     first_tensor,
     owns_parameters,
     undo_adjustment,
-    wants_same,
 )
+from porter.runners.target_pools import Pools
 
 _KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, *NORMS)
 _MOST_ATTEMPTS, _MOST_SECONDS, _MOST_OTHERS, _MOST_FORCED = 600, 240.0, 30, 12
@@ -84,12 +82,12 @@ class Search:
         self.owners = {m: n for m, n in self.names.items() if owns_parameters(m)}
         self.steps: list[Step] = []
         self.findings: list[str] = []
-        self.pool_changes: dict[nn.Module, bool] = {}
         self.attempts = 0
         self._place = 0
         self._forced_at = -1
         self.end: int | None = None
         self._finder = LayerFinder(source, outputs, weights)
+        self.pools = Pools(source, outputs, self._finder)
 
     # ---- the search ----
 
@@ -198,21 +196,18 @@ class Search:
     @contextmanager
     def _watching(self) -> Iterator[None]:
         def call(module: nn.Module, *arguments: Any, **named: Any) -> Any:
-            if module in self.owners:
+            if module in self.owners and isinstance(module, _KINDS):
                 return self._called(module, arguments, named)
-            if isinstance(module, POOLS):
-                return self._pooled(module, arguments, named)
-            return CALL(module, *arguments, **named)
+            return self.pools.call(module, arguments, named)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
         try:
-            yield
+            with self.pools.watching():
+                yield
         finally:
             nn.Module.__call__ = CALL  # type: ignore[method-assign]
 
     def _called(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        if not isinstance(module, _KINDS):
-            return CALL(module, *arguments, **named)
         if self._place < len(self.steps):
             step = self.steps[self._place]
             self._place += 1
@@ -265,41 +260,7 @@ class Search:
             undo_adjustment(step.module, name, before)
         step.before, step.finding = {}, step.told
 
-    # ---- what has no parameters, and what does not agree ----
-
-    def _pooled(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        x = arguments[0]
-        values, output = channels_last(x, module), CALL(module, *arguments, **named)
-        kind = "max_pool" if isinstance(module, nn.MaxPool2d) else "avg_pool"
-        for number, operation in enumerate(self.source.operations):
-            if operation.kind != kind or not any(
-                r.number in self._outputs
-                and self._outputs[r.number].size == values.size
-                and self._finder.takes(values, r)
-                for r in self.source.readings(number)
-                if r.way != "biasless"
-            ):
-                continue
-            if difference(channels_last(output, module), self._outputs[number]) < EQUAL:
-                if wants_same(module, operation, x, CALL):
-                    self._change_pool(module)
-                return output
-            for name, _ in adjustments(module, operation):
-                tried = CALL(module, *arguments, **named)
-                if (
-                    name == "same_padding"
-                    and difference(channels_last(tried, module), self._outputs[number]) < EQUAL
-                ):
-                    output = tried
-                    self.pool_changes[module] = True
-            if self.pool_changes.get(module):
-                self._change_pool(module)
-                return output
-        return output
-
-    def _change_pool(self, module: nn.Module) -> None:
-        self.pool_changes[module] = True
-        apply_adjustment(module, "same_padding", value=True)
+    # ---- what does not agree ----
 
     def _explained(self, module: nn.Module, x: torch.Tensor, number: int) -> str:
         return explain_input(self.names[module], channels_last(x, module), number, self.source, self._outputs)
@@ -321,15 +282,12 @@ class Search:
                 layer = self._operation(step).name
                 self.findings.append(f"{self.names[step.module]}: has no place for the bias of {layer}")
         called = {step.module for step in self.steps}
-        for module, name in self.owners.items():
-            if module not in called:
-                kind = type(module).__name__
-                why = (
-                    "is not matched yet"
-                    if isinstance(module, REFUSED) or not isinstance(module, _KINDS)
-                    else "never runs"
-                )
-                self.findings.append(f"{name} ({kind}) {why}")
+        self.findings += [
+            f"{name} ({type(module).__name__}) never runs"
+            for module, name in self.owners.items()
+            if module not in called and not _is_refused(module)
+        ]
+        self.findings += self.refused()
         values = first_tensor(output)
         found = channels_last(values, self.model)
         self.end, least = None, float("inf")
@@ -341,6 +299,15 @@ class Search:
             least = min(least, error)
         self.findings.append(f"the output differs from the source's, by {least:.1e} of its largest value")
 
+    def refused(self) -> list[str]:
+        """Say which modules of the network have parameters of a kind that is not matched yet."""
+        return [
+            f"{name or 'the network itself'} ({type(module).__name__}: "
+            f"{', '.join(leaf for leaf, _ in module.named_parameters(recurse=False))}) is not matched yet"
+            for module, name in self.owners.items()
+            if _is_refused(module)
+        ]
+
     def _ends(self) -> Iterator[int]:
         """Yield the source's output, and what comes before its last activation."""
         for number in self.source.document["outputs"]:
@@ -348,3 +315,7 @@ class Search:
             operation = self.source.operations[number]
             if operation.kind in ("softmax", "sigmoid"):
                 yield operation.inputs[0]
+
+
+def _is_refused(module: nn.Module) -> bool:
+    return isinstance(module, REFUSED) or not isinstance(module, _KINDS)

@@ -66,6 +66,8 @@ def _adjust(section: Section) -> Mapping[str, object]:
         found["same_padding"] = (
             section.take("same_padding", bool) if is_all else section.take_list("same_padding", str)
         )
+    if "average_without_padding" in section.keys:
+        found["average_without_padding"] = section.take_list("average_without_padding", str)
     if "eps" in section.keys:
         if section.holds("eps", dict):
             names = section.section("eps")

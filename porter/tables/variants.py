@@ -151,7 +151,8 @@ class Variant:
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
         library: Where the PyTorch network comes from: ``"timm"``, ``"torchvision"``, ``"transformers"`` or
             ``"torch"`` (the target is then called ``"package.module:function"``).
-        adjust: What is changed in the finished PyTorch network: ``same_padding``, ``eps``.
+        adjust: What is changed in the finished PyTorch network: ``same_padding``, ``eps``,
+            ``average_without_padding``.
         constants: Parameters of PyTorch's that TensorFlow's layers do without.
         proof: How the table was proved, if it says so.
     """

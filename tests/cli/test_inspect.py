@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,21 @@ def test_a_keras_file_is_shown_in_the_order_of_its_layers(tmp_path):
         "classifier/kernel:0",
         "classifier/bias:0",
     ]
+
+
+def test_layers_of_a_file_with_its_network_are_shown_as_they_are_run(tmp_path):
+    """Kinds, names, attributes and what each takes; the same in --json."""
+    model = Path(__file__).parents[1] / "checkpoints" / "written_by_keras_2_12" / "nested.full.h5"
+
+    shown = run("inspect", model).stdout.partition("layers in order of execution")[2].splitlines()[2:]
+    layers = json.loads(run("inspect", model, "--json").stdout)["layers"]
+
+    assert [line.split()[1] for line in shown[1:4]] == ["conv", "norm", "relu"]
+    assert shown[1].split()[2] == layers[1]["name"] == "conv2d_2"
+    assert "kernel 3x3" in shown[1]
+    assert layers[1]["attributes"]["kernel"] == [3, 3]
+    assert layers[3]["takes"] == [2]
+    assert shown[8].split()[1] == layers[8]["attributes"]["class_name"] == "Lambda"
 
 
 @pytest.mark.parametrize(

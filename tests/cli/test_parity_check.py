@@ -129,6 +129,7 @@ def test_every_option_of_a_port_is_one_of_the_check(command, others):
     assert set(of_check) == names
 
 
+@pytest.mark.torch
 def test_file_that_is_no_golden_is_one_line(tmp_path):
     """A golden of a variant, or any other file, is not what a person's own port is held against."""
     (tmp_path / "model.safetensors").write_bytes(b"")

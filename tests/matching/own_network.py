@@ -36,6 +36,14 @@ class Block(nn.Module):
         return self.last(factor * y + shortcut)
 
 
+class Average(nn.Module):
+    """Averages by a function, as Inception does, and counts the padding as PyTorch does unless told."""
+
+    def forward(self, x):
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return functional.avg_pool2d(x, 3, 1, 1)
+
+
 class Network(nn.Module):
     """The whole network; `wrong` names what is wrong with it."""
 
@@ -52,10 +60,13 @@ class Network(nn.Module):
         self.sep_pw = nn.Conv2d(24, 32, 1)
         self.bn2 = nn.BatchNorm2d(32, eps=1e-3)
         self.leaky = {"relu for leaky": nn.ReLU(), "slope": nn.LeakyReLU(0.01)}.get(wrong, nn.LeakyReLU(0.3))
+        self.average = Average()
         self.fc1 = nn.Linear(32 * 4 * 4, 12)
         self.fc2 = nn.Linear(12, 5, bias=wrong != "no bias")
         if wrong == "spare layer":
             self.spare = nn.Linear(3, 3)
+        if wrong == "token":
+            self.token = nn.Parameter(torch.zeros(3))
 
     def forward(self, x):
         """(N, 3, 16, 16) -> (N, 5)."""
@@ -66,6 +77,7 @@ class Network(nn.Module):
         x = x.flip(1) if wrong == "channels turned" else x
         x = functional.max_pool2d(x, 3, 1, 1) if wrong == "extra pool" else x
         x = self.leaky(self.bn2(self.sep_pw(self.sep_dw(self.dw(x)))))
+        x = x if wrong == "no average" else self.average(x)
         x = x.transpose(2, 3) if wrong == "flatten" else x
         x = x.permute(0, 2, 3, 1) if wrong == "channels last" else x
         x = self.fc1(x.flatten(1))

@@ -1,11 +1,12 @@
-"""Child process: a small network of somebody's own, with weights and statistics that matter.
+"""Child process: a small network of somebody's own, its answers, and what a match records of it.
 
-Usage: python write_own_network.py FOLDER tf_keras|keras
+Usage: python write_own_network.py FOLDER
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
 import tensorflow as tf
+
+from porter.runners.match_source import record
 
 RNG = np.random.default_rng(14)
 
@@ -34,6 +37,7 @@ def build(keras):
     x = block(block(block(x, 16, 1), 24, 2), 24, 1)
     x = layers.DepthwiseConv2D(5, strides=2, padding="same")(x)
     x = layers.LeakyReLU(0.3)(layers.BatchNormalization()(layers.SeparableConv2D(32, 3, padding="same")(x)))
+    x = layers.AveragePooling2D(3, strides=1, padding="same")(x)
     x = layers.Dense(12, activation="relu")(layers.Flatten()(x))
     return keras.Model(given, layers.Dense(5)(x))
 
@@ -43,21 +47,35 @@ def build_in_tf_keras():
     return build(importlib.import_module("tf_keras"))
 
 
-def main(folder, generation):
-    """Write FOLDER/<generation>.keras, <generation>_untrained.keras with equal norms, and a checkpoint."""
+def write(folder, generation):
+    """Write the trained network, the untrained one, whose norms are equal, and what Keras answers to x."""
     keras = importlib.import_module(generation)
     model = build(keras)
-    model.save(Path(folder) / f"{generation}_untrained.keras")
+    model.save(folder / f"{generation}_untrained.keras")
     for variable in model.weights:
         name = getattr(variable, "path", None) or variable.name
         shape = tuple(variable.shape)
         if len(shape) == 1:
             is_scale = "gamma" in name or "variance" in name
             variable.assign(RNG.uniform(0.6, 1.4, shape) if is_scale else RNG.normal(0, 0.1, shape))
-    model.save(Path(folder) / f"{generation}.keras")
-    if generation == "tf_keras":
-        tf.train.Checkpoint(model=model).write(str(Path(folder) / "checkpoint-1"))
+    model.save(folder / f"{generation}.keras")
+    np.save(folder / f"{generation}_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
+    return model
+
+
+def main(folder):
+    """Write both generations, a checkpoint of one, and a folder for each of three recordings."""
+    np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
+    write(folder, "keras")
+    tf.train.Checkpoint(model=write(folder, "tf_keras")).write(str(folder / "checkpoint-1"))
+    builder = "write_own_network:build_in_tf_keras"
+    recordings = {"tf_keras.keras": "", "tf_keras_untrained.keras": "", "checkpoint-1": builder}
+    for source, function in recordings.items():
+        out = folder / f"recorded {source}"
+        out.mkdir()
+        request = {"source": str(folder / source), "function": function, "seeds": [1, 2], "out": str(out)}
+        (out / "answer.json").write_text(json.dumps(record(request), default=str))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Path(sys.argv[1]))

@@ -36,6 +36,20 @@ def test_hard_activations_have_an_exact_sixth(kind):
     assert np.abs(evaluated([helper.make_node(kind, ["x"], ["y"], **attributes)]) - meant).max() < 1e-14
 
 
+@pytest.mark.parametrize(
+    ("kind", "function", "alpha"),
+    [("LeakyRelu", "leaky_relu", 0.3), ("LeakyRelu", "leaky_relu", 1 / 3), ("Elu", "elu", 0.7)],
+)
+def test_slopes_are_what_the_network_was_written_with(kind, function, alpha):
+    """0.3 is stored in float32, 1e-8 away."""
+    import torch
+    from onnx import helper
+
+    meant = getattr(torch.nn.functional, function)(torch.from_numpy(X), alpha).numpy()
+
+    assert np.abs(evaluated([helper.make_node(kind, ["x"], ["y"], alpha=alpha)]) - meant).max() < 1e-14
+
+
 def test_layer_norm_is_computed_in_float64_with_the_epsilon_that_was_meant():
     """Neither its mean nor its epsilon goes through float32."""
     import torch

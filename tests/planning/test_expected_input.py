@@ -103,7 +103,7 @@ def test_size_is_that_of_the_innermost_input():
     inner = {"class_name": "InputLayer", "config": {"name": "i", "batch_input_shape": [None, 64, 64, 3]}}
     nested = {"class_name": "Functional", "config": {"name": "n", "layers": [inner]}}
     outer = {"class_name": "InputLayer", "config": {"name": "o", "batch_shape": [None, 80, 80, 3]}}
-    flip = {"class_name": "RandomFlip", "config": {"name": "f"}}
+    flip = {"class_name": "RandomFlip", "config": {"name": "f", "trainable": True}}
 
     found = described(outer, flip, nested)
 

@@ -204,6 +204,15 @@ def test_two_networks_in_one_checkpoint_are_refused():
         plan(MemoryCheckpoint(values), TABLES)
 
 
+def test_a_network_that_the_file_names_twice_is_there_once():
+    """A SavedModel of Keras has its layers below the root and below a node of its own, the same variables."""
+    checkpoint = MemoryCheckpoint(arrays("tpu_efficientnet_lite0"))
+    for edge in list(checkpoint.graph.nodes[0].children):
+        checkpoint.alias(f"keras_api/{edge}", edge)
+
+    assert plan(checkpoint, TABLES).variant.name == "tpu_efficientnet_lite0"
+
+
 def test_integer_weights_are_refused():
     """A quantised or integer variable is no weight."""
     values = arrays(SMALL) | {STEM: np.zeros((3, 3, 3, 32), np.int32)}
