@@ -136,7 +136,8 @@ def sources(python: Path) -> str:
                 if Path(source).name != "checkpoint":
                     _port_and_compare(source, folder / "out.safetensors", expected)
                     done.append(f"{Path(source).name} ({writer})")
-    return f"{len(done)} containers ported, shapes, sums and smallest values of all weights equal: {', '.join(sorted(done))}"
+    names = ", ".join(sorted(done))
+    return f"{len(done)} containers ported, shapes, sums and smallest values of all weights equal: {names}"
 
 
 def _port_and_compare(source: str, out: Path, expected: list[Any]) -> None:
