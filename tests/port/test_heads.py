@@ -126,10 +126,13 @@ def test_a_network_without_its_last_convolution_says_how_it_is_loaded(written, t
     """Timm's own network has the convolution: porter takes it out."""
     import torch
 
+    from porter.runners.job import planned_stages
+
     out = tmp_path / "out.safetensors"
     result = porter.port(written / "no_neck" / "model.keras", out, backbone_only=True)
     assert result.loading_line.startswith("porter.load_model(")
     assert isinstance(porter.load_model(out).conv_head, torch.nn.Identity)
+    assert "head" not in [stage.name for stage in planned_stages(result.plan)]  # a check compares none there
 
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])
