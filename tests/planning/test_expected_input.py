@@ -10,7 +10,7 @@ import pytest
 from porter.checkpoints.keras.config import parse_config
 from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.stored_input import stored_input
-from porter.core.stored_preprocessing import Normalization, Rescaling, StoredInput
+from porter.core.stored_preprocessing import ChannelReversal, Normalization, Rescaling, StoredInput
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -47,12 +47,24 @@ def test_steps_are_composed_in_order():
 
 def test_metadata_of_a_bgr_network_list_channels_as_rgb():
     """What the model does to its first channel, blue, is the last of mean and std."""
-    steps = (Normalization("n", (255.0, 0.0, 127.5), (255.0**2, 510.0**2, 255.0**2)),)
+    step = Normalization("n", (255.0, 0.0, 127.5), (255.0**2, 510.0**2, 255.0**2))
 
-    images = planned("keras_resnet50", StoredInput(steps=steps)).input_spec
+    images = planned("keras_resnet50", StoredInput(steps=(ChannelReversal("r"), step))).input_spec
 
+    assert images.channel_order == "bgr"
     assert images.mean == (0.5, 0.0, 1.0)
     assert images.std == (1.0, 2.0, 1.0)
+
+
+def test_model_that_turns_no_colours_round_takes_them_as_they_come():
+    """Whatever the published network takes: the note says what was concluded from the model's own layers."""
+    step = Normalization("n", (255.0, 0.0, 127.5), (255.0**2, 510.0**2, 255.0**2))
+
+    made = planned("keras_resnet50", StoredInput(steps=(step,)))
+
+    assert made.input_spec.channel_order == "rgb"
+    assert made.input_spec.mean == (1.0, 0.0, 0.5)
+    assert any("although keras_resnet50 as published takes BGR" in note for note in made.notes)
 
 
 @pytest.mark.parametrize(
