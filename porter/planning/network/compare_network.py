@@ -19,6 +19,11 @@ from porter.planning.recognition import Recognised
 _SHOWN = 5
 _EPSILONS = ("epsilon", "norm_epsilon", "bn_epsilon")
 _UNREAD = "the source's network is not in a form that is read: activations are the table's"
+_BY_BATCH = (
+    "the source's norms take the statistics of each batch, as in training (Keras 3 exports models with "
+    "random layers so): the port takes the stored ones, and the source's network was not compared"
+)
+_OF_A_BATCH = [0, 1, 2]  # all axes of (N, H, W, C) but the channels
 _UNKNOWN = "{name} has no record of its network: the layers in {origin} were not compared with it"
 _HINT = (
     "A table of your own (--table FILE) takes a network that nobody published; --backbone-only leaves out "
@@ -56,6 +61,7 @@ def compare_network(
         raise _other(checkpoint, match, min(filter(None, missing), key=len), stored.origin)
     if not pairings:
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
+        line = _BY_BATCH if _normalises_by_batch(stored) else line
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))
     try:
         tried = [_Comparison(ours, form, pairing) for pairing, form in pairings]
@@ -68,6 +74,11 @@ def compare_network(
     line = f"{count} layers as {stored.origin} says"
     notes = (*best.notes(own_pool=own_head), *_several(stored))
     return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes)
+
+
+def _normalises_by_batch(network: StoredNetwork) -> bool:
+    means = (o for o in network.operations if o.attributes.get("class_name") == "Mean")
+    return any(o.attributes.get("axes") == _OF_A_BATCH and o.name.endswith("moments") for o in means)
 
 
 def _several(stored: StoredNetwork) -> Iterator[str]:
