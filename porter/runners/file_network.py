@@ -69,7 +69,7 @@ def load(checkpoint: Checkpoint, carried: Carried) -> FileNetwork:
 
 def _of_keras(checkpoint: Checkpoint) -> FileNetwork:
     file = checkpoint.files[0]
-    in_front = {layer.partition(" ")[0] for layer in checkpoint.stored_input.unread}
+    in_front = {layer.rpartition(" (")[0] for layer in checkpoint.stored_input.unread}
     model, words, packages = keras_files.load(file, in_front)
     return _of_model(model, words, packages, file)
 

@@ -73,7 +73,7 @@ def _arithmetic(kind: str, call: Call, constants: Sequence[Any]) -> Step | None:
     tensors = len(call.sources)
     if tensors == 2 and not constants:
         return Step(kind, {})
-    values = _numbers(constants[0]) if tensors == 1 and len(constants) == 1 else []
+    values = plain_numbers(constants[0]) if tensors == 1 and len(constants) == 1 else []
     if not values:
         return None
     is_first = not (call.arguments and isinstance(call.arguments[0], LayerOutput))
@@ -94,8 +94,8 @@ def _arithmetic(kind: str, call: Call, constants: Sequence[Any]) -> Step | None:
     return Step("scale", {"scale": _single(scales), "offset": _single(offsets)})
 
 
-def _numbers(value: Any) -> list[float]:
-    """Return a number, or one for each channel; nothing for anything else."""
+def plain_numbers(value: Any) -> list[float]:
+    """Return a number, or one for each channel (a nested list of one list too); nothing for anything else."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     listed = value if isinstance(value, list) else [value]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.network_calls import UNREADABLE, LayerOutput, parse_call
 from porter.checkpoints.keras.network_channels import is_reversal, is_stack_reversed, picked_channel
-from porter.checkpoints.keras.network_functions import function_name, function_steps
+from porter.checkpoints.keras.network_functions import function_name, function_steps, plain_numbers
 from porter.core.stored_preprocessing import (
     ChannelReversal,
     Normalization,
@@ -21,7 +20,6 @@ from porter.core.stored_preprocessing import (
 
 _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
 _CHANNELS_FIRST = "channels_first"
-_MOST_CHANNELS = 64
 # These change nothing when the network is used, or no values.
 _TRANSPARENT = ("InputLayer", "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
 _AUGMENTATIONS = frozenset(
@@ -155,9 +153,4 @@ def _listed(value: Any) -> Any:
 
 def _numbers(value: Any) -> tuple[float, ...]:
     """Return a number or (nested) list of numbers as a flat tuple; () for anything else."""
-    value = _listed(value)
-    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        value = value[0]
-    listed = value if isinstance(value, list) else [value]
-    is_plain = all(type(item) in (int, float) and math.isfinite(item) for item in listed)
-    return tuple(map(float, listed)) if is_plain and 0 < len(listed) <= _MOST_CHANNELS else ()
+    return tuple(plain_numbers(_listed(value)))

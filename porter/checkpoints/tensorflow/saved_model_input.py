@@ -6,8 +6,9 @@ tf_keras/protobuf/saved_metadata.proto.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer
 from porter.checkpoints.keras.layers import Layer, Variable
@@ -27,6 +28,14 @@ _MOST_BYTES = 64 << 20
 _PATH, _IDENTIFIER, _JSON = 0x1A, 0x22, 0x2A
 _MODELS = (b"_tf_keras_network", b"_tf_keras_sequential", b"_tf_keras_model")
 _ROOT = "root"
+
+
+class _Object(NamedTuple):
+    """What Keras wrote of one object: its path from the root, whether it is a model, its config as JSON."""
+
+    path: str
+    is_model: bool
+    config: bytes
 
 
 def saved_model_input(description: Path, checkpoint: Checkpoint) -> StoredInput:
@@ -61,11 +70,8 @@ def stored_model(description: Path, checkpoint: Checkpoint) -> tuple[LayerConfig
     Raises:
         CheckpointError: the metadata are damaged.
     """
-    metadata = description.with_name(_METADATA)
-    if not metadata.is_file():
-        return None
-    with naming(metadata):
-        return _stored_model(metadata, checkpoint.graph)
+    with naming(description.with_name(_METADATA)):
+        return _stored_model(_objects(description), checkpoint.graph)
 
 
 def config_of_root(description: Path) -> str | None:
@@ -74,31 +80,21 @@ def config_of_root(description: Path) -> str | None:
     Raises:
         CheckpointError: the metadata are damaged.
     """
-    metadata = description.with_name(_METADATA)
-    if not metadata.is_file():
-        return None
-    with naming(metadata):
-        found = [
-            bytes(message.get(_JSON, b"")).decode()
-            for message in _objects(metadata)
-            if bytes(message.get(_PATH, b"")) == _ROOT.encode()
-            and bytes(message.get(_IDENTIFIER, b"")) in _MODELS
-        ]
-    return found[0] if found else None
+    with naming(description.with_name(_METADATA)):
+        roots = (each for each in _objects(description) if each.path == _ROOT and each.is_model)
+        return next((root.config.decode("utf-8", "replace") for root in roots), None)
 
 
-def _stored_model(path: Path, graph: ObjectGraph) -> tuple[LayerConfig, Layer] | None:
+def _stored_model(objects: Iterable[_Object], graph: ObjectGraph) -> tuple[LayerConfig, Layer] | None:
     config, model = None, Layer("")
-    for message in _objects(path):
-        object_path = bytes(message.get(_PATH, b"")).decode("utf-8", "replace")
-        is_model = bytes(message.get(_IDENTIFIER, b"")) in _MODELS
-        if object_path == _ROOT and is_model:
-            config = parse_config(bytes(message.get(_JSON, b"")))
-        elif object_path.startswith(f"{_ROOT}.") and not is_model:
-            node = graph.resolve(object_path.removeprefix(f"{_ROOT}.").replace(".", "/"))
+    for each in objects:
+        if each.path == _ROOT and each.is_model:
+            config = parse_config(each.config)
+        elif each.path.startswith(f"{_ROOT}.") and not each.is_model:
+            node = graph.resolve(each.path.removeprefix(f"{_ROOT}.").replace(".", "/"))
             variables = [] if node is None else list(_variables(graph, node))
             if variables:
-                name = parse_config(bytes(message.get(_JSON, b""))).name
+                name = parse_config(each.config).name
                 model.layers.append(Layer(name, variables))
     return None if config is None or config.layers is None else (unwrapped(config, parse_layer), model)
 
@@ -109,8 +105,12 @@ def _variables(graph: ObjectGraph, node: int) -> Iterator[Variable]:
             yield Variable((edge,), key, edge)
 
 
-def _objects(path: Path) -> Iterator[dict[int, bytes | memoryview]]:
-    file = RegularFile(path)
+def _objects(description: Path) -> Iterator[_Object]:
+    """Yield what Keras wrote beside a SavedModel; nothing if it wrote nothing."""
+    metadata = description.with_name(_METADATA)
+    if not metadata.is_file():
+        return
+    file = RegularFile(metadata)
     try:
         if file.size > _MOST_BYTES:
             raise Malformed(
@@ -121,7 +121,11 @@ def _objects(path: Path) -> Iterator[dict[int, bytes | memoryview]]:
         file.close()
     for tag, value in fields(data):
         if tag == 0x0A:
-            yield {inner: text for inner, text in fields(value) if inner in (_PATH, _IDENTIFIER, _JSON)}
+            found = {
+                inner: bytes(text) for inner, text in fields(value) if inner in (_PATH, _IDENTIFIER, _JSON)
+            }
+            path = found.get(_PATH, b"").decode("utf-8", "replace")
+            yield _Object(path, found.get(_IDENTIFIER) in _MODELS, found.get(_JSON, b""))
 
 
 def _of_signature(path: Path) -> tuple[int, int] | None:
