@@ -24,6 +24,7 @@ LAYERS = [
     "errors",
     "version",
     "core",
+    "data",
     "formats",
     "checkpoints",
     "tables",
