@@ -13,6 +13,9 @@ from porter import version
 from porter.networks.post_import import register_with_timm
 
 if TYPE_CHECKING:
+    from porter.agreement.agreeing import Engine as Engine
+    from porter.agreement.agreeing import agree as agree
+    from porter.agreement.report import AgreementReport as AgreementReport
     from porter.checkpoints import open_checkpoint as open_checkpoint
     from porter.checks.checking import check as check
     from porter.checks.own_goldens import record_golden as record_golden
@@ -30,9 +33,12 @@ if TYPE_CHECKING:
 __version__ = version.VERSION
 
 _HOME = {
+    "AgreementReport": "porter.agreement.report",
     "CheckReport": "porter.checks.report",
+    "Engine": "porter.agreement.agreeing",
     "PorterError": "porter.errors",
     "Recording": "porter.recordings.recording",
+    "agree": "porter.agreement.agreeing",
     "capture": "porter.recordings.capturing",
     "check": "porter.checks.checking",
     "compare": "porter.parity.compare",

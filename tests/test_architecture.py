@@ -42,6 +42,7 @@ LAYERS = [
     "matching",
     "report",
     "checks",
+    "agreement",
     "cli",
 ]
 LONGEST_FUNCTION = 60
@@ -50,7 +51,9 @@ LONGEST_FILE = 350
 FRAMEWORKS = {
     "tensorflow": {
         "runners/tensorflow.py",
+        "runners/agreement_source.py",
         "runners/builders/",
+        "runners/decoding.py",
         "runners/file_network.py",
         "runners/file_witness.py",
         "runners/garden_task.py",
@@ -67,13 +70,14 @@ FRAMEWORKS = {
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/", "runners/garden_task.py"},
     "official": {"runners/builders/model_garden.py", "runners/garden_task.py"},
-    "timm": {"loading/", "networks/", "outputs/folded.py", "runners/torch.py"},
+    "timm": {"loading/", "networks/", "outputs/folded.py", "runners/agreement_port.py", "runners/torch.py"},
     "torch": {
         "recordings/capturing.py",
         "loading/",
         "networks/",
         "onnx/export.py",
         "onnx/exported_program.py",
+        "runners/agreement_port.py",
         "runners/findings.py",
         "runners/layer_finder.py",
         "runners/layer_fits.py",
@@ -91,6 +95,8 @@ FRAMEWORKS = {
     "onnx": {"onnx/", "runners/onnx.py"},
     "onnxruntime": {"runners/onnx.py"},
     "onnx_ir": {"onnx/export.py"},
+    "pyarrow": {"agreement/row_table.py", "data/parquet.py"},
+    "ray": {"agreement/ray_engine.py"},
     "h5py": {"formats/hdf5/child.py", "runners/keras_files.py"},
     "onnxscript": {"onnx/export.py"},
 }

@@ -26,6 +26,7 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
+from porter.runners.decoding import decoded_image
 from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.restoring import index_of, objects, restore
@@ -37,7 +38,7 @@ Weights = Mapping[str, Array]  # by object path
 
 
 def _record(job: Job) -> None:
-    _pin(job.threads)
+    pin(job.threads)
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
@@ -63,13 +64,32 @@ def _record(job: Job) -> None:
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
     """Prepare the images with the source's own code if it has any; write nothing if it has none."""
-    if network_of(made.variant) is not made.variant:
-        return  # another network stands in, and its source may prepare images in another way
-    if job.source is not None or not made.variant.has_builder:
-        return
-    prepare = source_of(made.variant.source.name).prepare
+    prepare = source_preparation(job, made, checkpoint, given, restored=restored)
     if prepare is None:
         return
+    prepared = [prepare(decoded_image(Path(path).read_bytes())) for path in job.images]
+    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
+
+
+def source_preparation(
+    job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool
+) -> Callable[[Any], Array] | None:
+    """Return the source's own code that prepares a decoded image, None if it has none.
+
+    Args:
+        job: What is run.
+        made: The plan of the port.
+        checkpoint: The source.
+        given: Images as the network takes them, (N, H, W, C).
+        restored: Whether the table's network has the source's weights.
+    """
+    if network_of(made.variant) is not made.variant:
+        return None  # another network stands in, and its source may prepare images in another way
+    if job.source is not None or not made.variant.has_builder:
+        return None
+    prepare = source_of(made.variant.source.name).prepare
+    if prepare is None:
+        return None
     preparation = Preparation(
         size=given.shape[1],
         arguments=made.variant.source.arguments,
@@ -78,11 +98,35 @@ def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, 
         checkpoint=checkpoint,
         restored=restored,
     )
-    prepared = [prepare(path, preparation) for path in job.images]
-    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
+    return partial(_prepared, prepare, preparation)
 
 
-def _pin(threads: int) -> None:
+def _prepared(prepare: Callable[[Any, Preparation], Array], preparation: Preparation, decoded: Any) -> Array:
+    return prepare(decoded, preparation)
+
+
+def table_logits(
+    made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]
+) -> Callable[[Array], Array]:
+    """Return what computes the logits of images (N, H, W, C) float32 with the table's network.
+
+    TensorFlow restores the weights.
+    """
+    other = network_of(made.variant)
+    values = carry(_stored(made, checkpoint, image, notes), made.variant, other)
+    network = _build(made, "float32", image)
+    _assign(network, made, values)
+    stages = stages_of(planned_stages(made), other)[-1:]
+
+    def logits(images: Array) -> Array:
+        found: Array = _run(network, made, stages, images).stages[stages[0].name].values
+        return found
+
+    return logits
+
+
+def pin(threads: int) -> None:
+    """Compute on the processor, with so many threads and the same digits every time."""
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
