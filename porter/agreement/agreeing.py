@@ -167,7 +167,7 @@ def _run(
 def _local(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:
     """Yield how many images were done, again and again."""
     setup = {"job": job.to_json(), "folder": str(folder.exchange), "rows": str(folder.rows)}
-    stages = [Stage("tensorflow", "source", setup), Stage("torch", "port", setup)]
+    stages = [Stage("tensorflow", "agreement_source", setup), Stage("torch", "agreement_port", setup)]
     with LocalEngine(stages, engine.workers, job.threads) as running:
         facts = running.facts()
         folder.keep_facts(facts)

@@ -30,12 +30,12 @@ class Stage(NamedTuple):
 
     Attributes:
         framework: What its processes import, ``"tensorflow"`` or ``"torch"``.
-        side: As `porter.runners.agreement_worker` calls it.
+        module: The module below `porter.runners` that is the process.
         setup: What a process is told first.
     """
 
     framework: str
-    side: str
+    module: str
     setup: Mapping[str, Any]
 
 
@@ -50,7 +50,7 @@ class _Process:
         self._stage = stage
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "porter.runners.agreement_worker", stage.side],
+            [sys.executable, "-P", "-m", f"porter.runners.{stage.module}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from porter.agreement.page import page
-from porter.agreement.statistics import MEASURES, ROUNDING, STEPS, Statistics
-from porter.parity.image_row import ImageRow
+from porter.agreement.statistics import MEASURES, STEPS, Statistics
+from porter.parity.image_row import ROUNDING, ImageRow
 from porter.runners.agreement_job import PortFacts, SourceFacts
 
 _FRAME = '<iframe title="agreement" srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from porter.parity.image_row import ImageRow
+from porter.parity.image_row import ROUNDING, ImageRow
 
 STEPS = ("decode", "resize", "network")
 MEASURES = ("difference", *STEPS, "divergence")
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
-# float32 networks on the same pixels differ by less; what is above it has a cause.
-ROUNDING = 1e-4
 _KEPT = 24
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +12,23 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from porter.core.checkpoint import Array
 from porter.data.items import Item, Part
+from porter.data.opening import read_part
 from porter.errors import ParityError
 from porter.loading.classification import Classifier
 from porter.loading.labels import imagenet_labels
-from porter.parity.image_row import Answers, ImageRow, close, compared
+from porter.parity.image_row import ROUNDING, Answers, ImageRow, agrees_better, compared, probabilities
+from porter.parity.row_files import write_rows
 from porter.recordings.images import decode_bytes, prepare
-from porter.runners.agreement_job import AgreementJob, Exchange, PortFacts, in_words, port_spec
+from porter.runners.agreement_job import (
+    AgreementJob,
+    Exchange,
+    PortFacts,
+    exchange_path,
+    in_words,
+    job_from_json,
+    port_spec,
+)
+from porter.runners.agreement_worker import Requests, serve_parts
 
 
 class PortSide:
@@ -126,11 +138,11 @@ class PortSide:
         Then the metadata state the wrong order, and the network itself is right.
         """
         kind = self.facts.activation
-        apart = [n for n in range(len(source)) if not close(source[n], same_pixels[n], kind)]
-        if not apart:
+        apart = np.abs(probabilities(source, kind) - probabilities(same_pixels, kind)).max()
+        if apart <= ROUNDING:
             return set()
         other = self._classifier.logits(theirs[..., ::-1])
-        turned = {n for n in apart if close(source[n], other[n], kind)}
+        turned = {n for n in range(len(source)) if agrees_better(source[n], other[n], same_pixels[n], kind)}
         for number in turned:
             same_pixels[number] = other[number]
         return turned
@@ -138,3 +150,22 @@ class PortSide:
 
 def _largest(one: Array, other: Array) -> float | None:
     return float(np.abs(one - other).max(initial=0.0)) if one.shape == other.shape else None
+
+
+def _work(requests: Requests) -> Iterator[Any]:
+    asked = next(requests)
+    side = PortSide(job_from_json(asked["job"]))
+    yield side.facts
+    for request in requests:
+        part = Part.from_json(request["part"])
+        exchanged = exchange_path(Path(asked["folder"]), part.number)
+        if exchanged.exists():  # or else a process that died at this very place has written the rows
+            source = Exchange.from_bytes(exchanged.read_bytes())
+            rows = side.see(part, read_part(part), source, request["order"])
+            write_rows(Path(asked["rows"]), part.number, rows)
+            exchanged.unlink()
+        yield part.number
+
+
+if __name__ == "__main__":
+    serve_parts(_work)

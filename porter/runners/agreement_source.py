@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,30 @@ import numpy as np
 import tensorflow as tf
 
 from porter.core.checkpoint import Array, Checkpoint
-from porter.data.items import Item
+from porter.data.items import Item, Part
+from porter.data.opening import read_part
 from porter.errors import ParityError
 from porter.loading.ported_file import Ported, read_metadata
+from porter.planning.expected_input import TABLES_SIZE
 from porter.planning.plan import Plan
 from porter.planning.port_options import PortOptions
 from porter.recordings.images import prepare
-from porter.runners.agreement_job import AgreementJob, Exchange, SourceFacts, in_words, port_spec
+from porter.runners.agreement_job import (
+    AgreementJob,
+    Exchange,
+    SourceFacts,
+    exchange_path,
+    in_words,
+    job_from_json,
+    port_spec,
+)
+from porter.runners.agreement_worker import Requests, serve_parts
 from porter.runners.decoding import decoded_image, resized
 from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages
 from porter.runners.source_network import open_source_network
 from porter.runners.tensorflow import pin, source_preparation, table_logits
+from porter.transfer.atomic_file import write_whole
 
 _CHANNELS = 3
 
@@ -43,7 +56,7 @@ class SourceSide:
         self._port_spec = port_spec(ported)
         self._job = job = _job(asked, ported)
         with job.open_weights() as checkpoint:
-            self._made = made = job.plan(checkpoint)
+            self._made = made = _planned(job, checkpoint, self._port_spec.size)
             self._size = _size(made, checkpoint)
             probe = np.zeros((1, self._size, self._size, _CHANNELS), np.float32)
             probe[:] = np.random.default_rng(0).normal(size=probe.shape)
@@ -134,6 +147,14 @@ def _job(asked: AgreementJob, ported: Ported) -> Job:
     )
 
 
+def _planned(job: Job, checkpoint: Checkpoint, size: int) -> Plan:
+    """Plan the source; where it does not tell the size of its images, take the port's."""
+    made = job.plan(checkpoint)
+    if made.input_spec.size == size or made.size_source != TABLES_SIZE or made.fixed_size is not None:
+        return made
+    return replace(job, options=replace(job.options, input_size=size)).plan(checkpoint)
+
+
 def _size(made: Plan, checkpoint: Checkpoint) -> int:
     if made.fixed_size is None:
         return made.input_spec.size
@@ -146,3 +167,18 @@ def _size(made: Plan, checkpoint: Checkpoint) -> int:
             found=f"{height}x{width}",
         )
     return height
+
+
+def _work(requests: Requests) -> Iterator[Any]:
+    asked = next(requests)
+    side = SourceSide(job_from_json(asked["job"]))
+    yield side.facts
+    for request in requests:
+        part = Part.from_json(request["part"])
+        found = side.see(read_part(part)).to_bytes()
+        write_whole(exchange_path(Path(asked["folder"]), part.number), found)
+        yield part.number
+
+
+if __name__ == "__main__":
+    serve_parts(_work)

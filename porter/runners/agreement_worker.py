@@ -10,56 +10,19 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from porter.data.items import Part
-from porter.data.opening import read_part
 from porter.errors import PorterError
-from porter.parity.row_files import write_rows
-from porter.runners.agreement_job import Exchange, exchange_path, job_from_json
 from porter.runners.job import REFUSED, end_with_parent
-from porter.transfer.atomic_file import output_error, write_whole
+from porter.transfer.atomic_file import output_error
 
-Answer = Iterator[Any]
-
-
-def _source(requests: Iterator[Any]) -> Answer:
-    from porter.runners.agreement_source import SourceSide
-
-    asked = next(requests)
-    side = SourceSide(job_from_json(asked["job"]))
-    yield side.facts
-    for request in requests:
-        part = Part.from_json(request["part"])
-        found = side.see(read_part(part)).to_bytes()
-        write_whole(exchange_path(Path(asked["folder"]), part.number), found)
-        yield part.number
+Requests = Iterator[Mapping[str, Any]]
 
 
-def _port(requests: Iterator[Any]) -> Answer:
-    from porter.runners.agreement_port import PortSide
-
-    asked = next(requests)
-    side = PortSide(job_from_json(asked["job"]))
-    yield side.facts
-    for request in requests:
-        part = Part.from_json(request["part"])
-        exchanged = exchange_path(Path(asked["folder"]), part.number)
-        if exchanged.exists():  # or else a process that died at this very place has written the rows
-            source = Exchange.from_bytes(exchanged.read_bytes())
-            rows = side.see(part, read_part(part), source, request["order"])
-            write_rows(Path(asked["rows"]), part.number, rows)
-            exchanged.unlink()
-        yield part.number
-
-
-_SIDES: dict[str, Callable[[Iterator[Any]], Answer]] = {"source": _source, "port": _port}
-
-
-def main(side: str) -> None:
-    """Serve until stdin ends.
+def serve_parts(work: Callable[[Requests], Iterator[Any]]) -> None:
+    """Be the process: serve until stdin ends.
 
     A person's Ctrl-C goes to every process of the terminal; the parent ends its children itself.
     """
@@ -68,7 +31,7 @@ def main(side: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # frameworks print as they please
     try:
-        for answer in _SIDES[side](json.loads(line) for line in sys.stdin):
+        for answer in work(json.loads(line) for line in sys.stdin):
             _say(answers, {"answer": answer})
     except PorterError as error:
         _say(answers, {"refusal": error.to_json()})
@@ -87,7 +50,3 @@ def main(side: str) -> None:
 def _say(answers: IO[str], message: Any) -> None:
     answers.write(json.dumps(message) + "\n")
     answers.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
