@@ -8,7 +8,6 @@ import shutil
 import pytest
 
 import porter
-from porter.agreement import local_engine
 from porter.agreement.row_table import read_table
 from porter.errors import PorterError
 
@@ -17,15 +16,8 @@ pytest.importorskip("pyarrow", reason="needs the [data] extra")
 pytest.importorskip("torch", reason="needs the [torch] extra")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _warm(warm_frameworks):
-    """Start the processes warm."""
-    with warm_frameworks.patch(local_engine):
-        yield
-
-
 @pytest.fixture(scope="module")
-def sound(_warm, source, ported, images, tmp_path_factory):
+def sound(source, ported, images, tmp_path_factory):
     """The agreement of the port as it is."""
     out = tmp_path_factory.mktemp("sound") / "out"
     return porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=4))
