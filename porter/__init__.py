@@ -13,8 +13,8 @@ from porter import version
 from porter.networks.post_import import register_with_timm
 
 if TYPE_CHECKING:
-    from porter.agreement.agreeing import Engine as Engine
     from porter.agreement.agreeing import agree as agree
+    from porter.agreement.engine import Engine as Engine
     from porter.agreement.report import AgreementReport as AgreementReport
     from porter.checkpoints import open_checkpoint as open_checkpoint
     from porter.checks.checking import check as check
@@ -35,7 +35,7 @@ __version__ = version.VERSION
 _HOME = {
     "AgreementReport": "porter.agreement.report",
     "CheckReport": "porter.checks.report",
-    "Engine": "porter.agreement.agreeing",
+    "Engine": "porter.agreement.engine",
     "PorterError": "porter.errors",
     "Recording": "porter.recordings.recording",
     "agree": "porter.agreement.agreeing",

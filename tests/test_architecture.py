@@ -85,6 +85,7 @@ FRAMEWORKS = {
         "runners/golden_side.py",
         "runners/ported_reading.py",
         "runners/ported_side.py",
+        "runners/prediction.py",
         "runners/structure_target.py",
         "runners/target_layers.py",
         "runners/target_pools.py",

@@ -31,6 +31,7 @@ MODULES = tuple(
         "match_target",
         "agreement_source",
         "agreement_port",
+        "prediction",
     )
 )
 _MOST_PARENTS = 5

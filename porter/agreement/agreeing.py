@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from porter.agreement.class_labels import class_labels
-from porter.agreement.folder import RunFolder
+from porter.agreement.engine import Engine, Progress, silent
+from porter.agreement.folder import RunFolder, state_of
 from porter.agreement.gallery import thumbnails
 from porter.agreement.local_engine import LocalEngine, Stage
 from porter.agreement.report import AgreementReport
 from porter.agreement.statistics import Statistics
 from porter.checkpoints import open_checkpoint
 from porter.data.opening import open_data
-from porter.errors import ParityError
 from porter.loading.labels import read_labels
 from porter.loading.ported_file import ported_files, read_metadata
-from porter.parity.row_files import write_rows
-from porter.planning.port_options import require_known
+from porter.parity.row_files import write_described
 from porter.runners.agreement_job import AgreementJob, PortFacts, SourceFacts
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.transfer.atomic_file import write_whole
 from porter.version import VERSION
-
-ENGINES = ("local", "ray")
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """Where the work is done.
-
-    Attributes:
-        name: ``"local"``, or ``"ray"`` for Ray Data.
-        workers: Processes (or actors) of each framework.
-        batch: Images that a process holds and runs at once.
-        ray_address: The Ray cluster; one that is started here if None.
-        gpus_per_worker: Graphics cards of each actor.
-    """
-
-    name: Literal["local", "ray"] = "local"
-    workers: int = 1
-    batch: int = 16
-    ray_address: str | None = None
-    gpus_per_worker: float = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what could not be run."""
-        require_known("engine", self.name, ENGINES)
-        if self.workers < 1 or self.batch < 1:
-            raise ParityError("agree/workers", "there are at least one worker and one image in a batch")
-
-
-def _silent(_: Any, __: Any = None) -> None:
-    """Say nothing."""
 
 
 def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by name)
@@ -71,8 +37,8 @@ def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     engine: Engine | None = None,
     tables: Tables | None = None,
     trust_table: bool = False,
-    phase: Callable[[str], None] = _silent,
-    progress: Progress = _silent,
+    phase: Callable[[str], None] = silent,
+    progress: Progress = silent,
 ) -> AgreementReport:
     """Run a source in TensorFlow and its port in PyTorch on the same images, each with its own preparation.
 
@@ -136,14 +102,9 @@ def _job(source: Path, ported: Path, tables: Tables, engine: Engine, *, trust_ta
 def _described(job: AgreementJob) -> Mapping[str, Any]:
     """Return what makes a run another one: the files, by when they were written, and porter itself."""
     with open_checkpoint(job.source) as checkpoint:
-        sources = [_state(file) for file in checkpoint.files]
-    ported = [_state(file) for file in ported_files(Path(job.ported))]
+        sources = [state_of(file) for file in checkpoint.files]
+    ported = [state_of(file) for file in ported_files(Path(job.ported))]
     return {"porter": VERSION, "source": sources, "ported": ported, "gpu": job.gpu}
-
-
-def _state(file: Path) -> Sequence[object]:
-    found = file.stat()
-    return [str(file.absolute()), found.st_size, found.st_mtime_ns]
 
 
 def _run(
@@ -176,12 +137,12 @@ def _local(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int
 
 
 def _ray(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:
-    from porter.agreement.ray_engine import RayEngine  # noqa: PLC0415  (an extra)
+    from porter.agreement.ray_engine import AGREEMENT, RayEngine  # noqa: PLC0415  (an extra)
 
     with RayEngine(engine.ray_address, engine.workers, engine.gpus_per_worker) as running:
-        for answer in running.run(folder.left(), job):
+        for answer in running.run(folder.left(), job, AGREEMENT):
             folder.keep_facts(answer.facts)
-            write_rows(folder.rows, answer.part.number, answer.rows)
+            write_described(folder.rows, answer.part.number, answer.rows)
             yield answer.part.count
 
 

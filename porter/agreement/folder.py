@@ -181,3 +181,9 @@ def _write_lines(path: Path, rows: Iterator[ImageRow]) -> None:
     with path.open("w", encoding="utf-8") as lines:
         for row in rows:
             lines.write(json.dumps(row.to_json(), sort_keys=True) + "\n")
+
+
+def state_of(file: Path) -> list[object]:
+    """Return name, length and date of a file, which another file of that name does not share."""
+    found = file.stat()
+    return [str(file.absolute()), found.st_size, found.st_mtime_ns]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -15,7 +15,6 @@ import ray.data
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
 from porter.errors import ParityError, PorterError, error_from_json
-from porter.parity.image_row import ImageRow
 from porter.runners.agreement_job import AgreementJob, Exchange, job_from_json
 from porter.runners.process import environment
 
@@ -31,13 +30,13 @@ class Answer(NamedTuple):
 
     Attributes:
         part: The part.
-        rows: Of its images.
-        facts: What both sides say of themselves.
+        rows: Of its images, as JSON-ready data.
+        facts: What the sides say of themselves.
     """
 
     part: Part
-    rows: list[ImageRow]
-    facts: tuple[Any, Any]
+    rows: list[dict[str, Any]]
+    facts: list[Any]
 
 
 class RayEngine:
@@ -66,8 +65,13 @@ class RayEngine:
             said = str(error).splitlines()[0]
             raise ParityError("agree/ray", f"Ray does not start ({said})", found=address) from None
 
-    def run(self, parts: Iterable[Part], job: AgreementJob) -> Iterator[Answer]:
+    def run(self, parts: Iterable[Part], job: AgreementJob, steps: Sequence[type]) -> Iterator[Answer]:
         """Yield every part once it is done, in any order; a few are under way at a time.
+
+        Args:
+            parts: The parts.
+            job: What is run.
+            steps: The actors that work on each part, in order: `AGREEMENT` or `PREDICTION`.
 
         Raises:
             PorterError: a step refused.
@@ -78,8 +82,8 @@ class RayEngine:
             return
         data = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
         data = data.map(_read, num_cpus=0)
-        data = data.map(_Source, **self._pool(job))
-        data = data.map(_Port, **self._pool(job))
+        for step in steps:
+            data = data.map(step, **self._pool(job))
         try:
             for row in data.iter_rows():
                 yield _answer(row)
@@ -166,12 +170,30 @@ class _Port:
         except PorterError as error:
             return {"part": row["part"], "refusal": json.dumps(error.to_json())}
         told = json.dumps([found.to_json() for found in rows])
-        return {
-            "part": row["part"],
-            "rows": told,
-            "source": row["source"],
-            "port": json.dumps(self._side.facts),
-        }
+        facts = json.dumps([json.loads(row["source"]), self._side.facts])
+        return {"part": row["part"], "rows": told, "facts": facts}
+
+
+class _Prediction:
+    """PyTorch's actor where it works alone."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        from porter.runners.prediction import PredictionSide  # noqa: PLC0415  (PyTorch)
+
+        self._refusal, self._side = _made(PredictionSide, job)
+
+    def __call__(self, row: Row) -> Row:
+        if refusal := row.get("refusal") or self._refusal:
+            return {"part": row["part"], "refusal": refusal}
+        try:
+            told = json.dumps(self._side.see(_part(row), _items(row)))
+        except PorterError as error:
+            return {"part": row["part"], "refusal": json.dumps(error.to_json())}
+        return {"part": row["part"], "rows": told, "facts": json.dumps([self._side.facts])}
+
+
+AGREEMENT = (_Source, _Port)
+PREDICTION = (_Prediction,)
 
 
 def _made(side: Any, job: Mapping[str, Any]) -> tuple[str, Any]:
@@ -193,8 +215,7 @@ def _items(row: Row) -> list[Item]:
 def _answer(row: Row) -> Answer:
     if refusal := row.get("refusal"):
         raise error_from_json(json.loads(refusal))
-    rows = [ImageRow.from_json(described) for described in json.loads(row["rows"])]
-    return Answer(_part(row), rows, (json.loads(row["source"]), json.loads(row["port"])))
+    return Answer(_part(row), json.loads(row["rows"]), json.loads(row["facts"]))
 
 
 def _last_line(error: Exception) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -30,6 +31,26 @@ _SCHEMA = pa.schema(
         ("turned", pa.bool_()),
     ]
 )
+
+
+_PREDICTIONS = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("fault", pa.string()),
+        ("classes", pa.list_(pa.int32())),
+        ("names", pa.list_(pa.string())),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
+
+
+def write_predictions(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
+    """Write what a network sees in images as Parquet."""
+    with parquet.ParquetWriter(path, _PREDICTIONS) as writer:
+        while some := list(islice(rows, _AT_ONCE)):
+            writer.write_table(pa.Table.from_pylist(some, schema=_PREDICTIONS))
 
 
 def write_table(path: Path, rows: Iterator[ImageRow]) -> None:

@@ -2,61 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from porter.cli.command import Command
-from porter.cli.image_progress import ImageProgress, LoggedImages
+from porter.cli.many_images import engine_of, engine_options, shown_images
 from porter.cli.shared_options import json_option, table_option, trust_option
 from porter.errors import MissingDependencyError
-
-
-def engine_options(command: Any) -> Any:
-    """Add the options that say where the work is done."""
-    for option in reversed(_ENGINE):
-        command = option(command)
-    return command
-
-
-_ENGINE = (
-    click.option(
-        "--workers",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Processes of each framework; with Ray, actors.",
-    ),
-    click.option(
-        "--batch",
-        type=click.IntRange(min=1),
-        default=16,
-        show_default=True,
-        help="Images that a process reads and runs at once.",
-    ),
-    click.option(
-        "--engine",
-        type=click.Choice(("local", "ray")),
-        default="local",
-        show_default=True,
-        help="Processes on this machine, or Ray Data.",
-    ),
-    click.option(
-        "--ray-address",
-        metavar="ADDRESS",
-        help="The Ray cluster, as for ray.init.  [default: one on this machine, for this run]",
-    ),
-    click.option(
-        "--gpus-per-worker",
-        type=click.FloatRange(min=0),
-        default=0.0,
-        help="Graphics cards of each Ray actor.  [default: none]",
-    ),
-)
 
 
 @click.command("agree", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -105,16 +59,12 @@ def agree(source: Path, ported: Path, as_json: bool, **asked: Any) -> None:
       porter agree ckpt-100 model.safetensors --data val/ --engine ray --workers 16
     """
     try:
-        from porter.agreement.agreeing import Engine
         from porter.agreement.agreeing import agree as run
     except ImportError as error:
         raise MissingDependencyError(
             "agree/no-torch", f"{error.name} is not installed", hint="pip install 'port-weights[torch]'"
         ) from None
-    names = ("workers", "batch", "ray_address", "gpus_per_worker")
-    if asked["engine"] == "local" and (asked["ray_address"] or asked["gpus_per_worker"]):
-        raise click.UsageError("--ray-address and --gpus-per-worker go with --engine ray.")
-    engine = Engine(name=asked.pop("engine"), **{name: asked.pop(name) for name in names})
+    engine = engine_of(asked)
     out = asked.pop("out") or Path(f"{ported.name.removesuffix('.safetensors')}.agreement")
     with shown_images("agree", out) as shown:
         report = run(
@@ -123,20 +73,3 @@ def agree(source: Path, ported: Path, as_json: bool, **asked: Any) -> None:
     click.echo(report.json() if as_json else report.text())
     if not as_json:
         click.echo(f"page        {out / 'agreement.html'}")
-
-
-@contextmanager
-def shown_images(what: str, out: Path) -> Iterator[ImageProgress]:
-    """Give what shows phases and images as they are done; an interruption says how to go on."""
-    shown: ImageProgress = LoggedImages(what)
-    if sys.stderr.isatty():
-        with suppress(ImportError):  # without rich a terminal gets the lines of a log
-            from porter.cli.image_bar import ImageBar
-
-            shown = ImageBar(what)
-    try:
-        with shown:
-            yield shown
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted; the same command goes on from what is in {out}.", err=True)
-        raise

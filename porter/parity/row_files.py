@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from porter.errors import OutputError
 from porter.parity.image_row import ImageRow
@@ -22,7 +23,12 @@ def write_rows(folder: Path, part: int, rows: Sequence[ImageRow]) -> None:
     Raises:
         OutputError: they cannot be written; nothing of them is there.
     """
-    lines = "".join(json.dumps(row.to_json(), sort_keys=True) + "\n" for row in rows)
+    write_described(folder, part, [row.to_json() for row in rows])
+
+
+def write_described(folder: Path, part: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a part's rows, given as JSON-ready data; as `write_rows`."""
+    lines = "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
     write_whole(row_path(folder, part), lines)
 
 
@@ -32,13 +38,19 @@ def finished_parts(folder: Path) -> set[int]:
 
 
 def read_rows(folder: Path, parts: Sequence[int]) -> Iterator[ImageRow]:
-    """Read the rows of parts, in order, holding one part's at a time.
+    """Read the rows of parts, in order, holding one at a time.
 
     Raises:
         OutputError: a file is not one that `write_rows` wrote.
     """
     for part in parts:
         yield from rows_of_file(row_path(folder, part))
+
+
+def read_described(folder: Path, parts: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Read the rows of parts as JSON-ready data; as `read_rows`."""
+    for part in parts:
+        yield from _lines(row_path(folder, part))
 
 
 def rows_of_file(path: Path) -> Iterator[ImageRow]:
@@ -48,8 +60,20 @@ def rows_of_file(path: Path) -> Iterator[ImageRow]:
         OutputError: it is not one that `write_rows` wrote.
     """
     try:
+        for described in _lines(path):
+            yield ImageRow.from_json(described)
+    except (TypeError, AttributeError) as error:
+        raise _no_rows(path, error) from None
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
-                yield ImageRow.from_json(json.loads(line))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise OutputError("agree/rows", f"cannot be read as rows ({error})", file=path) from None
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise _no_rows(path, error) from None
+
+
+def _no_rows(path: Path, error: Exception) -> OutputError:
+    return OutputError("agree/rows", f"cannot be read as rows ({error})", file=path)

@@ -27,6 +27,7 @@ class AgreementJob:
         threads: Threads that a framework may use.
         gpu: Whether a framework may use its graphics card.
         trust_table: Whether functions that the table, or `ported`, names may be run.
+        labels: File with the names of the classes, or ""; for predictions.
     """
 
     source: str
@@ -36,6 +37,7 @@ class AgreementJob:
     threads: int = 1
     gpu: bool = False
     trust_table: bool = False
+    labels: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the job as JSON-ready data."""

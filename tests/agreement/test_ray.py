@@ -15,9 +15,8 @@ pytest.importorskip("torch", reason="needs the [torch] extra")
 # Ray leaves sockets and files to the garbage collector as it ends.
 @pytest.mark.filterwarnings("default")
 def test_rows_are_those_of_the_local_engine(source, ported, images, tmp_path):
-    """Two actors of each framework against one process of each; what one engine began, the other goes on with."""
+    """Two actors of each framework against one process of each."""
     local = porter.agree(source, ported, images, out=tmp_path / "local", engine=porter.Engine(batch=4))
-    (tmp_path / "ray").mkdir()
     counted = []
     engine = porter.Engine(name="ray", workers=2, batch=4)
     other = porter.agree(
