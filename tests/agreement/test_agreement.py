@@ -6,14 +6,12 @@ import json
 import shutil
 
 import pytest
+from agreement_rows import rows_of
 
 import porter
-from porter.agreement.row_table import read_table
 from porter.errors import PorterError
 
 pytestmark = pytest.mark.tensorflow
-pytest.importorskip("pyarrow", reason="needs the [data] extra")
-pytest.importorskip("torch", reason="needs the [torch] extra")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +30,7 @@ def lossless(images, tmp_path):
 
 def test_a_sound_port_differs_by_its_decoder_only(sound, images):
     """Stored without loss, an image gives the same answer to float32; JPEGs are decoded by two decoders."""
-    rows = list(read_table(sound.rows))
+    rows = rows_of(sound)
 
     assert [row.index for row in rows] == list(range(10))
     assert {row.key for row in rows} == {str(p.relative_to(images)) for p in images.rglob("*.*g")}
@@ -45,7 +43,7 @@ def test_a_sound_port_differs_by_its_decoder_only(sound, images):
 
 def test_labels_give_the_accuracy_of_both(sound):
     """Folders that are called by numbers are the numbers of the classes."""
-    counts, rows = sound.statistics.counts, list(read_table(sound.rows))
+    counts, rows = sound.statistics.counts, rows_of(sound)
 
     assert counts["labelled"] == 10
     assert counts["source_right"] == sum(row.source_best[0] == int(row.label) for row in rows)
@@ -121,7 +119,7 @@ def test_two_workers_give_the_same_rows(sound, source, ported, images, tmp_path)
         source, ported, images, out=tmp_path / "out", engine=porter.Engine(workers=2, batch=4)
     )
 
-    assert list(read_table(other.rows)) == list(read_table(sound.rows))
+    assert rows_of(other) == rows_of(sound)
 
 
 def test_an_image_that_cannot_be_read_is_counted_and_named(source, ported, images, tmp_path):

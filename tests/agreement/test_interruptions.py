@@ -12,16 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from agreement_rows import rows_of
 
 import porter
 from porter.agreement import agreeing
-from porter.agreement.row_table import read_table
 from porter.errors import PorterError
 from porter.parity.row_files import finished_parts
 
 pytestmark = pytest.mark.tensorflow
-pytest.importorskip("pyarrow", reason="needs the [data] extra")
-pytest.importorskip("torch", reason="needs the [torch] extra")
 
 ONE_BY_ONE = porter.Engine(batch=1)
 COMMAND = [sys.executable, "-m", "porter.cli.main", "agree"]
@@ -37,7 +35,7 @@ def undisturbed(source, ported, images, tmp_path_factory):
 
 def rows(report):
     """Return the rows of a report."""
-    return list(read_table(report.rows))
+    return rows_of(report)
 
 
 @pytest.fixture

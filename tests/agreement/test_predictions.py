@@ -12,8 +12,6 @@ from porter.agreement.predicting import predict
 from porter.errors import PorterError
 
 pytestmark = pytest.mark.tensorflow
-parquet = pytest.importorskip("pyarrow.parquet", reason="needs the [data] extra")
-pytest.importorskip("torch", reason="needs the [torch] extra")
 
 
 def test_a_row_for_each_image_as_a_port_sees_it_alone(ported, images, tmp_path):
@@ -21,6 +19,8 @@ def test_a_row_for_each_image_as_a_port_sees_it_alone(ported, images, tmp_path):
     for name in ("all.parquet", "all.jsonl"):
         done = run("classify", ported, images, "--out", tmp_path / name, "--workers", 2, "--batch", 3)
         assert done.exit_code == 0, done.output
+    from pyarrow import parquet
+
     rows = parquet.read_table(tmp_path / "all.parquet").to_pylist()
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from agreement_rows import rows_of
 
 import porter
-from porter.agreement.row_table import read_table
 
 pytestmark = pytest.mark.tensorflow
-pytest.importorskip("ray", reason="needs the [ray] extra")
-pytest.importorskip("torch", reason="needs the [torch] extra")
 
 
 # Ray leaves sockets and files to the garbage collector as it ends.
@@ -23,6 +21,6 @@ def test_rows_are_those_of_the_local_engine(source, ported, images, tmp_path):
         source, ported, images, out=tmp_path / "ray", engine=engine, progress=lambda *of: counted.append(of)
     )
 
-    assert list(read_table(other.rows)) == list(read_table(local.rows))
+    assert rows_of(other) == rows_of(local)
     assert counted[-1] == (10, 10)
     assert other.to_json()["measures"] == local.to_json()["measures"]
