@@ -56,9 +56,10 @@ class RayEngine:
         self._started = not ray.is_initialized()
         if not self._started:
             return
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-        here = {} if address else {"num_cpus": 2 * workers + 1, "object_store_memory": _STORE}
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        here: dict[str, Any] = {} if address else {"num_cpus": 2 * workers + 1, "object_store_memory": _STORE}
         try:
             ray.init(address=address, include_dashboard=None if address else False, **quiet, **here)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -80,7 +81,7 @@ class RayEngine:
         given = [{"part": json.dumps(part.to_json())} for part in parts]
         if not given:
             return
-        data = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
+        data: Any = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
         data = data.map(_read, num_cpus=0)
         for step in steps:
             data = data.map(step, **self._pool(job))

@@ -112,7 +112,8 @@ class SourceSide:
 
             def scaled(decoded: Any) -> Array:
                 pixels = resized(decoded, spec, self._size).numpy().astype(np.float64)
-                return (pixels * scale.factor + scale.offset).astype(np.float32)
+                values: Array = (pixels * scale.factor + scale.offset).astype(np.float32)
+                return values
 
             return scaled, f"tf.image.resize ({crop}), then the layers of the file's own network"
         own = source_preparation(self._job, self._made, checkpoint, probe, restored=witness is None)
