@@ -133,7 +133,7 @@ class AgreementReport:
     def _accuracy(self) -> Iterator[str]:
         counts = self.statistics.counts
         if not (labelled := counts["labelled"]):
-            yield f"accuracy    not known: labels {self.labels}"
+            yield f"accuracy    not known; labels: {self.labels}"
             return
         for side in ("source", "ported"):
             first, best = (counts[f"{side}_{name}"] / labelled for name in ("right", "right_in_best"))

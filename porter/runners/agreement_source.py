@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from porter.runners.tensorflow import pin, source_preparation, table_logits
 from porter.transfer.atomic_file import write_whole
 
 _CHANNELS = 3
+_PLACES = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")
 
 
 class SourceSide:
@@ -81,8 +83,8 @@ class SourceSide:
                     one, other = self._prepare(decoded), self._prepared_as_ported(decoded)
                     prepared.append(one)
                     ported.append(other)
-                except tf.errors.OpError as error:
-                    fault = f"TensorFlow cannot decode it ({str(error.message).splitlines()[0][:120]})"
+                except (tf.errors.OpError, ValueError, TypeError) as error:  # as its decoders and resize do
+                    fault = f"TensorFlow cannot prepare it ({_said(error)})"
                 except ParityError as error:
                     fault = f"{error.problem} ({error.found})"
             faults.append(fault)
@@ -168,6 +170,12 @@ def _size(made: Plan, checkpoint: Checkpoint) -> int:
             found=f"{height}x{width}",
         )
     return height
+
+
+def _said(error: Exception) -> str:
+    """Return the first line of an error, without where in TensorFlow it was."""
+    lines = str(getattr(error, "message", error)).splitlines() or [type(error).__name__]
+    return _PLACES.sub("", lines[0]).strip()[:120]
 
 
 def _work(requests: Requests) -> Iterator[Any]:
