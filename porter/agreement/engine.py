@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from porter.errors import ParityError
+from porter.errors import MissingDependencyError, ParityError, not_installed
 from porter.planning.port_options import require_known
+from porter.runners.process import is_installed
 
 ENGINES = ("local", "ray")
 Progress = Callable[[int, int], None]
@@ -24,6 +25,11 @@ class Engine:
         ray_address: The Ray cluster; one that is started here if None.
         gpus_per_worker: Graphics cards of each actor.
 
+    Raises:
+        PlanError: there is no such engine.
+        ParityError: there would be no worker, or no image in a batch.
+        MissingDependencyError: Ray is not installed.
+
     Example:
         >>> porter.Engine(workers=4).batch
         16
@@ -38,8 +44,22 @@ class Engine:
     def __post_init__(self) -> None:
         """Refuse what could not be run."""
         require_known("engine", self.name, ENGINES)
+        if self.name == "ray":
+            require_package("ray", "ray")
         if self.workers < 1 or self.batch < 1:
             raise ParityError("agree/workers", "there are at least one worker and one image in a batch")
+
+
+def require_package(name: str, extra: str) -> None:
+    """Refuse to go on without a package, before any work is done.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    if not is_installed(name):
+        raise MissingDependencyError(
+            "agree/no-package", not_installed([name]), hint=f"pip install 'port-weights[{extra}]'"
+        )
 
 
 def silent(_: Any, __: Any = None) -> None:

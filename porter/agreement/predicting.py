@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from porter.agreement.engine import Engine, Progress, silent
+from porter.agreement.engine import Engine, Progress, require_package, silent
 from porter.agreement.folder import RunFolder, state_of
 from porter.agreement.local_engine import LocalEngine, Stage
 from porter.data.opening import open_data
@@ -69,6 +69,8 @@ def predict(
         raise OutputError(
             "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
         )
+    if out.suffix == ".parquet":
+        require_package("pyarrow", "data")
     job = AgreementJob(
         source="",
         ported=str(ported.absolute()),
