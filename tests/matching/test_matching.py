@@ -26,7 +26,7 @@ FAULTS = [
     ("relu for leaky", "fc1", "takes"),
     ("slope", "fc1", "takes"),
     ("spare layer", "spare", "never runs"),
-    ("token", "the network itself", "(Network: token) is not matched yet"),
+    ("token", "token", "not matched yet"),
     ("mirrored", "stem", "takes"),
     ("bgr", "stem", "takes"),
     ("uncapped", "blocks.0.conv1", "ReLU of"),
@@ -40,15 +40,26 @@ FAULTS = [
 ]
 
 
+# The same for the transformer.
+TRANSFORMER_FAULTS = [
+    ("no scale", "token", "takes nothing"),
+    ("unscaled", "attention.proj", "takes nothing"),
+    ("no transpose", "token", "takes nothing"),
+    ("token behind", "positions", "takes nothing"),
+    ("no positions", "norm1", "takes the output of"),
+    ("mean", "head", "takes nothing"),
+]
+
+
 @pytest.fixture(scope="module")
 def match_target(own_network):
     """Return a function from what is wrong with PyTorch's network to what a match finds."""
     pytest.importorskip("torch")
     from porter.runners.match_target import match
 
-    def run(wrong=""):
-        target = {"library": "torch", "name": "own_network:build", "arguments": {"wrong": wrong}}
-        return match({**target, "folder": str(own_network / "recorded tf_keras.keras"), "threads": 1})
+    def run(wrong="", module="own_network", source="tf_keras.keras"):
+        target = {"library": "torch", "name": f"{module}:build", "arguments": {"wrong": wrong}}
+        return match({**target, "folder": str(own_network / f"recorded {source}"), "threads": 1})
 
     return run
 
@@ -94,6 +105,30 @@ def test_every_way_of_computing_the_same_is_proved(match_target, wrong):
         "random weights, seed 1",
         "random weights, seed 2",
     }
+
+
+@pytest.mark.parametrize("wrong", ["", "bias"])
+def test_transformer_is_proved(match_target, wrong):
+    """Query, key and value by one layer; token, positions and layer scale, which no layer holds; norms."""
+    found = match_target(wrong, "own_transformer", "transformer")
+
+    assert found["findings"] == []
+    assert found["adjust"] == {}
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    given = {(layer["module"], moved["leaf"]) for layer in found["layers"] for moved in layer["moved"]}
+    assert {("", "token"), ("", "positions"), ("mixer", "gamma")} <= given
+    (joined,) = (layer for layer in found["layers"] if layer["module"] == "attention.qkv")
+    assert [moved["leaf"] for moved in joined["moved"]] == ["weight", "bias"] * 3
+
+
+@pytest.mark.parametrize(("wrong", "module", "words"), TRANSFORMER_FAULTS)
+def test_wrong_transformer_is_never_proved(match_target, wrong, module, words):
+    """The first finding names the module or the parameter that sees it first."""
+    found = match_target(wrong, "own_transformer", "transformer")
+
+    assert found["findings"], wrong
+    assert found["findings"][0].startswith(module)
+    assert words in found["findings"][0]
 
 
 def test_another_epsilon_is_an_adjustment(match_target):
