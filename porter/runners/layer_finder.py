@@ -26,6 +26,7 @@ from porter.runners.target_layers import (
 )
 
 CALL = nn.Module.__call__
+_USUAL = ("query", "key", "value")
 _JOINED = (3, 2)  # query, key and value; key and value
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -134,6 +135,7 @@ class LayerFinder:
             for number, reading in self._by_size.get(values.size, ())
             if reading.way == "plain" and self._is_free(number, taken) and self.takes(values, reading)
         ]
+        numbers.sort(key=lambda number: _usual_place(self.source.operations[number].name))
         operations = [self.source.operations[number] for number in numbers]
         for count in _JOINED:
             for places, fit in joined_fits(module, operations, self.source.shapes, count):
@@ -247,6 +249,11 @@ class LayerFinder:
                 wanted = self._outputs[self.source.operations[number].inputs[0]]
                 found.append((wanted.size != size, number, Candidate(number, fit, error=float("inf"))))
         return [candidate for _, _, candidate in sorted(found, key=lambda each: each[:2])[:1]]
+
+
+def _usual_place(name: str) -> int:
+    """Return where a layer is usually joined, which is tried first: what follows decides."""
+    return next((place for place, word in enumerate(_USUAL) if word in name), len(_USUAL))
 
 
 def together(candidate: Candidate, source: SourceRecording, outputs: RunOutputs) -> Array:
