@@ -43,11 +43,12 @@ def table_of(result: MatchResult) -> str:
 
 
 def _first_calls(layers: Sequence[MatchedLayer]) -> Iterator[MatchedLayer]:
-    """Yield each module once: a shared one is called again with the same variables."""
+    """Yield each module's parameters once: a shared one is called again with the same variables."""
     seen = set()
     for layer in layers:
-        if layer.module not in seen:
-            seen.add(layer.module)
+        given = layer.module, tuple(each["leaf"] for each in layer.moved)
+        if given not in seen:
+            seen.add(given)
             yield layer
 
 

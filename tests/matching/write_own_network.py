@@ -90,6 +90,7 @@ def write_transformer(folder):
     call = tf.function(lambda images: model(images, training=False))
     signature = call.get_concrete_function(tf.TensorSpec((None, 16, 16, 3)))
     tf.saved_model.save(model, str(folder / "transformer"), signatures=signature)
+    np.save(folder / "transformer_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
 
 
 def build_in_tf_keras():
