@@ -80,6 +80,7 @@ FRAMEWORKS = {
         "runners/agreement_port.py",
         "runners/findings.py",
         "runners/layer_finder.py",
+        "runners/bare_parameters.py",
         "runners/layer_fits.py",
         "runners/match_target.py",
         "runners/golden_side.py",
