@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from porter.errors import PorterError as PorterError
     from porter.loading.load_model import load_model as load_model
     from porter.matching.match import match as match
+    from porter.outputs.many.port_many import port_many as port_many
     from porter.outputs.port import port as port
     from porter.parity.compare import compare as compare
     from porter.planning.plan import plan as plan
@@ -42,6 +43,7 @@ _HOME = {
     "open_checkpoint": "porter.checkpoints",
     "plan": "porter.planning.plan",
     "port": "porter.outputs.port",
+    "port_many": "porter.outputs.many.port_many",
     "record_golden": "porter.checks.own_goldens",
 }
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +15,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint
+from porter.core.parent_process import end_with_parent
 from porter.errors import PorterError
 from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions, Weights
@@ -25,7 +23,6 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 REFUSED = 3  # exit code of a child that answered with a PorterError
 
 
@@ -167,7 +164,7 @@ def serve(work: Callable[[Job], None]) -> None:
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
-    end_with_parent()
+    end_with_parent(signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
@@ -181,23 +178,6 @@ def serve(work: Callable[[Job], None]) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
-
-
-def end_with_parent() -> None:
-    """Have this process end when its parent ends, however it does: nobody would be answered.
-
-    Linux's kernel does it. Elsewhere a thread looks every second who the parent is; Windows does not say.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def reference_to_line(path: Path, *, whole: bool) -> str:
