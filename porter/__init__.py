@@ -14,6 +14,7 @@ from porter.networks.post_import import register_with_timm
 
 if TYPE_CHECKING:
     from porter.checkpoints import open_checkpoint as open_checkpoint
+    from porter.checks.check_many import check_many as check_many
     from porter.checks.checking import check as check
     from porter.checks.own_goldens import record_golden as record_golden
     from porter.checks.report import CheckReport as CheckReport
@@ -36,6 +37,7 @@ _HOME = {
     "Recording": "porter.recordings.recording",
     "capture": "porter.recordings.capturing",
     "check": "porter.checks.checking",
+    "check_many": "porter.checks.check_many",
     "compare": "porter.parity.compare",
     "load_model": "porter.loading.load_model",
     "load_tables": "porter.tables.shipped",

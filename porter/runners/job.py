@@ -23,6 +23,7 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
 
+STAY = '"stay"\n'  # the first line to a child that gets its jobs one by one
 REFUSED = 3  # exit code of a child that answered with a PorterError
 
 
@@ -85,6 +86,16 @@ class Job:
     def ported_out(self) -> str:
         """JSON list of the tensors of `ported` that differ from a fresh port, or from the golden's."""
         return f"{self.out}.tensors"
+
+    @property
+    def recording(self) -> Path:
+        """The recording, as a path."""
+        return Path(self.out)
+
+    @property
+    def answer(self) -> Path:
+        """JSON document that a process which stays writes last: null, or the refusal of this job."""
+        return Path(f"{self.out}.answer")
 
     @property
     def disturbed_out(self) -> str:
@@ -162,13 +173,18 @@ def _holds(stage: Stage, targets: Iterable[str]) -> bool:
 def serve(work: Callable[[Job], None]) -> None:
     """Be the child: read a line of jobs from stdin, do them in order, answer a refusal on stdout in JSON.
 
+    Where the first line is `STAY`, each line is one job, answered in a file, until there are no more.
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
     end_with_parent(signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        for job in jobs_from_line(sys.stdin.readline()):
+        line = sys.stdin.readline()
+        if line == STAY:
+            _stay(work)
+            return
+        for job in jobs_from_line(line):
             work(job)
     except PorterError as error:
         answers.write(json.dumps(error.to_json()) + "\n")
@@ -180,9 +196,24 @@ def serve(work: Callable[[Job], None]) -> None:
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
-def reference_to_line(path: Path, *, whole: bool) -> str:
-    """Return where a reference recording is, and whether it is whole, as one line of JSON."""
-    return json.dumps({"path": str(path), "whole": whole}) + "\n"
+def _stay(work: Callable[[Job], None]) -> None:
+    while line := sys.stdin.readline():
+        if not line.startswith("["):  # names a reference of a job that was refused before it asked for it
+            continue
+        (job,) = jobs_from_line(line)
+        refusal = None
+        try:
+            work(job)
+        except PorterError as error:
+            refusal = error.to_json()
+        hidden = job.answer.with_suffix(".tmp")
+        hidden.write_text(json.dumps(refusal), encoding="utf-8")
+        hidden.replace(job.answer)
+
+
+def reference_to_line(path: Path | None, *, whole: bool) -> str:
+    """Return where a reference recording is, if there is one, and whether it is whole, as a line of JSON."""
+    return json.dumps({"path": None if path is None else str(path), "whole": whole}) + "\n"
 
 
 def references() -> Iterator[Path]:
@@ -192,6 +223,8 @@ def references() -> Iterator[Path]:
     """
     while line := sys.stdin.readline().strip():
         named = json.loads(line)
+        if named["path"] is None:
+            return
         yield Path(named["path"])
         if named["whole"]:
             return

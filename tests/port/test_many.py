@@ -241,7 +241,7 @@ def test_process_that_dies_fails_its_own_port_alone(three, tmp_path):
 def test_interrupted_run_leaves_no_process_and_nothing_half_written(three, tmp_path, how):
     """Whichever way the command ends, its processes end too, and every file that is there is whole."""
     sources = [shutil.copytree(three[0].parent, tmp_path / f"in{n}") / "ckpt-1" for n in range(40)]
-    choices = "--parents 1 --jobs 2 --target hub-folder".split()
+    choices = ["--parents", "1", "--jobs", "2", "--target", "hub-folder"]
     words = [*sources, "--out-dir", tmp_path / "out", *choices]
     program = "from porter.cli.main import port_weights_main; port_weights_main()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}

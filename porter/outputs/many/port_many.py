@@ -44,9 +44,8 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
 ) -> ManyPorts:
     """Port many sources into one folder, in parallel; what is there and unchanged is left as it is.
 
-    Each output is called after its source. One is unchanged if its metadata are those that a port would
-    write now: the digests of the source, every choice, porter's version, the table's digest. A file that
-    differs is replaced; a folder that differs is a failure, for it may hold more than porter wrote.
+    Each output is called after its source. A file that differs from what a port would write now (by digests,
+    choices, versions) is replaced; a folder that differs is a failure: it may hold more than porter wrote.
 
     Args:
         sources: As for `port`, each.
@@ -56,9 +55,9 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
         parents: How many folders above a source are put in front of its output's name.
         table: A mapping table in place of those that come with porter.
         options: What was chosen about every port.
-        target: As for `port`.
-        fold_bn: As for `port`.
-        max_shard_size: As for `port`.
+        target: As for `port`, like `fold_bn` and `max_shard_size`.
+        fold_bn: See there.
+        max_shard_size: See there.
         dry_run: Plan every port, and write nothing.
         done: Called with what became of each source, as it is done.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
@@ -67,9 +66,8 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
         What became of every source. A source that fails is listed there and raises nothing.
 
     Raises:
-        OutputError: two outputs would have one name, the folder cannot be written, no source was given, or
+        PorterError: two outputs would have one name, the folder cannot be written, no source was given, or
             choices do not go together. Nothing was written then.
-        PlanError: there is no such choice.
 
     Example:
         >>> result = porter.port_many(["ckpt-1", "no-such-file"], "ported", keep_going=True)
@@ -80,25 +78,26 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
     """
     started = time.perf_counter()
     form = OutputOptions(target=target, fold_bn=fold_bn, max_shard_size=max_shard_size)
-    tasks = tasks_of(
-        [Path(source) for source in sources],
-        Path(out_dir),
-        options.merged(choices),
-        form,
-        parents=parents,
-        table=None if table is None else Path(table),
-        dry_run=dry_run,
-    )
+    places = [Path(source) for source in sources], Path(out_dir)
+    said = {"table": None if table is None else Path(table), "dry_run": dry_run}
+    tasks = tasks_of(*places, options.merged(choices), form, parents=parents, **said)
     if jobs is not None and jobs < 1:
         raise OutputError("output/jobs", "at least one process has to work", found=jobs)
     if not dry_run:
         _make(Path(out_dir))
+    ports = _ported(tasks, jobs or cores(), done, keep_going=keep_going)
+    return ManyPorts(ports, time.perf_counter() - started)
+
+
+def _ported(
+    tasks: Sequence[Task], jobs: int, done: Callable[[PortedSource], None], *, keep_going: bool
+) -> tuple[PortedSource, ...]:
     found: dict[int, PortedSource] = {}
-    with closing(port_all(tasks, jobs=jobs or cores(), keep_going=keep_going)) as ports:
+    with closing(port_all(tasks, jobs=jobs, keep_going=keep_going)) as ports:
         for number, port in ports:
             found[number] = port
             done(port)
-    return ManyPorts(tuple(found[number] for number in range(len(tasks))), time.perf_counter() - started)
+    return tuple(found[number] for number in range(len(tasks)))
 
 
 def tasks_of(
