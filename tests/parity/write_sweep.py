@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import tf_keras
 
 
@@ -15,8 +14,6 @@ def write(folder):
     for number, name in enumerate(("a", "b", "c")):
         tf_keras.utils.set_random_seed(number)
         made[name] = network = tf_keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None)
-        random = np.random.default_rng(number)
-        network.set_weights([value + random.uniform(0, 0.2, value.shape) for value in network.get_weights()])
         network.save_weights(folder / f"{name}.weights.h5")
     bare = tf_keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, include_top=False)
     bare.save_weights(folder / "bare.weights.h5")
