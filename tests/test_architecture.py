@@ -75,6 +75,7 @@ FRAMEWORKS = {
         "onnx/exported_program.py",
         "runners/findings.py",
         "runners/layer_finder.py",
+        "runners/bare_parameters.py",
         "runners/layer_fits.py",
         "runners/match_target.py",
         "runners/golden_side.py",
