@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from porter.checks.checking import check, serving
-from porter.checks.framework_pair import FrameworkPair
+from porter.checks.checking import check
+from porter.checks.framework_pair import FrameworkPair, serving
 from porter.errors import ParityError, PorterError
 from porter.parity.outcome import ParityReport
 from porter.runners.process import require

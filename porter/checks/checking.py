@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, cast, get_args
 
 from porter.checks.check import DTYPES, Check, Checked, Size, check_against_tensorflow, silent
 from porter.checks.explanation import explained
-from porter.checks.framework_pair import FrameworkPair
+from porter.checks.framework_pair import FrameworkPair, shared_pair
 from porter.checks.goldens import verify_goldens
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Checkpoint
@@ -90,21 +88,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     types, network = tuple(dict.fromkeys(("float64", *dtypes))), variant or options.variant
     chosen = (_path(checkpoint), replace(options, variant=None), shapes, types, batch, seed)
     given = _Request(network, *chosen, *files, source=source, trust_table=trust_table)
-    return given.run(against, tables, tolerances, phase, _pair.get())
-
-
-# The processes that the checks of `serving` share; each check has a pair of its own outside of it.
-_pair: ContextVar[FrameworkPair | None] = ContextVar("pair", default=None)
-
-
-@contextmanager
-def serving(pair: FrameworkPair) -> Iterator[None]:
-    """Have every `check` against TensorFlow in the block use these processes."""
-    token = _pair.set(pair)
-    try:
-        yield
-    finally:
-        _pair.reset(token)
+    return given.run(against, tables, tolerances, phase, shared_pair())
 
 
 def _is_file(against: str | os.PathLike[str] | None) -> TypeGuard[str | os.PathLike[str]]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
@@ -88,3 +91,22 @@ class FrameworkPair:
     ) -> None:
         """End both processes."""
         self.close()
+
+
+# The processes that the checks of `serving` share; each check has a pair of its own outside of it.
+_pair: ContextVar[FrameworkPair | None] = ContextVar("pair", default=None)
+
+
+@contextmanager
+def serving(pair: FrameworkPair) -> Iterator[None]:
+    """Have every check against TensorFlow in the block use these processes."""
+    token = _pair.set(pair)
+    try:
+        yield
+    finally:
+        _pair.reset(token)
+
+
+def shared_pair() -> FrameworkPair | None:
+    """Return the processes that checks share here, or None."""
+    return _pair.get()

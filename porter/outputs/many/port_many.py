@@ -56,8 +56,7 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
         table: A mapping table in place of those that come with porter.
         options: What was chosen about every port.
         target: As for `port`, like `fold_bn` and `max_shard_size`.
-        fold_bn: See there.
-        max_shard_size: See there.
+        fold_bn: See there; so for `max_shard_size`.
         dry_run: Plan every port, and write nothing.
         done: Called with what became of each source, as it is done.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
@@ -81,11 +80,12 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
     places = [Path(source) for source in sources], Path(out_dir)
     said = {"table": None if table is None else Path(table), "dry_run": dry_run}
     tasks = tasks_of(*places, options.merged(choices), form, parents=parents, **said)
-    if jobs is not None and jobs < 1:
+    jobs = cores() if jobs is None else jobs
+    if jobs < 1:
         raise OutputError("output/jobs", "at least one process has to work", found=jobs)
     if not dry_run:
         _make(Path(out_dir))
-    ports = _ported(tasks, jobs or cores(), done, keep_going=keep_going)
+    ports = _ported(tasks, jobs, done, keep_going=keep_going)
     return ManyPorts(ports, time.perf_counter() - started)
 
 
