@@ -56,7 +56,8 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
         table: A mapping table in place of those that come with porter.
         options: What was chosen about every port.
         target: As for `port`, like `fold_bn` and `max_shard_size`.
-        fold_bn: See there; so for `max_shard_size`.
+        fold_bn: See there.
+        max_shard_size: See there.
         dry_run: Plan every port, and write nothing.
         done: Called with what became of each source, as it is done.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
@@ -77,9 +78,8 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
     """
     started = time.perf_counter()
     form = OutputOptions(target=target, fold_bn=fold_bn, max_shard_size=max_shard_size)
-    places = [Path(source) for source in sources], Path(out_dir)
-    said = {"table": None if table is None else Path(table), "dry_run": dry_run}
-    tasks = tasks_of(*places, options.merged(choices), form, parents=parents, **said)
+    options = options.merged(choices)
+    tasks = tasks_of(sources, out_dir, options, form, parents=parents, table=table, dry_run=dry_run)
     jobs = cores() if jobs is None else jobs
     if jobs < 1:
         raise OutputError("output/jobs", "at least one process has to work", found=jobs)
@@ -101,13 +101,13 @@ def _ported(
 
 
 def tasks_of(
-    sources: Sequence[Path],
-    out_dir: Path,
+    sources: Sequence[PathLike],
+    out_dir: PathLike,
     options: PortOptions,
     form: OutputOptions,
     *,
     parents: int,
-    table: Path | None,
+    table: PathLike | None,
     dry_run: bool,
 ) -> list[Task]:
     """Return a task for each source.
@@ -119,10 +119,11 @@ def tasks_of(
         raise OutputError("output/no-source", "no source was given", hint="Name at least one checkpoint.")
     kind = chosen_output(form)
     suffix = SUFFIX if kind.is_file(form) else ""
-    names = output_names(sources, suffix=suffix, parents=parents)
+    paths, file = [Path(source) for source in sources], None if table is None else Path(table)
+    names = output_names(paths, suffix=suffix, parents=parents)
     return [
-        Task(source, out_dir / name, options, form, table, dry_run)
-        for source, name in zip(sources, names, strict=True)
+        Task(source, Path(out_dir) / name, options, form, file, dry_run)
+        for source, name in zip(paths, names, strict=True)
     ]
 
 
