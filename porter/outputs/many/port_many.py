@@ -66,8 +66,7 @@ def port_many(  # noqa: PLR0913  (a person gives what differs from the defaults,
         What became of every source. A source that fails is listed there and raises nothing.
 
     Raises:
-        PorterError: two outputs would have one name, the folder cannot be written, no source was given, or
-            choices do not go together. Nothing was written then.
+        PorterError: two outputs share a name, the folder cannot be written, or choices do not go together.
 
     Example:
         >>> result = porter.port_many(["ckpt-1", "no-such-file"], "ported", keep_going=True)
