@@ -132,6 +132,7 @@ def pin(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
     tf.random.set_seed(0)
+    tf_keras.backend.set_floatx("float32")  # another job may have left it at what it computed in
     tf.config.experimental.enable_op_determinism()
 
 
@@ -145,6 +146,7 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[st
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
+    _spoil(network)
     variables = objects(network, [part.path for part in _parts(made)])
     averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
@@ -156,6 +158,13 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[st
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
     return values | averaged
+
+
+def _spoil(network: Keras) -> None:
+    """Leave nothing of what an earlier job restored: what this one does not restore is then seen."""
+    for variable in network.variables:
+        if variable.dtype.is_floating:
+            variable.assign(tf.fill(variable.shape, tf.cast(np.nan, variable.dtype)))
 
 
 def _load_with_keras(network: Keras, checkpoint: KerasFile, notes: Sequence[str]) -> None:
