@@ -83,14 +83,16 @@ def altered(ported, tmp_path):
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 
-    def copy(*, reverses_classes=False, variant=None, **changes):
+    def copy(*, shifts_classes=False, variant=None, **changes):
         with safe_open(ported, framework="numpy") as opened:
             metadata = dict(opened.metadata())
         metadata["porter.input"] = json.dumps({**json.loads(metadata["porter.input"]), **changes})
         metadata["porter.variant"] = variant or metadata["porter.variant"]
         tensors = load_file(ported)
-        if reverses_classes:
-            tensors = {n: t[::-1].copy() if n.startswith("classifier") else t for n, t in tensors.items()}
+        if shifts_classes:
+            tensors = {
+                n: np.roll(t, 1, axis=0) if n.startswith("classifier") else t for n, t in tensors.items()
+            }
         save_file(tensors, tmp_path / "altered.safetensors", metadata)
         return tmp_path / "altered.safetensors"
 

@@ -21,7 +21,7 @@ from porter.tables.shipped import load_tables
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
 
 config_edits = pytest.importorskip("config_edits", reason="needs h5py")
-MODELS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "Nested")
+MODELS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "MobileNet", "Nested")
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])

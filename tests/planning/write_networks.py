@@ -20,6 +20,8 @@ MODELS = {
     "MobileNetV3Small": {},
     "EfficientNetB0": {},
     "ResNet50": {},
+    # So small that its last layers see one pixel, on which a 1x1 convolution is a dense layer.
+    "MobileNet": {"alpha": 0.25, "input_shape": (32, 32, 3)},
 }
 
 
@@ -28,7 +30,7 @@ def main(generation: str, folder: Path) -> None:
     keras = importlib.import_module(generation)
     for name, arguments in MODELS.items():
         build = getattr(keras.applications, name)
-        model = build(weights=None, input_shape=(96, 96, 3), classes=5, **arguments)
+        model = build(weights=None, classes=5, **{"input_shape": (96, 96, 3), **arguments})
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
     nested(keras, folder / "Nested")

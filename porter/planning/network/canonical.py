@@ -21,6 +21,8 @@ _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
 _PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
 PREPARED = "prepared"
+# Of a 1x1 convolution on one pixel, which is a dense layer there: what it is on larger maps.
+AS_CONV = "as_conv"
 _SIXTH = 1 / 6
 _CLOSE = 1e-6
 
@@ -146,12 +148,12 @@ class _Canonical:
         if window == (1, 1) and attributes["padding"] == "same":
             attributes["padding"] = ((0, 0), (0, 0))
         attributes.pop("use_bias", None)  # the variables say it
-        if self._sizes[source] == _PIXEL and window == (1, 1) and operation.kind == "conv":
-            attributes = {"groups": attributes["groups"]}
-            return operation._replace(kind="dense", attributes=attributes, inputs=(source,))
         if _centred(window, strides) == attributes["padding"]:
             attributes["padding"] = "same"
         attributes["same_amounts"] = _same_amounts(self._sizes[source], window, strides)
+        if self._sizes[source] == _PIXEL and window == (1, 1) and operation.kind == "conv":
+            attributes = {"groups": attributes["groups"], AS_CONV: attributes}
+            return operation._replace(kind="dense", attributes=attributes, inputs=(source,))
         return operation._replace(attributes=attributes, inputs=(source,))
 
     def _pool(self, operation: Operation) -> Operation:

@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import PREPARED
+from porter.planning.network.canonical import AS_CONV, PREPARED
 
 # Known of the source and compared elsewhere, or no part of what is computed.
 _APART = frozenset(
@@ -21,6 +21,7 @@ _APART = frozenset(
         "shape",
         "use_bias",
         PREPARED,
+        AS_CONV,
     )
 )
 _COMMUTATIVE = ("add", "multiply")
@@ -177,7 +178,7 @@ def told(operation: Operation) -> str:
     values = {
         name: value
         for name, value in operation.attributes.items()
-        if name not in ("same_amounts", "kernel", "use_bias", "class_name", "shape")
+        if name not in ("same_amounts", "kernel", "use_bias", "class_name", "shape", AS_CONV)
         and value not in (None, 0.0, (1, 1), 1, [])
     }
     kind = operation.kind if operation.kind != "other" else str(operation.attributes.get("class_name"))
@@ -189,6 +190,9 @@ def told(operation: Operation) -> str:
 
 def _own(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
     """Yield the differences between the attributes of two operations."""
+    if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
+        as_conv: Any = given.attributes[AS_CONV]
+        given = given._replace(kind="conv", attributes=as_conv)  # small images leave it one pixel
     if given.kind != wanted.kind:
         yield LayerDifference(given.name, wanted.kind, given.kind)
         return
