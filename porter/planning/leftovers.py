@@ -26,7 +26,7 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
         return
     is_head = is_foreign_head(match, refused)
     # A custom head is no misspelt rule: the table's own head is another layer.
-    unmatched = [] if is_head else [e.source for e in match.variant.entries if e.part not in match.nodes]
+    unmatched = [] if is_head or match.cut else [e.source for e in match.variant.entries if e.part not in match.nodes]
     lines = [
         f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
         for line in refused[:_SHOWN]
@@ -34,11 +34,15 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
     more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
     raise PlanError(
         "plan/left-over",
-        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
+        f"{match.variant.name}{_place(match)} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
         hint=head_hint(checkpoint) if is_head else _REFUSED,
         details=lines + more,
     )
+
+
+def _place(match: Recognised) -> str:
+    return "" if match.cut is None else f", cut {match.cut.words},"
 
 
 def _did_you_mean(path: str, names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
+from porter.core.cut import Cut
 from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
 from porter.planning.choices import Choice, choose, choose_preset
@@ -58,6 +59,7 @@ class Plan(NamedTuple):
             has nothing there, or does not tell.
         places: Object path in the checkpoint of each part of the network that is there, by its name.
         head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
+        cut: Where the network ends, if that is before its own end or in several places.
     """
 
     variant: Variant
@@ -78,6 +80,7 @@ class Plan(NamedTuple):
     network: str = ""
     classifier_activation: str | None = None
     head: tuple[HeadStep, ...] = ()
+    cut: Cut | None = None
 
     @property
     def has_own_head(self) -> bool:
@@ -130,9 +133,10 @@ def plan(
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
     assignments = with_filled(assignments, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
+    variant = _as_it_is_there(match)
     return Plan(
-        variant=_as_it_is_there(match),
-        assignments=(*assignments, *_fills(match, choice), *_counters(match)),
+        variant=variant,
+        assignments=(*assignments, *_fills(variant, match, choice), *_counters(variant, match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
@@ -149,6 +153,7 @@ def plan(
         network=network.line,
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
+        cut=match.cut,
     )
 
 
@@ -157,16 +162,16 @@ def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]
     return sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
 
 
-def _counters(match: Recognised) -> Iterator[Assignment]:
+def _counters(variant: Variant, match: Recognised) -> Iterator[Assignment]:
     """Yield PyTorch's counters of batches, which have no counterpart in TensorFlow."""
-    for part, target in match.variant.counters:
+    for part, target in variant.counters:
         if part in match.nodes:
             yield Assignment(target, (), constant=0)
 
 
-def _fills(match: Recognised, choice: Choice) -> Iterator[Assignment]:
+def _fills(variant: Variant, match: Recognised, choice: Choice) -> Iterator[Assignment]:
     """Yield parameters of PyTorch's that TensorFlow's layers do without."""
-    for constant in match.variant.constants:
+    for constant in variant.constants:
         if constant.part in match.nodes:
             shape = tuple(choice.length(dim) for dim in constant.shape)
             yield Assignment(constant.target, shape, fill=constant.value)
@@ -304,6 +309,10 @@ def _assignment(
 def _as_it_is_there(match: Recognised) -> Variant:
     """Return the variant with modules that pass their input on in place of parts that are not there."""
     variant = match.variant
+    if match.cut is not None:
+        from porter.planning.cut_backbone import without_missing  # noqa: PLC0415  (most are whole)
+
+        return without_missing(match)
     without = [name for part in variant.parts if part.name not in match.nodes for name in part.without]
     return replace(variant, adjust={**variant.adjust, "without": without}) if without else variant
 

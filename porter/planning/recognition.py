@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.cut import Cut
 from porter.core.object_graph import ObjectGraph
 from porter.errors import PlanError
 from porter.planning.fitting import (
@@ -39,6 +40,8 @@ class Recognised(NamedTuple):
         filled: Role of each variable that the source has no values for, by target: norms that are part of the
             convolutions in front of them come back as norms that change nothing.
         notes: What a person should know of the choice.
+        cut: Where the network ends, if that is before its own end or in several places; then some entries
+            have no key.
     """
 
     variant: Variant
@@ -49,6 +52,7 @@ class Recognised(NamedTuple):
     twins: tuple[Variant, ...] = ()
     filled: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    cut: Cut | None = None
 
 
 def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
