@@ -131,7 +131,7 @@ def build_network(ported: Ported, *, trust_table: bool = False, file: Path | Non
     if ported.cut is not None:
         from porter.networks.cut import CutNetwork
 
-        model = CutNetwork(model, ported.cut)
+        model = CutNetwork(model, ported.cut, has_head=bool(ported.head))
     return model
 
 

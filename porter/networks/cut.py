@@ -13,6 +13,7 @@ from porter.errors import OutputError
 # Classes of timm's whose children run one after the other, in their order.
 _SEQUENTIAL = ("EfficientNet", "MobileNetV3", "ResNet")
 _NORM = "bn"
+_CLASSIFIERS = ("classifier", "fc")
 
 
 class CutNetwork(nn.Module):
@@ -21,12 +22,13 @@ class CutNetwork(nn.Module):
     Args:
         model: The whole network.
         cut: Where it ends.
+        has_head: Whether the network's classifier follows there.
 
     Raises:
         OutputError: the network is none whose modules run in order, or lacks one that the cut names.
     """
 
-    def __init__(self, model: nn.Module, cut: Cut) -> None:
+    def __init__(self, model: nn.Module, cut: Cut, *, has_head: bool = False) -> None:
         super().__init__()
         if type(model).__name__ not in _SEQUENTIAL:
             raise OutputError("load/no-cut", f"{type(model).__name__} cannot be cut between its modules")
@@ -34,6 +36,11 @@ class CutNetwork(nn.Module):
         for name in self._run:
             _keep(self, model, name)
         self._outputs = [_observed(self, output) for output in cut.outputs]
+        self._head = next((name for name in _CLASSIFIERS if has_head and hasattr(model, name)), None)
+        if self._head is not None:
+            _keep(self, model, self._head)
+        self.pretrained_cfg = getattr(model, "pretrained_cfg", {})
+        self.num_classes = getattr(model, "num_classes", 0) if has_head else 0
         self._seen: dict[str, torch.Tensor] = {}
         for key in self._outputs:
             self._watch(key)
@@ -44,6 +51,8 @@ class CutNetwork(nn.Module):
             x = self.get_submodule(name)(x)
         found = tuple(self._seen[key] for key in self._outputs)
         self._seen.clear()
+        if self._head is not None:
+            return self.get_submodule(self._head)(found[0])
         return found[0] if len(found) == 1 else found
 
     def _watch(self, key: str) -> None:

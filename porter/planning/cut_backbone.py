@@ -9,18 +9,21 @@ from typing import NamedTuple
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PlanError
+from porter.planning.custom_head import OWN_HEAD
 from porter.planning.cut_variables import Part, first_part
 from porter.planning.fitting import key_below, roots_of, shape_fits
 from porter.planning.network.canonical import canonical
 from porter.planning.network.common_part import Pairs, common_part
 from porter.planning.network.cut_points import CutPoints
+from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
-from porter.planning.recognition import Recognised
+from porter.planning.recognition import Ending, Recognised
 from porter.tables.known_tables import Tables, stem
 from porter.tables.table_records import Dim
 from porter.tables.variants import Entry, Variant
 
 _FEWEST_STAGES = 2  # a stem alone is nobody's in particular
+_LOGITS = "logits"
 _UNTOLD = "the source does not say what it returns: taken for the map {where}, with what follows at once"
 
 
@@ -29,6 +32,7 @@ class _Found(NamedTuple):
     is_named: bool  # whether the variables have the table's paths
     size: int  # how many variables
     stages: int
+    ends: tuple[str, ...] = ()  # the source's names of what it ends with, where no module of timm's ends
 
 
 def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:
@@ -53,6 +57,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     if not found:
         return None
     most = max((each.size, each.is_named) for each in found)
+    inside = [each.ends for each in found if (each.size, each.is_named) == most and each.ends]
     best = [each.match for each in found if (each.size, each.is_named) == most]
     best = [m for m in best if m.variant.twin is None or all(m.variant.twin.of != o.variant.name for o in best)]
     if len(best) > 1:
@@ -63,6 +68,14 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
             file=checkpoint.path,
             hint="Say which one it is with --variant.",
         )
+    if inside:
+        raise PlanError(
+            "plan/cut-inside",
+            f"{best[0].variant.name} fits as far as it is there, but no module of timm's gives the output of "
+            f"{', '.join(inside[0])}",
+            file=checkpoint.path,
+            hint="End the model at a block, a norm or an activation.",
+        )
     return best[0]
 
 
@@ -72,7 +85,10 @@ def with_outputs(checkpoint: Checkpoint, match: Recognised) -> Recognised:
     if stored is None or stored.is_graph or len(set(stored.outputs)) == 1:
         return match
     found = _by_network(checkpoint, canonical(stored), match.variant)
-    return match if found is None or found.match.keys != match.keys else found.match
+    if found is None or found.match.keys != match.keys:
+        return match
+    ending = found.match.ending
+    return match if ending is None or ending.tail else match._replace(ending=ending)
 
 
 def without_missing(match: Recognised) -> Variant:
@@ -80,19 +96,15 @@ def without_missing(match: Recognised) -> Variant:
     variant = match.variant
     there = [e for e, key in zip(variant.entries, match.keys, strict=True) if key is not None]
     modules = {entry.target.rpartition(".")[0] for entry in there}
-    points = _points(match)
-    names = {variant.full_source(entry) for entry in there}
+    assert match.ending is not None  # noqa: S101 (that is what makes it a cut match)
+    own = [stage for stage in variant.stages if stage.name == _LOGITS and OWN_HEAD in match.nodes]
     return replace(
         variant,
         entries=tuple(there),
         counters=tuple(each for each in variant.counters if each[1].rpartition(".")[0] in modules),
         constants=tuple(each for each in variant.constants if each.target.rpartition(".")[0] in modules),
-        stages=points.stages(points.closure(names)),
+        stages=(*match.ending.stages, *own),
     )
-
-
-def _points(match: Recognised) -> CutPoints:
-    return CutPoints(match.variant, recorded(match.variant)[0])
 
 
 def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
@@ -129,14 +141,19 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         points = CutPoints(variant, reference)
         pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
         exits = list(_exits(source, pairs))
-        cut = points.cut([number for number, _ in exits], [name for _, name in exits]) if exits else None
-        if cut is None or (best is not None and best.size >= len(keys)):
+        if not keys or (best is not None and best.size >= len(keys)):
             continue
+        cut = points.cut([number for number, _ in exits], [name for _, name in exits])
         listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
         named = _node(checkpoint, variant, listed)
         node = 0 if named is None else named
-        match = Recognised(variant, {variant.parts[0].name: node}, listed, lengths, checkpoint.graph, cut=cut)
-        best = _Found(match, named is not None, len(keys), len(points.stages(pairs)))
+        stages = points.stages(pairs)
+        outputs = tuple(pairs[n][0] for n, _ in exits)
+        ending = None if cut is None else Ending(cut, stages, outputs, _tail(source, pairs))
+        ends = () if cut is not None else tuple(name for _, name in exits)
+        nodes = {variant.parts[0].name: node}
+        match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
+        best = _Found(match, named is not None, len(keys), len(stages), ends)
     return best
 
 
@@ -190,6 +207,19 @@ def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:
     yield from sorted((n, name) for n, name in (exits | dict(returned)).items() if n in learned)
 
 
+def _tail(source: StoredNetwork, pairs: Pairs) -> str:
+    """Return the first operation that goes on from the network, in words; "" if nothing does."""
+    owned = {each for found in pairs.values() for each in found}
+    if all(number in owned for number in source.outputs):
+        return ""
+    following = (
+        told(operation)
+        for number, operation in enumerate(source.operations)
+        if number not in owned and any(taken in owned for taken in operation.inputs)
+    )
+    return next(following, "")
+
+
 def _is_learned(source: StoredNetwork, number: int) -> bool:
     operation = source.operations[number]
     return bool(operation.variables) or any(_is_learned(source, taken) for taken in operation.inputs[:1])
@@ -218,16 +248,12 @@ def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
         cut = points.cut([end], []) if end is not None and reached == names else None
         if cut is not None:
             note = _UNTOLD.format(where=cut.words)
+            ending = Ending(cut, points.stages(closure))
+            nodes = {variant.parts[0].name: part.node}
             match = Recognised(
-                variant,
-                {variant.parts[0].name: part.node},
-                part.keys,
-                part.lengths,
-                part.graph,
-                notes=(note,),
-                cut=cut,
+                variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending
             )
-            return _Found(match, True, len(names), len(points.stages(closure)))
+            return _Found(match, is_named=True, size=len(names), stages=len(ending.stages))
     return None
 
 

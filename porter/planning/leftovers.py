@@ -41,6 +41,22 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
     )
 
 
+def refuse_tail(checkpoint: Checkpoint, match: Recognised) -> None:
+    """Refuse a network that ends early where something without variables follows that the port would lose.
+
+    Raises:
+        PlanError: ``plan/cut-tail``.
+    """
+    if match.ending is not None and match.ending.tail:
+        raise PlanError(
+            "plan/cut-tail",
+            f"{match.variant.name}{_place(match)} fits, but the source goes on with {match.ending.tail}, "
+            "which timm's modules have no output for",
+            file=checkpoint.path,
+            hint="--backbone-only ports what is in front of it.",
+        )
+
+
 def _place(match: Recognised) -> str:
     return "" if match.cut is None else f", cut {match.cut.words},"
 

@@ -21,7 +21,7 @@ from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
-from porter.planning.leftovers import refuse_leftovers
+from porter.planning.leftovers import refuse_leftovers, refuse_tail
 from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
@@ -128,6 +128,8 @@ def plan(
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _closed_ledger(checkpoint, match, found, averages, backbone_only=options.backbone_only)
+    if head is None and not options.backbone_only:
+        refuse_tail(checkpoint, match)
     network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
     assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
