@@ -81,7 +81,7 @@ class CutPoints:
             return None
         before = self._stages[last - 1].target[-1] if last else ""
         before = _STEM_POOL if before == _STEM_ACTIVATION else before
-        return Cut(before, steps, tuple(outputs), f"inside {stage.name}, behind its {_told(steps[-1])}{told}")
+        return Cut(before, steps, tuple(outputs), f"inside {stage.name}, behind its {_told(steps[-1], stage)}{told}")
 
     def stages(self, cut_at: Collection[int]) -> tuple[Stage, ...]:
         """Return the stages that are there as a whole where a network ends at some operations."""
@@ -219,6 +219,6 @@ def _is_sequential(stage: Stage) -> bool:
     return all(top in _SEQUENTIAL or top.startswith("layer") for top in tops)
 
 
-def _told(step: Feature) -> str:
-    leaf = step.module.rpartition(".")[2]
+def _told(step: Feature, stage: Stage) -> str:
+    leaf = step.module.removeprefix(f"{stage.target[-1]}.")
     return f"{leaf} and its activation" if step.side == ACTIVATED else leaf
