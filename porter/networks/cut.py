@@ -42,18 +42,23 @@ class CutNetwork(nn.Module):
         self.pretrained_cfg = getattr(model, "pretrained_cfg", {})
         self.num_classes = getattr(model, "num_classes", 0) if has_head else 0
         self._seen: dict[str, torch.Tensor] = {}
+        self._last = f"{self._run[-1]}:"
         for key in self._outputs:
-            self._watch(key)
+            if key not in {f"{name}:" for name in self._run}:
+                self._watch(key)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Run what there is: (N, C, H, W) to one map, or to one for each output of the source."""
+        given = {}
         for name in self._run:
             x = self.get_submodule(name)(x)
-        found = tuple(self._seen[key] for key in self._outputs)
-        self._seen.clear()
+            key = f"{name}:"
+            if key in self._outputs:
+                given[key] = x if key == self._last else x.clone()  # what follows may work in place
+        found = [given[key] if key in given else self._seen.pop(key) for key in self._outputs]
         if self._head is not None:
             return self.get_submodule(self._head)(found[0])
-        return found[0] if len(found) == 1 else found
+        return found[0] if len(found) == 1 else tuple(found)
 
     def _watch(self, key: str) -> None:
         name, _, side = key.partition(":")

@@ -164,4 +164,5 @@ def _present(model: nn.Module, stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def _holds_weights(model: nn.Module, stage: Stage) -> bool:
-    return any(True for name in stage.target for _ in model.get_submodule(name).parameters())
+    there = dict(model.named_modules())
+    return any(True for name in stage.target if name in there for _ in there[name].parameters())
