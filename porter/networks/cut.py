@@ -57,7 +57,8 @@ class CutNetwork(nn.Module):
                 given[key] = x if key == self._last else x.clone()  # what follows may work in place
         found = [given[key] if key in given else self._seen.pop(key) for key in self._outputs]
         if self._head is not None:
-            return self.get_submodule(self._head)(found[0])
+            logits: torch.Tensor = self.get_submodule(self._head)(found[0])
+            return logits
         return found[0] if len(found) == 1 else tuple(found)
 
     def _watch(self, key: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -59,7 +59,8 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     most = max((each.size, each.is_named) for each in found)
     inside = [each.ends for each in found if (each.size, each.is_named) == most and each.ends]
     best = [each.match for each in found if (each.size, each.is_named) == most]
-    best = [m for m in best if m.variant.twin is None or all(m.variant.twin.of != o.variant.name for o in best)]
+    known = {match.variant.name for match in best}
+    best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
     if len(best) > 1:
         names = ", ".join(sorted(match.variant.name for match in best))
         raise PlanError(
@@ -160,9 +161,7 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
 class _Fitting:
     """Whether the variables of two operations may be the same."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, entries: Mapping[str, Entry], lengths: dict[str, int]
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, entries: Mapping[str, Entry], lengths: dict[str, int]) -> None:
         self._checkpoint, self._entries, self._lengths = checkpoint, entries, lengths
 
     def fits(self, wanted: Operation, given: Operation) -> bool:
@@ -199,7 +198,7 @@ def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:
     if len(returned) == len(source.outputs):
         yield from returned
         return
-    exits = {}
+    exits: dict[int, str] = {}
     for number, operation in enumerate(source.operations):
         if number not in owners:
             exits |= {owners[n]: source.operations[n].name for n in operation.inputs if n in owners}
@@ -257,6 +256,6 @@ def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
     return None
 
 
-def _names(variant: Variant, part: Part) -> Iterable[str]:
+def _names(variant: Variant, part: Part) -> frozenset[str]:
     there = zip(variant.entries, part.keys, strict=True)
-    return {variant.full_source(entry) for entry, key in there if key is not None}
+    return frozenset(variant.full_source(entry) for entry, key in there if key is not None)

@@ -26,7 +26,8 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
         return
     is_head = is_foreign_head(match, refused)
     # A custom head is no misspelt rule: the table's own head is another layer.
-    unmatched = [] if is_head or match.cut else [e.source for e in match.variant.entries if e.part not in match.nodes]
+    is_known = is_head or match.cut is not None
+    unmatched = [] if is_known else [e.source for e in match.variant.entries if e.part not in match.nodes]
     lines = [
         f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
         for line in refused[:_SHOWN]

@@ -69,12 +69,10 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
         return None
     taken = {key for key in match.keys if key is not None}
     stated = {key for operation in network.operations for key in operation.variables.values()}
-    end = match.ending.exits[0] if match.ending is not None and len(match.ending.exits) == 1 else None
-    if match.ending is not None and (end is None or not match.ending.tail):
-        return None
+    end = _early_end(match)
     # The table's classifier is the same dense layer, whatever pools before it.
     pools = end is not None or any(o.kind == "global_max_pool" for o in network.operations)
-    if stated <= taken and not pools:
+    if (stated <= taken and not pools) or (end is None and match.ending is not None):
         return None
     backbone = backbone_alone(match)
     keys = {key for key in backbone.keys if key is not None}
@@ -84,11 +82,17 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
     if chain is None:
         return None
     own = {key for roles in chain.variables for key in roles.values()}
-    if not own <= shapes.keys():
-        return None
-    if end is None and own <= taken and chain.steps[0].kind != "global_max_pool":
+    is_of_table = end is None and own <= taken and chain.steps[0].kind != "global_max_pool"
+    if is_of_table or not own <= shapes.keys():
         return None
     return _joined(backbone, chain, classifier, shapes)
+
+
+def _early_end(match: Recognised) -> int | None:
+    """Return the operation of the source that a head may follow, if the network ends before its own end."""
+    if match.ending is None or not match.ending.tail or len(match.ending.exits) != 1:
+        return None
+    return match.ending.exits[0]
 
 
 def _classifier(variant: Variant) -> str | None:

@@ -173,13 +173,15 @@ class GraphStages:
             return None
         end, before = ends[0], set(self._ordered(ends[0]))
         while True:
-            following = [n for n in self._consumers[end] if n in self._of_image and self._continues(n, before)]
+            following = [name for name in self._consumers[end] if self._continues(name, before)]
             if len(following) != 1:
                 return end
             end = following[0]
             before.add(end)
 
     def _continues(self, name: str, before: AbstractSet[str]) -> bool:
+        if name not in self._of_image:
+            return False
         images = [each for each in self._inputs[name] if each in self._of_image]
         node = self._nodes[name]
         return node.op not in {*_NEXT, *_JOINS} and all(each in before for each in images)

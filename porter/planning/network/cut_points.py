@@ -81,7 +81,8 @@ class CutPoints:
             return None
         before = self._stages[last - 1].target[-1] if last else ""
         before = _STEM_POOL if before == _STEM_ACTIVATION else before
-        return Cut(before, steps, tuple(outputs), f"inside {stage.name}, behind its {_told(steps[-1], stage)}{told}")
+        place = f"inside {stage.name}, behind its {_told(steps[-1], stage)}"
+        return Cut(before, steps, tuple(outputs), f"{place}{told}")
 
     def stages(self, cut_at: Collection[int]) -> tuple[Stage, ...]:
         """Return the stages that are there as a whole where a network ends at some operations."""
