@@ -6,7 +6,7 @@ import difflib
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
-from porter.planning.custom_head import head_hint, is_foreign_head
+from porter.planning.custom_head import OWN_HEAD, head_hint, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
 
@@ -48,7 +48,7 @@ def refuse_tail(checkpoint: Checkpoint, match: Recognised) -> None:
     Raises:
         PlanError: ``plan/cut-tail``.
     """
-    if match.ending is not None and match.ending.tail:
+    if match.ending is not None and match.ending.tail and OWN_HEAD not in match.nodes:
         raise PlanError(
             "plan/cut-tail",
             f"{match.variant.name}{_place(match)} fits, but the source goes on with {match.ending.tail}, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
@@ -31,6 +31,9 @@ from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.table_records import InputSpec
 from porter.tables.variants import Entry, Variant
+
+if TYPE_CHECKING:
+    from porter.planning.own_head import OwnHead
 
 _SHOWN = 5
 
@@ -105,8 +108,7 @@ def plan(
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
-        PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
-            Or a choice does not exist (``plan/unknown-choice``).
+        PlanError: the checkpoint and the table do not close (what is missing or left over), or a bad choice.
         TableError: the variant is not known.
 
     Example:
@@ -117,9 +119,8 @@ def plan(
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
     refuse_draft(match.variant, options)
-    match = backbone_alone(match) if options.backbone_only else match
-    head = None if options.backbone_only else stated_head(checkpoint, match)
-    known, match = (match, match) if head is None else (backbone_alone(match), head.match)
+    known, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
+    match = known if head is None else head.match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     match = in_stored_order(checkpoint, match)
@@ -128,12 +129,10 @@ def plan(
     expected, size_source, input_notes = expected_input(checkpoint, match, options.input_size)
     found = [(e, key) for e, key in zip(match.variant.entries, match.keys, strict=True) if key is not None]
     ledger = _closed_ledger(checkpoint, match, found, averages, backbone_only=options.backbone_only)
-    if head is None and not options.backbone_only:
-        refuse_tail(checkpoint, match)
     network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
-    assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
-    assignments = with_filled(assignments, match, epsilon, choice)
+    listed = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    assignments = with_filled(listed, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
     variant = _as_it_is_there(match)
     return Plan(
@@ -157,6 +156,16 @@ def plan(
         head=() if head is None else head.steps,
         cut=match.cut,
     )
+
+
+def _with_head(
+    checkpoint: Checkpoint, match: Recognised, *, backbone_only: bool
+) -> tuple[Recognised, OwnHead | None]:
+    """Return what the table knows of a match, and the head that the source states beside it."""
+    if backbone_only:
+        return backbone_alone(match), None
+    head = stated_head(checkpoint, match)
+    return (match if head is None else backbone_alone(match)), head
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -219,6 +228,8 @@ def _closed_ledger(
     ledger = _ledger(checkpoint, match, found, averages)
     ledger = leave_head(match, ledger) if backbone_only else ledger
     refuse_leftovers(checkpoint, match, ledger)
+    if not backbone_only:
+        refuse_tail(checkpoint, match)
     return ledger
 
 
