@@ -46,7 +46,7 @@ model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **f
 rng = np.random.default_rng(0)
 model(tf.zeros((1, 224, 224, 3)))
 for each in model.variables:
-    if len(each.shape) == 1 and each.dtype.is_floating:
+    if each.dtype.is_floating and "kernel" not in each.name:
         scales = "gamma" in each.name or "variance" in each.name
         each.assign(rng.uniform(0.6, 1.4, each.shape) if scales else rng.normal(0, 0.1, each.shape))
 if variant.source.name.startswith("keras."):

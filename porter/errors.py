@@ -95,6 +95,10 @@ class OutputError(PorterError):
     """The output cannot be written, or a written file cannot be loaded back."""
 
 
+class DataError(PorterError):
+    """A data set of images cannot be opened or read."""
+
+
 class ParityError(PorterError):
     """A parity check could not be carried out (a failed check is a result, not an error)."""
 

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 venv=${1:-.venv}
 
 python3 -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[hdf5,torch,tensorflow,onnx,docs,test,lint]'
+"$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable '.[hdf5,data,ray,torch,tensorflow,onnx,docs,test,lint]'
 "$venv/bin/ruff" check
 "$venv/bin/ruff" format --check
 "$venv/bin/mypy"

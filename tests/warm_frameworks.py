@@ -22,7 +22,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 MODULES = tuple(
-    f"porter.runners.{name}" for name in ("tensorflow", "torch", "onnx", "match_source", "match_target")
+    f"porter.runners.{name}"
+    for name in (
+        "tensorflow",
+        "torch",
+        "onnx",
+        "match_source",
+        "match_target",
+        "agreement_source",
+        "agreement_port",
+        "prediction",
+    )
 )
 _MOST_PARENTS = 5
 _LONGEST_REQUEST = 1 << 20

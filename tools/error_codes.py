@@ -27,6 +27,10 @@ _OWN_TABLE = "Mend the table; `porter table --check FILE` lists everything that 
 
 # Prefix to what its codes are about, and what to do unless the message itself says it.
 SECTIONS = {
+    "agree": (
+        "`porter agree` and `porter.agree`.",
+        "Give PORTED and the SOURCE that it was ported from.",
+    ),
     "bundle": ("TensorFlow's checkpoint format (V2, `.index` and `.data-*` files).", _GET_AGAIN),
     "capture": ("`porter.capture`.", "Give `capture` a model and stages as its documentation shows."),
     "check": ("`parity-check` and `porter.check`.", "Leave out or add what the message names."),
@@ -35,6 +39,10 @@ SECTIONS = {
         "Name a checkpoint, SavedModel, graph or Keras file.",
     ),
     "classify": ("`porter classify`.", "Port a classification network, and check the images."),
+    "data": (
+        "Data sets of images (`--data`).",
+        "Name a folder of images, an image, Parquet, a `.tar` or a list of files.",
+    ),
     "flatbuffer": ("The bytes of a TFLite file.", _GET_AGAIN),
     "fold": ("`--fold-bn`.", "Port without `--fold-bn`."),
     "garden": (

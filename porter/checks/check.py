@@ -10,6 +10,7 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
+from porter.checks.framework_pair import FrameworkPair
 from porter.checks.image_check import image_results, label_source, prepared_batch
 from porter.checks.ported_file_check import with_tensors
 from porter.core.named_function import is_function_name
@@ -158,6 +159,7 @@ def check_against_tensorflow(
     *,
     made: Plan | None = None,
     phase: Callable[[str], None] = silent,
+    pair: FrameworkPair | None = None,
 ) -> Checked:
     """Run TensorFlow and PyTorch in parallel and compare every stage, propagated and local.
 
@@ -166,12 +168,19 @@ def check_against_tensorflow(
         tolerances: The defaults if None.
         made: The plan of the port that is checked, if the caller has it.
         phase: Called with each phase, in words, as it begins.
+        pair: Processes that serve more than this check; a pair of its own if None.
 
     Raises:
         MissingDependencyError: TensorFlow or torch is not installed.
         ParityError: a framework failed, crashed or hung.
         PorterError: a framework's process refused its job; the error is that process's own.
     """
+    if pair is not None:
+        with tempfile.TemporaryDirectory(prefix="porter-") as name:
+            prepared = _Prepared(check, made or check.planned(), Path(name), 0)
+            phase("running TensorFlow and PyTorch")
+            pair.run(*prepared.jobs, check.timeout)
+            return prepared.outcome(tolerances)
     return next(_all_against_tensorflow([(check, made or check.planned())], tolerances, phase))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeGuard, cast, get_args
 
 from porter.checks.check import DTYPES, Check, Checked, Size, check_against_tensorflow, silent
 from porter.checks.explanation import explained
+from porter.checks.framework_pair import FrameworkPair, shared_pair
 from porter.checks.goldens import verify_goldens
 from porter.checks.report import CheckReport
 from porter.core.checkpoint import Checkpoint
@@ -87,7 +88,7 @@ def check(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     types, network = tuple(dict.fromkeys(("float64", *dtypes))), variant or options.variant
     chosen = (_path(checkpoint), replace(options, variant=None), shapes, types, batch, seed)
     given = _Request(network, *chosen, *files, source=source, trust_table=trust_table)
-    return given.run(against, tables, tolerances, phase)
+    return given.run(against, tables, tolerances, phase, shared_pair())
 
 
 def _is_file(against: str | os.PathLike[str] | None) -> TypeGuard[str | os.PathLike[str]]:
@@ -191,6 +192,7 @@ class _Request:
         tables: Tables | None,
         tolerances: Tolerances | None,
         phase: Phase,
+        pair: FrameworkPair | None = None,
     ) -> CheckReport:
         if self.variant is None and self.checkpoint is None and self.ported is None:
             raise ParityError("check/nothing-named", "neither a variant nor a checkpoint was given to check")
@@ -198,10 +200,15 @@ class _Request:
             return self.against_file(Path(against), tolerances, phase)
         require_known("against", against, (None, *get_args(Reference)))
         reference = cast("Reference | None", against)
-        return self._against(reference, tables or load_tables(), tolerances, phase)
+        return self._against(reference, tables or load_tables(), tolerances, phase, pair)
 
     def _against(
-        self, against: Reference | None, tables: Tables, tolerances: Tolerances | None, phase: Phase
+        self,
+        against: Reference | None,
+        tables: Tables,
+        tolerances: Tolerances | None,
+        phase: Phase,
+        pair: FrameworkPair | None,
     ) -> CheckReport:
         self._require_source(against)
         golden = self._golden(against, tables)
@@ -211,7 +218,7 @@ class _Request:
         phase("reading the weights" if self.checkpoint else "making random weights")
         with self._weights(tables) as weights:
             made = plan(weights, tables, replace(self.options, variant=self.variant))
-            checked = self._checked(made, against, tolerances, phase)
+            checked = self._checked(made, against, tolerances, phase, pair)
             named = self.ported is not None and bool(checked.report.findings)
             return _explained(checked, made, weights, phase, names_tensors=named)
 
@@ -257,7 +264,12 @@ class _Request:
         return RandomCheckpoint(tables.variant(self.variant or ""), self.seed)
 
     def _checked(
-        self, made: Plan, against: Reference | None, tolerances: Tolerances | None, phase: Phase
+        self,
+        made: Plan,
+        against: Reference | None,
+        tolerances: Tolerances | None,
+        phase: Phase,
+        pair: FrameworkPair | None,
     ) -> Checked:
         request = Check(
             made.variant,
@@ -279,7 +291,7 @@ class _Request:
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
 
             return check_against_onnx(request, tolerances, made=made, phase=phase)
-        return check_against_tensorflow(request, tolerances, made=made, phase=phase)
+        return check_against_tensorflow(request, tolerances, made=made, phase=phase, pair=pair)
 
 
 def _needs_tensorflow(asked: str) -> ParityError:

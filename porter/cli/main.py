@@ -16,6 +16,7 @@ from porter.version import VERSION
 _COMMANDS = {
     "port-weights": "porter.cli.port_weights:port_weights",
     "parity-check": "porter.cli.parity_check:parity_check",
+    "agree": "porter.cli.agree:agree",
     "export-onnx": "porter.cli.export_onnx:export_onnx",
     "classify": "porter.cli.classify:classify",
     "inspect": "porter.cli.inspect:inspect",

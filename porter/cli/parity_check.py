@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.cli.check_many import check_many
 from porter.cli.command import Command
 from porter.cli.phases import shown_phases
 from porter.cli.shared_options import (
@@ -57,8 +58,11 @@ class _Reference(click.ParamType):  # type: ignore[type-arg]  # click 8.1 has no
 @click.option("--variant", "name", metavar="NAME", help="The network; a short name if it is unique.")
 @click.option(
     "--checkpoint",
+    "checkpoints",
     type=click.Path(path_type=Path),
-    help="Check these weights: TensorFlow restores them itself, PyTorch gets them ported.  "
+    multiple=True,
+    help="Check these weights: TensorFlow restores them itself, PyTorch gets them ported. May be repeated: "
+    "one process per framework checks them all, a line each.  "
     "[default: random weights]",
 )
 @click.option(
@@ -140,6 +144,7 @@ def parity_check(
     junit: Path | None,
     html: Path | None,
     as_json: bool,
+    checkpoints: tuple[Path, ...],
     **asked: Any,
 ) -> None:
     """Run the network in TensorFlow and its port in PyTorch, and compare them stage by stage.
@@ -153,11 +158,17 @@ def parity_check(
     Example:
       parity-check --variant hybrid_medium
       parity-check --checkpoint training/ckpt-100 --size 224 --size 225
+      parity-check --checkpoint a.h5 --checkpoint b.h5 --json
       parity-check --checkpoint training/ckpt-100 --weights raw --classes drop-background
       parity-check --checkpoint training/ckpt-100 --ported model.safetensors
       parity-check --variant conv_small --against golden --json
       parity-check --ported model.safetensors --against golden.safetensors
     """
+    if len(checkpoints) > 1:
+        _require_one(against, junit, html, asked)
+        check_many(checkpoints, name, asked, as_json=as_json)
+        return
+    asked["checkpoint"] = checkpoints[0] if checkpoints else None
     _require_reports(junit, html)
     _require_usage(name, against, asked)
     report = _checked(name, against, asked)
@@ -167,6 +178,19 @@ def parity_check(
         if path is not None:
             write_whole(path, written())
     ctx.exit(0 if report.passed else 1)
+
+
+def _require_one(against: Any, junit: Path | None, html: Path | None, asked: dict[str, Any]) -> None:
+    """Refuse what is about one checkpoint where there are more."""
+    given = {"--junit": junit, "--html": html, "--ported": asked["ported"]}
+    for option, value in given.items():
+        if value is not None:
+            raise click.UsageError(f"{option} goes with one --checkpoint.")
+    if against not in (None, "tensorflow"):
+        raise click.UsageError("--against goes with one --checkpoint: many are checked against TensorFlow.")
+    if asked.pop("target") != "timm":
+        raise click.UsageError("--target says under whose names the file of --ported was written.")
+    del asked["ported"]
 
 
 def _require_usage(name: str | None, against: Any, asked: dict[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,6 +21,7 @@ from porter.cli.shared_options import (
     table_file_option,
     verbosity_options,
 )
+from porter.cli.sweep_options import Sweep, sweep_options
 from porter.errors import OutputError
 from porter.outputs.forms import chosen_output
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:  # importing these takes longer than reading an index; see `po
 @click.command("port-weights", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=SomePath())
 @click.argument("out", type=SomePath(), required=False)
+@click.argument("more", type=SomePath(), nargs=-1, metavar="")
 @port_options()
 @output_options
 @click.option(
@@ -43,6 +46,7 @@ if TYPE_CHECKING:  # importing these takes longer than reading an index; see `po
     metavar="DIR",
     help="Instead of OUT, write a folder that timm loads as local-dir:DIR, with a model card for a hub.",
 )
+@sweep_options
 @click.option("--dry-run", is_flag=True, help="Plan and report; read no weights, write nothing.")
 @table_file_option
 @json_option
@@ -50,19 +54,18 @@ if TYPE_CHECKING:  # importing these takes longer than reading an index; see `po
 def port_weights(
     source: Path,
     out: Path | None,
+    more: tuple[Path, ...],
     options: PortOptions,
     form: OutputOptions,
     hub_folder: Path | None,
-    dry_run: bool,
-    table: Path | None,
-    as_json: bool,
-    verbosity: int,
+    sweep: Sweep | None,
+    **asked: Any,
 ) -> None:
     """Port the TensorFlow weights in SOURCE to the safetensors file OUT, for timm or another library.
 
     SOURCE is a checkpoint prefix (ckpt-100), its .index file, a training directory (latest step), a
     SavedModel, a Keras file (.h5, .weights.h5, .keras) or a frozen graph (.pb). The network is recognised
-    from names and shapes. OUT appears whole or not at all.
+    from names and shapes. OUT appears whole or not at all. With --out-dir every name is a SOURCE.
 
     \b
     Example:
@@ -71,7 +74,36 @@ def port_weights(
       port-weights saved_model/ model.safetensors --weights raw --dtype float16
       port-weights training/ model/ --target transformers
       port-weights training/ --hub-folder my_mobilenet
+      port-weights sweep/*.h5 --out-dir ported --keep-going
     """
+    if sweep is None:
+        if more:
+            raise click.UsageError(f"Got unexpected extra argument{'s' * (len(more) > 1)} ({_words(more)})")
+        _port_one(source, out, options, form, hub_folder, **asked)
+        return
+    if hub_folder is not None:
+        raise click.UsageError("--hub-folder names one folder: with --out-dir, give --target hub-folder.")
+    from porter.cli.port_many import port_many
+
+    port_many([source, *([out] if out else []), *more], sweep, options, form, **asked)
+
+
+def _words(paths: Sequence[Path]) -> str:
+    return " ".join(map(str, paths))
+
+
+def _port_one(
+    source: Path,
+    out: Path | None,
+    options: PortOptions,
+    form: OutputOptions,
+    hub_folder: Path | None,
+    *,
+    dry_run: bool,
+    table: Path | None,
+    as_json: bool,
+    verbosity: int,
+) -> None:
     form, place = _place(out, hub_folder, form, dry_run=dry_run)
     kind = _output(form, place)
     from porter.checkpoints import open_checkpoint
@@ -112,7 +144,9 @@ def _place(
     if hub_folder is not None and out is not None:
         raise click.UsageError("--hub-folder is written instead of OUT: give one of them.")
     if out is None and hub_folder is None and not dry_run:
-        raise click.UsageError("Missing argument 'OUT' (it may be left out with --dry-run or --hub-folder).")
+        raise click.UsageError(
+            "Missing argument 'OUT' (it may be left out with --dry-run, --hub-folder or --out-dir)."
+        )
     if hub_folder is None:
         return form, out
     if form.target not in ("timm", "hub-folder"):

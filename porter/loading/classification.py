@@ -44,6 +44,7 @@ class Classifier:
     Args:
         path: A file written by ``port-weights``.
         trust_table: As for `load_model`.
+        device: Where the network runs, as for `load_model`.
 
     Raises:
         OutputError: the file was not written by porter, or its network gives no classes or takes no
@@ -51,12 +52,12 @@ class Classifier:
         MissingDependencyError: torch or timm is not installed.
     """
 
-    def __init__(self, path: Path, *, trust_table: bool = False) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, trust_table: bool = False, device: str = "cpu") -> None:
+        self._path, self._device = path, device
         self.ported = read_metadata(path)
         self._spec = _input_spec(self.ported, path)
-        self._model = load_model(path, trust_table=trust_table)
-        self.classes = _classes(self._model, self._spec.size)
+        self._model = load_model(path, trust_table=trust_table, device=device)
+        self.classes = _classes(self._model, self._spec.size, device)
         if self.classes == 0:
             raise OutputError("classify/no-classes", "the network has no classifier", file=path)
         self.activation = _activation(self.ported, self.classes, path)
@@ -71,15 +72,22 @@ class Classifier:
         best = np.argsort(-probabilities, kind="stable")[:count]
         return tuple(Prediction(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
 
+    def logits(self, images: Array) -> Array:
+        """Return (N, classes) float32 for prepared images, (N, H, W, 3) float32."""
+        batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(self._device)
+        with torch.inference_mode():
+            logits: Array = answer_of(self._model(batch)).float().cpu().numpy()
+        return logits
+
     def probabilities(self, pixels: Array) -> Array:
         """Return (classes,) float64 for one prepared image, (size, size, 3) float32.
 
         Raises:
             OutputError: a weight of the network is NaN or infinite, or overflows.
         """
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self._device)
         with torch.inference_mode():
-            logits = answer_of(self._model(image))[0].double()
+            logits = answer_of(self._model(image))[0].double().cpu()
         probabilities = logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(0)
         result: Array = probabilities.numpy()
         if not np.isfinite(result).all():
@@ -87,13 +95,13 @@ class Classifier:
         return result
 
 
-def _classes(model: torch.nn.Module, size: int) -> int:
+def _classes(model: torch.nn.Module, size: int, device: str) -> int:
     """Return how many classes a network has, 0 if it answers with something else than classes."""
     stated: Any = getattr(model, "num_classes", None)
     if stated is not None:
         return int(stated)
     with torch.inference_mode():
-        answer = answer_of(model(torch.zeros(1, 3, size, size)))
+        answer = answer_of(model(torch.zeros(1, 3, size, size, device=device)))
     return answer.shape[1] if answer.ndim == 2 else 0
 
 

@@ -56,6 +56,12 @@ class Ported:
         return str(self.input.get("channel_order", "rgb")).upper()
 
     @property
+    def weights_read(self) -> str | None:
+        """Which of the source's weights were read, as `PortOptions.weights` has it, or None."""
+        read = json.loads(self.metadata.get("porter.weights", "{}")).get("read")
+        return None if read is None else str(read)
+
+    @property
     def bn_eps(self) -> float | None:
         """The epsilon of the network's batch norms; None if the table leaves it to the network."""
         value = json.loads(self.metadata.get("porter.bn_eps", "{}")).get("value")

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from porter.checkpoints import open_checkpoint
 from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Checkpoint
@@ -187,11 +189,11 @@ def _image(recorded: Mapping[str, Any]) -> dict[str, Any]:
     base = recorded["runs"][0]["size"]
     size = declared[1] or base[0]
     operation = recorded["operations"][recorded["image"]]
-    mean, std, known = 0.0, 1.0, False
-    scale, offset = (operation["attributes"].get(name) for name in ("scale", "offset"))
-    if operation["kind"] == "scale" and isinstance(scale, float) and isinstance(offset, float) and scale > 0:
-        std = 1 / (255 * scale)
-        mean, known = -offset * std, True
+    mean, std, known = [0.0], [1.0], False
+    scale, offset = (np.atleast_1d(operation["attributes"].get(name) or 0.0) for name in ("scale", "offset"))
+    if operation["kind"] == "scale" and (scale > 0).all():
+        std = (1 / (255 * scale)).tolist()
+        mean, known = (-offset / (255 * scale)).tolist(), True
     return {"size": int(size), "mean": mean, "std": std, "known": known}
 
 

@@ -43,11 +43,12 @@ def table_of(result: MatchResult) -> str:
 
 
 def _first_calls(layers: Sequence[MatchedLayer]) -> Iterator[MatchedLayer]:
-    """Yield each module once: a shared one is called again with the same variables."""
+    """Yield each module's parameters once: a shared one is called again with the same variables."""
     seen = set()
     for layer in layers:
-        if layer.module not in seen:
-            seen.add(layer.module)
+        given = layer.module, tuple(each["leaf"] for each in layer.moved)
+        if given not in seen:
+            seen.add(given)
             yield layer
 
 
@@ -112,12 +113,16 @@ def _input(result: MatchResult) -> str:
             *known,
             "[input]",
             f"size = {image['size']}",
-            f"mean = {_toml([image['mean']] * 3)}",
-            f"std = {_toml([image['std']] * 3)}",
+            f"mean = {_toml(_by_channel(image['mean']))}",
+            f"std = {_toml(_by_channel(image['std']))}",
             "crop_pct = 1.0",
             'interpolation = "bilinear"',
         ]
     )
+
+
+def _by_channel(values: Sequence[float]) -> list[float]:
+    return list(values) * 3 if len(values) == 1 else list(values)
 
 
 def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
@@ -166,6 +171,7 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
     main = layer.moved[0]
     leaves = {leaf.source for leaf in (*kind.leaves, kind.bias) if leaf} if kind else set()
     owner = _owner(main["path"])
+    leaf_names = [each["leaf"] for each in layer.moved]
     plain = kind is not None and all(
         _owner(each["path"]) == owner
         and each["path"].rpartition("/")[2] == each_role(layer.kind, each["role"])
@@ -183,6 +189,7 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "kind": "tensor",
             "layout": each["layout"],
             "shape": " ".join(names),
+            **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
         }
         lines.append(f"{_text(each['path'].removeprefix(below).lstrip('/'))} = {_toml(rule)}")
     return "\n".join(lines), lengths

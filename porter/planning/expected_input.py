@@ -29,7 +29,7 @@ _TWICE = (
 )
 _CLOSE = 1e-6
 _PIXEL = 255.0
-_TABLES = "the table's; the source tells none"
+TABLES_SIZE = "the table's; the source tells none"
 _SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization does not divide
 
 
@@ -83,7 +83,7 @@ def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int
             )
         return size, "chosen with --input-size", ()
     if stored.size is None:
-        return table.size, _TABLES, ()
+        return table.size, TABLES_SIZE, ()
     height, width = stored.size
     if height == width:
         return height, stored.size_source, ()
@@ -91,7 +91,7 @@ def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int
         f"the source takes images of {height}x{width} pixels, which are not square: the metadata says "
         f"{table.size}, as the table does; --input-size chooses another"
     )
-    return table.size, _TABLES, (note,)
+    return table.size, TABLES_SIZE, (note,)
 
 
 def _composed(

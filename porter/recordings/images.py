@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,15 @@ def decode(path: Path) -> Array:
         MissingDependencyError: Pillow is not installed.
         ParityError: it cannot be read as an image.
     """
+    return _decoded(path, path)
+
+
+def decode_bytes(encoded: bytes, name: str) -> Array:
+    """Read the bytes of an image file that is called `name`; as `decode`."""
+    return _decoded(io.BytesIO(encoded), Path(name))
+
+
+def _decoded(source: Path | io.BytesIO, file: Path) -> Array:
     try:
         from PIL import Image  # noqa: PLC0415  (see above)
     except ImportError:
@@ -32,10 +42,10 @@ def decode(path: Path) -> Array:
             "picture/no-pillow", not_installed(["Pillow"]), hint="pip install 'port-weights[torch]'"
         ) from None
     try:
-        with Image.open(path) as image:
+        with Image.open(source) as image:
             return _colours(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as PIL's readers do
-        raise ParityError("picture/unreadable", f"cannot be read as an image ({error})", file=path) from None
+        raise ParityError("picture/unreadable", f"cannot be read as an image ({error})", file=file) from None
 
 
 def _colours(image: Image) -> Array:

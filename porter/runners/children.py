@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -11,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from porter.core.parent_process import end_with_parent
 from porter.errors import ParityError, PorterError, error_from_json
-from porter.runners.job import REFUSED, end_with_parent
+from porter.runners.job import REFUSED
 from porter.runners.process import environment, require
 
 _LAST_LINES = 6
@@ -66,7 +68,7 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
-    end_with_parent()
+    end_with_parent(signal.SIGKILL)
     sys.path.append(str(Path.cwd()))  # last, so that a file there cannot stand in for a package
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

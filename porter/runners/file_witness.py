@@ -95,6 +95,17 @@ class FileWitness:
         return f"{', '.join(self._lacking)} {verb} no float64 kernel in TensorFlow"
 
     @property
+    def scale(self) -> ImageScale:
+        """What the network itself does to images before its first weights."""
+        return self._scale
+
+    def logits(self, images: Array) -> Array:
+        """Return the classes' logits (N, K) of normalised images (N, H, W, C), float32, as it is stored."""
+        fed = self._scale.undo(source_order(self._made, images))
+        (value,) = self._fetch("float32", [self._found.stages["logits"]], self._scale.tensor, fed)
+        return self._kept("logits", value)
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Distributions that ran the network."""
         return self._network.packages

@@ -6,7 +6,7 @@ becomes float64; the weights keep their values, because float64 holds each float
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,27 @@ def lifted(graph: Graph) -> Graph:
         if node.op == _LEAKY:
             result.node.extend(_leaky_relu(node))
             continue
-        copy = result.node.add()
-        copy.CopyFrom(node)
-        for name, attribute in copy.attr.items():
-            _widen(attribute, is_value=name == "value")
+        _add_widened(result.node, node)
+    for function in graph.library.function:
+        _widen_function(result.library.function.add(), function)
     return result
+
+
+def _add_widened(nodes: Any, node: Any) -> None:
+    copy = nodes.add()
+    copy.CopyFrom(node)
+    for name, attribute in copy.attr.items():
+        _widen(attribute, is_value=name == "value")
+
+
+def _widen_function(copy: Any, function: Any) -> None:
+    copy.CopyFrom(function)
+    for argument in (*copy.signature.input_arg, *copy.signature.output_arg):
+        if argument.type in _NARROW:
+            argument.type = _WIDE
+    del copy.node_def[:]
+    for node in function.node_def:
+        _add_widened(copy.node_def, node)
 
 
 def computed_types(graph: Graph) -> tuple[str, ...]:
@@ -53,19 +69,30 @@ def computed_types(graph: Graph) -> tuple[str, ...]:
 
 
 def without_float64(graph: Graph) -> tuple[str, ...]:
-    """Return the operations of a graph that TensorFlow cannot compute in float64, by name, sorted."""
-    found = {node.op for node in graph.node if node.op not in (*_FUSED, _LEAKY, "Const")}
-    return tuple(sorted(op for op in found if not _has_float64(op, graph)))
+    """Return the operations of a graph that TensorFlow cannot compute in float64, by name, sorted.
+
+    In a function, as Keras calls one for a grouped convolution, nothing is written out anew.
+    """
+    written_out = (*_FUSED, _LEAKY)
+    nodes = [node for node in graph.node if node.op not in (*written_out, "Const")]
+    inside = [node for function in graph.library.function for node in function.node_def]
+    known = {function.signature.name for function in graph.library.function}
+    found = {node.op for node in inside if node.op in written_out}
+    nodes += [node for node in inside if node.op not in (*written_out, "Const")]
+    return tuple(
+        sorted(found | {op for op in {node.op for node in nodes} if not _has_float64(op, nodes, known)})
+    )
 
 
-def _has_float64(op: str, graph: Graph) -> bool:
+def _has_float64(op: str, all_nodes: Sequence[Any], functions: Collection[str]) -> bool:
     definition = op_def_registry.get(op)
     if definition is None:
         return False
     if any(argument.type in _NARROW for argument in (*definition.input_arg, *definition.output_arg)):
         return False
-    nodes = [node for node in graph.node if node.op == op]
-    if any(attribute.HasField("func") for node in nodes for attribute in node.attr.values()):
+    nodes = [node for node in all_nodes if node.op == op]
+    called = {each.func.name for node in nodes for each in node.attr.values() if each.HasField("func")}
+    if not called <= set(functions):
         return False
     widened = {name for node in nodes for name, attribute in node.attr.items() if attribute.type in _NARROW}
     allowed = {each.name: each.allowed_values.list.type for each in definition.attr if each.name in widened}
@@ -97,11 +124,22 @@ def _widen(attribute: Any, *, is_value: bool) -> None:
 
 
 def _batch_norm(node: Any) -> list[Any]:
-    """Write fused batch normalisation out: (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta."""
-    x, gamma, beta, mean, variance = list(node.input)[:5]
-    name = node.name
+    """Write fused batch normalisation out: (x - mean) * (gamma * rsqrt(variance + epsilon)) + beta.
+
+    In training mode, as Keras has it for layer normalisation, mean and variance are those of the batch.
+    """
+    name, x = node.name, node.input[0]
     constant = _constant(f"{name}/lifted/epsilon", intended(node.attr["epsilon"].f))
+    is_training = "is_training" not in node.attr or node.attr["is_training"].b
+    is_first = node.attr["data_format"].s == b"NCHW"
+    given = node.input[1:3] if is_training else node.input[1:5]
+    lifting, values = _along_channels(name, given) if is_first else ([], list(given))
+    if is_training:
+        moments, mean, variance = _batch_moments(name, x, (0, 2, 3) if is_first else (0, 1, 2))
+        lifting, values = [*lifting, *moments], [*values, mean, variance]
+    gamma, beta, mean, variance = values
     return [
+        *lifting,
         constant,
         _operation("AddV2", f"{name}/lifted/sum", variance, constant.name),
         _operation("Rsqrt", f"{name}/lifted/rsqrt", f"{name}/lifted/sum"),
@@ -110,6 +148,36 @@ def _batch_norm(node: Any) -> list[Any]:
         _operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/centred", f"{name}/lifted/factor"),
         _operation("AddV2", name, f"{name}/lifted/scaled", beta),
     ]
+
+
+def _along_channels(name: str, values: Sequence[str]) -> tuple[list[Any], list[str]]:
+    """Return the operations that give (C,) the shape (C, 1, 1), and their names."""
+    shape = _integers(f"{name}/lifted/shape", (-1, 1, 1))
+    shaped = [
+        _operation("Reshape", f"{name}/lifted/shaped{n}", each, shape.name) for n, each in enumerate(values)
+    ]
+    for each in shaped:
+        each.attr["Tshape"].type = tf.int32.as_datatype_enum
+    return [shape, *shaped], [each.name for each in shaped]
+
+
+def _batch_moments(name: str, x: str, axes: Sequence[int]) -> tuple[list[Any], str, str]:
+    """Return the operations of mean and variance over a batch, and the names of both."""
+    over = _integers(f"{name}/lifted/axes", axes)
+    mean = _operation("Mean", f"{name}/lifted/mean", x, over.name)
+    squares = _operation("SquaredDifference", f"{name}/lifted/squares", x, mean.name)
+    variance = _operation("Mean", f"{name}/lifted/variance", squares.name, over.name)
+    for each in (mean, variance):
+        each.attr["keep_dims"].b = True
+        each.attr["Tidx"].type = tf.int32.as_datatype_enum
+    return [over, mean, squares, variance], mean.name, variance.name
+
+
+def _integers(name: str, values: Sequence[int]) -> Any:
+    node = node_def_pb2.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = tf.int32.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.int32)))
+    return node
 
 
 def _leaky_relu(node: Any) -> list[Any]:

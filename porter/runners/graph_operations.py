@@ -10,6 +10,7 @@ from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
 from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import Operation
+from porter.runners.joined_norms import join_layer_norms
 
 UNARY = (
     *("relu", "sigmoid", "softmax", "tanh", "softplus", "swish", "hard_sigmoid", "hard_swish", "gelu"),
@@ -70,6 +71,9 @@ def read_operations(
     ]
     for number in range(len(found)):
         _join_bias(found, number)
+    join_layer_norms(found)
+    for number in range(len(found)):
+        _join_token(found, number)
     return found, list(located.network.outputs)
 
 
@@ -101,6 +105,20 @@ def _join_bias(found: list[SourceOperation], number: int) -> None:
     this.variables = {**layer.variables, "bias": next(iter(this.variables.values()))}
     this.attributes = {**layer.attributes, "use_bias": True}
     layer.merged, layer.variables = True, {}
+
+
+def _join_token(found: list[SourceOperation], number: int) -> None:
+    """Turn the concatenation of a variable, in front, with a sequence into a ``token``, in place."""
+    this = found[number]
+    if this.kind == "concat" and this.attributes["axis"] == 1 and len(this.inputs) == 2:
+        first = found[this.inputs[0]]
+        if first.attributes.get("class_name") in _SUMS and len(first.variables) == 1:
+            this.kind, this.inputs, this.variables = "token", this.inputs[1:], first.variables
+            first.variables = {}
+    elif this.attributes.get("class_name") == "ConcatV2" and this.attributes.get("takes") == "wic":
+        this.kind = "token"
+    if this.kind == "token":
+        this.attributes = {}
 
 
 def image_operation(operations: Sequence[SourceOperation]) -> int:

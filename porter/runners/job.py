@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +15,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from porter.core.checkpoint import Array, Checkpoint
+from porter.core.parent_process import end_with_parent
 from porter.errors import PorterError
 from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions, Weights
@@ -25,7 +23,7 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Stage, Variant
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+STAY = '"stay"\n'  # the first line to a child that gets its jobs one by one
 REFUSED = 3  # exit code of a child that answered with a PorterError
 
 
@@ -88,6 +86,16 @@ class Job:
     def ported_out(self) -> str:
         """JSON list of the tensors of `ported` that differ from a fresh port, or from the golden's."""
         return f"{self.out}.tensors"
+
+    @property
+    def recording(self) -> Path:
+        """The recording, as a path."""
+        return Path(self.out)
+
+    @property
+    def answer(self) -> Path:
+        """JSON document that a process which stays writes last: null, or the refusal of this job."""
+        return Path(f"{self.out}.answer")
 
     @property
     def disturbed_out(self) -> str:
@@ -165,13 +173,18 @@ def _holds(stage: Stage, targets: Iterable[str]) -> bool:
 def serve(work: Callable[[Job], None]) -> None:
     """Be the child: read a line of jobs from stdin, do them in order, answer a refusal on stdout in JSON.
 
+    Where the first line is `STAY`, each line is one job, answered in a file, until there are no more.
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
     """
-    end_with_parent()
+    end_with_parent(signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
-        for job in jobs_from_line(sys.stdin.readline()):
+        line = sys.stdin.readline()
+        if line == STAY:
+            _stay(work)
+            return
+        for job in jobs_from_line(line):
             work(job)
     except PorterError as error:
         answers.write(json.dumps(error.to_json()) + "\n")
@@ -183,26 +196,24 @@ def serve(work: Callable[[Job], None]) -> None:
         os._exit(1)  # at once: what a framework says while it is torn down would hide the traceback's end
 
 
-def end_with_parent() -> None:
-    """Have this process end when its parent ends, however it does: nobody would be answered.
-
-    Linux's kernel does it. Elsewhere a thread looks every second who the parent is; Windows does not say.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    else:
-        threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _stay(work: Callable[[Job], None]) -> None:
+    while line := sys.stdin.readline():
+        if not line.startswith("["):  # names a reference of a job that was refused before it asked for it
+            continue
+        (job,) = jobs_from_line(line)
+        refusal = None
+        try:
+            work(job)
+        except PorterError as error:
+            refusal = error.to_json()
+        hidden = job.answer.with_suffix(".tmp")
+        hidden.write_text(json.dumps(refusal), encoding="utf-8")
+        hidden.replace(job.answer)
 
 
-def reference_to_line(path: Path, *, whole: bool) -> str:
-    """Return where a reference recording is, and whether it is whole, as one line of JSON."""
-    return json.dumps({"path": str(path), "whole": whole}) + "\n"
+def reference_to_line(path: Path | None, *, whole: bool) -> str:
+    """Return where a reference recording is, if there is one, and whether it is whole, as a line of JSON."""
+    return json.dumps({"path": None if path is None else str(path), "whole": whole}) + "\n"
 
 
 def references() -> Iterator[Path]:
@@ -212,6 +223,8 @@ def references() -> Iterator[Path]:
     """
     while line := sys.stdin.readline().strip():
         named = json.loads(line)
+        if named["path"] is None:
+            return
         yield Path(named["path"])
         if named["whole"]:
             return

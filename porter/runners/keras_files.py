@@ -83,9 +83,10 @@ def _is_lambda(entry: Mapping[str, Any], in_front: Collection[str]) -> bool:
 
 
 def _loaded(keras: Any, file: Path, config: dict[str, Any], passed_over: list[dict[str, Any]]) -> Any:
+    own = _own_classes(keras)
     if not passed_over:
-        return keras.models.load_model(str(file), compile=False, safe_mode=True)
-    known = dict.fromkeys(("Lambda", _PASSED_OVER), _passing_layer(keras))
+        return keras.models.load_model(str(file), custom_objects=own, compile=False, safe_mode=True)
+    known = own | dict.fromkeys(("Lambda", _PASSED_OVER), _passing_layer(keras))
     if not zipfile.is_zipfile(file):
         return keras.models.load_model(str(file), custom_objects=known, compile=False, safe_mode=True)
     for entry in passed_over:  # an archive's own layers cannot be replaced by name
@@ -94,6 +95,14 @@ def _loaded(keras: Any, file: Path, config: dict[str, Any], passed_over: list[di
     model = keras.saving.deserialize_keras_object(config, custom_objects=known)
     model.load_weights(str(file))
     return model
+
+
+def _own_classes(keras: Any) -> dict[str, type[Any]]:
+    """Return the layers of tf_keras's own networks that it does not find by their names."""
+    if keras.__name__ != "tf_keras":
+        return {}
+    module = importlib.import_module("tf_keras.src.applications.convnext")
+    return {name: getattr(module, name) for name in ("LayerScale", "StochasticDepth")}
 
 
 def _passing_layer(keras: Any) -> type[Any]:

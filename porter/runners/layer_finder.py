@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from porter.core.checkpoint import Array
-from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout
+from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits
 from porter.runners.source_recording import Reading, RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
@@ -19,11 +20,14 @@ from porter.runners.target_layers import (
     channels_last,
     difference,
     flattened,
+    has_channels_first,
     load,
     wants_same,
 )
 
 CALL = nn.Module.__call__
+_USUAL = ("query", "key", "value")
+_JOINED = (3, 2)  # query, key and value; key and value
 Given = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -45,6 +49,7 @@ class Candidate:
         folded: Key of a bias of the layer before that goes into the running mean, or "".
         adjusted: What had to be changed in the module, by name.
         error: How far the module's output is from the layer's, relative.
+        joined: The operations after the first that the module computes at once with it.
     """
 
     number: int
@@ -52,6 +57,12 @@ class Candidate:
     folded: str = ""
     adjusted: dict[str, Any] = field(default_factory=dict)
     error: float = 0.0
+    joined: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The operation and those that are joined with it."""
+        return (self.number, *self.joined)
 
 
 class LayerFinder:
@@ -81,10 +92,15 @@ class LayerFinder:
             given: The arguments that it is called with, and those by name.
             taken: What is not free.
         """
-        found = []
+        found: list[Candidate] = []
         for number, reading, fit in self._fitting(module, x, taken):
             folded = self._bias_before(reading) if reading.way == "biasless" else ""
             candidate = Candidate(number, fit, folded)
+            if any((each.number, each.fit, each.folded) == (number, fit, folded) for each in found):
+                continue  # read in two ways that are one
+            self._try(module, candidate, x, given)
+            found.append(candidate)
+        for candidate in () if found else self._joined(module, x, taken):
             self._try(module, candidate, x, given)
             found.append(candidate)
         good = [candidate for candidate in found if candidate.error < EQUAL]
@@ -109,6 +125,23 @@ class LayerFinder:
                 if equal[reading]:
                     yield number, reading, read
 
+    def _joined(self, module: nn.Module, x: torch.Tensor, taken: Taken) -> Iterator[Candidate]:
+        """Yield the layers of one input that a module may compute at once."""
+        if not isinstance(module, nn.Linear):
+            return
+        values = channels_last(x, module)
+        numbers = [
+            number
+            for number, reading in self._by_size.get(values.size, ())
+            if reading.way == "plain" and self._is_free(number, taken) and self.takes(values, reading)
+        ]
+        numbers.sort(key=lambda number: _usual_place(self.source.operations[number].name))
+        operations = [self.source.operations[number] for number in numbers]
+        for count in _JOINED:
+            for places, fit in joined_fits(module, operations, self.source.shapes, count):
+                first, *others = (numbers[place] for place in places)
+                yield Candidate(first, fit, joined=tuple(others))
+
     def keys(self, number: int) -> Iterator[str]:
         """Yield the keys of an operation's variables."""
         yield from self.source.operations[number].variables.values()
@@ -124,17 +157,22 @@ class LayerFinder:
     def _read_so(self, module: nn.Module, fit: Fit, reading: Reading) -> Fit | None:
         """Return the fit for a way of taking the input, None where the two do not go together."""
         if reading.way == "flat":
-            base = self._outputs[reading.number].shape
-            if len(base) != 4:
-                return fit if fit.way == "plain" else None
-            if fit.way == "flat":
-                return fit
-            if isinstance(module, nn.Linear) and fit.kind == "dense" and base[1] * base[2] > 1:
-                return flat_layout(fit, base)
-            return None
+            return self._read_flat(module, fit, self._outputs[reading.number].shape)
         if fit.way == "flat" or (reading.way == "biasless") > isinstance(module, NORMS):
             return None
         return fit if reading.way != "padded" or isinstance(module, nn.Conv2d) else None
+
+    def _read_flat(self, module: nn.Module, fit: Fit, base: tuple[int, ...]) -> Fit | None:
+        """Return the fit for an input that the source has reshaped from `base`."""
+        if len(base) != 4:
+            return fit if fit.way == "plain" else None
+        if fit.way == "flat":
+            return fit
+        if not isinstance(module, nn.Linear) or fit.kind != "dense":
+            return None
+        if module.in_features == base[3]:  # pixels side by side, each by itself
+            return fit
+        return flat_layout(fit, base) if module.in_features == math.prod(base[1:]) else None
 
     def takes(self, values: Array, reading: Reading) -> bool:
         """Whether values, channels last, are what a layer takes."""
@@ -168,6 +206,8 @@ class LayerFinder:
         values = channels_last(output, module)
         lost = candidate.fit.lost_bias
         found = []
+        if candidate.joined:
+            return difference(values, together(candidate, self.source, self._outputs))
         for number in self.source.behind(candidate.number):
             if number in self._outputs:
                 wanted = self._outputs[number]
@@ -186,14 +226,16 @@ class LayerFinder:
 
         A module that holds the activation behind its layer gives what that gives.
         """
-        wanted = self._outputs[chosen.number]
+        wanted = (
+            together(chosen, self.source, self._outputs) if chosen.joined else self._outputs[chosen.number]
+        )
         if not isinstance(getattr(module, "act", None), nn.Identity | None):
             behind = list(self.source.behind(chosen.number, most=1))[-1]
             wanted = self._outputs[behind]
         if chosen.fit.lost_bias:
             wanted = wanted - self._weights[chosen.fit.lost_bias].reshape(-1)
         values = torch.from_numpy(np.array(wanted))
-        is_image = values.dim() == 4 and not isinstance(module, nn.Linear)
+        is_image = values.dim() == 4 and has_channels_first(module)
         return values.permute(0, 3, 1, 2).contiguous() if is_image else values
 
     def guess(self, module: nn.Module, x: torch.Tensor, taken: Taken) -> list[Candidate]:
@@ -207,3 +249,14 @@ class LayerFinder:
                 wanted = self._outputs[self.source.operations[number].inputs[0]]
                 found.append((wanted.size != size, number, Candidate(number, fit, error=float("inf"))))
         return [candidate for _, _, candidate in sorted(found, key=lambda each: each[:2])[:1]]
+
+
+def _usual_place(name: str) -> int:
+    """Return where a layer is usually joined, which is tried first: what follows decides."""
+    return next((place for place, word in enumerate(_USUAL) if word in name), len(_USUAL))
+
+
+def together(candidate: Candidate, source: SourceRecording, outputs: RunOutputs) -> Array:
+    """Return the outputs of joined layers one after another, heads side by side."""
+    places = outputs[source.operations[candidate.number].inputs[0]].shape[:-1]
+    return np.concatenate([outputs[n].reshape(*places, -1) for n in candidate.numbers], axis=-1)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
+import numpy as np
 from torch import nn
 
 from porter.core.checkpoint import Array
 from porter.core.layouts import parse_layout
 from porter.errors import TableError
+from porter.runners.bare_parameters import BareParameter
 from porter.runners.graph_operations import SourceOperation
 
 Shapes = Mapping[str, tuple[int, ...]]
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 (the class that all batch norms share)
+WITH_EPSILON = (*NORMS, nn.LayerNorm)
+_MOST_JOINED = 4
 REFUSED = (nn.RNNBase, nn.RNNCellBase, nn.Embedding, nn.EmbeddingBag)
 
 
@@ -57,7 +62,34 @@ def fits(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Itera
 
 def values_of(fit: Fit, weights: Mapping[str, Array]) -> dict[str, Array]:
     """Return the module's parameters by name, as the layer's variables make them."""
-    return {each.leaf: parse_layout(each.layout).apply(weights[each.key]) for each in fit.moved}
+    found: dict[str, list[Array]] = {}
+    for each in fit.moved:
+        found.setdefault(each.leaf, []).append(parse_layout(each.layout).apply(weights[each.key]))
+    return {leaf: values[0] if len(values) == 1 else np.concatenate(values) for leaf, values in found.items()}
+
+
+def joined_fits(
+    module: nn.Linear, operations: Sequence[SourceOperation], shapes: Shapes, count: int
+) -> Iterator[tuple[tuple[int, ...], Fit]]:
+    """Yield every way in which `count` layers make up a module, one after another along its outputs.
+
+    This is what a module that computes query, key and value at once has in the place of three layers.
+
+    Yields:
+        The places of the layers in `operations`, and how all their variables go over.
+    """
+    share, rest = divmod(module.out_features, count)
+    if rest:
+        return
+    part = nn.Linear(module.in_features, share, bias=module.bias is not None, device="meta")
+    single = {n: next(_linear(part, each, shapes), None) for n, each in enumerate(operations)}
+    fitting = [n for n, fit in single.items() if fit is not None and not fit.lost_bias]
+    for places in permutations(fitting, count) if len(fitting) <= _MOST_JOINED else ():
+        parts = [single[n] for n in places]
+        moved = tuple(each for fit in parts if fit for each in fit.moved)
+        constants = {fit.constants for fit in parts if fit}
+        if len(constants) == 1:  # biases of all or of none
+            yield places, Fit("tensor", moved, constants.pop())
 
 
 def _kernel_fit(
@@ -131,11 +163,25 @@ _ROLES = (
 )
 
 
+def _layer_norm(module: nn.LayerNorm, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    if operation.kind == "layer_norm" and len(module.normalized_shape) == 1:
+        yield from _statistics(module, operation, shapes, "layer_norm", _ROLES[:2])
+
+
 def _norm(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
-    if operation.kind != "norm":
-        return
+    if operation.kind == "norm":
+        yield from _statistics(module, operation, shapes, "batch_norm", _ROLES)
+
+
+def _statistics(
+    module: nn.Module,
+    operation: SourceOperation,
+    shapes: Shapes,
+    kind: str,
+    roles: Sequence[tuple[str, str, str, float | None]],
+) -> Iterator[Fit]:
     moved, constants = [], []
-    for ours, role, leaf, implied in _ROLES:
+    for ours, role, leaf, implied in roles:
         parameter = getattr(module, leaf)
         if ours in operation.variables:
             key = operation.variables[ours]
@@ -146,11 +192,35 @@ def _norm(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iter
             constants.append((leaf, implied))
         elif parameter is not None:
             return
-    yield Fit("batch_norm", tuple(moved), tuple(constants))
+    if moved:
+        yield Fit(kind, tuple(moved), tuple(constants))
+
+
+_USES = {"Mul": "multiply", "Add": "add", "AddV2": "add", "token": "token"}
+
+
+def _bare(module: BareParameter, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    """Yield the way from a variable that is multiplied or added as it is, past axes of length 1."""
+    use = _USES.get(str(operation.attributes.get("class_name", operation.kind)))
+    if use != module.use or len(operation.variables) != 1:
+        return
+    (key,) = operation.variables.values()
+    shape, wanted = shapes[key], tuple(module.get_parameter(module.leaf).shape)
+    layout = f"{_spelt(shape)} -> {_spelt(wanted)}"
+    if _shape(layout, shape) == wanted:
+        yield Fit("tensor", (Moved(key, "parameter", module.leaf, layout),))
+
+
+def _spelt(shape: Sequence[int]) -> str:
+    """Return an axis order with a letter for every axis that is longer than 1."""
+    letters = iter("abcdefgh")
+    return " ".join("1" if length == 1 else next(letters) for length in shape)
 
 
 _FINDERS: tuple[tuple[type[nn.Module], Callable[..., Iterator[Fit]]], ...] = (
     (nn.Conv2d, _conv),
     (nn.Linear, _linear),
     (nn.ConvTranspose2d, _transposed),
+    (nn.LayerNorm, _layer_norm),
+    (BareParameter, _bare),
 )

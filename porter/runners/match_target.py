@@ -18,8 +18,10 @@ from torch import nn
 from porter.core.checkpoint import Array
 from porter.errors import ParityError
 from porter.networks.any_target import adjust, build_target
+from porter.runners.bare_parameters import BareParameter
 from porter.runners.children import serve_request
-from porter.runners.layer_fits import NORMS
+from porter.runners.layer_finder import together
+from porter.runners.layer_fits import WITH_EPSILON
 from porter.runners.source_recording import RunOutputs, SourceRecording
 from porter.runners.target_layers import channels_last, difference, first_tensor, load
 from porter.runners.target_search import Search, Step
@@ -69,7 +71,8 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _build(request: Mapping[str, Any]) -> nn.Module:
     model = build_target(request["library"], request["name"], request["arguments"])
-    return model.double().eval()
+    # Views of parameters are kept while the values change.
+    return model.double().eval().requires_grad_(requires_grad=False)
 
 
 def _images(source: SourceRecording, outputs: RunOutputs) -> torch.Tensor:
@@ -110,18 +113,18 @@ def _adjustments(search: Search, request: Mapping[str, Any]) -> dict[str, Any]:
     if search.pools.averaging:
         found["average_without_padding"] = [search.names[module] for module in search.pools.averaging]
     if epsilons:
-        norms = {name for module, name in search.owners.items() if isinstance(module, NORMS)}
+        norms = {name for module, name in search.owners.items() if isinstance(module, WITH_EPSILON)}
         values = set(epsilons.values())
         found["eps"] = values.pop() if len(values) == 1 and set(epsilons) == norms else epsilons
     return found
 
 
 def _described(search: Search, step: Step) -> dict[str, Any]:
-    chosen, operation = step.chosen, search.source.operations[step.chosen.number]
+    chosen, operations = step.chosen, search.source.operations
     return {
         "module": search.names[step.module],
         "class": type(step.module).__name__,
-        "layer": operation.name,
+        "layer": ", ".join(operations[number].name for number in chosen.numbers),
         "operation": chosen.number,
         "kind": chosen.fit.kind,
         "moved": [each._asdict() for each in chosen.fit.moved],
@@ -208,6 +211,7 @@ def _worst(
 ) -> tuple[float, str]:
     """Return the worst difference of a layer's output or of the end, and where it is."""
     given: list[tuple[nn.Module, torch.Tensor]] = []
+    steps = [(module, step) for module, step in steps if not isinstance(step.module, BareParameter)]
     with _recording({module for module, _ in steps}, given), torch.no_grad():
         end = first_tensor(model(_images(search.source, outputs)))
     if [module for module, _ in given] != [module for module, _ in steps]:
@@ -236,6 +240,8 @@ def _error(
 ) -> float:
     values, lost = channels_last(value, module), step.chosen.fit.lost_bias
     found = []
+    if step.chosen.joined:
+        return difference(values, together(step.chosen, search.source, outputs))
     for number in search.source.behind(step.chosen.number):
         if number in outputs:
             wanted = outputs[number] - weights[lost].reshape(-1) if lost else outputs[number]

@@ -19,7 +19,7 @@ from typing import Self
 
 import porter
 from porter.errors import MissingDependencyError, ParityError, error_from_json, not_installed
-from porter.runners.job import REFUSED, Job, jobs_to_line, reference_to_line
+from porter.runners.job import REFUSED, STAY, Job, jobs_to_line, reference_to_line
 
 _LAST_LINES = 5
 _POLL_SECONDS = 0.02
@@ -83,9 +83,11 @@ class Child:
     Args:
         framework: ``"tensorflow"`` or ``"torch"``: the module below `porter.runners` to run.
         *jobs: What to do, in order; one import of the framework serves them all.
+        stays: The number of threads of a process that gets its jobs one by one, with `begin`; None for one
+            that ends when `jobs` are done.
     """
 
-    def __init__(self, framework: str, *jobs: Job) -> None:
+    def __init__(self, framework: str, *jobs: Job, stays: int | None = None) -> None:
         require(framework)
         self.framework = framework
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
@@ -94,13 +96,32 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment(max(job.threads for job in jobs)),
+            env=environment(stays or max(job.threads for job in jobs)),
             text=True,
         )
-        self._send(jobs_to_line(jobs))
+        self._send(STAY if stays else jobs_to_line(jobs))
 
-    def name_reference(self, path: Path, *, whole: bool = True) -> None:
-        """Tell the child where the reference recording is, or that it has been begun."""
+    def begin(self, job: Job) -> None:
+        """Have a process that stays do one more job; the one before must be answered."""
+        self._send(jobs_to_line([job]))
+
+    def answered(self, job: Job) -> bool:
+        """Whether a process that stays has done a job.
+
+        Raises:
+            ParityError: it has ended.
+            PorterError: it refused the job; the error is the child's own.
+        """
+        if job.answer.exists():
+            if refusal := json.loads(job.answer.read_text(encoding="utf-8")):
+                raise error_from_json(refusal)
+            return True
+        if self.finished() and not job.answer.exists():
+            raise ParityError(f"runner/{self.framework}-failed", self._obituary(0))
+        return False
+
+    def name_reference(self, path: Path | None, *, whole: bool = True) -> None:
+        """Tell the child where the reference recording is, if there is one, or that it has been begun."""
         self._send(reference_to_line(path, whole=whole))
 
     def finished(self) -> bool:

@@ -12,28 +12,51 @@ from torch import nn
 
 from porter.core.checkpoint import Array
 from porter.errors import PorterError
+from porter.runners.bare_parameters import BareParameter
 from porter.runners.graph_operations import SourceOperation
-from porter.runners.layer_fits import NORMS, Fit, values_of
+from porter.runners.layer_fits import WITH_EPSILON, Fit, values_of
 from porter.same_padding import emulate_same_padding, restore_padding
 
 EQUAL = 1e-9  # relative to the largest value; float64 leaves 1e-13 at the end of the deepest networks
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-_LAST = (nn.Linear, nn.LayerNorm)
 _QUICK = 32
 
 
 def channels_last(x: torch.Tensor, module: nn.Module) -> Array:
     """Return what a module takes or gives as TensorFlow orders it: channels in the last axis."""
     values = x.detach()
-    if values.dim() == 4 and not isinstance(module, _LAST):
+    if values.dim() == 4 and has_channels_first(module):
         values = values.permute(0, 2, 3, 1)
     return values.contiguous().numpy()
+
+
+def has_channels_first(module: nn.Module) -> bool:
+    """Whether a module takes and gives images as (N, C, H, W)."""
+    if isinstance(module, BareParameter):
+        return module.has_channels_first
+    if isinstance(module, nn.LayerNorm):
+        return _normalises_images(module)
+    return not isinstance(module, nn.Linear)
+
+
+def _normalises_images(norm: nn.LayerNorm) -> bool:
+    """Whether a layer norm is one of those that take (N, C, H, W), as timm and torchvision derive them."""
+    channels = norm.normalized_shape[-1]
+    try:
+        type(norm).forward(norm, torch.zeros(1, channels, 2, channels + 1, dtype=norm.weight.dtype))
+    except RuntimeError:  # the last axis is not the channels
+        return False
+    return True
 
 
 def difference(found: Array, wanted: Array) -> float:
     """Return max|found - wanted| / max|wanted|; infinite where the shapes are not those of one tensor."""
     if found.shape != wanted.shape:
-        if found.size != wanted.size or found.shape[-1:] != wanted.shape[-1:]:
+        before = min(found.ndim, wanted.ndim) - 1
+        heads = (
+            before > 0 and found.shape[:before] == wanted.shape[:before]
+        )  # of attention, apart or in one axis
+        if found.size != wanted.size or not (heads or found.shape[-1:] == wanted.shape[-1:]):
             return float("inf")
         found = found.reshape(wanted.shape)
     largest = float(np.abs(wanted).max(initial=0.0)) or 1.0
@@ -67,7 +90,7 @@ def adjustments(module: nn.Module, operation: SourceOperation) -> Iterator[tuple
             if changed:
                 yield "same_padding", True
     epsilon = operation.attributes.get("epsilon")
-    if isinstance(module, NORMS) and epsilon is not None and epsilon != module.eps:
+    if isinstance(module, WITH_EPSILON) and epsilon is not None and epsilon != module.eps:
         before: float = module.eps
         module.eps = float(epsilon)
         try:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from porter.core.checkpoint import Array
+from porter.runners.bare_parameters import BareParameter, ParameterUse, bare_parameters
 from porter.runners.findings import explain_input, explain_output
 from porter.runners.layer_finder import CALL, Candidate, LayerFinder, Taken
 from porter.runners.layer_fits import NORMS, REFUSED
@@ -32,7 +33,7 @@ from porter.runners.target_layers import (
 )
 from porter.runners.target_pools import Pools
 
-_KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, *NORMS)
+_KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, nn.LayerNorm, *NORMS, BareParameter)
 _MOST_ATTEMPTS, _MOST_SECONDS, _MOST_OTHERS, _MOST_FORCED = 600, 240.0, 30, 12
 
 
@@ -79,7 +80,11 @@ class Search:
     ) -> None:
         self.model, self.source, self._outputs, self._weights = model, source, outputs, weights
         self.names = {module: name for name, module in model.named_modules()}
-        self.owners = {m: n for m, n in self.names.items() if owns_parameters(m)}
+        bare = bare_parameters(model, (*_KINDS, *REFUSED))
+        owning = set(bare.values())
+        self._uses = ParameterUse(list(bare), lambda module, x: self._called(module, (x,), {}))
+        self.names |= {each: self.names[owner] for each, owner in bare.items()}
+        self.owners = {m: n for m, n in self.names.items() if owns_parameters(m) and m not in owning}
         self.steps: list[Step] = []
         self.findings: list[str] = []
         self.attempts = 0
@@ -137,14 +142,14 @@ class Search:
     def others(self, images: torch.Tensor) -> list[str]:
         """Look for a second solution after `run` found one, and say how it differs."""
         first = [(step, step.index) for step in self.steps]
-        taken = {self.names[step.module]: step.chosen.number for step in self.steps}
+        taken = {step.module: step.chosen.numbers for step in self.steps}
         found: list[str] = []
         for _ in range(_MOST_OTHERS):
             if not self._advance():
                 break
             if self._attempt(images) and not self.findings:
-                now = {self.names[step.module]: step.chosen.number for step in self.steps}
-                differing = [name for name in taken if now.get(name) != taken[name]]
+                now = {step.module: step.chosen.numbers for step in self.steps}
+                differing = [self.called(module) for module in taken if now.get(module) != taken[module]]
                 found.append(f"{', '.join(differing)} may be exchanged: both ways prove")
                 break
         self._restore(first)
@@ -165,7 +170,7 @@ class Search:
             if not told:  # nothing is wrong so far but the images' size
                 raise
             first = (str(error).strip().splitlines() or [""])[0]
-            self.findings = [*told, f"after {self.names[self.steps[-1].module]} the network stops: {first}"]
+            self.findings = [*told, f"after {self.called(self.steps[-1].module)} the network stops: {first}"]
             return False
         self.findings = [step.finding for step in self.steps if step.finding]
         self._look_at_end(output)
@@ -202,7 +207,7 @@ class Search:
 
         nn.Module.__call__ = call  # type: ignore[method-assign]
         try:
-            with self.pools.watching():
+            with self.pools.watching(), self._uses:
                 yield
         finally:
             nn.Module.__call__ = CALL  # type: ignore[method-assign]
@@ -221,7 +226,7 @@ class Search:
                 raise _DeadEndError
             step.candidates = self._finder.guess(module, x, self._taken(module))
             if not step.candidates:
-                self.findings.append(f"{self.names[module]}: no layer of the source is left that fits it")
+                self.findings.append(f"{self.called(module)}: no layer of the source is left that fits it")
                 raise _DeadEndError
             step.finding = step.told = self._explained(module, x, step.candidates[0].number)
         self.steps.append(step)
@@ -231,7 +236,7 @@ class Search:
 
     def _taken(self, module: nn.Module) -> Taken:
         """Return what is no longer free for a module."""
-        numbers = [step.chosen.number for step in self.steps]
+        numbers = [number for step in self.steps for number in step.chosen.numbers]
         bound = [step.chosen.number for step in self.steps if step.module is module]
         owned = {key for number in numbers for key in self._finder.keys(number)}
         return Taken(frozenset(numbers), frozenset(owned), bound[0] if bound else None)
@@ -252,7 +257,7 @@ class Search:
         step.output = CALL(module, *step.arguments, **step.named)
         if chosen.error >= EQUAL:
             operation = self.source.operations[chosen.number]
-            step.finding = explain_output(self.names[module], module, operation, chosen.error)
+            step.finding = explain_output(self.called(module), module, operation, chosen.error)
             step.output = self._finder.output(module, chosen)
 
     def _release(self, step: Step) -> None:
@@ -263,11 +268,15 @@ class Search:
     # ---- what does not agree ----
 
     def _explained(self, module: nn.Module, x: torch.Tensor, number: int) -> str:
-        return explain_input(self.names[module], channels_last(x, module), number, self.source, self._outputs)
+        return explain_input(
+            self.called(module), channels_last(x, module), number, self.source, self._outputs
+        )
 
     def _look_at_end(self, output: Any) -> None:
         """See that the network ends as the source does, and that nothing was left out on either side."""
-        used = {key for step in self.steps for key in self._operation(step).variables.values()}
+        used = {
+            key for step in self.steps for number in step.chosen.numbers for key in self._finder.keys(number)
+        }
         for number in self.source.layers:
             left = [key for key in self._finder.keys(number) if key not in used]
             if left:
@@ -280,10 +289,12 @@ class Search:
             lost = step.chosen.fit.lost_bias
             if lost and lost not in folded:
                 layer = self._operation(step).name
-                self.findings.append(f"{self.names[step.module]}: has no place for the bias of {layer}")
+                self.findings.append(f"{self.called(step.module)}: has no place for the bias of {layer}")
         called = {step.module for step in self.steps}
         self.findings += [
-            f"{name} ({type(module).__name__}) never runs"
+            f"{self.called(module)} is not used as a factor, a term or a token: not matched yet"
+            if isinstance(module, BareParameter)
+            else f"{name} ({type(module).__name__}) never runs"
             for module, name in self.owners.items()
             if module not in called and not _is_refused(module)
         ]
@@ -298,6 +309,11 @@ class Search:
                 return
             least = min(least, error)
         self.findings.append(f"the output differs from the source's, by {least:.1e} of its largest value")
+
+    def called(self, module: nn.Module) -> str:
+        """Return what a module, or a parameter that no layer holds, is called in the network."""
+        leaf = module.leaf if isinstance(module, BareParameter) else ""
+        return ".".join(filter(None, (self.names[module], leaf)))
 
     def refused(self) -> list[str]:
         """Say which modules of the network have parameters of a kind that is not matched yet."""

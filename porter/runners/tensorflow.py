@@ -26,6 +26,7 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Provenance, Recording, Run
 from porter.runners.as_ported import kept_classes, source_order, stored_length
 from porter.runners.builders import Keras, Preparation, build, source_of
+from porter.runners.decoding import decoded_image
 from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.restoring import index_of, objects, restore
@@ -37,7 +38,7 @@ Weights = Mapping[str, Array]  # by object path
 
 
 def _record(job: Job) -> None:
-    _pin(job.threads)
+    pin(job.threads)
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
@@ -76,13 +77,32 @@ def _of_cut(made: Plan, checkpoint: Checkpoint, *, builds: bool) -> Iterator[str
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
     """Prepare the images with the source's own code if it has any; write nothing if it has none."""
-    if network_of(made.variant) is not made.variant:
-        return  # another network stands in, and its source may prepare images in another way
-    if job.source is not None or not made.variant.has_builder:
-        return
-    prepare = source_of(made.variant.source.name).prepare
+    prepare = source_preparation(job, made, checkpoint, given, restored=restored)
     if prepare is None:
         return
+    prepared = [prepare(decoded_image(Path(path).read_bytes())) for path in job.images]
+    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
+
+
+def source_preparation(
+    job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool
+) -> Callable[[Any], Array] | None:
+    """Return the source's own code that prepares a decoded image, None if it has none.
+
+    Args:
+        job: What is run.
+        made: The plan of the port.
+        checkpoint: The source.
+        given: Images as the network takes them, (N, H, W, C).
+        restored: Whether the table's network has the source's weights.
+    """
+    if network_of(made.variant) is not made.variant:
+        return None  # another network stands in, and its source may prepare images in another way
+    if job.source is not None or not made.variant.has_builder:
+        return None
+    prepare = source_of(made.variant.source.name).prepare
+    if prepare is None:
+        return None
     preparation = Preparation(
         size=given.shape[1],
         arguments=made.variant.source.arguments,
@@ -91,16 +111,41 @@ def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, 
         checkpoint=checkpoint,
         restored=restored,
     )
-    prepared = [prepare(path, preparation) for path in job.images]
-    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
+    return partial(_prepared, prepare, preparation)
 
 
-def _pin(threads: int) -> None:
+def _prepared(prepare: Callable[[Any, Preparation], Array], preparation: Preparation, decoded: Any) -> Array:
+    return prepare(decoded, preparation)
+
+
+def table_logits(
+    made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]
+) -> Callable[[Array], Array]:
+    """Return what computes the logits of images (N, H, W, C) float32 with the table's network.
+
+    TensorFlow restores the weights.
+    """
+    other = network_of(made.variant)
+    values = carry(_stored(made, checkpoint, image, notes), made.variant, other)
+    network = _build(made, "float32", image)
+    _assign(network, made, values)
+    stages = stages_of(planned_stages(made), other)[-1:]
+
+    def logits(images: Array) -> Array:
+        found: Array = _run(network, made, stages, images).stages[stages[0].name].values
+        return found
+
+    return logits
+
+
+def pin(threads: int) -> None:
+    """Compute on the processor, with so many threads and the same digits every time."""
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_tensor_float_32_execution(enabled=False)
     tf.random.set_seed(0)
+    tf_keras.backend.set_floatx("float32")  # another job may have left it at what it computed in
     tf.config.experimental.enable_op_determinism()
 
 
@@ -116,6 +161,7 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[st
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
+    _spoil(network)
     variables = objects(network, [part.path for part in _parts(made)])
     averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
@@ -127,6 +173,13 @@ def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[st
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
     return values | averaged
+
+
+def _spoil(network: Keras) -> None:
+    """Leave nothing of what an earlier job restored: what this one does not restore is then seen."""
+    for variable in network.variables:
+        if variable.dtype.is_floating:
+            variable.assign(tf.fill(variable.shape, tf.cast(np.nan, variable.dtype)))
 
 
 def _load_with_keras(network: Keras, checkpoint: KerasFile, notes: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ FAULTS = [
     ("relu for leaky", "fc1", "takes"),
     ("slope", "fc1", "takes"),
     ("spare layer", "spare", "never runs"),
-    ("token", "the network itself", "(Network: token) is not matched yet"),
+    ("token", "token", "not matched yet"),
     ("mirrored", "stem", "takes"),
     ("bgr", "stem", "takes"),
     ("uncapped", "blocks.0.conv1", "ReLU of"),
@@ -40,15 +41,26 @@ FAULTS = [
 ]
 
 
+# The same for the transformer.
+TRANSFORMER_FAULTS = [
+    ("no scale", "token", "takes nothing"),
+    ("unscaled", "attention.proj", "takes nothing"),
+    ("no transpose", "token", "takes nothing"),
+    ("token behind", "positions", "takes nothing"),
+    ("no positions", "norm1", "takes the output of"),
+    ("mean", "head", "takes nothing"),
+]
+
+
 @pytest.fixture(scope="module")
 def match_target(own_network):
     """Return a function from what is wrong with PyTorch's network to what a match finds."""
     pytest.importorskip("torch")
     from porter.runners.match_target import match
 
-    def run(wrong=""):
-        target = {"library": "torch", "name": "own_network:build", "arguments": {"wrong": wrong}}
-        return match({**target, "folder": str(own_network / "recorded tf_keras.keras"), "threads": 1})
+    def run(wrong="", module="own_network", source="tf_keras.keras"):
+        target = {"library": "torch", "name": f"{module}:build", "arguments": {"wrong": wrong}}
+        return match({**target, "folder": str(own_network / f"recorded {source}"), "threads": 1})
 
     return run
 
@@ -96,6 +108,30 @@ def test_every_way_of_computing_the_same_is_proved(match_target, wrong):
     }
 
 
+@pytest.mark.parametrize("wrong", ["", "bias"])
+def test_transformer_is_proved(match_target, wrong):
+    """Query, key and value by one layer; token, positions and layer scale, which no layer holds; norms."""
+    found = match_target(wrong, "own_transformer", "transformer")
+
+    assert found["findings"] == []
+    assert found["adjust"] == {}
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    given = {(layer["module"], moved["leaf"]) for layer in found["layers"] for moved in layer["moved"]}
+    assert {("", "token"), ("", "positions"), ("mixer", "gamma")} <= given
+    (joined,) = (layer for layer in found["layers"] if layer["module"] == "attention.qkv")
+    assert [moved["leaf"] for moved in joined["moved"]] == ["weight", "bias"] * 3
+
+
+@pytest.mark.parametrize(("wrong", "module", "words"), TRANSFORMER_FAULTS)
+def test_wrong_transformer_is_never_proved(match_target, wrong, module, words):
+    """The first finding names the module or the parameter that sees it first."""
+    found = match_target(wrong, "own_transformer", "transformer")
+
+    assert found["findings"], wrong
+    assert found["findings"][0].startswith(module)
+    assert words in found["findings"][0]
+
+
 def test_another_epsilon_is_an_adjustment(match_target):
     """It is found from the layer's attributes, and named."""
     found = match_target("epsilon")
@@ -104,30 +140,29 @@ def test_another_epsilon_is_an_adjustment(match_target):
     assert found["adjust"]["eps"] == {"blocks.1.bn2": 1e-3}
 
 
-@pytest.mark.parametrize("generation", ["tf_keras", "keras"])
-def test_table_of_a_match_ports_what_its_source_computes(own_network, tmp_path, monkeypatch, generation):
+@pytest.mark.parametrize("source", ["tf_keras.keras", "keras.keras", "transformer"])
+def test_table_of_a_match_ports_what_its_source_computes(own_network, tmp_path, monkeypatch, source):
     """From a file and a function to a proved table, and with it to weights."""
     torch = pytest.importorskip("torch")
-    import own_network as module
     from safetensors.torch import load_file
 
     import porter
     from porter.networks.any_target import adjust
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    file, table = own_network / f"{generation}.keras", tmp_path / "mine.toml"
-    found = porter.match(file, "own_network:build", adjust=True)
+    name = "own_transformer" if source == "transformer" else "own_network"
+    module, file, table = import_module(name), own_network / source, tmp_path / "mine.toml"
+    found = porter.match(file, f"{name}:build", adjust=True)
     found.save(table)
 
     assert found.status == "proved", found
-    assert replace(found, adjusted=False).status == "draft"
+    assert replace(found, adjusted=False).status == ("draft" if found.adjustments else "proved")
     variant = next(iter(porter.load_tables(table).variants.values()))
-    assert variant.adjust == {"same_padding": True, "average_without_padding": ["average"]}
     porter.port(file, tmp_path / "mine.safetensors", tables=porter.load_tables(table))
     network = module.build().eval()
     adjust(network, variant.adjust)
     network.load_state_dict(load_file(tmp_path / "mine.safetensors"))
-    x, answer = np.load(own_network / "x.npy"), np.load(own_network / f"{generation}_y.npy")
+    x, answer = np.load(own_network / "x.npy"), np.load(own_network / f"{file.stem}_y.npy")
     with torch.no_grad():
         ours = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
     assert np.abs(ours - answer).max() < 1e-5

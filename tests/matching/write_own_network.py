@@ -42,6 +42,57 @@ def build(keras):
     return keras.Model(given, layers.Dense(5)(x))
 
 
+def build_transformer(keras):
+    """Return patches, a class token, positions, layer scale, attention, and layer norms of every form."""
+    layers = keras.layers
+
+    class Token(layers.Layer):
+        def build(self, shape):
+            self.token = self.add_weight(name="token", shape=(1, 1, shape[-1]))
+
+        def call(self, x):
+            return tf.concat([tf.broadcast_to(self.token, (tf.shape(x)[0], 1, x.shape[-1])), x], 1)
+
+    class Positions(layers.Layer):
+        def build(self, shape):
+            self.positions = self.add_weight(name="positions", shape=(1, *shape[1:]))
+
+        def call(self, x):
+            return x + self.positions
+
+    class Scale(layers.Layer):
+        def build(self, shape):
+            self.scale = self.add_weight(name="scale", shape=shape[-1:])
+
+        def call(self, x):
+            return x * self.scale
+
+    given = keras.Input((16, 16, 3))
+    x = layers.Conv2D(24, 4, strides=4)(given)
+    y = layers.LayerNormalization(epsilon=1e-6)(layers.DepthwiseConv2D(3, padding="same")(x))
+    y = layers.Dense(24)(layers.Dense(48, activation="gelu")(y))
+    x = layers.Add()([x, Scale()(y)])
+    x = Positions()(Token()(layers.Reshape((16, 24))(x)))
+    y = layers.LayerNormalization(epsilon=1e-3)(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(3, 8)(y, y)])
+    x = layers.LayerNormalization(center=False)(x)
+    return keras.Model(given, layers.Dense(5)(x[:, 0]))
+
+
+def write_transformer(folder):
+    """Write it as a SavedModel, which alone runs without the code of its layers."""
+    model = build_transformer(importlib.import_module("tf_keras"))
+    for variable in model.weights:
+        scales = "gamma" in variable.name
+        variable.assign(
+            RNG.uniform(0.6, 1.4, variable.shape) if scales else RNG.normal(0, 0.2, variable.shape)
+        )
+    call = tf.function(lambda images: model(images, training=False))
+    signature = call.get_concrete_function(tf.TensorSpec((None, 16, 16, 3)))
+    tf.saved_model.save(model, str(folder / "transformer"), signatures=signature)
+    np.save(folder / "transformer_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
+
+
 def build_in_tf_keras():
     """Return it as the code that a person names on the command line does."""
     return build(importlib.import_module("tf_keras"))
@@ -69,7 +120,9 @@ def main(folder):
     write(folder, "keras")
     tf.train.Checkpoint(model=write(folder, "tf_keras")).write(str(folder / "checkpoint-1"))
     builder = "write_own_network:build_in_tf_keras"
-    recordings = {"tf_keras.keras": "", "tf_keras_untrained.keras": "", "checkpoint-1": builder}
+    write_transformer(folder)
+    recordings = dict.fromkeys(("tf_keras.keras", "tf_keras_untrained.keras", "transformer"), "")
+    recordings["checkpoint-1"] = builder
     for source, function in recordings.items():
         out = folder / f"recorded {source}"
         out.mkdir()

@@ -26,6 +26,7 @@ from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.runners.builders import Preparation, build
 from porter.runners.builders.keras import SOURCE
+from porter.runners.decoding import decoded_image
 from porter.tables.shipped import load_tables
 image, out, *names = sys.argv[1:]
 tables, found = load_tables(), {}
@@ -35,7 +36,7 @@ for name in names:
     source = made.variant.source
     network = build(source.name, source.arguments, bn_eps=1e-3, classes=5, channels=3, size=(64, 64))
     preparation = Preparation(64, source.arguments, network, made.input_spec, checkpoint, False)
-    found[name] = SOURCE.prepare(image, preparation)
+    found[name] = SOURCE.prepare(decoded_image(open(image, 'rb').read()), preparation)
 np.savez(out, **found)
 """
 # Of each kind of preprocessing one: scaled outside, BGR, scaled inside, a layer with values, constants.

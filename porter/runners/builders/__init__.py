@@ -56,14 +56,14 @@ class BuilderSet:
             of `tf_keras.backend.floatx`.
         fixed_size: True if a network is built for one size: its builder takes ``size`` (H, W) too.
         packages: Distributions whose versions a recording states.
-        prepare: Decodes and prepares one image file with the source's own code, to (size, size, 3) float32.
-            None if the source has no such code.
+        prepare: Prepares one decoded image, (H, W, 3) uint8, with the source's own code, to (size, size, 3)
+            float32. None if the source has no such code.
         notes: Departures of float64 networks from the source's own, a sentence by the name of the builder.
     """
 
     builders: Mapping[str, Callable[..., Keras]]
     packages: tuple[str, ...]
-    prepare: Callable[[str, Preparation], Array] | None = None
+    prepare: Callable[[Any, Preparation], Array] | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     fixed_size: bool = False
 

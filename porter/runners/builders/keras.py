@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import tf_keras
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.stored_preprocessing import ChannelReversal, PreparingStep, Rescaling
 from porter.runners.builders import BuilderSet, Keras, Preparation
+from porter.runners.decoding import resized
 
 _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applications/efficientnet.py
 
@@ -40,18 +40,13 @@ def _as_it_is(x: Any) -> Any:
     return x
 
 
-def _image(path: str, preparation: Preparation) -> Array:
+def _image(decoded: Keras, preparation: Preparation) -> Array:
     """Prepare an image as Keras does: its preprocess_input, then the layers in front of the network.
 
     Keras has no evaluation code, so crop and interpolation are those that the ported file states.
     """
     spec, size = preparation.images, preparation.size
-    decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
-    height, width = decoded.shape[:2]
-    side = np.float32(spec.crop_pct) * np.float32(min(height, width))
-    top, left = (int((np.float32(length) - side) / np.float32(2)) for length in (height, width))
-    cropped = tf.image.crop_to_bounding_box(decoded, top, left, int(side), int(side))
-    pixels = tf.image.resize(cropped[None], (size, size), method=spec.interpolation)
+    pixels = resized(decoded, spec, size)[None]
     for layer in _scalers(preparation):
         pixels = layer(pixels)
     prepared: Array = pixels[0].numpy()

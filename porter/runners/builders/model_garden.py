@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,8 +152,7 @@ def _classifier(backbone: Keras, specs: Keras, classes: int) -> Keras:
     )
 
 
-def _image(path: str, preparation: Preparation) -> Array:
-    decoded = tf.io.decode_image(Path(path).read_bytes(), channels=3, expand_animations=False)
+def _image(decoded: Keras, preparation: Preparation) -> Array:
     prepared: Array = Parser.inference_fn(decoded, [preparation.size] * 2).numpy()
     return prepared
 

@@ -1,0 +1,147 @@
+"""Layer normalisation in a graph, which has no operation for it: what Keras writes out is joined again.
+
+Source of both forms: ``tf.nn.moments`` with ``tf.nn.batch_normalization``, and the fused batch norm in
+training mode, over one long batch, that tf_keras takes for an epsilon above 1e-5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from porter.runners.graph_operations import SourceOperation
+
+_SUMS = ("AddV2", "Add")
+
+
+class _Norm(NamedTuple):
+    """A layer normalisation: what it takes, its last operation, and what it consists of."""
+
+    taken: int
+    end: int
+    epsilon: float
+    gamma: str | None
+    beta: str | None
+    parts: tuple[int, ...]
+
+
+def join_layer_norms(found: list[SourceOperation]) -> None:
+    """Turn every layer normalisation over the last axis into one ``layer_norm``, in place.
+
+    Its last operation becomes it; the variables of the others are taken from them.
+    """
+    consumers: dict[int, list[int]] = {number: [] for number in range(len(found))}
+    for number, operation in enumerate(found):
+        for taken in operation.inputs:
+            consumers[taken].append(number)
+    for number in range(len(found)):
+        norm = _written_out(found, consumers, number) or _fused(found, consumers, number)
+        if norm is not None:
+            _join(found, norm)
+
+
+def _join(found: list[SourceOperation], norm: _Norm) -> None:
+    for number in norm.parts:
+        found[number].variables = {}
+    end = found[norm.end]
+    end.kind, end.inputs = "layer_norm", [norm.taken]
+    end.attributes = {"epsilon": norm.epsilon, "axes": (-1,)}
+    end.variables = {
+        role: key for role, key in (("gamma", norm.gamma), ("beta", norm.beta)) if key is not None
+    }
+
+
+def _written_out(
+    found: Sequence[SourceOperation], consumers: Mapping[int, list[int]], number: int
+) -> _Norm | None:
+    """Return the norm whose rsqrt(variance + epsilon) operation `number` is."""
+    moments = _moments(found, number)
+    if moments is None:
+        return None
+    taken, mean, epsilon, parts = moments
+    factor, gamma = number, None
+    for scaled in consumers[number]:
+        if _weighs(found[scaled], ("Mul",)):
+            factor, gamma = scaled, next(iter(found[scaled].variables.values()))
+    products = [n for n in consumers[factor] if found[n].kind == "multiply"]
+    of_input = [n for n in products if taken in found[n].inputs]
+    of_mean = [n for n in products if n not in of_input]
+    if len(of_input) != 1 or len(of_mean) != 1 or not _is_mean(found, of_mean[0], factor, mean):
+        return None
+    offset, beta = of_mean[0], None
+    for shifted in consumers[offset]:
+        if _weighs(found[shifted], (*_SUMS, "Sub")):
+            offset, beta = shifted, next(iter(found[shifted].variables.values()))
+    ends = set(consumers[of_input[0]]) & set(consumers[offset])
+    if len(ends) != 1 or found[end := ends.pop()].kind not in ("add", "subtract"):
+        return None
+    return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset))
+
+
+def _moments(found: Sequence[SourceOperation], number: int) -> tuple[int, int, float, tuple[int, ...]] | None:
+    """Return what rsqrt(mean((x - mean(x))^2) + epsilon) takes, its mean, epsilon and its operations."""
+    chain = [number]
+    for wanted in ("Rsqrt", "", "Mean", "SquaredDifference"):
+        operation = found[chain[-1]]
+        if not (_is(operation, wanted) if wanted else operation.kind == "scale"):
+            return None
+        if not operation.inputs:
+            return None
+        chain.append(operation.inputs[0])
+    _, shift, variance, squares, taken = chain
+    if len(found[squares].inputs) != 2 or found[shift].attributes.get("scale") != 1.0:
+        return None
+    mean = found[squares].inputs[1]
+    if (
+        not _is(found[mean], "Mean")
+        or found[mean].inputs != [taken]
+        or not _over_one_axis(found, mean, variance)
+    ):
+        return None
+    return taken, mean, float(found[shift].attributes["offset"]), (shift, variance, squares, mean)
+
+
+def _is(operation: SourceOperation, name: str) -> bool:
+    return operation.kind == "other" and operation.attributes.get("class_name") == name
+
+
+def _over_one_axis(found: Sequence[SourceOperation], *numbers: int) -> bool:
+    """Whether means are over one axis; that it is the last is seen when the values are compared."""
+    axes = [found[number].attributes.get("axes") for number in numbers]
+    return axes[0] == axes[1] and isinstance(axes[0], list) and len(axes[0]) == 1
+
+
+def _is_mean(found: Sequence[SourceOperation], product: int, factor: int, mean: int) -> bool:
+    """Whether a product is of the factor and the mean, or its opposite."""
+    other = next((n for n in found[product].inputs if n != factor), mean)
+    return other == mean or (_is(found[other], "Neg") and found[other].inputs == [mean])
+
+
+def _weighs(operation: SourceOperation, names: Sequence[str]) -> bool:
+    """Whether an operation takes one variable as it is."""
+    is_named = operation.kind == "other" and operation.attributes.get("class_name") in names
+    return is_named and len(operation.variables) == 1 and "weights" not in operation.attributes
+
+
+def _fused(found: Sequence[SourceOperation], consumers: Mapping[int, list[int]], number: int) -> _Norm | None:
+    """Return the norm whose fused batch norm in training mode operation `number` is."""
+    operation = found[number]
+    if not _is(operation, "FusedBatchNormV3") or operation.attributes.get("data_format") != "NCHW":
+        return None
+    before, end = operation.inputs[0], _only(consumers[number])
+    if found[before].kind != "reshape" or end is None or found[end].kind != "reshape":
+        return None
+    parts, keys = [number], {}
+    for role, names in (("gamma", ("Mul",)), ("beta", _SUMS)):
+        following = _only(consumers[end])
+        if following is not None and _weighs(found[following], names):
+            parts.append(end)
+            end, keys[role] = following, next(iter(found[following].variables.values()))
+    epsilon = float(operation.attributes["epsilon"])
+    taken = found[before].inputs[0]
+    return _Norm(taken, end, epsilon, keys.get("gamma"), keys.get("beta"), (*parts, before))
+
+
+def _only(numbers: Sequence[int]) -> int | None:
+    return numbers[0] if len(numbers) == 1 else None

@@ -1,0 +1,167 @@
+"""Source and port on the same images: what agrees, and which step makes a difference."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from agreement_rows import rows_of
+
+import porter
+from porter.errors import PorterError
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def sound(source, ported, images, tmp_path_factory):
+    """The agreement of the port as it is."""
+    out = tmp_path_factory.mktemp("sound") / "out"
+    return porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=4))
+
+
+def lossless(images, tmp_path):
+    """Return a folder with the images that every decoder reads alike."""
+    for path in images.rglob("*.png"):
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path
+
+
+def test_a_sound_port_differs_by_its_decoder_only(sound, images):
+    """Stored without loss, an image gives the same answer to float32; JPEGs are decoded by two decoders."""
+    rows = rows_of(sound)
+
+    assert [row.index for row in rows] == list(range(10))
+    assert {row.key for row in rows} == {str(p.relative_to(images)) for p in images.rglob("*.*g")}
+    assert all(row.difference < 1e-5 for row in rows if row.key.endswith("png"))
+    assert all(max(row.network, row.resize) < 1e-5 for row in rows)
+    assert sound.cause in (None, "decode")
+    assert sound.top1 == 1
+    assert all(len(row.source_best) == 5 and sum(row.source_probabilities) <= 1.0001 for row in rows)
+
+
+def test_labels_give_the_accuracy_of_both(sound):
+    """Folders that are called by numbers are the numbers of the classes."""
+    counts, rows = sound.statistics.counts, rows_of(sound)
+
+    assert counts["labelled"] == 10
+    assert counts["source_right"] == sum(row.source_best[0] == int(row.label) for row in rows)
+    assert "accuracy    source" in sound.text()
+
+
+def test_the_report_is_text_json_and_a_page(sound):
+    """Every figure is in each of them, and files hold the same."""
+    document = json.loads(sound.json())
+
+    assert json.loads((sound.rows.parent / "agreement.json").read_text()) == document
+    assert document["images"] == 10
+    assert document["top1_agreement"] == 1
+    assert "the file's own network" in sound.text()
+    assert "<html" in sound.html()
+    assert "<iframe" in sound._repr_html_()
+    assert len(repr(sound).splitlines()) == 1
+
+
+WRONG = {
+    "interpolation": {"interpolation": "bicubic"},
+    "crop": {"crop_pct": 0.6},
+    "mean": {"mean": [0.4, 0.4, 0.4]},
+    "size": {"size": 96},
+}
+
+
+@pytest.mark.parametrize("error", WRONG)
+def test_a_wrong_preparation_is_told_from_a_wrong_network(error, source, altered, images, tmp_path):
+    """What the metadata state wrongly is found in crop and resize, whatever it is."""
+    data = lossless(images, tmp_path)
+    found = porter.agree(source, altered(**WRONG[error]), data, out=tmp_path / "out")
+
+    assert found.cause == "resize", found.text()
+    assert found.is_preprocessing
+    assert found.statistics.mean("network") < 1e-5
+    assert "the port prepares images differently" in found.text()
+
+
+def test_a_wrong_order_of_colours_is_named(source, altered, images, tmp_path):
+    """The weights take RGB and the metadata say BGR: a preparation error, not one of the network."""
+    data = lossless(images, tmp_path)
+    found = porter.agree(source, altered(channel_order="bgr"), data, out=tmp_path / "out")
+
+    assert found.is_preprocessing
+    assert "another order of colours" in found.verdict
+
+
+def test_a_wrong_epsilon_is_the_networks(source, images, tmp_path):
+    """The same pixels give other answers."""
+    data = lossless(images, tmp_path)
+    porter.port(source, tmp_path / "wrong.safetensors", bn_eps=0.3)
+    found = porter.agree(source, tmp_path / "wrong.safetensors", data, out=tmp_path / "out")
+
+    assert found.cause == "network", found.text()
+    assert not found.is_preprocessing
+    assert found.statistics.mean("resize") < 1e-5
+
+
+def test_flips_are_shown_with_their_images(source, altered, images, tmp_path):
+    """The page holds a picture of every flip, and the text names them."""
+    found = porter.agree(source, altered(reverses_classes=True), images, out=tmp_path / "out")
+
+    assert found.cause == "network"
+    assert found.flips > 0, found.text()
+    assert found.html().count("data:image/jpeg;base64,") == found.flips
+    assert found.statistics.largest_flips[0].key in found.text()
+
+
+def test_two_workers_give_the_same_rows(sound, source, ported, images, tmp_path):
+    """How the work is divided changes nothing, to the last digit."""
+    other = porter.agree(
+        source, ported, images, out=tmp_path / "out", engine=porter.Engine(workers=2, batch=4)
+    )
+
+    assert rows_of(other) == rows_of(sound)
+
+
+def test_an_image_that_cannot_be_read_is_counted_and_named(source, ported, images, tmp_path):
+    """The others are compared; what only one of the decoders reads is said to be so."""
+    from PIL import Image
+
+    (tmp_path / "data").mkdir()
+    data = lossless(images, tmp_path / "data")
+    first = next(iter(data.glob("*.png")))
+    (data / "cut.png").write_bytes(first.read_bytes()[:200])
+    (data / "nothing.jpg").write_bytes(b"")
+    Image.open(first).save(data / "web.webp")
+    Image.open(first).convert("CMYK").save(data / "cmyk.jpg")
+    Image.open(first).convert("L").save(data / "grey.png")
+    Image.open(first).crop((0, 0, 1, 1)).save(data / "dot.png")
+    found = porter.agree(source, ported, data, out=tmp_path / "out")
+
+    unusable = {row.key: row.fault for row in found.statistics.unusable}
+    certain = {"cut.png", "nothing.jpg", "dot.png"}
+    assert certain <= set(unusable) <= certain | {"web.webp", "cmyk.jpg"}
+    assert all(unusable.values())
+    assert found.statistics.counts["compared"] == found.statistics.images - len(unusable)
+    assert "cut.png: " in found.text()
+
+
+def test_a_port_of_another_network_is_refused(source, altered, images, tmp_path):
+    """Before anything is compared."""
+    other = altered(variant="keras_mobilenetv1_050")
+
+    with pytest.raises(PorterError) as refused:
+        porter.agree(source, other, images, out=tmp_path / "out")
+    assert refused.value.code.startswith("plan/")
+
+
+def test_folders_that_are_no_classes_give_no_accuracy(source, ported, images, tmp_path):
+    """Two folders for five classes: no label is made up, and the report says what to give."""
+    shutil.copytree(images / "0", tmp_path / "data" / "cat")
+    shutil.copytree(images / "1", tmp_path / "data" / "dog")
+    found = porter.agree(source, ported, tmp_path / "data", out=tmp_path / "out")
+
+    assert found.statistics.counts["labelled"] == 0
+    assert "--labels" in found.labels
+    (tmp_path / "names").write_text("cat\ndog\nowl\nbird\nfish\n")
+    named = porter.agree(source, ported, tmp_path / "data", out=tmp_path / "out", labels=tmp_path / "names")
+    assert named.statistics.counts["labelled"] == 10

@@ -1,0 +1,179 @@
+"""Whatever ends a run, the next one goes on, and no row is lost or there twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from agreement_rows import rows_of
+
+import porter
+from porter.agreement import agreeing
+from porter.errors import PorterError
+from porter.parity.row_files import finished_parts
+
+pytestmark = pytest.mark.tensorflow
+
+ONE_BY_ONE = porter.Engine(batch=1)
+COMMAND = [sys.executable, "-m", "porter.cli.main", "agree"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source, ported, images, tmp_path_factory):
+    """The rows of a run that nothing disturbs."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    return rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE))
+
+
+def rows(report):
+    """Return the rows of a report."""
+    return rows_of(report)
+
+
+@pytest.fixture
+def engines(monkeypatch):
+    """Every local engine that is started."""
+    started = []
+
+    class Kept(agreeing.LocalEngine):
+        def __init__(self, *args):
+            super().__init__(*args)
+            started.append(self)
+
+    monkeypatch.setattr(agreeing, "LocalEngine", Kept)
+    return started
+
+
+def alive(engine):
+    """Whether a process of an engine still runs."""
+    found = []
+    for worker in (worker for some in engine._workers for worker in some):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.process.pid, 0)
+            found.append(worker)
+    return found
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_killed_worker_is_replaced(  # noqa: PLR0917  (fixtures)
+    stage, source, ported, images, engines, undisturbed, tmp_path
+):
+    """Of either framework, in the middle: its part is done again, by another process."""
+    killed = []
+
+    def kill(done, _total):
+        if done == 3:
+            killed.append(engines[0]._workers[stage][0].process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    report = porter.agree(source, ported, images, out=tmp_path / "out", engine=ONE_BY_ONE, progress=kill)
+
+    assert killed
+    assert rows(report) == undisturbed
+
+
+def test_images_that_kill_every_worker_are_named(source, ported, images, engines, tmp_path, monkeypatch):
+    """Processes that die one after another on the same part end the run, which says where."""
+
+    def dies(_process, request):
+        if "part" in request:
+            raise porter.agreement.local_engine._DiedError("a process was killed by SIGKILL")
+        return ask(_process, request)
+
+    process = porter.agreement.local_engine._Process
+    ask = process.ask
+    monkeypatch.setattr(process, "ask", dies)
+    monkeypatch.setattr(porter.agreement.local_engine, "_DEATHS", 2)
+
+    with pytest.raises(PorterError, match="images 0 to 0") as refused:
+        porter.agree(source, ported, images, out=tmp_path / "out", engine=ONE_BY_ONE)
+    assert refused.value.code == "agree/worker-died"
+    assert not alive(engines[0])
+
+
+def test_an_interrupted_run_goes_on(source, ported, images, engines, undisturbed, tmp_path):
+    """What is done is not done again, and no process is left."""
+
+    def interrupt(done, _total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE, progress=interrupt)
+    assert not alive(engines[0])
+    done = finished_parts(out / "parts-done")
+    written = {number: (out / "parts-done" / f"{number:08}.jsonl").stat().st_mtime_ns for number in done}
+    counted = []
+
+    def look(left, _total):
+        counted.append(left)
+        for number, when in written.items():
+            assert (out / "parts-done" / f"{number:08}.jsonl").stat().st_mtime_ns == when
+
+    report = porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE, progress=look)
+
+    assert 4 <= len(done) < 10
+    assert counted[0] == len(done) + 1
+    assert rows(report) == undisturbed
+
+
+def test_other_inputs_do_not_go_on(source, ported, images, tmp_path):
+    """A folder with the rows of another run is refused, and stays as it is."""
+    out = tmp_path / "out"
+    porter.agree(source, ported, images, out=out)
+
+    with pytest.raises(PorterError, match="listing changed") as refused:
+        porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=3))
+    assert refused.value.code == "agree/other-run"
+    assert (out / "rows.parquet").exists()
+
+
+def started(arguments, **options):
+    """Start the command as a person does."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options,
+    )  # fmt: skip
+
+
+def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(source, ported, images, undisturbed, tmp_path):
+    """One line says so; no traceback."""
+    out = tmp_path / "out"
+    process = started([source, ported, "--data", images, "--out", out, "--batch", 1])
+    while process.poll() is None and not finished_parts(out / "parts-done"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+
+    if process.returncode:  # or else it was done before the signal came
+        assert "the same command goes on" in told
+        assert "Traceback" not in told
+    assert rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE)) == undisturbed
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_later(source, ported, images, undisturbed, tmp_path):
+    """Nothing half-written is taken for a result."""
+    out = tmp_path / "out"
+    full = 20_000  # bytes that a file may have: what goes from process to process has more
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full, full))
+
+    arguments = [source, ported, "--data", images, "--out", out, "--batch", 1]
+    process = started(arguments, preexec_fn=limit)
+    told = process.communicate(timeout=120)[1]
+
+    assert process.returncode == 1
+    assert "[output/file-too-large]" in told
+    assert "Traceback" not in told
+    assert rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE)) == undisturbed

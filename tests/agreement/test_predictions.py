@@ -1,0 +1,50 @@
+"""`porter classify DATA --out`: what a port sees in every image of a data set, as a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli.command_line import run
+
+from porter.agreement.predicting import predict
+from porter.errors import PorterError
+
+pytestmark = pytest.mark.tensorflow
+
+
+def test_a_row_for_each_image_as_a_port_sees_it_alone(ported, images, tmp_path):
+    """In Parquet and in lines of JSON: the same classes as for the image by itself, nothing else left."""
+    for name in ("all.parquet", "all.jsonl"):
+        done = run("classify", ported, images, "--out", tmp_path / name, "--workers", 2, "--batch", 3)
+        assert done.exit_code == 0, done.output
+    from pyarrow import parquet
+
+    rows = parquet.read_table(tmp_path / "all.parquet").to_pylist()
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+
+    assert rows == lines
+    assert [row["index"] for row in rows] == list(range(10))
+    assert {path.name for path in tmp_path.iterdir()} == {"all.parquet", "all.jsonl"}
+    alone = run("classify", ported, images / rows[0]["key"], "--json")
+    best = json.loads(alone.output)["images"][0]["best"]
+    assert [guess["number"] for guess in best] == rows[0]["classes"]
+    assert rows[0]["probabilities"] == pytest.approx([guess["probability"] for guess in best], abs=1e-6)
+
+
+def test_an_unreadable_image_is_a_row_with_a_fault(ported, images, tmp_path):
+    """It is counted and named."""
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    (tmp_path / "list").write_text(f"{next(images.rglob('*.png'))}\nbad.jpg\ngone.jpg\n")
+    done = predict(ported, tmp_path / "list", tmp_path / "out.jsonl")
+
+    assert (done.images, done.faults) == (3, 2)
+    assert [Path(key).name for key, _ in done.unusable] == ["bad.jpg", "gone.jpg"]
+
+
+def test_another_ending_is_refused(ported, images, tmp_path):
+    """The file's name says its format."""
+    with pytest.raises(PorterError) as refused:
+        predict(ported, images, tmp_path / "out.csv")
+    assert refused.value.code == "classify/out"
