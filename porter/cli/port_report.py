@@ -53,6 +53,8 @@ class Report:
         yield f"source    {_resolved(self.source, self.checkpoint)} ({self.checkpoint.format})"
         yield f"weights   {_weights(made)}"
         yield f"layers    {made.network}"
+        if made.cut is not None:
+            yield f"cut       {made.cut.words}"
         if made.bn_eps is not None:
             yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
         yield f"images    {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"

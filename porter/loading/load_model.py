@@ -128,6 +128,10 @@ def build_network(ported: Ported, *, trust_table: bool = False, file: Path | Non
 
         attach_head(model, ported.head)
     adjust(model, ported.adjust)
+    if ported.cut is not None:
+        from porter.networks.cut import CutNetwork
+
+        model = CutNetwork(model, ported.cut, has_head=bool(ported.head))
     return model
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from porter.core.cut import Cut
+from porter.core.cut import from_text as cut_from_text
 from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
 
@@ -33,6 +35,7 @@ class Ported:
             is a function of a person's own.
         adjust: What is changed in the finished network, as in a mapping table.
         head: What takes the place of the classifier, in order; nothing for timm's own.
+        cut: Where the network ends, if that is before its own end or in several places.
     """
 
     variant: str
@@ -45,6 +48,7 @@ class Ported:
     library: str = "timm"
     adjust: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[HeadStep, ...] = ()
+    cut: Cut | None = None
 
     @property
     def channels(self) -> str:
@@ -187,6 +191,7 @@ def _described(found: Mapping[str, str], file: Path) -> Ported:
         library=found.get("porter.library", "timm"),
         adjust=_object(found, "porter.adjust", (), file) if "porter.adjust" in found else {},
         head=_head(found["porter.head"], file) if "porter.head" in found else (),
+        cut=_cut(found["porter.cut"], file) if "porter.cut" in found else None,
     )
 
 
@@ -195,6 +200,13 @@ def _head(text: str, file: Path) -> tuple[HeadStep, ...]:
         return from_text(text)
     except (ValueError, TypeError):
         raise _not_ported(file, "has a porter.head that is not the one porter writes") from None
+
+
+def _cut(text: str, file: Path) -> Cut:
+    try:
+        return cut_from_text(text)
+    except (ValueError, TypeError, KeyError):
+        raise _not_ported(file, "has a porter.cut that is not the one porter writes") from None
 
 
 def _object(found: Mapping[str, str], key: str, names: Sequence[str], file: Path) -> Mapping[str, Any]:

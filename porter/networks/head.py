@@ -64,7 +64,7 @@ def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
         if hasattr(model, "flatten"):
             model.flatten = nn.Identity()
     setattr(model, name, nn.Sequential(*map(_module, steps)))
-    model.num_classes = widths[-1]  # type: ignore[assignment]
+    model.num_classes = widths[-1] if widths else 0  # type: ignore[assignment]
 
 
 def _takes_map(steps: Sequence[HeadStep]) -> bool:

@@ -100,6 +100,13 @@ def export_onnx(
     """
     path = Path(source)
     ported = read_metadata(path)
+    if ported.cut is not None and len(ported.cut.outputs) > 1:
+        raise OutputError(
+            "onnx/several-outputs",
+            f"the network returns {len(ported.cut.outputs)} maps, and an exported one has a single output",
+            file=path,
+            hint="torch.onnx.export of porter.load_model's network writes them all.",
+        )
     model = load_model(path, trust_table=trust_table)
     use_recordable_padding(model, every_size=size is None)
     folding = fold_batch_norm(model) if fold_bn else None

@@ -42,10 +42,11 @@ class Staged(nn.Module):
         self.model = model
         self.channels = int(ported.arguments.get("in_chans", 3))
         output = "features" if ported.arguments.get("num_classes") == 0 else "logits"
+        ends = {feature.module for feature in ported.cut.outputs} if ported.cut and not ported.head else set()
         inner = {
             stage.name: model.get_submodule(stage.target[-1])
             for stage in _present(model, stages)
-            if stage.name != output
+            if stage.name != output and stage.target[-1] not in ends  # one value has one name
         }
         self.names = (output, *inner)
         self._kept: dict[str, torch.Tensor] = {}
@@ -164,4 +165,5 @@ def _present(model: nn.Module, stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def _holds_weights(model: nn.Module, stage: Stage) -> bool:
-    return any(True for name in stage.target for _ in model.get_submodule(name).parameters())
+    there = dict(model.named_modules())
+    return any(True for name in stage.target if name in there for _ in there[name].parameters())

@@ -15,7 +15,7 @@ from typing import ClassVar
 from porter.core.checkpoint import Checkpoint
 from porter.errors import OutputError
 from porter.networks.pretrained_cfg import pretrained_cfg
-from porter.outputs.output import Output, Refusals, adjusted
+from porter.outputs.output import Output, Refusals, adjusted, refuse_cut
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.timm_call import is_timm_network, load_file_call
 from porter.parity.measurements import Support, read_measurements, support
@@ -56,6 +56,7 @@ class HubFolder(Output):
             )
         if plan.variant.adjust:
             raise adjusted(plan, "timm builds the network of a hub folder by itself")
+        refuse_cut(plan, "timm builds the whole network of a hub folder")
         if plan.head:
             raise OutputError(
                 "output/own-head",

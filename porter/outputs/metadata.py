@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from porter.core.cut import to_text as cut_to_text
 from porter.core.head import to_text
 from porter.planning.plan import Plan
 from porter.version import VERSION
@@ -44,6 +45,8 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         rare["porter.classifier_activation"] = str(plan.classifier_activation)
     if plan.head:
         rare["porter.head"] = to_text(plan.head)
+    if plan.cut is not None:
+        rare["porter.cut"] = cut_to_text(plan.cut)
     if plan.classes != "all":
         rare["porter.classes"] = plan.classes
     return {

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
-from porter.outputs.output import Output, adjusted
+from porter.outputs.output import Output, adjusted, refuse_cut
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.renaming.aim import aim
 from porter.planning.plan import Plan
@@ -23,6 +23,7 @@ class OtherLibrary(Output):
         super().__init__(plan, options, form)
         if plan.variant.adjust:
             raise adjusted(plan, f"{form.target} builds the network by itself")
+        refuse_cut(plan, f"{form.target} builds the whole network")
         self.aim = aim(plan, form.target)
         self.library = self.aim.table.target
         self.title = self.aim.table.title

@@ -128,6 +128,20 @@ class Output(ABC):
         return describe(self.plan, checkpoint.format, self.options.dtype)
 
 
+def refuse_cut(plan: Plan, why: str) -> None:
+    """Refuse a network that ends early in a form whose network is built whole.
+
+    Raises:
+        OutputError: it does (``output/cut``).
+    """
+    if plan.cut is not None:
+        raise OutputError(
+            "output/cut",
+            f"{why}, and the source ends {plan.cut.words}",
+            hint="Write a .safetensors file: porter.load_model ends where the source does.",
+        )
+
+
 def adjusted(plan: Plan, why: str) -> OutputError:
     """Return the refusal of a form whose network would lack what the table adjusts in PyTorch's."""
     return OutputError(

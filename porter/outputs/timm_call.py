@@ -27,7 +27,7 @@ def load_file_call(plan: Plan, out: str | os.PathLike[str]) -> str:
 def needs_porter(plan: Plan) -> bool:
     """Whether the library that is ported to does not build by itself what the file's weights are for."""
     variant = plan.variant
-    return bool(variant.is_own or plan.head or variant.adjust or variant.library != "timm")
+    return bool(variant.is_own or plan.head or plan.cut or variant.adjust or variant.library != "timm")
 
 
 def load_model_call(variant: Variant, path: str) -> str:

@@ -55,6 +55,8 @@ def _inside(match: Recognised) -> frozenset[str]:
 
     A flat model has its head beside the backbone's layers: a head begins behind the last of them.
     """
+    if match.cut is not None:
+        return frozenset(key for key in match.keys if key is not None)
     graph, first = match.graph, match.variant.parts[0].name
     node = graph.nodes[match.nodes[first]]
     used = {entry.source.partition("/")[0] for entry in match.variant.entries if entry.part == first}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
+from porter.errors import PlanError
 from porter.planning.recognition import Recognised, recognise
 from porter.tables.known_tables import Tables
+
+_UNKNOWN = ("plan/no-match", "plan/unknown-network")
 
 
 def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
@@ -24,9 +27,27 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         from porter.planning.network.by_structure import recognise_by_structure  # noqa: PLC0415  (few)
 
         return recognise_by_structure(checkpoint, tables, variant)
-    match = recognise(checkpoint, tables, variant)
-    if not match.twins or checkpoint.stored_network is None:
+    try:
+        match = recognise(checkpoint, tables, variant)
+    except PlanError as refusal:
+        cut = _cut(checkpoint, tables, variant) if refusal.code in _UNKNOWN else None
+        if cut is None:
+            raise
+        return cut
+    if checkpoint.stored_network is None:
+        return match
+    if len(set(checkpoint.stored_network.outputs)) > 1:
+        from porter.planning.cut_backbone import with_outputs  # noqa: PLC0415  (most return one)
+
+        match = with_outputs(checkpoint, match)
+    if not match.twins:
         return match
     from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
 
     return told_apart(checkpoint, tables, match)
+
+
+def _cut(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:
+    from porter.planning.cut_backbone import cut_backbone  # noqa: PLC0415  (most are whole)
+
+    return cut_backbone(checkpoint, tables, variant)

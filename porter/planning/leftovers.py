@@ -6,7 +6,7 @@ import difflib
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
-from porter.planning.custom_head import head_hint, is_foreign_head
+from porter.planning.custom_head import OWN_HEAD, head_hint, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
 
@@ -26,7 +26,8 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
         return
     is_head = is_foreign_head(match, refused)
     # A custom head is no misspelt rule: the table's own head is another layer.
-    unmatched = [] if is_head else [e.source for e in match.variant.entries if e.part not in match.nodes]
+    is_known = is_head or match.cut is not None
+    unmatched = [] if is_known else [e.source for e in match.variant.entries if e.part not in match.nodes]
     lines = [
         f"{line.path} {checkpoint.specs[line.key].shape}: {line.reason}{_did_you_mean(line.path, unmatched)}"
         for line in refused[:_SHOWN]
@@ -34,11 +35,31 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
     more = [f"and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
     raise PlanError(
         "plan/left-over",
-        f"{match.variant.name} fits, but {len(refused)} variable(s) would be left behind",
+        f"{match.variant.name}{_place(match)} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
         hint=head_hint(checkpoint) if is_head else _REFUSED,
         details=lines + more,
     )
+
+
+def refuse_tail(checkpoint: Checkpoint, match: Recognised) -> None:
+    """Refuse a network that ends early where something without variables follows that the port would lose.
+
+    Raises:
+        PlanError: ``plan/cut-tail``.
+    """
+    if match.ending is not None and match.ending.tail and OWN_HEAD not in match.nodes:
+        raise PlanError(
+            "plan/cut-tail",
+            f"{match.variant.name}{_place(match)} fits, but the source goes on with {match.ending.tail}, "
+            "which timm's modules have no output for",
+            file=checkpoint.path,
+            hint="--backbone-only ports what is in front of it.",
+        )
+
+
+def _place(match: Recognised) -> str:
+    return "" if match.cut is None else f", cut {match.cut.words},"
 
 
 def _did_you_mean(path: str, names: list[str]) -> str:

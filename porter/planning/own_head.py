@@ -69,19 +69,30 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
         return None
     taken = {key for key in match.keys if key is not None}
     stated = {key for operation in network.operations for key in operation.variables.values()}
+    end = _early_end(match)
     # The table's classifier is the same dense layer, whatever pools before it.
-    if stated <= taken and not any(o.kind == "global_max_pool" for o in network.operations):
+    pools = end is not None or any(o.kind == "global_max_pool" for o in network.operations)
+    if (stated <= taken and not pools) or (end is None and match.ending is not None):
         return None
     backbone = backbone_alone(match)
     keys = {key for key in backbone.keys if key is not None}
     shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
-    chain = head_chain(canonical(network), keys, _activations(backbone), shapes)
+    passed = None if end is not None else _activations(backbone)
+    chain = head_chain(canonical(network), keys, passed, shapes, end)
     if chain is None:
         return None
     own = {key for roles in chain.variables for key in roles.values()}
-    if not own <= shapes.keys() or (own <= taken and chain.steps[0].kind != "global_max_pool"):
+    is_of_table = end is None and own <= taken and chain.steps[0].kind != "global_max_pool"
+    if is_of_table or not own <= shapes.keys():
         return None
     return _joined(backbone, chain, classifier, shapes)
+
+
+def _early_end(match: Recognised) -> int | None:
+    """Return the operation of the source that a head may follow, if the network ends before its own end."""
+    if match.ending is None or not match.ending.tail or len(match.ending.exits) != 1:
+        return None
+    return match.ending.exits[0]
 
 
 def _classifier(variant: Variant) -> str | None:
@@ -117,6 +128,7 @@ def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Sha
     kinds = [step.kind for step in chain.steps]
     pool = kinds[0] if chain.takes_map else "global_avg_pool"
     is_whole = len(backbone.nodes) == len(backbone.variant.backbone_parts)  # or timm's classifier is wider
+    is_whole = is_whole and backbone.ending is None
     is_simple = (
         is_whole and kinds == ([pool, "dense"] if chain.takes_map else ["dense"]) and pool in _POOL_ARGUMENTS
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
+from porter.core.cut import Cut
 from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
 from porter.planning.choices import Choice, choose, choose_preset
@@ -20,7 +21,7 @@ from porter.planning.expected_input import expected_input, normalization_node
 from porter.planning.filled_norms import told, with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
-from porter.planning.leftovers import refuse_leftovers
+from porter.planning.leftovers import refuse_leftovers, refuse_tail
 from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
@@ -30,6 +31,9 @@ from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.table_records import InputSpec
 from porter.tables.variants import Entry, Variant
+
+if TYPE_CHECKING:
+    from porter.planning.own_head import OwnHead
 
 _SHOWN = 5
 
@@ -58,6 +62,7 @@ class Plan(NamedTuple):
             has nothing there, or does not tell.
         places: Object path in the checkpoint of each part of the network that is there, by its name.
         head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
+        cut: Where the network ends, if that is before its own end or in several places.
     """
 
     variant: Variant
@@ -78,6 +83,7 @@ class Plan(NamedTuple):
     network: str = ""
     classifier_activation: str | None = None
     head: tuple[HeadStep, ...] = ()
+    cut: Cut | None = None
 
     @property
     def has_own_head(self) -> bool:
@@ -102,8 +108,7 @@ def plan(
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
-        PlanError: the checkpoint and the table do not close; the message lists what is missing or left over.
-            Or a choice does not exist (``plan/unknown-choice``).
+        PlanError: the checkpoint and the table do not close (what is missing or left over), or a bad choice.
         TableError: the variant is not known.
 
     Example:
@@ -114,9 +119,8 @@ def plan(
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
     refuse_draft(match.variant, options)
-    match = backbone_alone(match) if options.backbone_only else match
-    head = None if options.backbone_only else stated_head(checkpoint, match)
-    known, match = (match, match) if head is None else (backbone_alone(match), head.match)
+    known, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
+    match = known if head is None else head.match
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     match = in_stored_order(checkpoint, match)
@@ -127,12 +131,13 @@ def plan(
     ledger = _closed_ledger(checkpoint, match, found, averages, backbone_only=options.backbone_only)
     network = compared(checkpoint, known, head)
     epsilon = choose_epsilon(checkpoint, match, options.bn_eps, network)
-    assignments = _assignments(checkpoint, found, match, averages, epsilon, choice)
-    assignments = with_filled(assignments, match, epsilon, choice)
+    listed = _assignments(checkpoint, found, match, averages, epsilon, choice)
+    assignments = with_filled(listed, match, epsilon, choice)
     from_average = _from_average(assignments, averages)
+    variant = _as_it_is_there(match)
     return Plan(
-        variant=_as_it_is_there(match),
-        assignments=(*assignments, *_fills(match, choice), *_counters(match)),
+        variant=variant,
+        assignments=(*assignments, *_fills(variant, match, choice), *_counters(variant, match)),
         ledger=ledger,
         arguments=_arguments(match, epsilon.value, choice),
         weights="ema" if from_average else "raw",
@@ -149,7 +154,18 @@ def plan(
         network=network.line,
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
+        cut=match.cut,
     )
+
+
+def _with_head(
+    checkpoint: Checkpoint, match: Recognised, *, backbone_only: bool
+) -> tuple[Recognised, OwnHead | None]:
+    """Return what the table knows of a match, and the head that the source states beside it."""
+    if backbone_only:
+        return backbone_alone(match), None
+    head = stated_head(checkpoint, match)
+    return (match if head is None else backbone_alone(match)), head
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -157,16 +173,16 @@ def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]
     return sum(any(p.key in averages.values() for p in a.sources) for a in assignments)
 
 
-def _counters(match: Recognised) -> Iterator[Assignment]:
+def _counters(variant: Variant, match: Recognised) -> Iterator[Assignment]:
     """Yield PyTorch's counters of batches, which have no counterpart in TensorFlow."""
-    for part, target in match.variant.counters:
+    for part, target in variant.counters:
         if part in match.nodes:
             yield Assignment(target, (), constant=0)
 
 
-def _fills(match: Recognised, choice: Choice) -> Iterator[Assignment]:
+def _fills(variant: Variant, match: Recognised, choice: Choice) -> Iterator[Assignment]:
     """Yield parameters of PyTorch's that TensorFlow's layers do without."""
-    for constant in match.variant.constants:
+    for constant in variant.constants:
         if constant.part in match.nodes:
             shape = tuple(choice.length(dim) for dim in constant.shape)
             yield Assignment(constant.target, shape, fill=constant.value)
@@ -212,6 +228,8 @@ def _closed_ledger(
     ledger = _ledger(checkpoint, match, found, averages)
     ledger = leave_head(match, ledger) if backbone_only else ledger
     refuse_leftovers(checkpoint, match, ledger)
+    if not backbone_only:
+        refuse_tail(checkpoint, match)
     return ledger
 
 
@@ -304,6 +322,10 @@ def _assignment(
 def _as_it_is_there(match: Recognised) -> Variant:
     """Return the variant with modules that pass their input on in place of parts that are not there."""
     variant = match.variant
+    if match.cut is not None:
+        from porter.planning.cut_backbone import without_missing  # noqa: PLC0415  (most are whole)
+
+        return without_missing(match)
     without = [name for part in variant.parts if part.name not in match.nodes for name in part.without]
     return replace(variant, adjust={**variant.adjust, "without": without}) if without else variant
 

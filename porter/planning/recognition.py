@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.cut import Cut
 from porter.core.object_graph import ObjectGraph
 from porter.errors import PlanError
 from porter.planning.fitting import (
@@ -23,7 +24,24 @@ from porter.planning.fitting import (
 )
 from porter.planning.nearest import nearest, no_match
 from porter.tables.known_tables import Signature, Tables
-from porter.tables.variants import Variant
+from porter.tables.variants import Stage, Variant
+
+
+class Ending(NamedTuple):
+    """The end of a network that is not its own end.
+
+    Attributes:
+        cut: The same in PyTorch.
+        stages: The stages that are there as a whole.
+        exits: Numbers of the operations of the source, in its canonical form, that it ends with; nothing if
+            it does not tell.
+        tail: What follows them in the source and is no part of the network, in words; "" if nothing does.
+    """
+
+    cut: Cut
+    stages: tuple[Stage, ...]
+    exits: tuple[int, ...] = ()
+    tail: str = ""
 
 
 class Recognised(NamedTuple):
@@ -39,6 +57,8 @@ class Recognised(NamedTuple):
         filled: Role of each variable that the source has no values for, by target: norms that are part of the
             convolutions in front of them come back as norms that change nothing.
         notes: What a person should know of the choice.
+        ending: Where the network ends, if that is before its own end or in several places; then some entries
+            have no key.
     """
 
     variant: Variant
@@ -49,6 +69,12 @@ class Recognised(NamedTuple):
     twins: tuple[Variant, ...] = ()
     filled: Mapping[str, str] = MappingProxyType({})
     notes: tuple[str, ...] = ()
+    ending: Ending | None = None
+
+    @property
+    def cut(self) -> Cut | None:
+        """Where the network ends in PyTorch, if that is not its own end."""
+        return None if self.ending is None else self.ending.cut
 
 
 def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:

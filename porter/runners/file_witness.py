@@ -70,7 +70,7 @@ class FileWitness:
         self._network, self._made, self._inputs = network, made, inputs
         _require_size(network, inputs)
         weights = _weights(network.graph, made, stages, checkpoint)
-        self._found = _found(network, stages, weights)
+        self._found = _found(network, stages, weights, is_cut=made.cut is not None and not made.head)
         graph = _with_values(network.graph, weights.averages)
         self._done: dict[tuple[str, int], Run] = {}
         try:
@@ -300,9 +300,9 @@ def _with_values(graph: Any, values: Mapping[str, Array]) -> Any:
     return copy
 
 
-def _found(network: FileNetwork, stages: tuple[Stage, ...], weights: _Weights) -> Found:
+def _found(network: FileNetwork, stages: tuple[Stage, ...], weights: _Weights, *, is_cut: bool) -> Found:
     graph = GraphStages(network.graph.node, network.source, network.outputs)
-    found = graph.find(stages, weights.stages, weights.weightless)
+    found = graph.find(stages, weights.stages, weights.weightless, is_cut=is_cut)
     if found is None or stages[-1].name in found.missing:
         raise UnfitError(f"no tensor of its graph is the stage {stages[-1].name}")
     return found

@@ -25,6 +25,7 @@ _NEXT = {
 # What may follow a classifier without being its activation.
 _AFTER_CLASSIFIER = {"Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "StopGradient", "BiasAdd"}
 _SUMS = {"Add", "AddV2"}
+_JOINS = {"ConcatV2", "Concat", "ResizeNearestNeighbor"}
 _SHAPES = {"Shape", "ShapeN", "Rank", "Size"}  # what they give depends on no element of the image
 _LOGITS = "logits"
 
@@ -69,7 +70,12 @@ class GraphStages:
         self._of_constants = self._nodes.keys() - self._of_image
 
     def find(
-        self, stages: Sequence[Stage], weights: Mapping[str, int], weightless: Collection[int]
+        self,
+        stages: Sequence[Stage],
+        weights: Mapping[str, int],
+        weightless: Collection[int],
+        *,
+        is_cut: bool = False,
     ) -> Found | None:
         """Find the ends of stages; None where no output follows the last stage's weights.
 
@@ -77,13 +83,15 @@ class GraphStages:
             stages: Those that are wanted, in the table's order.
             weights: Name of a constant to the place of its stage in `stages`.
             weightless: Places of the stages that have no weights.
+            is_cut: Whether other layers may follow the last stage, and take what earlier ones give.
         """
         users: dict[int, set[str]] = {}
         for constant, stage in weights.items():
             users.setdefault(stage, set()).update(self._users(constant))
         if not users:
             return None
-        output = self._output(users[max(users)])
+        last = users[max(users)]
+        output = self._end_of(last) if is_cut else self._output(last)
         if output is None:
             return None
         order = {name: place for place, name in enumerate(self._ordered(output))}
@@ -154,6 +162,29 @@ class GraphStages:
             if users <= set(order):
                 found.append((len(order), output))
         return min(found, default=(0, None))[1]
+
+    def _end_of(self, users: set[str]) -> str | None:
+        """Return the operation that ends with some weights: the last of their users, and what belongs to it.
+
+        What goes on from there takes other weights, or what its last stage does not depend on.
+        """
+        ends = [user for user in users if users <= set(self._ordered(user))]
+        if not ends:
+            return None
+        end, before = ends[0], set(self._ordered(ends[0]))
+        while True:
+            following = [name for name in self._consumers[end] if self._continues(name, before)]
+            if len(following) != 1:
+                return end
+            end = following[0]
+            before.add(end)
+
+    def _continues(self, name: str, before: AbstractSet[str]) -> bool:
+        if name not in self._of_image:
+            return False
+        images = [each for each in self._inputs[name] if each in self._of_image]
+        node = self._nodes[name]
+        return node.op not in {*_NEXT, *_JOINS} and all(each in before for each in images)
 
     def _ordered(self, output: str) -> list[str]:
         """Return every operation from the image to `output`, each after those that it takes."""

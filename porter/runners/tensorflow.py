@@ -43,6 +43,7 @@ def _record(job: Job) -> None:
     with job.open_weights() as checkpoint:
         made = job.plan(checkpoint)
         witness, notes = open_source_network(job, made, checkpoint, inputs)
+        notes = (*notes, *_of_cut(made, checkpoint, builds=witness is None))
         if witness is not None:
             runs_in, provenance = witness.runs, _of_network(job, made, witness, notes)
         else:
@@ -60,6 +61,18 @@ def _record(job: Job) -> None:
         if job.images:
             restored = witness is None and job.checkpoint is not None
             _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
+
+
+def _of_cut(made: Plan, checkpoint: Checkpoint, *, builds: bool) -> Iterator[str]:
+    """Say of a network that ends early what is compared of it."""
+    if made.cut is None:
+        return
+    stages = [stage.name for stage in made.variant.stages]
+    yield f"the network ends {made.cut.words}: compared up to {stages[-1]}"
+    if made.cut.steps:
+        yield f"{', '.join(step.module for step in made.cut.steps)} were not compared"
+    if builds and isinstance(checkpoint, KerasFile):
+        yield "porter read the weights that TensorFlow ran: Keras loads whole networks alone"
 
 
 def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
@@ -142,7 +155,9 @@ def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
 
 def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
-    if network_of(made.variant) is not made.variant:
+    if made.cut is not None and isinstance(checkpoint, KerasFile):  # Keras loads whole networks alone
+        return {part.path: checkpoint.read(part.key) for part in _parts(made)}
+    if made.cut is not None or network_of(made.variant) is not made.variant:
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
     network = _build(made, "float32", image)
@@ -230,7 +245,7 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
     unnamed = (
         {id(v) for v in network.variables} - {id(v) for v in variables.values()} - _left_out(network, made)
     )
-    if unnamed:
+    if unnamed and made.cut is None:  # what a cut network does without is built, and changes nothing
         names = ", ".join(v.name for v in network.variables if id(v) in unnamed)
         raise ParityError(
             "runner/unnamed-variable",

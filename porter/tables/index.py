@@ -20,9 +20,10 @@ from porter.tables.table_records import Dim
 from porter.tables.variants import Variant
 
 NAME = "index.json"
-_SCHEMA = 2
+_SCHEMA = 3
 # Variables per variant. The first ones rule out most of the other variants, so more would hardly help.
 _PAIRS = 4
+_FIRST_KERNELS = 3
 
 _Pair = tuple[str, tuple[Dim, ...]]
 
@@ -73,7 +74,8 @@ def indexed_tables(folder: Path) -> Tables | None:
         for name, row in variants.items():
             places[name] = (folder / relative, text)
             pairs = tuple((path, tuple(shape)) for path, shape in row["pairs"])
-            signatures[name] = Signature(pairs, frozenset(row["stems"]))
+            first = tuple(map(tuple, row["first"]))
+            signatures[name] = Signature(pairs, frozenset(row["stems"]), first)
     return Tables(_Variants(places), signatures)
 
 
@@ -114,7 +116,12 @@ def _required(variant: Variant) -> dict[str, tuple[Dim, ...]]:
 
 
 def _row(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> dict[str, object]:
-    return {"stems": sorted(set(map(stem, variants[name]))), "pairs": _signature(name, variants)}
+    kernels = [shape for shape in variants[name].values() if len(shape) > 1]
+    return {
+        "stems": sorted(set(map(stem, variants[name]))),
+        "pairs": _signature(name, variants),
+        "first": kernels[:_FIRST_KERNELS],
+    }
 
 
 def _signature(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> list[_Pair]:

@@ -19,10 +19,12 @@ class Signature(NamedTuple):
     Attributes:
         pairs: Object path below the first part, and shape, of a few of its variables.
         stems: What the object paths of its variables begin with, see `stem`.
+        first: Shapes of its first few kernels: what there is of it if it is cut.
     """
 
     pairs: tuple[tuple[str, tuple[Dim, ...]], ...]
     stems: frozenset[str]
+    first: tuple[tuple[Dim, ...], ...] = ()
 
 
 def stem(path: str) -> str:

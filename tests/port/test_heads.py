@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -26,7 +22,6 @@ HEADS = {
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
 ALSO_SAVED = ("dense_twice", "convolved")
-GENERATIONS = ("tf_keras", "keras")
 FILES = [
     (head, file)
     for head in HEADS
@@ -34,13 +29,10 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="session", params=GENERATIONS)
-def written(request, tmp_path_factory) -> Path:
-    """Let Keras write every head once."""
-    folder = tmp_path_factory.mktemp("heads") / request.param
-    writer = Path(__file__).with_name("write_heads.py")
-    subprocess.run([sys.executable, writer, request.param, folder], check=True, capture_output=True)
-    return folder
+@pytest.fixture
+def written(heads):
+    """Every head as Keras wrote it."""
+    return heads
 
 
 def answers(model, x):
@@ -131,12 +123,6 @@ def test_what_ends_the_head_is_said(written, tmp_path):
     with pytest.raises(OutputError) as caught:
         Classifier(tmp_path / "averaged.safetensors")
     assert caught.value.code == "classify/activation"
-
-
-def test_outputs_that_are_not_ported_are_said(written, tmp_path):
-    """A feature extractor becomes a network with one output, and its others are named."""
-    result = porter.port(written / "several" / "model.keras", tmp_path / "out.safetensors")
-    assert any("2 outputs" in note and "conv_pw_3_relu" in note for note in result.plan.notes)
 
 
 def test_a_network_without_its_last_convolution_says_how_it_is_loaded(written, tmp_path):

@@ -36,6 +36,13 @@ def main() -> None:
         no_neck,
         several,
         gated,
+        cut_at_a_block,
+        cut_with_a_head,
+        cut_pooled,
+        cut_at_a_pad,
+        encoder,
+        flat_encoder,
+        cut_early,
     ):
         keras.backend.clear_session()
         write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
@@ -134,6 +141,54 @@ def gated(keras, layers):
     return keras.Model(base.input, layers.Dense(3)(layers.Multiply()([x, gate])))
 
 
+def cut_at_a_block(keras, layers):
+    """A backbone that ends behind block 12, before its own end."""
+    base = backbone(keras, "MobileNetV2")
+    return keras.Model(base.input, base.get_layer("block_12_add").output)
+
+
+def cut_with_a_head(keras, layers):
+    """A classifier on what a depthwise convolution inside block 6 gives."""
+    base = backbone(keras, "MobileNetV2")
+    x = layers.GlobalAveragePooling2D()(base.get_layer("block_6_depthwise_relu").output)
+    return keras.Model(base.input, layers.Dense(3)(x))
+
+
+def cut_pooled(keras, layers):
+    """A part of a backbone, pooled, without any classifier."""
+    base = backbone(keras, "MobileNetV2")
+    return keras.Model(base.input, layers.GlobalMaxPooling2D()(base.get_layer("block_7_add").output))
+
+
+def cut_at_a_pad(keras, layers):
+    """The end is a padding, which is part of a convolution in PyTorch."""
+    base = backbone(keras, "MobileNetV2")
+    return keras.Model(base.input, base.get_layer("block_6_pad").output)
+
+
+def encoder(keras, layers):
+    """A nested extractor as U-Nets have one: norms, activations, blocks, and a bare convolution last."""
+    base = backbone(keras, "MobileNetV2")
+    names = ("block_1_expand_relu", "block_3_expand_BN", "block_5_add", "block_13_expand")
+    inner = keras.Model(base.input, [base.get_layer(name).output for name in names])
+    images = keras.Input((SIZE, SIZE, 3))
+    return keras.Model(images, inner(images))
+
+
+def flat_encoder(keras, layers):
+    """A decoder on the backbone's own graph, with a convolution on a skip connection."""
+    base = backbone(keras, "MobileNetV2")
+    deep = layers.Conv2DTranspose(8, 2, strides=2)(base.get_layer("block_9_add").output)
+    skip = layers.Conv2D(8, 1)(base.get_layer("block_5_add").output)
+    return keras.Model(base.input, layers.Conv2D(2, 3)(layers.Concatenate()([deep, skip])))
+
+
+def cut_early(keras, layers):
+    """Of two widths of the network the first layers are the same."""
+    base = backbone(keras, "MobileNetV2")
+    return keras.Model(base.input, base.get_layer("block_1_depthwise_relu").output)
+
+
 def randomise(model):
     """Give every parameter a value that matters."""
     for variable in model.weights:
@@ -149,12 +204,17 @@ def write(folder: Path, keras, model) -> None:
     folder.mkdir(parents=True)
     model.save(folder / "model.h5")
     model.save(folder / "model.keras")
-    if folder.name in ("dense_twice", "convolved"):
+    if folder.name == "cut_at_a_block":
+        model.save_weights(folder / "model.weights.h5")
+        tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
+    if folder.name in ("dense_twice", "convolved", "encoder"):
         export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)
         export(str(folder / "saved_model"))
     x = RNG.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype("float32")
     answer = model(x, training=False)
-    np.savez(folder / "answer.npz", x=x, y=np.asarray(answer[-1] if isinstance(answer, list) else answer))
+    answers = answer if isinstance(answer, list | tuple) else [answer]
+    named = {f"y{number}": np.asarray(each) for number, each in enumerate(answers)}
+    np.savez(folder / "answer.npz", x=x, y=np.asarray(answers[-1]), **named)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ _META_GRAPH, _INFO, _GRAPH, _SAVER, _SIGNATURE = 0x12, 0x0A, 0x12, 0x1A, 0x2A
 _TAG, _RESTORE, _OUTPUT = 0x22, 0x1A, 0x12
 _SERVING = ("serving_default", "serve", "default")
 _EXPORTED = "_all_variables/"
+_DIGITS = 9
 _ASSIGNS = ("AssignVariableOp", "Assign")
 
 
@@ -87,11 +88,19 @@ def _meta_graph(data: Buffer) -> _MetaGraph:
 
 
 def _tensors(signature: Buffer) -> Iterator[str]:
-    """Yield the name of each tensor that a signature returns."""
-    for tag, entry in fields(signature):
-        if tag == _OUTPUT:
-            _, info = _entry(entry)
-            yield from (text(value) for kind, value in fields(info) if kind == 0x0A)
+    """Yield the name of each tensor that a signature returns.
+
+    They are stored in no order; their own names, ``output_0``, ``output_1``, tell the model's.
+    """
+    named = [_entry(entry) for tag, entry in fields(signature) if tag == _OUTPUT]
+    for _, info in sorted(named, key=lambda each: _numbered(each[0])):
+        yield from (text(value) for kind, value in fields(info) if kind == 0x0A)
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    stem = name.rstrip("0123456789")
+    digits = name[len(stem) :]
+    return (stem.rstrip("_"), int(digits[:_DIGITS])) if digits else (name, -1)
 
 
 def _outputs(meta_graph: _MetaGraph) -> Iterator[tuple[str, ...]]:

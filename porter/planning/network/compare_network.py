@@ -63,8 +63,9 @@ def compare_network(
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         line = _BY_BATCH if _normalises_by_batch(stored) else line
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))
+    is_cut = match.cut is not None
     try:
-        tried = [_Comparison(ours, form, pairing) for pairing, form in pairings]
+        tried = [_Comparison(ours, form, pairing, is_cut=is_cut) for pairing, form in pairings]
     except RecursionError:
         return NetworkFindings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
     best = min(tried, key=lambda each: len(each.differences))
@@ -72,7 +73,7 @@ def compare_network(
         raise _other(checkpoint, match, best.differences, stored.origin)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    notes = (*best.notes(own_pool=own_head), *_several(stored))
+    notes = () if is_cut else (*best.notes(own_pool=own_head), *_several(stored))
     return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes)
 
 
@@ -118,7 +119,9 @@ class _Comparison:
         classifier_activation: See `NetworkFindings`.
     """
 
-    def __init__(self, source: StoredNetwork, reference: StoredNetwork, pairing: Pairing) -> None:
+    def __init__(
+        self, source: StoredNetwork, reference: StoredNetwork, pairing: Pairing, *, is_cut: bool
+    ) -> None:
         self.classifier_activation: str | None = None
         last, wanted = pairing.last()
         self._given = list(tail(source.operations, last))
@@ -127,7 +130,8 @@ class _Comparison:
         self._wants_preparation = _prepares(reference) and not _prepares(source)
         found = dict.fromkeys(pairing.differences())
         is_whole = not any(operation.variables for operation in reference.operations[wanted + 1 :])
-        found |= dict.fromkeys(self._classifier() if is_whole else self._features())
+        if not is_cut:  # what follows a cut is no part of the table's network
+            found |= dict.fromkeys(self._classifier() if is_whole else self._features())
         self.differences = tuple(found)
 
     def notes(self, *, own_pool: bool) -> Iterator[str]:

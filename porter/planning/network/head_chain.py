@@ -47,6 +47,7 @@ def head_chain(
     backbone: Collection[str],
     passed: int | None,
     shapes: Mapping[str, tuple[int, ...]],
+    end: int | None = None,
 ) -> HeadChain | None:
     """Return what follows the backbone, or None if nothing with variables does, or it is no chain of steps.
 
@@ -56,17 +57,20 @@ def head_chain(
         passed: How many operations after the backbone's last layer belong to it: its activation. If that is
             not known, every activation that follows at once does: the table's network has one there.
         shapes: Of the stored variables, by key.
+        end: Number of the operation that the backbone ends with, if that is before its own end; what follows
+            need have no variables then.
     """
     last = max((n for n, o in enumerate(network.operations) if _holds(o, backbone)), default=None)
     if last is None:
         return None
-    following = list(_following(network.operations, last))
-    if passed is None:
-        passed = next((n for n, o in enumerate(following) if o.kind not in ACTIVATIONS), len(following))
-    following = following[passed:]
+    following = list(_following(network.operations, last if end is None else end))
+    if end is None:
+        if passed is None:
+            passed = next((n for n, o in enumerate(following) if o.kind not in ACTIVATIONS), len(following))
+        following = following[passed:]
     own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
     there = {key for operation in following for key in operation.variables.values()}
-    if not own or own != there or not _ends(network, following):
+    if not following or (end is None and not own) or own != there or not _ends(network, following):
         return None
     try:
         return _read(following, network.operations[last], shapes)
@@ -109,7 +113,7 @@ def _read(
     takes_map = before.kind != "dense"
     reader = _Reader(shapes, is_map=takes_map)
     activation = None
-    weighted = max(n for n, operation in enumerate(following) if operation.variables)
+    weighted = max((n for n, operation in enumerate(following) if operation.variables), default=-1)
     rest = [o for o in following[weighted + 1 :] if o.kind not in ("flatten", "reshape") or reader.is_map]
     body = [*following[: weighted + 1], *rest]
     if rest and rest[-1].kind in ACTIVATIONS:

@@ -112,7 +112,7 @@ class Pairing:
         found: dict[LayerDifference, None] = {}
         for number, other in self.pairs.items():
             reference, source = self._reference[number], self._source[other]
-            found |= dict.fromkeys(_own(source, reference))
+            found |= dict.fromkeys(own_differences(source, reference))
             found |= dict.fromkeys(self._inputs(other, number))
         return tuple(found)
 
@@ -150,7 +150,7 @@ class Pairing:
             if self.pairs.get(reference) == source:
                 return ()
         elif given.kind == wanted.kind:
-            return tuple(_own(given, wanted)) or self._inputs(source, reference)
+            return tuple(own_differences(given, wanted)) or self._inputs(source, reference)
         layer = user.name if given.kind == "input" or source in self._owned else given.name
         behind = "" if layer != user.name else "takes "
         return (LayerDifference(layer, behind + self._told(wanted, reference), behind + told(given)),)
@@ -188,7 +188,7 @@ def told(operation: Operation) -> str:
     return f"{kind} ({inner})" if inner else kind
 
 
-def _own(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
+def own_differences(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
     """Yield the differences between the attributes of two operations."""
     if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
         as_conv: Any = given.attributes[AS_CONV]

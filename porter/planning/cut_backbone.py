@@ -1,0 +1,261 @@
+"""A network of which a source has the first part alone, or returns several maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from porter.core.checkpoint import Checkpoint
+from porter.core.stored_network import Operation, StoredNetwork
+from porter.errors import PlanError
+from porter.planning.custom_head import OWN_HEAD
+from porter.planning.cut_variables import Part, first_part
+from porter.planning.fitting import key_below, roots_of, shape_fits
+from porter.planning.network.canonical import canonical
+from porter.planning.network.common_part import Pairs, common_part
+from porter.planning.network.cut_points import CutPoints
+from porter.planning.network.layer_pairing import told
+from porter.planning.network.record import recorded
+from porter.planning.recognition import Ending, Recognised
+from porter.tables.known_tables import Tables, stem
+from porter.tables.table_records import Dim
+from porter.tables.variants import Entry, Variant
+
+_FEWEST_STAGES = 2  # a stem alone is nobody's in particular
+_LOGITS = "logits"
+_UNTOLD = "the source does not say what it returns: taken for the map {where}, with what follows at once"
+
+
+class _Found(NamedTuple):
+    match: Recognised
+    is_named: bool  # whether the variables have the table's paths
+    size: int  # how many variables
+    stages: int
+    ends: tuple[str, ...] = ()  # the source's names of what it ends with, where no module of timm's ends
+
+
+def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:
+    """Find the one network of `tables` whose first part a checkpoint holds; None if there is none.
+
+    Args:
+        checkpoint: A source that no whole network fits.
+        tables: Known networks.
+        variant: Try this one only.
+
+    Raises:
+        PlanError: several networks begin like this (``plan/ambiguous-variant``), or the source ends where no
+            module of timm's does (``plan/cut-inside``).
+        TableError: `variant` is not known.
+    """
+    wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
+    stored = checkpoint.stored_network
+    source = None if stored is None else canonical(stored)
+    found = [each for v in wanted if (each := _first_part(checkpoint, source, v)) is not None]
+    if not variant:
+        found = [each for each in found if each.stages >= _FEWEST_STAGES]
+    if not found:
+        return None
+    most = max((each.size, each.is_named) for each in found)
+    inside = [each.ends for each in found if (each.size, each.is_named) == most and each.ends]
+    best = [each.match for each in found if (each.size, each.is_named) == most]
+    known = {match.variant.name for match in best}
+    best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
+    if len(best) > 1:
+        names = ", ".join(sorted(match.variant.name for match in best))
+        raise PlanError(
+            "plan/ambiguous-variant",
+            f"what is there is the first part of {names} alike",
+            file=checkpoint.path,
+            hint="Say which one it is with --variant.",
+        )
+    if inside:
+        raise PlanError(
+            "plan/cut-inside",
+            f"{best[0].variant.name} fits as far as it is there, but no module of timm's gives the output of "
+            f"{', '.join(inside[0])}",
+            file=checkpoint.path,
+            hint="End the model at a block, a norm or an activation.",
+        )
+    return best[0]
+
+
+def with_outputs(checkpoint: Checkpoint, match: Recognised) -> Recognised:
+    """Return the match with all that the source returns, if those are several maps of the backbone."""
+    stored = checkpoint.stored_network
+    if stored is None or stored.is_graph or len(set(stored.outputs)) == 1:
+        return match
+    found = _by_network(checkpoint, canonical(stored), match.variant)
+    if found is None or found.match.keys != match.keys:
+        return match
+    ending = found.match.ending
+    return match if ending is None or ending.tail else match._replace(ending=ending)
+
+
+def without_missing(match: Recognised) -> Variant:
+    """Return the variant of a cut match with what is there of its entries and stages alone."""
+    variant = match.variant
+    there = [e for e, key in zip(variant.entries, match.keys, strict=True) if key is not None]
+    modules = {entry.target.rpartition(".")[0] for entry in there}
+    assert match.ending is not None  # noqa: S101 (that is what makes it a cut match)
+    own = [stage for stage in variant.stages if stage.name == _LOGITS and OWN_HEAD in match.nodes]
+    return replace(
+        variant,
+        entries=tuple(there),
+        counters=tuple(each for each in variant.counters if each[1].rpartition(".")[0] in modules),
+        constants=tuple(each for each in variant.constants if each.target.rpartition(".")[0] in modules),
+        stages=(*match.ending.stages, *own),
+    )
+
+
+def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
+    """Yield the variants whose first kernels are there."""
+    stems = set(map(stem, checkpoint.graph.owners))
+    unnamed = any(node.anonymous for node in checkpoint.graph.nodes)
+    there = {spec.shape for spec in checkpoint.specs.values()}
+    for name in tables.variants:
+        signature = tables.signatures.get(name)
+        if signature is None or (
+            (unnamed or not stems.isdisjoint(signature.stems))
+            and all(any(shape_fits(s, wanted, {}) for s in there) for wanted in signature.first)
+        ):
+            yield tables.variants[name]
+
+
+def _first_part(checkpoint: Checkpoint, source: StoredNetwork | None, variant: Variant) -> _Found | None:
+    if not recorded(variant):
+        return None
+    found = None if source is None else _by_network(checkpoint, source, variant)
+    return found or _by_variables(checkpoint, variant)
+
+
+def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant) -> _Found | None:
+    """Find the part by what the source computes, whatever follows it."""
+    entries = {variant.full_source(entry): entry for entry in variant.entries}
+    first = {variant.full_source(e) for e in variant.entries if e.part == variant.parts[0].name}
+    best: _Found | None = None
+    for reference in recorded(variant):
+        lengths: dict[str, int] = {}
+        pairs = common_part(source, reference, _Fitting(checkpoint, entries, lengths).fits)
+        keys = dict(_keys(source, reference, pairs))
+        keys = {name: key for name, key in keys.items() if name in first}
+        points = CutPoints(variant, reference)
+        pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
+        exits = list(_exits(source, pairs))
+        if not keys or (best is not None and best.size >= len(keys)):
+            continue
+        cut = points.cut([number for number, _ in exits], [name for _, name in exits])
+        listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
+        named = _node(checkpoint, variant, listed)
+        node = 0 if named is None else named
+        stages = points.stages(pairs)
+        outputs = tuple(pairs[n][0] for n, _ in exits)
+        ending = None if cut is None else Ending(cut, stages, outputs, _tail(source, pairs))
+        ends = () if cut is not None else tuple(name for _, name in exits)
+        nodes = {variant.parts[0].name: node}
+        match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
+        best = _Found(match, named is not None, len(keys), len(stages), ends)
+    return best
+
+
+class _Fitting:
+    """Whether the variables of two operations may be the same."""
+
+    def __init__(self, checkpoint: Checkpoint, entries: Mapping[str, Entry], lengths: dict[str, int]) -> None:
+        self._checkpoint, self._entries, self._lengths = checkpoint, entries, lengths
+
+    def fits(self, wanted: Operation, given: Operation) -> bool:
+        """Whether all variables of the reference's operation are there, with its shapes."""
+        roles = {_role(role): key for role, key in given.variables.items()}
+        if roles.keys() != {_role(role) for role in wanted.variables}:
+            return False
+        return all(self._fits(name, roles[_role(role)]) for role, name in wanted.variables.items())
+
+    def _fits(self, name: str, key: str) -> bool:
+        entry, spec = self._entries.get(name), self._checkpoint.specs.get(key)
+        return entry is not None and spec is not None and self._shape_fits(spec.shape, entry.source_shape)
+
+    def _shape_fits(self, shape: tuple[int, ...], wanted: tuple[Dim, ...]) -> bool:
+        return shape_fits(shape, wanted, self._lengths)
+
+
+def _role(role: str) -> str:
+    return role.removeprefix("moving_").removeprefix("depthwise_")
+
+
+def _keys(source: StoredNetwork, reference: StoredNetwork, pairs: Pairs) -> Iterator[tuple[str, str]]:
+    """Yield the table's name and the source's key of each variable that is there."""
+    for number, found in pairs.items():
+        roles = {_role(role): key for role, key in source.operations[found[0]].variables.items()}
+        for role, name in reference.operations[number].variables.items():
+            yield name, roles[_role(role)]
+
+
+def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:
+    """Yield the operations of the reference that the source returns, or goes on from, with its own names."""
+    owners = {each: number for number, found in pairs.items() for each in found}
+    returned = [(owners[n], source.operations[n].name) for n in source.outputs if n in owners]
+    if len(returned) == len(source.outputs):
+        yield from returned
+        return
+    exits: dict[int, str] = {}
+    for number, operation in enumerate(source.operations):
+        if number not in owners:
+            exits |= {owners[n]: source.operations[n].name for n in operation.inputs if n in owners}
+    learned = {number for number, found in pairs.items() if _is_learned(source, found[0])}
+    yield from sorted((n, name) for n, name in (exits | dict(returned)).items() if n in learned)
+
+
+def _tail(source: StoredNetwork, pairs: Pairs) -> str:
+    """Return the first operation that goes on from the network, in words; "" if nothing does."""
+    owned = {each for found in pairs.values() for each in found}
+    if all(number in owned for number in source.outputs):
+        return ""
+    following = (
+        told(operation)
+        for number, operation in enumerate(source.operations)
+        if number not in owned and any(taken in owned for taken in operation.inputs)
+    )
+    return next(following, "")
+
+
+def _is_learned(source: StoredNetwork, number: int) -> bool:
+    operation = source.operations[number]
+    return bool(operation.variables) or any(_is_learned(source, taken) for taken in operation.inputs[:1])
+
+
+def _node(checkpoint: Checkpoint, variant: Variant, keys: Sequence[str | None]) -> int | None:
+    """Return the node below which the variables have the table's paths."""
+    there = [(e, key) for e, key in zip(variant.entries, keys, strict=True) if key is not None]
+    for node in roots_of(checkpoint.graph, [entry for entry, _ in there[:1]]):
+        if all(key_below(checkpoint.graph, entry.source, node) == key for entry, key in there):
+            return node
+    return None
+
+
+def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
+    """Find the part by which variables are there: the network's first, and no others below their node."""
+    part = first_part(checkpoint, variant)
+    if part is None:
+        return None
+    for reference in recorded(variant):
+        points = CutPoints(variant, reference)
+        names = _names(variant, part)
+        closure = points.closure(names)
+        end = points.end(closure)
+        reached = {name for n in closure for name in reference.operations[n].variables.values()}
+        cut = points.cut([end], []) if end is not None and reached == names else None
+        if cut is not None:
+            note = _UNTOLD.format(where=cut.words)
+            ending = Ending(cut, points.stages(closure))
+            nodes = {variant.parts[0].name: part.node}
+            match = Recognised(
+                variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending
+            )
+            return _Found(match, is_named=True, size=len(names), stages=len(ending.stages))
+    return None
+
+
+def _names(variant: Variant, part: Part) -> frozenset[str]:
+    there = zip(variant.entries, part.keys, strict=True)
+    return frozenset(variant.full_source(entry) for entry, key in there if key is not None)

@@ -1,0 +1,225 @@
+"""Where a network that ends early ends in PyTorch: modules, and what of their output is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
+from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.layer_pairing import ACTIVATIONS
+from porter.tables.variants import Entry, Stage, Variant
+
+_ENDINGS = ("max_pool", "avg_pool", "pad", "global_avg_pool", "global_max_pool", "flatten", "reshape")
+_SQUEEZE = "se"  # what timm calls the module that weighs channels
+_STEM_POOL = "maxpool"  # which follows a ResNet's stem, in no stage of a table
+_STEM_ACTIVATION = "act1"
+_BEFORE_ALL = -1
+# Children of the networks that `porter.networks.cut` runs in order.
+_SEQUENTIAL = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "conv1", "act1")
+
+
+class CutPoints:
+    """The outputs of a network's modules by the operations of its record.
+
+    Args:
+        variant: The network.
+        reference: One form of its record.
+    """
+
+    def __init__(self, variant: Variant, reference: StoredNetwork) -> None:
+        self._operations = reference.operations
+        backbone = {part.name for part in variant.backbone_parts if not part.without}
+        entries = {variant.full_source(entry): entry for entry in variant.entries if entry.part in backbone}
+        self._modules = [_places(operation, entries) for operation in self._operations]
+        self._stages = tuple(stage for stage in variant.stages if _is_sequential(stage))
+        self._stage_of = self._numbered()
+        self._users: list[list[int]] = [[] for _ in self._operations]
+        for number, operation in enumerate(self._operations):
+            for taken in operation.inputs:
+                self._users[taken].append(number)
+
+    def closure(self, there: Collection[str]) -> frozenset[int]:
+        """Return the operations that can run with some variables alone, up to where a pool or layer follows.
+
+        Args:
+            there: Names of the variables.
+        """
+        found: set[int] = set()
+        for number, operation in enumerate(self._operations):
+            names = operation.variables.values()
+            runs = all(name in there for name in names) if names else True
+            if runs and all(taken in found for taken in operation.inputs):
+                found.add(number)
+        return frozenset(found)
+
+    def end(self, closure: frozenset[int]) -> int | None:
+        """Return the operation that a network ends with which has these; None if it has several ends."""
+        kept = closure - self._trailing(closure)
+        ends = [n for n in kept if not any(user in kept for user in self._users[n])]
+        return ends[0] if len(ends) == 1 else None
+
+    def cut(self, exits: Sequence[int], names: Sequence[str]) -> Cut | None:
+        """Return the cut that gives the outputs of some operations; None where timm's modules give no such.
+
+        Args:
+            exits: Numbers of the operations, in the order in which the source returns them.
+            names: The source's names of them; nothing if it tells none.
+        """
+        outputs = [feature for number in exits if (feature := self._feature(number)) is not None]
+        last = max((self._stage_of[number] for number in exits), default=_BEFORE_ALL)
+        if len(outputs) < len(exits) or not 0 <= last < len(self._stages):
+            return None
+        needed = self.ancestors(exits)
+        told = f" ({', '.join(names)})" if names else ""
+        stage = self._stages[last]
+        if self._end_of(last) in needed:
+            pooled = any(feature.module == _STEM_POOL for feature in outputs)
+            end = _STEM_POOL if pooled and last == 0 else stage.target[-1]
+            return Cut(end, (), tuple(outputs), f"behind {stage.name}{told}")
+        steps = self._steps(last, needed)
+        if steps is None:
+            return None
+        before = self._stages[last - 1].target[-1] if last else ""
+        before = _STEM_POOL if before == _STEM_ACTIVATION else before
+        place = f"inside {stage.name}, behind its {_told(steps[-1], stage)}"
+        return Cut(before, steps, tuple(outputs), f"{place}{told}")
+
+    def stages(self, cut_at: Collection[int]) -> tuple[Stage, ...]:
+        """Return the stages that are there as a whole where a network ends at some operations."""
+        needed = self.ancestors(cut_at)
+        return tuple(s for n, s in enumerate(self._stages) if self._end_of(n) in needed)
+
+    def _numbered(self) -> list[int]:
+        """Return the number of the stage that each operation belongs to: that of its last weights."""
+        places = {module: number for number, stage in enumerate(self._stages) for module in stage.target}
+        found: list[int] = []
+        for operation, (module, _) in zip(self._operations, self._modules, strict=True):
+            own = [number for place, number in places.items() if _is_in(module, place)]
+            own = own or [len(self._stages) if operation.variables else _BEFORE_ALL]
+            found.append(max(*own, _BEFORE_ALL, *(found[taken] for taken in operation.inputs)))
+        return found
+
+    def _end_of(self, stage: int) -> int | None:
+        """Return the operation that a stage ends with."""
+        own = frozenset(n for n, number in enumerate(self._stage_of) if number == stage)
+        own -= self._trailing(own)
+        ends = [n for n in own if not self._users[n] or any(user not in own for user in self._users[n])]
+        return ends[0] if len(ends) == 1 else None
+
+    def _trailing(self, among: frozenset[int]) -> frozenset[int]:
+        """Return the pools, and padding, that nothing with weights follows, and what does follow them."""
+        weighing: set[int] = set()
+        for number in sorted(among, reverse=True):
+            if self._operations[number].variables or any(user in weighing for user in self._users[number]):
+                weighing.add(number)
+        found: set[int] = set()
+        for number in sorted(among - weighing):
+            operation = self._operations[number]
+            if operation.kind in _ENDINGS or any(taken in found for taken in operation.inputs):
+                found.add(number)
+        return frozenset(found)
+
+    def _feature(self, number: int) -> Feature | None:
+        """Return the module whose output an operation's is."""
+        stage = self._stage_of[number]
+        if 0 <= stage < len(self._stages) and self._end_of(stage) == number:
+            return Feature(self._stages[stage].target[-1])
+        operation = self._operations[number]
+        module, is_whole = self._modules[number]
+        if operation.variables:
+            side = LINEAR if operation.kind == "norm" else WHOLE
+            return Feature(module, side) if module is not None and is_whole else None
+        if operation.kind == "max_pool" and stage == 0:
+            return Feature(_STEM_POOL)
+        before = operation.inputs[0] if operation.inputs else number
+        if operation.kind in ACTIVATIONS and self._operations[before].kind == "norm":
+            norm, _ = self._modules[before]
+            return None if norm is None else Feature(norm, ACTIVATED)
+        return self._squeezed(operation)
+
+    def _squeezed(self, operation: Operation) -> Feature | None:
+        """Return the module that weighs channels, if an operation is its last."""
+        if operation.kind != "multiply":
+            return None
+        for taken in operation.inputs:
+            gate = self._operations[taken]
+            weighed = gate.inputs[0] if gate.kind in ACTIVATIONS else taken
+            module, _ = self._modules[weighed]
+            if module is not None and f".{_SQUEEZE}." in module:
+                return Feature(module.partition(f".{_SQUEEZE}.")[0] + f".{_SQUEEZE}")
+        return None
+
+    def ancestors(self, numbers: Collection[int]) -> frozenset[int]:
+        """Return some operations and all that they depend on."""
+        found: set[int] = set()
+        waiting = list(numbers)
+        while waiting:
+            number = waiting.pop()
+            if number not in found:
+                found.add(number)
+                waiting.extend(self._operations[number].inputs)
+        return frozenset(found)
+
+    def _steps(self, stage: int, needed: Collection[int]) -> tuple[Feature, ...] | None:
+        """Return the modules of a stage that run one after the other; None where the cut leaves a fork."""
+        own = {n for n in needed if self._stage_of[n] == stage}
+        ends = [n for n in own if not any(user in own for user in self._users[n])]
+        if len(ends) != 1:
+            return None
+        found: list[Feature] = []
+        number: int | None = ends[0]
+        while number is not None and self._stage_of[number] == stage:
+            operation = self._operations[number]
+            feature = self._feature(number)
+            module, _ = self._modules[number]
+            if feature is None and found and module is not None:
+                feature = Feature(module)  # its bias is in the norm behind it, which runs too
+            if feature is None:
+                return None
+            found.append(feature)
+            number = self._before(operation, feature)
+        return tuple(reversed(found)) if number is not None and self._begins(stage, number) else None
+
+    def _begins(self, stage: int, taken: int) -> bool:
+        """Whether an operation is what a stage takes."""
+        pooled = stage == 1 and self._operations[taken].kind == "max_pool"
+        return stage == 0 or pooled or self._end_of(stage - 1) == taken
+
+    def _before(self, operation: Operation, feature: Feature) -> int | None:
+        """Return the operation whose output the modules of a step take."""
+        if feature.module.endswith(f".{_SQUEEZE}"):
+            return self._before_squeeze(operation)
+        taken = operation.inputs[0]
+        return self._operations[taken].inputs[0] if feature.side == ACTIVATED else taken
+
+    def _before_squeeze(self, operation: Operation) -> int | None:
+        """Return what is weighed: the factor that the other one depends on."""
+        for taken, other in (operation.inputs, operation.inputs[::-1]):
+            if taken in self.ancestors([other]):
+                return taken
+        return None
+
+
+def _places(operation: Operation, entries: Mapping[str, Entry]) -> tuple[str | None, bool]:
+    """Return the module that has an operation's variables, and whether it computes all of what that does.
+
+    A convolution's bias may have gone into the norm behind it.
+    """
+    found = [entries[name] for name in operation.variables.values() if name in entries]
+    modules = {entry.target.rpartition(".")[0] for entry in found if not entry.folded}
+    is_whole = not any(entry.folded for entry in found)
+    return (modules.pop() if len(modules) == 1 else None), is_whole
+
+
+def _is_in(module: str | None, place: str) -> bool:
+    return module is not None and (module == place or module.startswith(f"{place}."))
+
+
+def _is_sequential(stage: Stage) -> bool:
+    tops = [target.partition(".")[0] for target in stage.target]
+    return all(top in _SEQUENTIAL or top.startswith("layer") for top in tops)
+
+
+def _told(step: Feature, stage: Stage) -> str:
+    leaf = step.module.removeprefix(f"{stage.target[-1]}.")
+    return f"{leaf} and its activation" if step.side == ACTIVATED else leaf

@@ -1,0 +1,18 @@
+"""What several files of tests share: models that one process of each Keras writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", params=("tf_keras", "keras"))
+def heads(request, tmp_path_factory) -> Path:
+    """Let Keras write every model of `write_heads.py` once."""
+    folder = tmp_path_factory.mktemp("heads") / request.param
+    writer = Path(__file__).with_name("write_heads.py")
+    subprocess.run([sys.executable, writer, request.param, folder], check=True, capture_output=True)
+    return folder

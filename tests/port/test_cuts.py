@@ -1,0 +1,107 @@
+"""Backbones that end before their own end: ported as far as they go, their outputs those of the source."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+
+import porter
+from porter.errors import OutputError, PlanError
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+CUTS = {
+    "cut_at_a_block": "behind blocks.4.2",
+    "cut_with_a_head": "inside blocks.3.0, behind its bn2 and its activation",
+    "cut_pooled": "behind blocks.3.1",
+    "encoder": "inside blocks.5.0, behind its conv_pw",
+}
+FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
+FILES += [("encoder", "saved_model")]
+FILES += [("cut_at_a_block", file) for file in ("model.weights.h5", "ckpt-1")]
+
+
+def answers(model, x):
+    """Return every output of a network, as TensorFlow has its axes."""
+    import torch
+
+    with torch.inference_mode():
+        found = model(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+    listed = found if isinstance(found, tuple) else (found,)
+    return [y.permute(0, 2, 3, 1).numpy() if y.ndim == 4 else y.numpy() for y in listed]
+
+
+@pytest.mark.parametrize(("name", "file"), FILES)
+def test_every_output_is_the_source_s(heads, tmp_path, name, file):
+    """In the source's order and in float32; the place is named; a copy of the network computes the same."""
+    out = tmp_path / "out.safetensors"
+    result = porter.port(heads / name / file, out)
+    assert result.plan.cut.words.startswith(CUTS[name])
+    assert result.loading_line.startswith("porter.load_model(")
+    stored = np.load(heads / name / "answer.npz")
+    wanted = [stored[key] for key in stored if key[1:].isdecimal()]
+    model = porter.load_model(out)
+    for found in (answers(model, stored["x"]), answers(copy.deepcopy(model), stored["x"])):
+        assert [y.shape for y in found] == [y.shape for y in wanted]
+        assert max(np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)) < 2e-5
+
+
+def test_weights_alone_say_what_was_assumed(heads, tmp_path):
+    """No file of weights tells whether an activation or addition follows its last layer."""
+    result = porter.port(heads / "cut_at_a_block" / "model.weights.h5", tmp_path / "out.safetensors")
+    assert any("does not say what it returns" in note for note in result.plan.notes)
+
+
+def test_a_decoder_is_refused_and_left_on_request(heads, tmp_path):
+    """Its encoder is ported with what the decoder takes, though their layers are numbered together."""
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        porter.port(heads / "flat_encoder" / "model.keras", out)
+    assert caught.value.code == "plan/left-over"
+    assert "cut behind blocks.3.3" in str(caught.value)
+    assert not out.exists()
+
+    result = porter.port(heads / "flat_encoder" / "model.keras", out, backbone_only=True)
+
+    assert [feature.module for feature in result.plan.cut.outputs] == ["blocks.2.2", "blocks.3.3"]
+    stored = np.load(heads / "flat_encoder" / "answer.npz")
+    assert [y.shape[1:3] for y in answers(porter.load_model(out), stored["x"])] == [(8, 8), (4, 4)]
+
+
+def test_what_timm_has_no_output_for_is_refused(heads, tmp_path):
+    """A padding at the end would be lost without a word."""
+    with pytest.raises(PlanError) as caught:
+        porter.port(heads / "cut_at_a_pad" / "model.keras", tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/cut-tail"
+
+
+def test_what_no_longer_tells_networks_apart_asks_for_the_variant(heads, tmp_path):
+    """Nothing is guessed, and either answer is right."""
+    file = heads / "cut_early" / "model.keras"
+    with pytest.raises(PlanError) as caught:
+        porter.port(file, tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/ambiguous-variant"
+
+    porter.port(file, tmp_path / "out.safetensors", variant="keras_mobilenetv2_035")
+
+    stored = np.load(file.with_name("answer.npz"))
+    (found,) = answers(porter.load_model(tmp_path / "out.safetensors"), stored["x"])
+    assert np.abs(found - stored["y"]).max() < 2e-5
+
+
+def test_forms_with_a_whole_network_refuse_a_cut_one(heads, tmp_path):
+    """Timm would build the rest with random weights."""
+    with pytest.raises(OutputError) as caught:
+        porter.port(heads / "cut_at_a_block" / "model.keras", tmp_path / "hub", target="hub-folder")
+    assert caught.value.code == "output/cut"
+
+
+@pytest.mark.parametrize("file", ["model.keras", "ckpt-1"])
+def test_the_check_compares_the_stages_that_are_there(heads, file):
+    """With the file's own network, or with Keras's and the stored weights; it says how far."""
+    report = porter.check(checkpoint=heads / "cut_at_a_block" / file, dtypes=("float64",))
+    assert report.passed
+    assert "blocks.4.2" in report.text()
+    assert "blocks.5.0" not in report.text()
