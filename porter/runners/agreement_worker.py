@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from porter.core.parent_process import end_with_parent
 from porter.errors import PorterError
-from porter.runners.job import REFUSED, end_with_parent
+from porter.runners.job import REFUSED
 from porter.transfer.atomic_file import output_error
 
 Requests = Iterator[Mapping[str, Any]]
@@ -27,7 +28,7 @@ def serve_parts(work: Callable[[Requests], Iterator[Any]]) -> None:
     A person's Ctrl-C goes to every process of the terminal; the parent ends its children itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    end_with_parent(signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # frameworks print as they please
     try:
