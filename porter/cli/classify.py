@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from porter.cli.command import Command
 from porter.cli.many_images import engine_of, engine_options, shown_images
 from porter.cli.shared_options import json_option, trust_option
+from porter.data.files import OneImage
+from porter.data.items import Item
+from porter.data.opening import open_data, read_items
 from porter.errors import MissingDependencyError
 
 if TYPE_CHECKING:  # imports torch
-    from porter.loading.classification import Classifier, Prediction
+    from porter.loading.classification import Classifier, Seen
     from porter.loading.labels import Labels
+
+
+_DATA = (".parquet", ".tar", ".txt")
 
 
 @click.command("classify", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,17 +58,19 @@ def classify(
 ) -> None:
     """Show the five likeliest classes of every IMAGE, by the ported network OUT.safetensors.
 
-    Images are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
+    IMAGE is an image, a folder of images, Parquet, a .tar, or a .txt with the path of an image a line. Images
+    are prepared as the file's metadata say: centre crop, resize, mean and standard deviation.
 
     \b
     Example:
-      porter classify model.safetensors macaw.jpg cat.jpg
+      porter classify model.safetensors macaw.jpg holiday/
       porter classify model.safetensors flower.jpg --labels flowers.txt --json
       porter classify model.safetensors val/ --out predictions.parquet --workers 4
     """
     if out is not None:
         _write(source, images, out, labels_file, trust_table, as_json, asked)
         return
+    _refuse_engine()
     try:
         from porter.loading.classification import Classifier
         from porter.loading.labels import imagenet_labels, read_labels
@@ -70,21 +81,68 @@ def classify(
     classifier = Classifier(source, trust_table=trust_table)
     classes = classifier.classes
     labels = read_labels(labels_file, classes) if labels_file else imagenet_labels(classes)
-    seen = [(image, classifier.see(image, labels)) for image in images]
+    seen = _seen(classifier, labels, images, asked["batch"])
     if as_json:
         click.echo(json.dumps(_document(classifier, labels, seen), indent=2))
         return
-    prepared = classifier.ported.input
-    crop = f"centre crop of {prepared['crop_pct']:g}" if prepared["crop_pct"] != 1 else "whole centre square"
-    click.echo(f"network   {classifier.ported.variant}")
-    click.echo(f"images  {crop}, {prepared['size']}x{prepared['size']}, {prepared['interpolation']}")
-    click.echo(f"labels    {labels.source}")
-    if classifier.activation == "sigmoid":
-        click.echo("classes   each by itself (sigmoid): their probabilities do not add up to one")
-    for image, guesses in seen:
+    _print_head(classifier, labels)
+    unreadable = []
+    for image, (error, guesses) in seen:
+        if error:
+            unreadable.append(f"  {image}: {error.problem}")
+            continue
         click.echo(f"\n{image}")
         for guess in guesses:
             click.echo(f"  {guess.probability:8.3%}  {guess.number:>5}  {guess.label}")
+    if unreadable:
+        click.echo(f"\nunreadable  {len(unreadable)} images:\n" + "\n".join(unreadable), err=True)
+
+
+def _refuse_engine() -> None:
+    """Refuse the options of a run over a data set: without --out one process does it all."""
+    context = click.get_current_context()
+    for name in ("workers", "engine", "ray_address", "gpus_per_worker"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --out.")
+
+
+def _seen(
+    classifier: Classifier, labels: Labels, given: Sequence[Path], batch: int
+) -> Iterator[tuple[str, Seen]]:
+    """Yield every image's name and what the network sees in it, a batch at a time.
+
+    Raises:
+        ParityError: none of them can be read.
+    """
+    usable, first = 0, None
+    items = (item for path in given for item in _items(path))
+    while some := list(islice(items, batch)):
+        for item, seen in zip(some, classifier.see(some, labels), strict=True):
+            usable += not seen.error
+            first = first or seen.error
+            yield item.key, seen
+    if first and not usable:
+        raise first
+
+
+def _items(path: Path) -> Iterator[Item]:
+    """Yield the images of a file or a data set, named by where they lie."""
+    if not (path.is_dir() or path.suffix.lower() in _DATA):
+        yield next(read_items(OneImage(path)))._replace(key=str(path))
+        return
+    for item in read_items(open_data(path)):
+        yield item._replace(key=str(path / item.key) if path.is_dir() else item.key)
+
+
+def _print_head(classifier: Classifier, labels: Labels) -> None:
+    """Say what the network is, and how images are prepared for it."""
+    prepared = classifier.ported.input
+    crop = f"centre crop of {prepared['crop_pct']:g}" if prepared["crop_pct"] != 1 else "whole centre square"
+    click.echo(f"network   {classifier.ported.variant}")
+    click.echo(f"images    {crop}, {prepared['size']}x{prepared['size']}, {prepared['interpolation']}")
+    click.echo(f"labels    {labels.source}")
+    if classifier.activation == "sigmoid":
+        click.echo("classes   each by itself (sigmoid): their probabilities do not add up to one")
 
 
 def _write(
@@ -123,9 +181,7 @@ def _write(
             click.echo(f"  {key}: {fault}")
 
 
-def _document(
-    classifier: Classifier, labels: Labels, seen: list[tuple[Path, tuple[Prediction, ...]]]
-) -> dict[str, object]:
+def _document(classifier: Classifier, labels: Labels, seen: Iterable[tuple[str, Seen]]) -> dict[str, object]:
     return {
         "schema": "porter-classify",
         "schema_version": 1,
@@ -134,6 +190,10 @@ def _document(
         "activation": classifier.activation,
         "labels": labels.source,
         "images": [
-            {"file": str(image), "best": [guess._asdict() for guess in guesses]} for image, guesses in seen
+            {
+                "file": image,
+                **({"fault": error.problem} if error else {"best": [guess._asdict() for guess in guesses]}),
+            }
+            for image, (error, guesses) in seen
         ],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +10,14 @@ import numpy as np
 import torch
 
 from porter.core.checkpoint import Array
-from porter.errors import OutputError
+from porter.data.items import Item
+from porter.errors import OutputError, ParityError
 from porter.loading.labels import Labels
 from porter.loading.load_model import load_model
 from porter.loading.ported_file import Ported, read_metadata
 from porter.networks.any_target import answer_of
-from porter.recordings.images import decode, prepare
+from porter.parity.image_row import probabilities
+from porter.recordings.images import decode_bytes, prepare
 from porter.tables.table_records import InputSpec
 
 
@@ -31,6 +34,18 @@ class Prediction(NamedTuple):
     number: int
     label: str
     probability: float
+
+
+class Seen(NamedTuple):
+    """What the network sees in one image.
+
+    Attributes:
+        error: Why the image cannot be used, or None.
+        best: The likeliest classes, likeliest first; none of an image that cannot be used.
+    """
+
+    error: ParityError | None
+    best: tuple[Prediction, ...]
 
 
 class Classifier:
@@ -62,15 +77,30 @@ class Classifier:
             raise OutputError("classify/no-classes", "the network has no classifier", file=path)
         self.activation = _activation(self.ported, self.classes, path)
 
-    def see(self, image: Path, labels: Labels, count: int = 5) -> tuple[Prediction, ...]:
-        """Return the `count` likeliest classes of an image file, likeliest first.
+    def see(self, items: Sequence[Item], labels: Labels, count: int = 5) -> list[Seen]:
+        """Return the `count` likeliest classes of each image; the network runs on all of them at once.
 
         Raises:
-            ParityError: the file cannot be read as an image.
+            OutputError: a weight of the network is NaN or infinite, or overflows.
         """
-        probabilities = self.probabilities(prepare(decode(image), self._spec, self._spec.size))
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        return tuple(Prediction(int(i), labels.name(int(i)), float(probabilities[i])) for i in best)
+        prepared: list[Array] = []
+        errors = [self._prepared(item, prepared) for item in items]
+        logits = self.logits(np.stack(prepared)) if prepared else np.empty((0, self.classes))
+        if not np.isfinite(logits).all():
+            raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
+        answers = iter(probabilities(logits, self.activation))
+        return [Seen(error, () if error else _best(next(answers), labels, count)) for error in errors]
+
+    def _prepared(self, item: Item, prepared: list[Array]) -> ParityError | None:
+        """Add an image to those that are prepared, or return why it cannot be."""
+        if item.fault:
+            return ParityError("picture/unreadable", item.fault, file=Path(item.key))
+        try:
+            image = decode_bytes(item.encoded, item.key)
+            prepared.append(prepare(image, self._spec, self._spec.size))
+        except ParityError as error:
+            return error
+        return None
 
     def logits(self, images: Array) -> Array:
         """Return (N, classes) float32 for prepared images, (N, H, W, 3) float32."""
@@ -79,20 +109,10 @@ class Classifier:
             logits: Array = answer_of(self._model(batch)).float().cpu().numpy()
         return logits
 
-    def probabilities(self, pixels: Array) -> Array:
-        """Return (classes,) float64 for one prepared image, (size, size, 3) float32.
 
-        Raises:
-            OutputError: a weight of the network is NaN or infinite, or overflows.
-        """
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None].to(self._device)
-        with torch.inference_mode():
-            logits = answer_of(self._model(image))[0].double().cpu()
-        probabilities = logits.sigmoid() if self.activation == "sigmoid" else logits.softmax(0)
-        result: Array = probabilities.numpy()
-        if not np.isfinite(result).all():
-            raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
-        return result
+def _best(values: Array, labels: Labels, count: int) -> tuple[Prediction, ...]:
+    best = np.argsort(-values, kind="stable")[:count]
+    return tuple(Prediction(int(i), labels.name(int(i)), float(values[i])) for i in best)
 
 
 def _classes(model: torch.nn.Module, size: int, device: str) -> int:

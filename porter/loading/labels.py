@@ -47,6 +47,7 @@ def imagenet_labels(classes: int) -> Labels:
 def read_labels(path: Path, classes: int) -> Labels:
     """Read a file with one name a line and line it up with the network.
 
+    Numbers in front of the names, as Teachable Machine writes them, are taken away if they count the lines.
     One name more than classes is taken for the background class that the network lacks, if it is called so;
     one name less for a list without the background class that the network has.
 
@@ -57,6 +58,8 @@ def read_labels(path: Path, classes: int) -> Labels:
         names = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError("labels/unreadable", f"cannot be read as text ({error})", file=path) from None
+    if names and all(name.startswith(f"{number} ") for number, name in enumerate(names)):
+        names = [name.partition(" ")[2] for name in names]
     if len(names) == classes:
         return Labels(names, path.name)
     if len(names) == classes + 1 and names[0].strip().lower() in (BACKGROUND, "dummy"):

@@ -6,18 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
-from porter.errors import OutputError, ParityError
 from porter.loading.classification import Classifier
 from porter.loading.labels import imagenet_labels, read_labels
-from porter.parity.image_row import BEST, probabilities
+from porter.parity.image_row import BEST
 from porter.parity.row_files import write_described
-from porter.recordings.images import decode_bytes, prepare
-from porter.runners.agreement_job import AgreementJob, job_from_json, port_spec
+from porter.runners.agreement_job import AgreementJob, job_from_json
 from porter.runners.agreement_worker import Requests, serve_parts
 
 
@@ -33,10 +30,10 @@ class PredictionSide:
 
     def __init__(self, asked: AgreementJob) -> None:
         torch.set_num_threads(asked.threads)
-        self._path = Path(asked.ported)
         device = "cuda" if asked.gpu else "cpu"
-        self._classifier = found = Classifier(self._path, trust_table=asked.trust_table, device=device)
-        self._spec = port_spec(found.ported)
+        self._classifier = found = Classifier(
+            Path(asked.ported), trust_table=asked.trust_table, device=device
+        )
         classes = found.classes
         self._labels = read_labels(Path(asked.labels), classes) if asked.labels else imagenet_labels(classes)
         self.facts = (found.ported.variant, found.activation, self._labels.source)
@@ -47,29 +44,19 @@ class PredictionSide:
         Raises:
             OutputError: an answer is not finite.
         """
+        images = list(items)
         rows: list[dict[str, Any]] = []
-        prepared, places = [], []
-        for number, item in enumerate(items):
-            fault = item.fault
-            if not fault:
-                try:
-                    image = decode_bytes(item.encoded, item.key)
-                    prepared.append(prepare(image, self._spec, self._spec.size))
-                    places.append(number)
-                except ParityError as error:
-                    fault = error.problem
+        for number, (item, seen) in enumerate(
+            zip(images, self._classifier.see(images, self._labels, BEST), strict=True)
+        ):
             label = None if item.label is None else str(item.label)
-            rows.append({"index": part.index + number, "key": item.key, "label": label, "fault": fault})
-        logits = self._classifier.logits(np.stack(prepared)) if prepared else np.empty((0, 1))
-        if not np.isfinite(logits).all():
-            raise OutputError("classify/not-finite", "the network's answer is not finite", file=self._path)
-        for place, each in zip(places, probabilities(logits, self._classifier.activation), strict=True):
-            best = [int(i) for i in np.argsort(-each, kind="stable")[:BEST]]
-            rows[place] |= {
-                "classes": best,
-                "names": [self._labels.name(i) for i in best],
-                "probabilities": [float(each[i]) for i in best],
-            }
+            row = {"index": part.index + number, "key": item.key, "label": label}
+            row["fault"] = seen.error.problem if seen.error else ""
+            if not seen.error:
+                row["classes"] = [guess.number for guess in seen.best]
+                row["names"] = [guess.label for guess in seen.best]
+                row["probabilities"] = [guess.probability for guess in seen.best]
+            rows.append(row)
         return rows
 
 

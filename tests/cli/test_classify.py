@@ -111,9 +111,49 @@ def test_command_shows_the_shift(ported, image):
     assert "class 0 is background" in run(ported(1001), image).stdout
 
 
+def test_a_folder_is_seen_in_batches_and_what_is_no_image_is_named(ported, image, tmp_path):
+    """Grey, RGBA, palette, CMYK and 16 bits; every answer is that of the image alone."""
+    noise = Image.open(image)
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        noise.convert(mode).save(tmp_path / f"{mode}.{'jpg' if mode == 'CMYK' else 'png'}")
+    Image.fromarray(np.asarray(noise.convert("L")).astype(np.uint16) << 8).save(tmp_path / "deep.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    result = run(ported(10), tmp_path, image, "--json", "--batch", 4)
+    found = {each["file"]: each for each in json.loads(result.stdout)["images"]}
+
+    assert result.exit_code == 0
+    assert len(found) == 7
+    assert "cannot be read as an image" in found.pop(str(tmp_path / "broken.jpg"))["fault"]
+    for file, seen in found.items():
+        alone = json.loads(run(ported(10), file, "--json").stdout)["images"][0]["best"]
+        assert [guess["number"] for guess in seen["best"]] == [guess["number"] for guess in alone]
+        np.testing.assert_allclose(
+            *([g["probability"] for g in best] for best in (seen["best"], alone)), rtol=1e-5
+        )
+
+
+def test_options_of_a_data_set_go_with_out(ported, image):
+    """None is passed over in silence."""
+    result = run(ported(10), image, "--workers", 2)
+
+    assert result.exit_code == 2
+    assert "--workers goes with --out" in result.stderr
+
+
+def test_unreadable_images_among_others_are_listed(ported, image, tmp_path):
+    """The others are shown all the same."""
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    result = run(ported(10), tmp_path / "broken.jpg", image)
+
+    assert result.exit_code == 0
+    assert result.stdout.count("%") == 5
+    assert "unreadable  1 images" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("lines", "classes", "name", "said"),
     [
+        (["0 cat", "1 dog", "2 10 pence"], 3, "cat", "labels.txt"),
         (["a", "b", "c"], 3, "a", "labels.txt"),
         (["Background", "a", "b", "c"], 3, "a", "without its first name"),
         (["a", "b"], 3, "background", "class 0 is background"),
