@@ -1,8 +1,8 @@
 """Measure `porter classify`'s way through a folder of images against a plain batched loop with timm.
 
-Usage: ``benchmarks/classify.py [VARIANT]`` (hybrid_medium if not said). Writes a port with seeded weights and 110
-JPEG images of 500x375 pixels; both ways decode, prepare and classify them in batches of 16, in turn, three
-times. Prints seconds of wall and CPU per image and the ratios.
+Usage: ``benchmarks/classify.py [VARIANT]`` (hybrid_medium if not said). Writes a port with seeded weights and
+110 JPEG images of 500x375 pixels; both ways decode, prepare and classify them in batches of 16, in turn,
+three times. Prints seconds of wall and CPU per image and the ratios.
 """
 
 from __future__ import annotations

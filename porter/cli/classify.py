@@ -35,7 +35,8 @@ _DATA = (".parquet", ".tar", ".txt")
     "labels_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Names of the classes, one a line.  [default: ImageNet's, if there are 1000 or 1001 classes]",
+    help="Names of the classes, one a line.  [default: the source's, or ImageNet's if there are 1000 or 1001 "
+    "classes]",
 )
 @click.option(
     "--out",
@@ -73,14 +74,14 @@ def classify(
     _refuse_engine()
     try:
         from porter.loading.classification import Classifier
-        from porter.loading.labels import imagenet_labels, read_labels
+        from porter.loading.labels import labels_of, read_labels
     except ImportError as error:
         raise MissingDependencyError(
             "classify/no-torch", f"{error.name} is not installed", hint="pip install 'port-weights[torch]'"
         ) from None
     classifier = Classifier(source, trust_table=trust_table)
     classes = classifier.classes
-    labels = read_labels(labels_file, classes) if labels_file else imagenet_labels(classes)
+    labels = read_labels(labels_file, classes) if labels_file else labels_of(classifier.ported, classes)
     seen = _seen(classifier, labels, images, asked["batch"])
     if as_json:
         click.echo(json.dumps(_document(classifier, labels, seen), indent=2))

@@ -57,6 +57,8 @@ class Report:
             yield f"cut       {made.cut.words}"
         if made.bn_eps is not None:
             yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
+        if made.class_names is not None:
+            yield f"names     of {len(made.class_names.names)} classes ({made.class_names.source})"
         yield f"images    {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
         yield from _ledger(made, verbose=verbose)
         if self.written is None or self.out is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from porter.errors import OutputError
+from porter.loading.ported_file import Ported
+from porter.planning.class_names import without_numbers
 
 _IMAGENET = 1000
 BACKGROUND = "background"
@@ -26,6 +28,14 @@ class Labels(NamedTuple):
     def name(self, index: int) -> str:
         """Return the name of one class, or its number."""
         return self.names[index] if self.names else f"class {index}"
+
+
+def labels_of(ported: Ported, classes: int) -> Labels:
+    """Return the names that a ported file states, or else ImageNet's if the number of classes says so."""
+    stated = ported.class_names
+    if stated is None or len(stated.names) != classes:
+        return imagenet_labels(classes)
+    return Labels(stated.names, stated.source)
 
 
 def imagenet_labels(classes: int) -> Labels:
@@ -58,8 +68,7 @@ def read_labels(path: Path, classes: int) -> Labels:
         names = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError("labels/unreadable", f"cannot be read as text ({error})", file=path) from None
-    if names and all(name.startswith(f"{number} ") for number, name in enumerate(names)):
-        names = [name.partition(" ")[2] for name in names]
+    names = without_numbers(names)
     if len(names) == classes:
         return Labels(names, path.name)
     if len(names) == classes + 1 and names[0].strip().lower() in (BACKGROUND, "dummy"):

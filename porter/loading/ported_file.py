@@ -14,6 +14,7 @@ from porter.core.cut import Cut
 from porter.core.cut import from_text as cut_from_text
 from porter.core.head import HeadStep, from_text
 from porter.errors import OutputError
+from porter.planning.class_names import ClassNames
 
 _INPUT_KEYS = ("size", "mean", "std", "crop_pct", "interpolation")
 
@@ -71,6 +72,12 @@ class Ported:
     def classifier_activation(self) -> str:
         """What turns the network's answer into probabilities, as the source has it behind its classifier."""
         return self.metadata.get("porter.classifier_activation", "softmax")
+
+    @property
+    def class_names(self) -> ClassNames | None:
+        """What the classes are called, if the source said so."""
+        stated = json.loads(self.metadata.get("porter.class_names", "null"))
+        return None if stated is None else ClassNames(tuple(stated["names"]), str(stated["source"]))
 
     @property
     def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

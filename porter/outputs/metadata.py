@@ -47,6 +47,8 @@ def describe(plan: Plan, container: str, dtype: str | None) -> dict[str, str]:
         rare["porter.head"] = to_text(plan.head)
     if plan.cut is not None:
         rare["porter.cut"] = cut_to_text(plan.cut)
+    if plan.class_names is not None:
+        rare["porter.class_names"] = _json(plan.class_names._asdict())
     if plan.classes != "all":
         rare["porter.classes"] = plan.classes
     return {

@@ -14,6 +14,7 @@ from porter.core.head import HeadStep
 from porter.core.stored_preprocessing import Normalization
 from porter.planning.choices import Choice, choose, choose_preset
 from porter.planning.chosen_averages import averages_of, with_numbered_averages
+from porter.planning.class_names import ClassNames, class_names
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, leave_head
 from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
         places: Object path in the checkpoint of each part of the network that is there, by its name.
         head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
         cut: Where the network ends, if that is before its own end or in several places.
+        class_names: What the classes are called, if the source or a file beside it says so.
     """
 
     variant: Variant
@@ -84,6 +86,7 @@ class Plan(NamedTuple):
     classifier_activation: str | None = None
     head: tuple[HeadStep, ...] = ()
     cut: Cut | None = None
+    class_names: ClassNames | None = None
 
     @property
     def has_own_head(self) -> bool:
@@ -155,6 +158,9 @@ def plan(
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
         cut=match.cut,
+        class_names=class_names(
+            checkpoint, match.lengths.get("classes"), head and head.steps, drop_first=options.classes != "all"
+        ),
     )
 
 

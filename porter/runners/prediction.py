@@ -11,7 +11,7 @@ import torch
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
 from porter.loading.classification import Classifier
-from porter.loading.labels import imagenet_labels, read_labels
+from porter.loading.labels import labels_of, read_labels
 from porter.parity.image_row import BEST
 from porter.parity.row_files import write_described
 from porter.runners.agreement_job import AgreementJob, job_from_json
@@ -34,8 +34,10 @@ class PredictionSide:
         self._classifier = found = Classifier(
             Path(asked.ported), trust_table=asked.trust_table, device=device
         )
-        classes = found.classes
-        self._labels = read_labels(Path(asked.labels), classes) if asked.labels else imagenet_labels(classes)
+        if asked.labels:
+            self._labels = read_labels(Path(asked.labels), found.classes)
+        else:
+            self._labels = labels_of(found.ported, found.classes)
         self.facts = (found.ported.variant, found.activation, self._labels.source)
 
     def see(self, part: Part, items: Iterable[Item]) -> list[dict[str, Any]]:

@@ -132,6 +132,17 @@ def test_a_folder_is_seen_in_batches_and_what_is_no_image_is_named(ported, image
         )
 
 
+def test_names_that_the_port_states_are_shown(ported, image, tmp_path):
+    """They come before ImageNet's, and a file of the person's own before them."""
+    stated = json.dumps({"names": [f"kind {n}" for n in range(10)], "source": "labels.txt in the source"})
+    metadata = {**read_metadata(ported(10)).metadata, "porter.class_names": stated}
+    save_file(load_file(ported(10)), tmp_path / "m.safetensors", metadata=metadata)
+    (tmp_path / "own.txt").write_text("\n".join(f"own {n}" for n in range(10)))
+
+    assert "kind " in run(tmp_path / "m.safetensors", image).stdout
+    assert "own " in run(tmp_path / "m.safetensors", image, "--labels", tmp_path / "own.txt").stdout
+
+
 def test_options_of_a_data_set_go_with_out(ported, image):
     """None is passed over in silence."""
     result = run(ported(10), image, "--workers", 2)

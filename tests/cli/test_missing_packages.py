@@ -131,6 +131,7 @@ NEEDS_AN_EXTRA = [
     (["golden", "record", "conv_small"], "tensorflow"),
     (["golden", "verify", "conv_small"], "torch"),
     (["classify", "{ported}", "a.png"], "torch"),
+    (["agree", "{checkpoint}", "{ported}", "--data", str(ROOT / "docs")], "torch"),
     (["export-onnx", "{ported}", "model.onnx"], "torch,onnx"),
     (["port-weights", str(KERAS_FILE), "{out}.safetensors"], "hdf5"),
     (["port-weights", "{checkpoint}", "{out}.safetensors", "--fold-bn"], "torch"),

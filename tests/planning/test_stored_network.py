@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -70,6 +71,27 @@ def described_once(monkeypatch):
         return known[size]
 
     monkeypatch.setattr("porter.checkpoints.keras.file.describe", cached)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    ("file", "text", "names"),
+    [
+        ("labels.txt", "0 a\n1 b\n2 c\n3 d\n4 1 e\n", ("a", "b", "c", "d", "1 e")),
+        ("metadata.json", '{"labels": ["a", "b", "c", "d", "e"]}', ("a", "b", "c", "d", "e")),
+        ("labels.txt", "a\nb\n", None),
+        ("labels.txt", "\xff", None),
+        ("metadata.json", "{", None),
+    ],
+)
+def test_names_of_classes_beside_a_source_go_with_it(written, tmp_path, file, text, names):
+    """As Teachable Machine writes them; a list of another length is of something else."""
+    shutil.copy(written / "MobileNet.h5", tmp_path)
+    (tmp_path / file).write_bytes(text.encode("latin-1"))
+    found = planned(tmp_path / "MobileNet.h5").class_names
+
+    assert (found and found.names) == names
+    assert found is None or found.source == f"{file} beside the source"
 
 
 @pytest.mark.tensorflow

@@ -1,0 +1,88 @@
+"""Names of the classes, where the source or what lies beside it states them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from porter.core.checkpoint import Checkpoint
+from porter.core.head import HeadStep
+
+# Teachable Machine's and TensorFlow for Poets' names of the files.
+_BESIDE = ("labels.txt", "metadata.json", "retrained_labels.txt")
+_MOST_BYTES = 1 << 20
+
+
+class ClassNames(NamedTuple):
+    """One name for each class.
+
+    Attributes:
+        names: By class.
+        source: Where they stand: ``"labels.txt beside the source"``.
+    """
+
+    names: tuple[str, ...]
+    source: str
+
+
+def class_names(
+    checkpoint: Checkpoint, classes: int | None, head: Sequence[HeadStep] | None, *, drop_first: bool
+) -> ClassNames | None:
+    """Return the names that a TFLite file or an archive holds, or that a file beside the source lists.
+
+    A list of another length is of something else, and is passed over.
+
+    Args:
+        checkpoint: The source.
+        classes: How many its network tells apart, None if it has no classifier.
+        head: Its steps, if it is the source's own, whose last outputs are the classes then.
+        drop_first: Leave the first out, as the port does with the background class.
+    """
+    for step in head or ():
+        classes = step.attributes.get("outputs", classes)
+    for names, source in _lists(checkpoint) if classes else ():
+        if len(names) == classes:
+            return ClassNames(tuple(names[drop_first:]), source)
+    return None
+
+
+def without_numbers(names: Sequence[str]) -> list[str]:
+    """Return names without the numbers in front, as Teachable Machine writes them, if they count on."""
+    if all(name.startswith(f"{number} ") for number, name in enumerate(names)):
+        return [name.partition(" ")[2] for name in names]
+    return list(names)
+
+
+def _lists(checkpoint: Checkpoint) -> Iterator[tuple[list[str], str]]:
+    file = checkpoint.files[0]
+    if zipfile.is_zipfile(file):
+        yield from _inside(file)
+    folder = checkpoint.path if checkpoint.path.is_dir() else file.parent
+    for name in _BESIDE:
+        try:
+            with (folder / name).open("rb") as stored:
+                yield _names(name, stored.read(_MOST_BYTES)), f"{name} beside the source"
+        except (OSError, ValueError):  # none there, or of something else
+            continue
+
+
+def _inside(file: Path) -> Iterator[tuple[list[str], str]]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if member.filename.endswith((".txt", "metadata.json")) and member.file_size < _MOST_BYTES:
+                    yield _names(member.filename, archive.read(member)), f"{member.filename} in the source"
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        return
+
+
+def _names(file: str, content: bytes) -> list[str]:
+    text = content.decode("utf-8-sig")
+    if not file.endswith(".json"):
+        return without_numbers([line.strip() for line in text.splitlines()])
+    stated = json.loads(text)
+    names = stated.get("labels") if isinstance(stated, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
