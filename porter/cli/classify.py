@@ -88,9 +88,9 @@ def classify(
         return
     _print_head(classifier, labels)
     unreadable = []
-    for image, (error, guesses) in seen:
-        if error:
-            unreadable.append(f"  {image}: {error.problem}")
+    for image, (fault, guesses) in seen:
+        if fault:
+            unreadable.append(f"  {image}: {fault.problem}")
             continue
         click.echo(f"\n{image}")
         for guess in guesses:
@@ -193,8 +193,8 @@ def _document(classifier: Classifier, labels: Labels, seen: Iterable[tuple[str, 
         "images": [
             {
                 "file": image,
-                **({"fault": error.problem} if error else {"best": [guess._asdict() for guess in guesses]}),
+                **({"fault": fault.problem} if fault else {"best": [guess._asdict() for guess in guesses]}),
             }
-            for image, (error, guesses) in seen
+            for image, (fault, guesses) in seen
         ],
     }

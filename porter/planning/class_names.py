@@ -41,8 +41,8 @@ def class_names(
         head: Its steps, if it is the source's own, whose last outputs are the classes then.
         drop_first: Leave the first out, as the port does with the background class.
     """
-    for step in head or ():
-        classes = step.attributes.get("outputs", classes)
+    outputs = [int(str(step.attributes["outputs"])) for step in head or () if "outputs" in step.attributes]
+    classes = outputs[-1] if outputs else classes
     for names, source in _lists(checkpoint) if classes else ():
         if len(names) == classes:
             return ClassNames(tuple(names[drop_first:]), source)
@@ -57,6 +57,8 @@ def without_numbers(names: Sequence[str]) -> list[str]:
 
 
 def _lists(checkpoint: Checkpoint) -> Iterator[tuple[list[str], str]]:
+    if not checkpoint.files:
+        return
     file = checkpoint.files[0]
     if zipfile.is_zipfile(file):
         yield from _inside(file)
