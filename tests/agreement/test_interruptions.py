@@ -149,7 +149,9 @@ def started(arguments, **options):
 def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(source, ported, images, undisturbed, tmp_path):
     """One line says so; no traceback."""
     out = tmp_path / "out"
-    process = started([source, ported, "--data", images, "--out", out, "--batch", 1])
+    arguments = [source, ported, "--data", images, "--out", out, "--batch", 1]
+    # A shell's background job ignores SIGINT, and its children inherit that.
+    process = started(arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     while process.poll() is None and not finished_parts(out / "parts-done"):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

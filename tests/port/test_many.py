@@ -243,7 +243,9 @@ def test_interrupted_run_leaves_no_process_and_nothing_half_written(three, tmp_p
     sources = [shutil.copytree(three[0].parent, tmp_path / f"in{n}") / "ckpt-1" for n in range(40)]
     choices = ["--parents", "1", "--jobs", "2", "--target", "hub-folder"]
     words = [*sources, "--out-dir", tmp_path / "out", *choices]
-    program = "from porter.cli.main import port_weights_main; port_weights_main()"
+    # A shell's background job ignores SIGINT, and its children inherit that.
+    usual = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program = usual + "from porter.cli.main import port_weights_main; port_weights_main()"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", program, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
