@@ -17,7 +17,7 @@ from porter.tables.variants import Stage
 pytestmark = [pytest.mark.onnx, pytest.mark.torch]
 
 VIT = "garden_vit_tiny_patch16_224"
-PORTED = SimpleNamespace(variant="toy", arguments={}, input={"size": 48})
+PORTED = SimpleNamespace(variant="toy", arguments={}, input={"size": 48}, cut=None, head=())
 
 
 @pytest.fixture(scope="module")
