@@ -103,12 +103,14 @@ class RunOutputs:
     """Outputs of operations by number, each read when it is first asked for."""
 
     def __init__(self, file: Path) -> None:
-        self._stored = np.load(file)
+        self._file = file
+        with np.load(file) as stored:
+            self._names = frozenset(stored.files)
         self._known: dict[str, Array] = {}
 
     def __contains__(self, number: int) -> bool:
         """Whether the operation's output was recorded."""
-        return str(number) in self._stored.files
+        return str(number) in self._names
 
     def __getitem__(self, number: int) -> Array:
         """Return the output of an operation."""
@@ -121,5 +123,6 @@ class RunOutputs:
 
     def _read(self, name: str) -> Array:
         if name not in self._known:
-            self._known[name] = self._stored[name]
+            with np.load(self._file) as stored:  # not kept open: whoever holds this may live on
+                self._known[name] = stored[name]
         return self._known[name]

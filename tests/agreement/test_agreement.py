@@ -108,7 +108,7 @@ def test_flips_are_shown_with_their_images(source, altered, images, tmp_path):
     found = porter.agree(source, altered(shifts_classes=True), images, out=tmp_path / "out")
 
     assert found.cause == "network"
-    assert found.flips == found.images, found.text()
+    assert found.flips == found.statistics.images, found.text()
     assert found.html().count("data:image/jpeg;base64,") == found.flips
     assert found.statistics.largest_flips[0].key in found.text()
 
