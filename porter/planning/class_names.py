@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.head import HeadStep
+from porter.planning.own_head import OwnHead
+from porter.planning.port_options import PortOptions
+from porter.planning.recognition import Recognised
 
 # Teachable Machine's and TensorFlow for Poets' names of the files.
 _BESIDE = ("labels.txt", "metadata.json", "retrained_labels.txt")
@@ -29,7 +31,7 @@ class ClassNames(NamedTuple):
 
 
 def class_names(
-    checkpoint: Checkpoint, classes: int | None, head: Sequence[HeadStep] | None, *, drop_first: bool
+    checkpoint: Checkpoint, match: Recognised, head: OwnHead | None, options: PortOptions
 ) -> ClassNames | None:
     """Return the names that a TFLite file or an archive holds, or that a file beside the source lists.
 
@@ -37,15 +39,17 @@ def class_names(
 
     Args:
         checkpoint: The source.
-        classes: How many its network tells apart, None if it has no classifier.
-        head: Its steps, if it is the source's own, whose last outputs are the classes then.
-        drop_first: Leave the first out, as the port does with the background class.
+        match: The network that was recognised.
+        head: The source's own, if it has one; its last outputs are the classes then.
+        options: Whether the port leaves the background class out, and so its name.
     """
-    outputs = [int(str(step.attributes["outputs"])) for step in head or () if "outputs" in step.attributes]
-    classes = outputs[-1] if outputs else classes
+    classes = match.lengths.get("classes")
+    for step in () if head is None else head.steps:
+        if "outputs" in step.attributes:
+            classes = int(str(step.attributes["outputs"]))
     for names, source in _lists(checkpoint) if classes else ():
         if len(names) == classes:
-            return ClassNames(tuple(names[drop_first:]), source)
+            return ClassNames(tuple(names[options.classes != "all" :]), source)
     return None
 
 

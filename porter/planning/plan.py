@@ -19,13 +19,13 @@ from porter.planning.custom_head import OWN_HEAD, backbone_alone, leave_head
 from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
 from porter.planning.expected_input import expected_input, normalization_node
-from porter.planning.filled_norms import told, with_filled
+from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
 from porter.planning.leftovers import refuse_leftovers, refuse_tail
-from porter.planning.network.findings import NetworkFindings
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
+from porter.planning.remarks import remarks
 from porter.planning.stated_network import compared, stated_head
 from porter.planning.stored_channel_order import in_stored_order
 from porter.tables.known_tables import Tables
@@ -122,8 +122,7 @@ def plan(
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
     refuse_draft(match.variant, options)
-    known, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
-    match = known if head is None else head.match
+    known, match, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
     match = in_stored_order(checkpoint, match)
@@ -147,7 +146,7 @@ def plan(
         from_average=from_average,
         bn_eps=epsilon.value,
         bn_eps_source=epsilon.source,
-        notes=(*_remarks(checkpoint, match, epsilon, network), *choice.notes, *input_notes, *offers),
+        notes=(*remarks(checkpoint, match, epsilon, network, ledger), *choice.notes, *input_notes, *offers),
         input_spec=expected,
         size_source=size_source,
         fixed_size=checkpoint.stored_input.size if carried_network(checkpoint) else None,
@@ -158,20 +157,19 @@ def plan(
         classifier_activation=network.classifier_activation,
         head=() if head is None else head.steps,
         cut=match.cut,
-        class_names=class_names(
-            checkpoint, match.lengths.get("classes"), head and head.steps, drop_first=options.classes != "all"
-        ),
+        class_names=class_names(checkpoint, match, head, options),
     )
 
 
 def _with_head(
     checkpoint: Checkpoint, match: Recognised, *, backbone_only: bool
-) -> tuple[Recognised, OwnHead | None]:
-    """Return what the table knows of a match, and the head that the source states beside it."""
-    if backbone_only:
-        return backbone_alone(match), None
-    head = stated_head(checkpoint, match)
-    return (match if head is None else backbone_alone(match)), head
+) -> tuple[Recognised, Recognised, OwnHead | None]:
+    """Return what the table knows of a match, the match with a head that the source states, and that head."""
+    head = None if backbone_only else stated_head(checkpoint, match)
+    if head is not None:
+        return backbone_alone(match), head.match, head
+    known = backbone_alone(match) if backbone_only else match
+    return known, known, None
 
 
 def _from_average(assignments: Sequence[Assignment], averages: Mapping[str, str]) -> int:
@@ -192,35 +190,6 @@ def _fills(variant: Variant, match: Recognised, choice: Choice) -> Iterator[Assi
         if constant.part in match.nodes:
             shape = tuple(choice.length(dim) for dim in constant.shape)
             yield Assignment(constant.target, shape, fill=constant.value)
-
-
-def _remarks(
-    checkpoint: Checkpoint, match: Recognised, epsilon: Epsilon, network: NetworkFindings
-) -> Iterator[str]:
-    """Yield what a person should know of the network that was recognised."""
-    yield from checkpoint.remarks
-    yield from epsilon.notes
-    yield from network.notes
-    yield from match.notes
-    yield from told(match)
-    if match.variant.note:
-        yield match.variant.note
-    yield from _twins(match)
-    for name in checkpoint.assumed_order:
-        yield (
-            f"the layers inside {name} are taken in the file's order, which is the model's only if none or "
-            "all of them were frozen; nothing in the file tells"
-        )
-
-
-def _twins(match: Recognised) -> Iterator[str]:
-    """Name the networks that nothing in a checkpoint tells from this one."""
-    for variant in match.twins:
-        assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
-        yield (
-            f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
-            f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
-        )
 
 
 def _closed_ledger(

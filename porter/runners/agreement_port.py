@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from timm.data.imagenet_info import ImageNetInfo
 
 from porter.core.checkpoint import Array
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
 from porter.errors import ParityError
-from porter.loading.classification import Classifier
-from porter.loading.labels import imagenet_labels
+from porter.loading.labels import imagenet_labels, labels_of
 from porter.parity.image_row import ROUNDING, Answers, ImageRow, agrees_better, compared, probabilities
 from porter.parity.row_files import write_rows
 from porter.recordings.images import decode_bytes, prepare
@@ -29,6 +27,7 @@ from porter.runners.agreement_job import (
     port_spec,
 )
 from porter.runners.agreement_worker import Requests, serve_parts
+from porter.runners.prediction import open_classifier
 
 
 class PortSide:
@@ -42,20 +41,16 @@ class PortSide:
     """
 
     def __init__(self, asked: AgreementJob) -> None:
-        torch.set_num_threads(asked.threads)
-        device = "cuda" if asked.gpu else "cpu"
-        self._classifier = found = Classifier(
-            Path(asked.ported), trust_table=asked.trust_table, device=device
-        )
+        self._classifier = found = open_classifier(asked)
         self._spec = port_spec(found.ported)
-        names = imagenet_labels(found.classes).names
+        is_imagenet = bool(imagenet_labels(found.classes).names)
         self.facts = PortFacts(
             network=f"{found.ported.model}, {Path(asked.ported).name}",
             preparation=f"as the file's metadata say: {in_words(self._spec)}",
             classes=found.classes,
             activation=found.activation,
-            names=tuple(names),
-            codes=tuple(ImageNetInfo().label_names()) if names else (),
+            names=tuple(labels_of(found.ported, found.classes).names),
+            codes=tuple(ImageNetInfo().label_names()) if is_imagenet else (),
         )
 
     def see(self, part: Part, items: Iterable[Item], source: Exchange, order: str) -> list[ImageRow]:

@@ -18,6 +18,17 @@ from porter.runners.agreement_job import AgreementJob, job_from_json
 from porter.runners.agreement_worker import Requests, serve_parts
 
 
+def open_classifier(asked: AgreementJob) -> Classifier:
+    """Load the ported network where the job is to run.
+
+    Raises:
+        PorterError: the file cannot be loaded, or its network gives no classes.
+    """
+    torch.set_num_threads(asked.threads)
+    device = "cuda" if asked.gpu else "cpu"
+    return Classifier(Path(asked.ported), trust_table=asked.trust_table, device=device)
+
+
 class PredictionSide:
     """A ported network, ready for images.
 
@@ -29,11 +40,7 @@ class PredictionSide:
     """
 
     def __init__(self, asked: AgreementJob) -> None:
-        torch.set_num_threads(asked.threads)
-        device = "cuda" if asked.gpu else "cpu"
-        self._classifier = found = Classifier(
-            Path(asked.ported), trust_table=asked.trust_table, device=device
-        )
+        self._classifier = found = open_classifier(asked)
         if asked.labels:
             self._labels = read_labels(Path(asked.labels), found.classes)
         else:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import porter
+from porter.core.child_process import cores, import_path
 from porter.errors import MissingDependencyError, ParityError, error_from_json, not_installed
 from porter.runners.job import REFUSED, STAY, Job, jobs_to_line, reference_to_line
 
@@ -214,13 +214,10 @@ def default_threads() -> int:
 
     More would change the order of sums from machine to machine for little speed.
     """
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone tells which cores are this process's
-    return min(4, len(allowed(0)) if allowed else os.cpu_count() or 1)
+    return min(4, cores())
 
 
 def environment(threads: int) -> dict[str, str]:
     """Return the environment of a child that may use so many threads."""
     counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    root = str(Path(porter.__file__).parents[1])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, **_ENVIRONMENT, **counts, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, **_ENVIRONMENT, **counts, "PYTHONPATH": import_path()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ import pytest
 import porter
 from porter.errors import OutputError, PlanError
 
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
+
+config_edits = pytest.importorskip("config_edits", reason="needs h5py")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 CUTS = {
@@ -66,8 +71,24 @@ def test_a_decoder_is_refused_and_left_on_request(heads, tmp_path):
     result = porter.port(heads / "flat_encoder" / "model.keras", out, backbone_only=True)
 
     assert [feature.module for feature in result.plan.cut.outputs] == ["blocks.2.2", "blocks.3.3"]
+    assert any("the port ends behind blocks.3.3" in note for note in result.plan.notes)
     stored = np.load(heads / "flat_encoder" / "answer.npz")
     assert [y.shape[1:3] for y in answers(porter.load_model(out), stored["x"])] == [(8, 8), (4, 4)]
+
+
+@pytest.mark.parametrize("name", ["an extra pool", "no addition", "order of activation and add"])
+def test_a_layer_changed_in_the_middle_is_no_cut_without_a_word(heads, tmp_path, name):
+    """It is refused; left on request, and then a warning says from where on."""
+    edit, _ = config_edits.EDITS[name]
+    changed, out = tmp_path / "changed.keras", tmp_path / "out.safetensors"
+    assert config_edits.edited(heads / "cut_at_a_block" / "model.keras", changed, edit)
+    with pytest.raises(PlanError) as caught:
+        porter.port(changed, out)
+    assert caught.value.code == "plan/left-over"
+
+    result = porter.port(changed, out, backbone_only=True)
+
+    assert any("the port ends " in note and "is left behind" in note for note in result.plan.notes)
 
 
 def test_what_timm_has_no_output_for_is_refused(heads, tmp_path):

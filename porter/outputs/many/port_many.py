@@ -9,10 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from porter.core.child_process import cores
 from porter.errors import OutputError
 from porter.outputs.forms import chosen_output
 from porter.outputs.many.names import output_names
-from porter.outputs.many.processes import cores, port_all
+from porter.outputs.many.processes import port_all
 from porter.outputs.many.records import ManyPorts, PortedSource, Task
 from porter.outputs.output import SUFFIX
 from porter.outputs.output_options import OutputOptions

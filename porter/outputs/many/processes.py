@@ -13,20 +13,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
 
-import porter
+from porter.core.child_process import cores, import_path
 from porter.errors import OutputError
 from porter.outputs.many.records import PortedSource, Task
 
 _LAST_LINES = 3
 _SECONDS_TO_TIDY_UP = 5.0
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone tells which cores are this process's
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 class _Process:
@@ -82,8 +75,6 @@ class _Process:
         self._errors.close()
 
     def _started(self) -> subprocess.Popen[str]:
-        root = str(Path(porter.__file__).parents[1])
-        paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "porter.outputs.many.worker"],
@@ -91,7 +82,7 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, **threads, "PYTHONPATH": paths},
+            env={**os.environ, **threads, "PYTHONPATH": import_path()},
         )
 
     def _obituary(self) -> str:
