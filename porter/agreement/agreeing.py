@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.agreement.class_labels import class_labels
-from porter.agreement.engine import Engine, Progress, silent
+from porter.agreement.engine import Engine, Progress, require_package, silent
 from porter.agreement.folder import RunFolder, state_of
 from porter.agreement.gallery import thumbnails
 from porter.agreement.local_engine import LocalEngine, Stage
@@ -71,6 +71,7 @@ def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
         porter.errors.DataError: no-such-folder: does not exist
     """
     engine = engine or Engine()
+    require_package("torch", "torch")
     images = open_data(data)
     job = _job(Path(source), Path(ported), tables or load_tables(), engine, trust_table=trust_table)
     folder = RunFolder(Path(out), "rows")

@@ -69,6 +69,7 @@ def predict(
         raise OutputError(
             "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
         )
+    require_package("torch", "torch")
     if out.suffix == ".parquet":
         require_package("pyarrow", "data")
     job = AgreementJob(

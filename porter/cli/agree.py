@@ -10,7 +10,6 @@ import click
 from porter.cli.command import Command
 from porter.cli.many_images import engine_of, engine_options, shown_images
 from porter.cli.shared_options import json_option, table_option, trust_option
-from porter.errors import MissingDependencyError
 
 
 @click.command("agree", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -58,12 +57,8 @@ def agree(source: Path, ported: Path, as_json: bool, **asked: Any) -> None:
       porter agree model.keras model.safetensors --data val.parquet --workers 4
       porter agree ckpt-100 model.safetensors --data val/ --engine ray --workers 16
     """
-    try:
-        from porter.agreement.agreeing import agree as run
-    except ImportError as error:
-        raise MissingDependencyError(
-            "agree/no-torch", f"{error.name} is not installed", hint="pip install 'port-weights[torch]'"
-        ) from None
+    from porter.agreement.agreeing import agree as run
+
     engine = engine_of(asked)
     out = asked.pop("out") or Path(f"{ported.name.removesuffix('.safetensors')}.agreement")
     with shown_images("agree", out) as shown:
