@@ -7,10 +7,11 @@ source, goes through a port as a list of steps, and stands in the output's metad
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
+BRANCHES = "branches"
 
 
 class HeadStep(NamedTuple):
@@ -20,14 +21,18 @@ class HeadStep(NamedTuple):
     global_avg_pool, global_max_pool      a map (N, H, W, C) to (N, C)
     global_avg_max_pool                   both of them, averages first: (N, 2 C)
     flatten                               a map (N, H, W, C) to (N, H x W x C), in this order of axes
-    dense, conv                           inputs, outputs, bias; conv is 1x1, on a map
-    norm                                  channels, epsilon, is_map: batch normalisation
+    dense                                 inputs, outputs, bias
+    conv                                  the same of a map; kernel, strides and dilation (h, w) and padding,
+                                          "same" or ((top, bottom), (left, right)), unless it is plain and 1x1
+    norm, layer_norm                      channels, epsilon, is_map: batch or layer normalisation
     relu                                  max_value or None, negative_slope
     gelu                                  approximate
     elu                                   alpha
     softmax                               over the classes
     sigmoid, tanh, softplus, swish, mish  nothing
     hard_sigmoid, hard_swish              nothing: relu6(x + 3) / 6, and x times that
+    branches                              branches: the steps of each output, in the source's order, each a
+                                          pair as `to_text` writes it; the last step, if there is one
     ====================================  ===========================================================
 
     Attributes:
@@ -50,10 +55,31 @@ def from_text(text: str) -> tuple[HeadStep, ...]:
     Raises:
         ValueError: it is not what `to_text` writes.
     """
-    found = json.loads(text)
-    if not isinstance(found, list) or not all(isinstance(step, list) and len(step) == 2 for step in found):
+    return _listed(json.loads(text))
+
+
+def branches_of(step: HeadStep) -> tuple[tuple[HeadStep, ...], ...]:
+    """Return the steps of each output of a step ``branches``.
+
+    Raises:
+        ValueError: they are malformed.
+    """
+    found = step.attributes.get(BRANCHES)
+    if not isinstance(found, list | tuple) or not found:
+        raise ValueError("no branches")
+    return tuple(map(_listed, found))
+
+
+def output_count(steps: Sequence[HeadStep]) -> int:
+    """Return how many tensors a head gives."""
+    return len(branches_of(steps[-1])) if steps and steps[-1].kind == BRANCHES else 1
+
+
+def _listed(found: object) -> tuple[HeadStep, ...]:
+    listed = found if isinstance(found, list | tuple) else [None]
+    if not all(isinstance(step, list | tuple) and len(step) == 2 for step in listed):
         raise ValueError("not a list of steps")
-    steps = tuple(HeadStep(*step) for step in found)
+    steps = tuple(HeadStep(*step) for step in listed)
     if not all(isinstance(step.kind, str) and isinstance(step.attributes, dict) for step in steps):
         raise ValueError("not a list of steps")
     return steps

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from porter.core.checkpoint import Array
+from porter.core.head import output_count
 from porter.data.items import Item
 from porter.errors import OutputError, ParityError
 from porter.loading.labels import Labels
@@ -71,6 +72,14 @@ class Classifier:
         self._path, self._device = path, device
         self.ported = read_metadata(path)
         self._spec = _input_spec(self.ported, path)
+        outputs = output_count(self.ported.head)
+        if outputs > 1:
+            raise OutputError(
+                "classify/several-outputs",
+                f"the network returns {outputs} outputs, and one of classes is wanted",
+                file=path,
+                hint="porter.load_model gives the network, which returns them as a tuple.",
+            )
         self._model = load_model(path, trust_table=trust_table, device=device)
         self.classes = _classes(self._model, self._spec.size, device)
         if self.classes == 0:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from porter.core.head import POOLS, HeadStep
+from porter.core.head import BRANCHES, POOLS, HeadStep, branches_of
 from porter.errors import OutputError
+from porter.same_padding.modules import Conv2dSame
 
 _CLASSIFIERS = ("classifier", "fc")
 
@@ -45,6 +46,44 @@ class FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with its own number of zeros at each side.
+
+    Args:
+        amounts: Zeros at the (left, right, top, bottom).
+        *args: As for `torch.nn.Conv2d`, without padding.
+        **kwargs: Likewise.
+    """
+
+    def __init__(self, amounts: tuple[int, int, int, int], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.amounts = amounts
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  torch.nn.Conv2d's own name
+        """Pad and convolve: (N, C, H, W) to (N, C_out, H_out, W_out)."""
+        return super().forward(nn.functional.pad(input, self.amounts))
+
+    def extra_repr(self) -> str:
+        """Return what torch says, and the zeros."""
+        return f"{super().extra_repr()}, amounts={self.amounts}"
+
+
+class ChannelNorm2d(nn.LayerNorm):
+    """Layer normalisation of each pixel's channels: (N, C, H, W) to the same."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  torch.nn.LayerNorm's own name
+        """Normalise the channels."""
+        return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Branches(nn.Sequential):
+    """Several heads on the same features, one output for each."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        """Run each: the features to a tuple of outputs."""
+        return tuple(branch(x) for branch in self)
+
+
 def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
     """Put a head in the place of a network's classifier, and of its pooling if the head takes maps.
 
@@ -68,6 +107,8 @@ def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
 
 
 def _takes_map(steps: Sequence[HeadStep]) -> bool:
+    if steps and steps[-1].kind == BRANCHES:
+        return _takes_map(steps[:-1]) or any(map(_takes_map, branches_of(steps[-1])))
     return any(step.kind in (*POOLS, "flatten") for step in steps)
 
 
@@ -86,6 +127,30 @@ def _module(step: HeadStep) -> nn.Module:
 
 def _pool(kind: str, _stated: Mapping[str, Any]) -> nn.Module:
     return GlobalPool(kind)
+
+
+def _conv(stated: Mapping[str, Any]) -> nn.Module:
+    channels = stated["inputs"], stated["outputs"]
+    if "kernel" not in stated:
+        return nn.Conv2d(*channels, 1)
+    window = {"stride": tuple(stated["strides"]), "dilation": tuple(stated["dilation"])}
+    kernel = tuple(stated["kernel"])
+    if stated["padding"] == "same":
+        return Conv2dSame(*channels, kernel, **window)
+    (top, bottom), (left, right) = stated["padding"]
+    if (top, left) == (bottom, right):
+        return nn.Conv2d(*channels, kernel, padding=(top, left), **window)
+    return PaddedConv2d((left, right, top, bottom), *channels, kernel, **window)
+
+
+def _layer_norm(stated: Mapping[str, Any]) -> nn.Module:
+    kind = ChannelNorm2d if stated["is_map"] else nn.LayerNorm
+    return kind(stated["channels"], eps=stated["epsilon"])
+
+
+def _branches(stated: Mapping[str, Any]) -> nn.Module:
+    listed = branches_of(HeadStep(BRANCHES, stated))
+    return Branches(*(nn.Sequential(*map(_module, steps)) for steps in listed))
 
 
 def _norm(stated: Mapping[str, Any]) -> nn.Module:
@@ -107,8 +172,10 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyT
         **{kind: partial(_pool, kind) for kind in POOLS},
         "flatten": lambda _: FlattenChannelsLast(),
         "dense": lambda stated: nn.Linear(stated["inputs"], stated["outputs"]),
-        "conv": lambda stated: nn.Conv2d(stated["inputs"], stated["outputs"], 1),
+        "conv": _conv,
         "norm": _norm,
+        "layer_norm": _layer_norm,
+        BRANCHES: _branches,
         "relu": _relu,
         "gelu": lambda stated: nn.GELU("tanh" if stated["approximate"] else "none"),
         "elu": lambda stated: nn.ELU(stated["alpha"]),

@@ -21,8 +21,14 @@ from porter.errors import OutputError
 from porter.loading.load_model import load_model
 from porter.loading.ported_file import Ported, read_metadata
 from porter.networks.bn_folding import Folding, fold_batch_norm
-from porter.onnx.exported_program import Staged, capture_program, export_failed, use_recordable_padding
-from porter.onnx.graph import keep_output, require_static, set_metadata, strip
+from porter.onnx.exported_program import (
+    Staged,
+    capture_program,
+    export_failed,
+    output_names,
+    use_recordable_padding,
+)
+from porter.onnx.graph import keep_outputs, require_static, set_metadata, strip
 from porter.same_padding import fold_same_padding
 from porter.tables.variants import Stage
 from porter.transfer.atomic_file import write_whole
@@ -51,7 +57,8 @@ class Exported:
         path: Where it is.
         nbytes: Its size.
         size: (height, width) of the images it takes, in pixels; None if it takes every size.
-        output: Name of its output: ``"logits"``, or ``"features"`` if the network has no classifier.
+        output: Name of its output: ``"logits"``, or ``"features"`` if the network has no classifier; of
+            several ``"output_0, output_1"``.
         nodes: Number of nodes in its graph.
         folding: Which norms are part of a convolution now; None if that was not asked for.
     """
@@ -77,7 +84,8 @@ def export_onnx(
 
     The input ``image`` is float32 (batch, channels, height, width), RGB (BGR if the network takes that),
     normalised as the metadata state: (pixel / 255 - mean) / std. The output is ``logits``, or ``features``
-    if the network has no classifier, (batch, length). The metadata of the ported file are carried over.
+    if the network has no classifier, (batch, length); several are ``output_0``, ``output_1``, ... in the
+    order of the source's. The metadata of the ported file are carried over.
 
     Args:
         source: A file, or a folder of shards, written by `port` or ``port-weights``.
@@ -100,13 +108,6 @@ def export_onnx(
     """
     path = Path(source)
     ported = read_metadata(path)
-    if ported.cut is not None and len(ported.cut.outputs) > 1:
-        raise OutputError(
-            "onnx/several-outputs",
-            f"the network returns {len(ported.cut.outputs)} maps, and an exported one has a single output",
-            file=path,
-            hint="torch.onnx.export of porter.load_model's network writes them all.",
-        )
     model = load_model(path, trust_table=trust_table)
     use_recordable_padding(model, every_size=size is None)
     folding = fold_batch_norm(model) if fold_bn else None
@@ -116,13 +117,13 @@ def export_onnx(
     with _quiet():
         program = capture_program(staged, ported, size, path)
     graph = _graph(program, staged.names, path)
-    set_metadata(graph, _metadata(ported, size, folding), _stage_names(graph))
-    output = graph.graph.output[0].name
-    keep_output(graph, output)
+    outputs = output_names(ported)
+    set_metadata(graph, _metadata(ported, size, folding), _stage_names(graph, len(outputs)))
+    keep_outputs(graph, len(outputs))
     _examine(graph, size, path)
     content = graph.SerializeToString(deterministic=True)
     write_whole(out, content)
-    return Exported(Path(out), len(content), size, output, len(graph.graph.node), folding)
+    return Exported(Path(out), len(content), size, ", ".join(outputs), len(graph.graph.node), folding)
 
 
 def _graph(program: torch.export.ExportedProgram, names: Sequence[str], path: Path) -> onnx.ModelProto:
@@ -165,10 +166,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _stage_names(graph: onnx.ModelProto) -> list[str]:
-    """Return the stages in forward order, the output last."""
-    output, *inner = (value.name for value in graph.graph.output)
-    return [*inner, output]
+def _stage_names(graph: onnx.ModelProto, outputs: int) -> list[str]:
+    """Return the stages in forward order, the outputs last."""
+    names = [value.name for value in graph.graph.output]
+    return [*names[outputs:], *names[:outputs]]
 
 
 def _metadata(ported: Ported, size: tuple[int, int] | None, folding: Folding | None) -> dict[str, str]:

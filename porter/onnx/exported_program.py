@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from porter.core.head import output_count
 from porter.errors import OutputError
 from porter.loading.ported_file import Ported
 from porter.networks.any_target import answer_of
@@ -25,7 +26,7 @@ NEEDS_SIZE = ("onnx/one-size", "onnx/sizes-differ")
 
 
 class Staged(nn.Module):
-    """A model that gives its output and then the activation of every stage but the last, if that is it.
+    """A model that gives its outputs and then the activation of every stage but the last, if that is it.
 
     Args:
         model: The network.
@@ -41,14 +42,15 @@ class Staged(nn.Module):
         super().__init__()
         self.model = model
         self.channels = int(ported.arguments.get("in_chans", 3))
-        output = "features" if ported.arguments.get("num_classes") == 0 else "logits"
+        outputs = output_names(ported)
         ends = {feature.module for feature in ported.cut.outputs} if ported.cut and not ported.head else set()
         inner = {
             stage.name: model.get_submodule(stage.target[-1])
             for stage in _present(model, stages)
-            if stage.name != output and stage.target[-1] not in ends  # one value has one name
+            if stage.name not in outputs and stage.target[-1] not in ends  # one value has one name
         }
-        self.names = (output, *inner)
+        self.names = (*outputs, *inner)
+        self._count = len(outputs)
         self._kept: dict[str, torch.Tensor] = {}
         for name, module in inner.items():
 
@@ -59,8 +61,18 @@ class Staged(nn.Module):
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the model on (N, C, H, W)."""
-        output = answer_of(self.model(image))
-        return (output, *(self._kept[name] for name in self.names[1:]))
+        output = self.model(image)
+        answers = output if self._count > 1 else (answer_of(output),)
+        return (*answers, *(self._kept[name] for name in self.names[self._count :]))
+
+
+def output_names(ported: Ported) -> tuple[str, ...]:
+    """Return what the outputs of an exported network are called."""
+    count = len(ported.cut.outputs) if ported.cut and not ported.head else output_count(ported.head)
+    if count > 1:
+        return tuple(f"output_{number}" for number in range(count))
+    has_classes = bool(ported.head) or ported.arguments.get("num_classes") != 0
+    return ("logits" if has_classes else "features",)
 
 
 def use_recordable_padding(model: nn.Module, *, every_size: bool) -> None:

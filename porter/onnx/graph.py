@@ -39,11 +39,9 @@ def strip(model: onnx.ModelProto, prefix: str) -> None:
     graph.name = "porter"
 
 
-def keep_output(model: onnx.ModelProto, name: str) -> None:
-    """Make `name` the only output; the other values keep their names inside the graph."""
-    (output,) = [value for value in model.graph.output if value.name == name]
-    del model.graph.output[:]
-    model.graph.output.append(output)
+def keep_outputs(model: onnx.ModelProto, count: int) -> None:
+    """Leave the first outputs alone; the other values keep their names inside the graph."""
+    del model.graph.output[count:]
 
 
 def set_metadata(model: onnx.ModelProto, metadata: Mapping[str, str], stages: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from porter.core.checkpoint import Checkpoint
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
 
@@ -37,17 +36,6 @@ def is_foreign_head(match: Recognised, refused: Iterable[LedgerLine]) -> bool:
     """Whether everything that was refused lies outside the backbone."""
     inside = _inside(match)
     return all(line.key not in inside for line in refused)
-
-
-def head_hint(checkpoint: Checkpoint) -> str:
-    """Return what can be done about variables that lie outside the backbone."""
-    left = "They lie outside the backbone: --backbone-only ports it without a classifier."
-    if checkpoint.stored_network is None:
-        return (
-            f"{left} The source does not say what they compute; a whole model (.keras, .h5, a SavedModel) "
-            "does, and its head is ported too."
-        )
-    return f"{left} A head that is a chain of pooling, Flatten, Dense, norms and activations is ported too."
 
 
 def _inside(match: Recognised) -> frozenset[str]:

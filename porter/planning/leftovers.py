@@ -6,9 +6,10 @@ import difflib
 
 from porter.core.checkpoint import Checkpoint
 from porter.errors import PlanError
-from porter.planning.custom_head import OWN_HEAD, head_hint, is_foreign_head
+from porter.planning.custom_head import OWN_HEAD, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
+from porter.planning.surroundings import hint_for_surroundings
 
 _SHOWN = 5
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
@@ -37,7 +38,7 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
         "plan/left-over",
         f"{match.variant.name}{_place(match)} fits, but {len(refused)} variable(s) would be left behind",
         file=checkpoint.path,
-        hint=head_hint(checkpoint) if is_head else _REFUSED,
+        hint=hint_for_surroundings(checkpoint, match) if is_head else _REFUSED,
         details=lines + more,
     )
 

@@ -15,21 +15,21 @@ from porter.core.head import HeadStep
 from porter.core.layouts import parse_layout
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.network.canonical import canonical
-from porter.planning.network.head_chain import HeadChain, head_chain
+from porter.planning.network.head_chain import HeadChain, Outside, head_chain
+from porter.planning.network.head_steps import HeadPart, Shapes
+from porter.planning.network.layer_norms import with_layer_norms
 from porter.planning.network.layer_pairing import POOLS, tail
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import Constant
 from porter.tables.variants import Entry, ModelPart, Network, Stage, Variant
 
-Shapes = Mapping[str, tuple[int, ...]]
-
 _POOL_ARGUMENTS = {"global_avg_pool": {}, "global_max_pool": {"global_pool": "max"}}
 # Modules that timm's networks run last, by themselves, after `global_pool`.
 _CLASSIFIERS = ("classifier", "fc")
 _LOGITS = "logits"
 _KERNELS = {2: "i o -> o i", 4: "1 1 i o -> o i"}
-_CONV_KERNELS = {2: "i o -> o i 1 1", 4: "1 1 i o -> o i 1 1"}
+_CONV_KERNELS = {2: "i o -> o i 1 1", 4: "h w i o -> o i h w"}
 # Of a batch normalisation: TensorFlow's role, PyTorch's name, and the value of what is not there.
 _STATISTICS = (
     ("gamma", "weight", 1.0),
@@ -47,12 +47,14 @@ class OwnHead(NamedTuple):
         steps: What takes the place of the classifier, in order; nothing if timm's own classifier computes it.
         activation: What the source has after it, e.g. ``"softmax"``; None for nothing.
         words: The head in words.
+        outputs: The source's names of what it gives.
     """
 
     match: Recognised
     steps: tuple[HeadStep, ...]
     activation: str | None
     words: str
+    outputs: tuple[str, ...]
 
 
 def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
@@ -63,29 +65,56 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
         match: What was recognised in it; a classifier that is only the first layer of a longer head is part
             of that head.
     """
-    network = checkpoint.stored_network
     classifier = _classifier(match.variant)
-    if network is None or classifier is None:
+    if classifier is None or not _may_have_one(checkpoint, match):
         return None
+    backbone = backbone_alone(match)
+    chain = _chain(checkpoint, backbone)
+    if not isinstance(chain, HeadChain):
+        return None
+    taken = {key for key in match.keys if key is not None}
+    own = {key for part in chain.parts for key in part.variables.values()}
+    is_single = len(chain.outputs) == 1 and chain.parts[0].step.kind != "global_max_pool"
+    is_of_table = _early_end(match) is None and own <= taken and is_single
+    if is_of_table or not own <= checkpoint.specs.keys():
+        return None
+    return _joined(backbone, chain, classifier, _shapes(checkpoint))
+
+
+def outside_of_head(checkpoint: Checkpoint, match: Recognised) -> str:
+    """Return the first layer behind the backbone that is no step of a head, in words; "" if none is known."""
+    if checkpoint.stored_network is None or _classifier(match.variant) is None:
+        return ""
+    found = _chain(checkpoint, backbone_alone(match)) if _may_have_one(checkpoint, match) else None
+    if not isinstance(found, Outside):
+        return ""
+    operation = found.operation
+    return f"{operation.name} ({operation.attributes.get('class_name', operation.kind)})"
+
+
+def _may_have_one(checkpoint: Checkpoint, match: Recognised) -> bool:
+    network = checkpoint.stored_network
+    if network is None:
+        return False
     taken = {key for key in match.keys if key is not None}
     stated = {key for operation in network.operations for key in operation.variables.values()}
     end = _early_end(match)
     # The table's classifier is the same dense layer, whatever pools before it.
     pools = end is not None or any(o.kind == "global_max_pool" for o in network.operations)
-    if (stated <= taken and not pools) or (end is None and match.ending is not None):
-        return None
-    backbone = backbone_alone(match)
+    return not ((stated <= taken and not pools) or (end is None and match.ending is not None))
+
+
+def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside | None:
+    assert checkpoint.stored_network is not None  # noqa: S101 (every caller has asked)
     keys = {key for key in backbone.keys if key is not None}
-    shapes = {key: spec.shape for key, spec in checkpoint.specs.items()}
+    end = _early_end(backbone)
     passed = None if end is not None else _activations(backbone)
-    chain = head_chain(canonical(network), keys, passed, shapes, end)
-    if chain is None:
-        return None
-    own = {key for roles in chain.variables for key in roles.values()}
-    is_of_table = end is None and own <= taken and chain.steps[0].kind != "global_max_pool"
-    if is_of_table or not own <= shapes.keys():
-        return None
-    return _joined(backbone, chain, classifier, shapes)
+    network = with_layer_norms(canonical(checkpoint.stored_network))
+    return head_chain(network, keys, passed, _shapes(checkpoint), end)
+
+
+def _shapes(checkpoint: Checkpoint) -> Shapes:
+    return {key: spec.shape for key, spec in checkpoint.specs.items()}
 
 
 def _early_end(match: Recognised) -> int | None:
@@ -134,11 +163,11 @@ def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Sha
     )
     if is_simple:
         steps: tuple[HeadStep, ...] = ()
-        modules = {len(kinds) - 1: classifier}
-        arguments = {"num_classes": chain.steps[-1].attributes["outputs"], **_POOL_ARGUMENTS[pool]}
+        modules = {classifier: chain.parts[-1]}
+        arguments = {"num_classes": chain.parts[-1].step.attributes["outputs"], **_POOL_ARGUMENTS[pool]}
     else:
         steps = chain.steps
-        modules = {number: f"{classifier}.{number}" for number in range(len(kinds))}
+        modules = {f"{classifier}.{part.place}": part for part in chain.parts}
         arguments = {"num_classes": 0}
     variant = _extended(backbone, chain, modules, arguments, shapes)
     keys = tuple(
@@ -146,15 +175,15 @@ def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Sha
         for entry, backbone_key in zip(backbone.variant.entries, backbone.keys, strict=True)
         if entry.part in backbone.nodes
     )
-    own = tuple(key for number in modules for _, key in sorted(chain.variables[number].items()))
+    own = tuple(key for part in modules.values() for _, key in sorted(part.variables.items()))
     match = backbone._replace(variant=variant, nodes={**backbone.nodes, OWN_HEAD: 0}, keys=(*keys, *own))
-    return OwnHead(match, steps, chain.activation, _in_words(chain))
+    return OwnHead(match, steps, chain.activation, _in_words(chain), chain.outputs)
 
 
 def _extended(
     backbone: Recognised,
     chain: HeadChain,
-    modules: Mapping[int, str],
+    modules: Mapping[str, HeadPart],
     arguments: Mapping[str, object],
     shapes: Shapes,
 ) -> Variant:
@@ -163,14 +192,13 @@ def _extended(
     entries = [entry for entry in variant.entries if entry.part in there]
     constants: list[Constant] = [each for each in variant.constants if each.part in there]
     counters = [counter for counter in variant.counters if counter[0] in there]
-    for number, module in modules.items():
-        step = chain.steps[number]
+    for module, part in modules.items():
         variables = [
-            (role, _path(backbone, key), shapes[key]) for role, key in sorted(chain.variables[number].items())
+            (role, _path(backbone, key), shapes[key]) for role, key in sorted(part.variables.items())
         ]
-        entries += _entries(step, variables, module, chain.layers[number])
-        constants += _constants(step, chain.variables[number], module)
-        counters += [(OWN_HEAD, f"{module}.num_batches_tracked")] if step.kind == "norm" else []
+        entries += _entries(part.step, variables, module, part.layer)
+        constants += _constants(part.step, part.variables, module)
+        counters += [(OWN_HEAD, f"{module}.num_batches_tracked")] if part.step.kind == "norm" else []
     target = Network(variant.target.name, {**variant.target.arguments, **arguments})
     return replace(
         variant,
@@ -178,24 +206,38 @@ def _extended(
         entries=tuple(entries),
         constants=tuple(constants),
         counters=tuple(counters),
-        stages=_stages(variant, chain),
+        stages=tuple(_stages(variant, chain, modules)),
         target=target,
     )
 
 
-def _stages(variant: Variant, chain: HeadChain) -> tuple[Stage, ...]:
-    return tuple(
-        stage._replace(source="", block=f"the source's own head, {chain.layers[-1]}")
-        if stage.name == _LOGITS
-        else stage
-        for stage in variant.stages
-    )
+def _stages(variant: Variant, chain: HeadChain, modules: Mapping[str, HeadPart]) -> Iterator[Stage]:
+    """Yield the table's stages, its logits as the source has them: one stage for each output."""
+    for stage in variant.stages:
+        if stage.name != _LOGITS:
+            yield stage
+        elif len(chain.outputs) == 1:
+            yield stage._replace(source="", block=f"the source's own head, {chain.parts[-1].layer}")
+        else:
+            yield from _stages_of_outputs(chain, modules)
+
+
+def _stages_of_outputs(chain: HeadChain, modules: Mapping[str, HeadPart]) -> Iterator[Stage]:
+    for number, name in enumerate(chain.outputs):
+        own = chain.branch(number)
+        listed = [(module, part) for module, part in modules.items() if part in own and part.variables]
+        if listed:
+            module, part = listed[-1]
+            yield Stage(
+                f"output {name}", "", (module,), f"the source's own head, {part.layer}", is_layer=True
+            )
 
 
 def _entries(
     step: HeadStep, variables: Iterable[tuple[str, str, tuple[int, ...]]], module: str, layer: str
 ) -> Iterator[Entry]:
-    named = {role: name for role, name, _ in _STATISTICS} if step.kind == "norm" else {"kernel": "weight"}
+    is_norm = step.kind in ("norm", "layer_norm")
+    named = {role: name for role, name, _ in _STATISTICS} if is_norm else {"kernel": "weight"}
     named = {"bias": "bias", **named}
     for role, path, shape in variables:
         layout = parse_layout(_layout(step, role, len(shape)))
@@ -233,16 +275,27 @@ def _constants(step: HeadStep, variables: Mapping[str, str], module: str) -> Ite
     """Yield what PyTorch's module has and the source's layer does without."""
     if step.kind in ("dense", "conv") and "bias" not in variables:
         yield Constant(OWN_HEAD, f"{module}.bias", (int(str(step.attributes["outputs"])),), 0.0)
-    elif step.kind == "norm":
+    elif step.kind in ("norm", "layer_norm"):
         channels = int(str(step.attributes["channels"]))
-        for role, name, value in _STATISTICS:
+        for role, name, value in _STATISTICS if step.kind == "norm" else _STATISTICS[:2]:
             if role not in variables:
                 yield Constant(OWN_HEAD, f"{module}.{name}", (channels,), value)
 
 
 def _in_words(chain: HeadChain) -> str:
-    steps = [
-        f"{step.kind} {step.attributes['outputs']}" if step.kind in ("dense", "conv") else step.kind
-        for step in chain.steps
-    ]
-    return ", ".join([*steps, *([chain.activation] if chain.activation else [])])
+    trunk = [_told(part) for part in chain.parts if "." not in part.place]
+    if len(chain.outputs) == 1:
+        return ", ".join([*trunk, *([chain.activation] if chain.activation else [])])
+    branches = (
+        f"{name}: {', '.join(map(_told, chain.branch(number))) or 'as it is'}"
+        for number, name in enumerate(chain.outputs)
+    )
+    return ", ".join([*trunk, f"then {'; '.join(branches)}"])
+
+
+def _told(part: HeadPart) -> str:
+    step = part.step
+    if step.kind not in ("dense", "conv"):
+        return step.kind
+    size = "x".join(map(str, step.attributes.get("kernel", ())))  # type: ignore[call-overload]
+    return f"{step.kind}{f' {size}' if size else ''} {step.attributes['outputs']}"

@@ -11,6 +11,11 @@ from porter.planning.recognition import Recognised
 if TYPE_CHECKING:  # most checkpoints store no network, and need none of it
     from porter.planning.own_head import OwnHead
 
+_SEVERAL = (
+    "the source returns {count} outputs ({names}): the ported network returns them as a tuple in this order, "
+    "each with the activation that ends it"
+)
+
 
 def stated_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
     """Return the network with the head that the source states; None if it states none beside the table's."""
@@ -36,7 +41,10 @@ def compared(checkpoint: Checkpoint, match: Recognised, head: OwnHead | None) ->
     if head is None:
         return found
     line = f"{found.line}, and a head of its own: {head.words}"
-    notes = (*found.notes, *ending_notes(head.activation))
+    ending = ending_notes(head.activation)
+    if len(head.outputs) > 1:
+        ending = (_SEVERAL.format(count=len(head.outputs), names=", ".join(head.outputs)),)
+    notes = (*found.notes, *ending)
     return found._replace(line=line, classifier_activation=head.activation, notes=notes)
 
 

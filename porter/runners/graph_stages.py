@@ -98,8 +98,20 @@ class GraphStages:
         places = {s: [order[name] for name in names if name in order] for s, names in users.items()}
         sought = {n: s for n, s in enumerate(stages) if places.get(n) or n in weightless}
         ends, image = self._ends(sought, {s: found for s, found in places.items() if found}, list(order))
+        ends |= self._beside(stages, users, ends)
+        ends = {stage.name: ends[stage.name] for stage in stages if stage.name in ends}
         missing = tuple(stage.name for stage in stages if stage.name not in ends)
         return Found(f"{image}:0", {name: f"{end}:0" for name, end in ends.items()}, missing)
+
+    def _beside(
+        self, stages: Sequence[Stage], users: Mapping[int, set[str]], known: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the ends of single layers that lead to another output, with the names of their stages."""
+        for number, stage in enumerate(stages):
+            if stage.is_layer and stage.name not in known and number in users:
+                output = self._output(users[number])
+                if output is not None:
+                    yield stage.name, max(users[number], key=self._ordered(output).index)
 
     def _ends(
         self, stages: Mapping[int, Stage], places: Mapping[int, list[int]], order: list[str]

@@ -19,6 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 SIZE = 64
+WIDE = (128, 160)  # a last map of 4 by 5
+EXPORTED = ("dense_twice", "convolved", "encoder", "strided", "valid", "layer_norms", "two_outputs")
 RNG = np.random.default_rng(11)
 
 
@@ -43,16 +45,21 @@ def main() -> None:
         encoder,
         flat_encoder,
         cut_early,
+        strided,
+        valid,
+        layer_norms,
+        two_outputs,
+        in_front,
     ):
         keras.backend.clear_session()
         write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
 
 
-def backbone(keras, family: str = "MobileNet"):
+def backbone(keras, family: str = "MobileNet", size: tuple[int, int] = (SIZE, SIZE)):
     """Return the smallest of a family, without a classifier."""
     alpha = {"MobileNet": 0.25, "MobileNetV2": 0.35}[family]
     return getattr(keras.applications, family)(
-        input_shape=(SIZE, SIZE, 3), alpha=alpha, weights=None, include_top=False
+        input_shape=(*size, 3), alpha=alpha, weights=None, include_top=False
     )
 
 
@@ -189,6 +196,52 @@ def cut_early(keras, layers):
     return keras.Model(base.input, base.get_layer("block_1_depthwise_relu").output)
 
 
+def strided(keras, layers):
+    """A 3x3 convolution whose SAME is one pixel at one side, and a map that is no square into one Dense."""
+    base = backbone(keras, size=WIDE)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(base.output)
+    return keras.Model(base.input, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def valid(keras, layers):
+    """Convolutions with no padding, with one in front of them, and with steps that differ."""
+    base = backbone(keras, size=WIDE)
+    x = layers.ReLU(max_value=6)(
+        layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(base.output))
+    )
+    x = layers.Conv2D(6, (2, 3), strides=(1, 2))(layers.ZeroPadding2D(((1, 0), (0, 1)))(x))
+    return keras.Model(base.input, layers.Dense(3, activation="softmax")(layers.GlobalMaxPooling2D()(x)))
+
+
+def layer_norms(keras, layers):
+    """Layer normalisation of a map and of a vector, with and without its parameters."""
+    x = layers.LayerNormalization(epsilon=1e-5)(layers.Conv2D(8, 1)(backbone(keras)(images := image(keras))))
+    x = layers.LayerNormalization(epsilon=0.01)(layers.GlobalAveragePooling2D()(x))
+    x = layers.LayerNormalization(scale=False)(layers.Dense(16, activation="relu")(x))
+    x = layers.LayerNormalization(center=False)(x)
+    return keras.Model(images, layers.Dense(3)(x))
+
+
+def two_outputs(keras, layers):
+    """A class and a box on the same features."""
+    base = backbone(keras)
+    x = layers.Dense(12, activation="relu")(layers.GlobalAveragePooling2D()(base.output))
+    box = layers.Dense(4, activation="sigmoid", name="box")(layers.Dense(6, activation="relu")(x))
+    return keras.Model(base.input, [layers.Dense(5, activation="softmax", name="kind")(x), box])
+
+
+def in_front(keras, layers):
+    """A layer with weights of its own makes colours of grey images."""
+    images = keras.Input((SIZE, SIZE, 1))
+    x = backbone(keras)(layers.Conv2D(3, 1, name="colours")(images))
+    return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def image(keras):
+    """Return an input."""
+    return keras.Input((SIZE, SIZE, 3))
+
+
 def randomise(model):
     """Give every parameter a value that matters."""
     for variable in model.weights:
@@ -207,10 +260,10 @@ def write(folder: Path, keras, model) -> None:
     if folder.name == "cut_at_a_block":
         model.save_weights(folder / "model.weights.h5")
         tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
-    if folder.name in ("dense_twice", "convolved", "encoder"):
+    if folder.name in EXPORTED:
         export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)
         export(str(folder / "saved_model"))
-    x = RNG.uniform(-1, 1, (2, SIZE, SIZE, 3)).astype("float32")
+    x = RNG.uniform(-1, 1, (2, *model.input_shape[1:])).astype("float32")
     answer = model(x, training=False)
     answers = answer if isinstance(answer, list | tuple) else [answer]
     named = {f"y{number}": np.asarray(each) for number, each in enumerate(answers)}

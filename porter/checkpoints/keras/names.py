@@ -19,8 +19,6 @@ _VARIABLES = MappingProxyType(
         "DepthwiseConv2D": _DEPTHWISE,
         "SeparableConv1D": ("depthwise_kernel", "pointwise_kernel", "bias"),
         "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
-        "LayerNormalization": ("gamma", "beta"),
-        "GroupNormalization": ("gamma", "beta"),
         "Normalization": ("mean", "variance", "count"),
         "Embedding": ("embeddings",),
         "PReLU": ("alpha",),
@@ -30,6 +28,7 @@ _VARIABLES = MappingProxyType(
         ("kernel", "bias"),
     )
 )
+_AFFINE = ("LayerNormalization", "GroupNormalization")
 _BATCH_NORM = ("BatchNormalization", "SyncBatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
 
 # Keras 1 joined layer and variable with an underscore; its "running_std" holds the variance.
@@ -73,7 +72,7 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-_SNAKE = MappingProxyType({snake_case(name): name for name in (*_VARIABLES, *_BATCH_NORM)})
+_SNAKE = MappingProxyType({snake_case(name): name for name in (*_VARIABLES, *_AFFINE, *_BATCH_NORM)})
 
 
 def class_of_snake_case(name: str) -> str | None:
@@ -111,13 +110,15 @@ def numbered_names(
     Args:
         class_name: The layer's class if the file tells it.
         shapes: Shape of each variable, in order.
-        scale: Whether a batch normalisation has a gamma, if a config says so.
+        scale: Whether a normalisation has a gamma, if a config says so.
         center: Whether it has a beta, if a config says so.
     """
     ranks = tuple(len(shape) for shape in shapes)
     count = len(ranks)
     if class_name in _BATCH_NORM or (class_name is None and ranks == (1, 1, 1, 1) and len(set(shapes)) == 1):
         return _batch_norm(count, scale=scale, center=center)
+    if class_name in _AFFINE and count <= 2:
+        return _affine(count, scale=scale, center=center)
     known: Sequence[str] | None = _VARIABLES.get(class_name or "")
     if known and count <= len(known):
         return [(name,) for name in known[:count]]
@@ -126,9 +127,13 @@ def numbered_names(
 
 
 def _batch_norm(count: int, *, scale: bool | None, center: bool | None) -> list[tuple[str, ...]]:
-    both = ["gamma"] * (scale is not False) + ["beta"] * (center is not False)
-    affine: list[tuple[str, ...]] = [(name,) for name in both]
-    if len(affine) + len(_STATISTICS) > count:  # one of them is missing, and no config says which
-        affine = [("gamma", "beta")] * (count - len(_STATISTICS))
+    affine = _affine(count - len(_STATISTICS), scale=scale, center=center)
     names = affine + [(name,) for name in _STATISTICS]
     return names if len(names) == count else [(str(number),) for number in range(count)]
+
+
+def _affine(count: int, *, scale: bool | None, center: bool | None) -> list[tuple[str, ...]]:
+    both = ["gamma"] * (scale is not False) + ["beta"] * (center is not False)
+    if len(both) > count:  # one of them is missing, and no config says which
+        return [("gamma", "beta")] * count
+    return [(name,) for name in both]

@@ -25,10 +25,8 @@ _BY_BATCH = (
 )
 _OF_A_BATCH = [0, 1, 2]  # all axes of (N, H, W, C) but the channels
 _UNKNOWN = "{name} has no record of its network: the layers in {origin} were not compared with it"
-_HINT = (
-    "A table of your own (--table FILE) takes a network that nobody published; --backbone-only leaves out "
-    "what follows the backbone."
-)
+_HINT = "A table of your own (--table FILE) takes a network that nobody published."
+_LEAVING = "--backbone-only leaves out what follows the backbone."
 
 
 def compare_network(
@@ -70,10 +68,13 @@ def compare_network(
         return NetworkFindings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
     best = min(tried, key=lambda each: len(each.differences))
     if best.differences:
-        raise _other(checkpoint, match, best.differences, stored.origin)
+        raise _other(
+            checkpoint, match, best.differences, stored.origin, behind=best.are_behind(_backbone_names(match))
+        )
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
-    notes = () if is_cut else (*best.notes(own_pool=own_head), *_several(stored))
+    several = () if own_head else _several(stored)  # a head has its own
+    notes = () if is_cut else (*best.notes(own_pool=own_head), *several)
     return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes)
 
 
@@ -123,6 +124,7 @@ class _Comparison:
         self, source: StoredNetwork, reference: StoredNetwork, pairing: Pairing, *, is_cut: bool
     ) -> None:
         self.classifier_activation: str | None = None
+        self._pairing = pairing
         last, wanted = pairing.last()
         self._given = list(tail(source.operations, last))
         self._wanted = list(tail(reference.operations, wanted))
@@ -133,6 +135,11 @@ class _Comparison:
         if not is_cut:  # what follows a cut is no part of the table's network
             found |= dict.fromkeys(self._classifier() if is_whole else self._features())
         self.differences = tuple(found)
+        self._has_classifier = is_whole and not is_cut
+
+    def are_behind(self, backbone: Collection[str]) -> bool:
+        """Whether every difference lies behind the backbone, whose variables have these names."""
+        return self._has_classifier and not self._pairing.differences(backbone)
 
     def notes(self, *, own_pool: bool) -> Iterator[str]:
         """Yield what is no reason to refuse a network, and should be known."""
@@ -171,12 +178,23 @@ class _Comparison:
                 yield LayerDifference(given.name, told(wanted), told(given))
 
 
+def _backbone_names(match: Recognised) -> frozenset[str]:
+    backbone = {part.name for part in match.variant.backbone_parts}
+    entries = match.variant.entries
+    return frozenset(match.variant.full_source(entry) for entry in entries if entry.part in backbone)
+
+
 def _prepares(network: StoredNetwork) -> bool:
     return any(PREPARED in operation.attributes for operation in network.operations)
 
 
 def _other(
-    checkpoint: Checkpoint, match: Recognised, differences: tuple[LayerDifference, ...], origin: str
+    checkpoint: Checkpoint,
+    match: Recognised,
+    differences: tuple[LayerDifference, ...],
+    origin: str,
+    *,
+    behind: bool = False,
 ) -> PlanError:
     lines = [f"{d.layer}: expected {d.expected}, found {d.found}" for d in differences[:_SHOWN]]
     more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
@@ -184,6 +202,6 @@ def _other(
         "plan/other-network",
         f"the names and shapes are those of {match.variant.name}, but {origin} describes another network",
         file=checkpoint.path,
-        hint=_HINT,
+        hint=f"{_HINT} {_LEAVING}" if behind else _HINT,
         details=lines + more,
     )

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from porter.core.head import POOLS, HeadStep
+from porter.core.head import BRANCHES, POOLS, HeadStep
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.findings import NO_LOGITS
-from porter.planning.network.layer_pairing import ACTIVATIONS, tail, told
+from porter.planning.network.head_steps import HeadPart, Shapes, UnstatableError, read_steps
+from porter.planning.network.layer_pairing import ACTIVATIONS, told
 
-# What a step is called, and what it says beside its kind.
-_PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish")
-_SIXTH = {"slope": 1 / 6, "offset": 0.5}
-_CLOSE = 1e-6
+_SHAPES = ("flatten", "reshape")
 
 
 class HeadChain(NamedTuple):
     """A head as the source states it.
 
     Attributes:
-        steps: What it does, in order, without the activation that ends it.
-        variables: Checkpoint keys of each step by role (kernel, bias, gamma, beta, mean, variance); nothing
-            for a step without variables.
-        layers: The source's name of the layer of each step.
+        parts: Its steps in order, without the activation that ends it, those of each branch last.
         activation: What ends it, e.g. ``"softmax"``; None for nothing, so that it gives logits;
             ``"identity"`` for nothing, although it gives none.
         takes_map: Whether it begins with a map (N, H, W, C), and not with a vector (N, C).
+        outputs: The source's names of what it gives.
     """
 
-    steps: tuple[HeadStep, ...]
-    variables: tuple[Mapping[str, str], ...]
-    layers: tuple[str, ...]
+    parts: tuple[HeadPart, ...]
     activation: str | None
     takes_map: bool
+    outputs: tuple[str, ...]
+
+    @property
+    def steps(self) -> tuple[HeadStep, ...]:
+        """The head's modules, in order; the steps of branches stand inside the last."""
+        trunk = [part.step for part in self.parts if "." not in part.place]
+        if len(self.outputs) == 1:
+            return tuple(trunk)
+        branches = [
+            [[part.step.kind, dict(part.step.attributes)] for part in self.branch(number)]
+            for number in range(len(self.outputs))
+        ]
+        return (*trunk, HeadStep(BRANCHES, {BRANCHES: branches}))
+
+    def branch(self, number: int) -> tuple[HeadPart, ...]:
+        """Return the steps that lead from where the head forks to one of its outputs."""
+        return tuple(part for part in self.parts if part.place.split(".")[1:2] == [str(number)])
 
 
-class _Unstatable(Exception):  # noqa: N818 (it never leaves this module)
-    """An operation that is none of the steps of a head."""
+class Outside(NamedTuple):
+    """Why what follows a backbone is no head that a port holds.
+
+    Attributes:
+        operation: The first of its operations that is no step of one.
+    """
+
+    operation: Operation
 
 
 def head_chain(
     network: StoredNetwork,
     backbone: Collection[str],
     passed: int | None,
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Shapes,
     end: int | None = None,
-) -> HeadChain | None:
-    """Return what follows the backbone, or None if nothing with variables does, or it is no chain of steps.
+) -> HeadChain | Outside | None:
+    """Return what follows the backbone, or None if nothing with variables does.
 
     Args:
         network: The source's network in its canonical form.
@@ -63,149 +78,122 @@ def head_chain(
     last = max((n for n, o in enumerate(network.operations) if _holds(o, backbone)), default=None)
     if last is None:
         return None
-    following = list(_following(network.operations, last if end is None else end))
+    own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
+    if end is None and not own:
+        return None
+    fork, trunk = _trunk(network, last if end is None else end)
     if end is None:
         if passed is None:
-            passed = next((n for n, o in enumerate(following) if o.kind not in ACTIVATIONS), len(following))
-        following = following[passed:]
-    own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
-    there = {key for operation in following for key in operation.variables.values()}
-    if not following or (end is None and not own) or own != there or not _ends(network, following):
-        return None
+            passed = next((n for n, o in enumerate(trunk) if o.kind not in ACTIVATIONS), len(trunk))
+        if len(trunk) < passed:
+            return None
+        trunk = trunk[passed:]
     try:
-        return _read(following, network.operations[last], shapes)
-    except (_Unstatable, KeyError, TypeError, ValueError, IndexError):
-        return None
+        branches = _branches(network, fork)
+        listed = [*trunk, *(operation for branch in branches for operation in branch)]
+        _require_all(network, own, listed)
+        takes_map = network.operations[last].kind != "dense"
+        if not branches:
+            return _single(trunk, shapes, takes_map=takes_map) if trunk else None
+        return _several(network, trunk, branches, shapes, takes_map=takes_map)
+    except UnstatableError as error:
+        return Outside(error.operation)
 
 
 def _holds(operation: Operation, keys: Collection[str]) -> bool:
     return any(key in keys for key in operation.variables.values())
 
 
-def _following(operations: Sequence[Operation], last: int) -> Iterator[Operation]:
-    """Yield what follows, two pools that are joined as one operation."""
-    after = list(tail(operations, last))
-    yield from after
-    number = last if not after else max(n for n, o in enumerate(operations) if o is after[-1])
+def _require_all(network: StoredNetwork, own: Collection[str], listed: Collection[Operation]) -> None:
+    missing = {*own} - {key for operation in listed for key in operation.variables.values()}
+    for operation in network.operations:
+        if missing & {*operation.variables.values()}:
+            raise UnstatableError(operation)
+
+
+def _trunk(network: StoredNetwork, number: int) -> tuple[int, list[Operation]]:
+    """Return what follows an operation until the network returns it or forks, and the number of its end."""
+    found: list[Operation] = []
+    while number not in network.outputs and (following := _next(network.operations, number)) is not None:
+        number, operation = following
+        found.append(operation)
+    return number, found
+
+
+def _next(operations: Sequence[Operation], number: int) -> tuple[int, Operation] | None:
+    """Return the one operation that takes another's output, two pools that are joined as one."""
     users = [n for n, o in enumerate(operations) if number in o.inputs]
+    if len(users) == 1:
+        return users[0], operations[users[0]]
     joins = {n for user in users for n, o in enumerate(operations) if user in o.inputs}
     kinds = [operations[user].kind for user in users]
     if sorted(kinds) != ["global_avg_pool", "global_max_pool"] or len(joins) != 1:
-        return
-    number = joins.pop()
-    join = operations[number]
-    if join.kind == "concat" and [operations[n].kind for n in join.inputs] == list(POOLS[:2]):
-        yield join._replace(kind=POOLS[2], attributes={})
-        yield from tail(operations, number)
+        return None
+    join = joins.pop()
+    joined = operations[join]
+    if joined.kind != "concat" or [operations[n].kind for n in joined.inputs] != list(POOLS[:2]):
+        return None
+    return join, joined._replace(kind=POOLS[2], attributes={})
 
 
-def _ends(network: StoredNetwork, following: Sequence[Operation]) -> bool:
-    """Whether the chain gives what the network returns, and nothing else is returned."""
-    if len(network.outputs) != 1:
-        return False
-    end = network.operations[network.outputs[0]]
-    return following[-1].name == end.name and following[-1].inputs == end.inputs
+def _branches(network: StoredNetwork, fork: int) -> list[list[Operation]]:
+    """Return the operations between a fork and each output; nothing if the fork is the only output.
+
+    Raises:
+        UnstatableError: they are no chains, or share an operation.
+    """
+    if {*network.outputs} == {fork}:
+        return []
+    taken: dict[int, int] = {}
+    found = []
+    for place, output in enumerate(network.outputs):
+        numbers = list(_back(network.operations, output, fork))[::-1]
+        for number in numbers:
+            if taken.setdefault(number, place) != place:
+                raise UnstatableError(network.operations[number])
+        found.append([network.operations[number] for number in numbers])
+    return found
 
 
-def _read(
-    following: Sequence[Operation], before: Operation, shapes: Mapping[str, tuple[int, ...]]
-) -> HeadChain:
-    takes_map = before.kind != "dense"
-    reader = _Reader(shapes, is_map=takes_map)
-    activation = None
+def _back(operations: Sequence[Operation], number: int, fork: int) -> Iterator[int]:
+    while number != fork:
+        operation = operations[number]
+        if number < fork or len(operation.inputs) != 1:
+            raise UnstatableError(operation)
+        yield number
+        number = operation.inputs[0]
+
+
+def _single(following: Sequence[Operation], shapes: Shapes, *, takes_map: bool) -> HeadChain:
     weighted = max((n for n, operation in enumerate(following) if operation.variables), default=-1)
-    rest = [o for o in following[weighted + 1 :] if o.kind not in ("flatten", "reshape") or reader.is_map]
-    body = [*following[: weighted + 1], *rest]
+    body, rest = following[: weighted + 1], following[weighted + 1 :]
+    parts, is_map = read_steps(body, shapes, is_map=takes_map)
+    rest = [operation for operation in rest if is_map or operation.kind not in _SHAPES]
+    activation = None
     if rest and rest[-1].kind in ACTIVATIONS:
-        activation = told(body.pop())
+        activation = told(rest.pop())
     elif any(operation.kind in ACTIVATIONS for operation in rest):
         activation = NO_LOGITS  # an average of activations, of which no softmax makes probabilities
-    for operation in body:
-        reader.add(operation)
-    if reader.is_map:
-        raise _Unstatable
-    return HeadChain(
-        tuple(reader.steps), tuple(reader.variables), tuple(reader.layers), activation, takes_map
-    )
+    parts, is_map = read_steps([*body, *rest], shapes, is_map=takes_map)
+    if is_map:
+        raise UnstatableError(following[-1])
+    return HeadChain(parts, activation, takes_map, (following[-1].name,))
 
 
-class _Reader:
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], *, is_map: bool) -> None:
-        self._shapes = shapes
-        self.is_map = is_map
-        self.steps: list[HeadStep] = []
-        self.variables: list[Mapping[str, str]] = []
-        self.layers: list[str] = []
-
-    def add(self, operation: Operation) -> None:
-        """Add the step that an operation is, if it does anything."""
-        kind = operation.kind
-        if kind in ("flatten", "reshape") and not self.is_map:
-            return
-        if kind in (*POOLS, "flatten"):
-            if not self.is_map:
-                raise _Unstatable
-            self.is_map = False
-            self._append(operation, HeadStep(kind, {}))
-        elif kind in ("dense", "conv"):
-            self._append(operation, self._weighted(operation))
-        elif kind == "norm":
-            self._append(operation, self._norm(operation))
-        else:
-            self._append(operation, self._activation(operation))
-
-    def _append(self, operation: Operation, step: HeadStep) -> None:
-        self.steps.append(step)
-        self.layers.append(operation.name)
-        roles = {role.removeprefix("moving_"): key for role, key in operation.variables.items()}
-        self.variables.append(roles)
-
-    def _weighted(self, operation: Operation) -> HeadStep:
-        """A dense layer of a map acts on each pixel, as a 1x1 convolution does."""
-        shape = self._shapes[operation.variables["kernel"]]
-        *window, inputs, outputs = shape
-        attributes = operation.attributes
-        is_plain = set(operation.variables) <= {"kernel", "bias"} and attributes.get("groups", 1) == 1
-        if not is_plain or any(length != 1 for length in window) or "data_format" in attributes:
-            raise _Unstatable
-        if operation.kind == "conv" and (attributes["strides"] != (1, 1) or not self.is_map):
-            raise _Unstatable
-        if operation.kind == "conv" and any(amount for pair in attributes["padding"] for amount in pair):  # type: ignore[attr-defined]
-            raise _Unstatable
-        sizes = {"inputs": inputs, "outputs": outputs, "bias": "bias" in operation.variables}
-        return HeadStep("conv" if self.is_map else "dense", sizes)
-
-    def _norm(self, operation: Operation) -> HeadStep:
-        axes = operation.attributes["axes"]
-        roles = {role.removeprefix("moving_") for role in operation.variables}
-        if axes not in (((-1,), (3,)) if self.is_map else ((-1,), (1,))):
-            raise _Unstatable
-        if not {"mean", "variance"} <= roles or not roles <= {"gamma", "beta", "mean", "variance"}:
-            raise _Unstatable
-        if operation.attributes.get("training"):
-            raise _Unstatable
-        channels = self._shapes[next(iter(operation.variables.values()))][0]
-        epsilon = _intended(operation.attributes["epsilon"])
-        return HeadStep("norm", {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
-
-    def _activation(self, operation: Operation) -> HeadStep:
-        kind, attributes = operation.kind, operation.attributes
-        if kind in _PLAIN or (kind == "softmax" and not self.is_map and not attributes):
-            return HeadStep(kind, {})
-        if kind in ("hard_sigmoid", "hard_swish") and all(
-            abs(float(str(attributes[name])) - value) <= _CLOSE for name, value in _SIXTH.items()
-        ):
-            return HeadStep(kind, {})
-        capped = attributes.get("max_value") is not None and bool(attributes.get("negative_slope"))
-        if kind == "relu" and not attributes["threshold"] and not capped:
-            named: tuple[str, ...] = ("max_value", "negative_slope")
-        elif kind in ("gelu", "elu"):
-            named = ("approximate",) if kind == "gelu" else ("alpha",)
-        else:
-            raise _Unstatable
-        return HeadStep(kind, {name: _intended(attributes[name]) for name in named})
-
-
-def _intended(value: object) -> object:
-    """Return the decimal that was meant by a number that a source stores in float32."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+def _several(
+    network: StoredNetwork,
+    trunk: Sequence[Operation],
+    branches: Sequence[Sequence[Operation]],
+    shapes: Shapes,
+    *,
+    takes_map: bool,
+) -> HeadChain:
+    parts, is_map = read_steps(trunk, shapes, is_map=takes_map)
+    forked = len(parts)
+    for number, branch in enumerate(branches):
+        own, gives_map = read_steps(branch, shapes, is_map=is_map, place=f"{forked}.{number}.")
+        if gives_map:
+            raise UnstatableError(branch[-1] if branch else trunk[-1])
+        parts = (*parts, *own)
+    names = tuple(network.operations[number].name for number in network.outputs)
+    return HeadChain(parts, NO_LOGITS, takes_map, names)

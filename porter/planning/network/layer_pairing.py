@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -107,11 +107,17 @@ class Pairing:
             if (names := sorted(operation.variables.values())) and not owned & {*names}
         )
 
-    def differences(self) -> tuple[LayerDifference, ...]:
-        """Return every difference in front of, and in, the layers that have variables."""
+    def differences(self, among: Collection[str] | None = None) -> tuple[LayerDifference, ...]:
+        """Return every difference in front of, and in, the layers that have variables.
+
+        Args:
+            among: Those with one of these variables alone; all if None.
+        """
         found: dict[LayerDifference, None] = {}
         for number, other in self.pairs.items():
             reference, source = self._reference[number], self._source[other]
+            if among is not None and not any(name in among for name in reference.variables.values()):
+                continue
             found |= dict.fromkeys(own_differences(source, reference))
             found |= dict.fromkeys(self._inputs(other, number))
         return tuple(found)

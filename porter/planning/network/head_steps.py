@@ -1,0 +1,167 @@
+"""The steps of a head, one by one, read from the operations of the network that a source stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from porter.core.head import POOLS, HeadStep
+from porter.core.stored_network import Operation
+
+_PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish")
+_SIXTH = {"slope": 1 / 6, "offset": 0.5}
+_CLOSE = 1e-6
+_SHAPES = ("flatten", "reshape")
+_NO_PADDING = ((0, 0), (0, 0))
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class UnstatableError(Exception):
+    """An operation that is none of the steps of a head."""
+
+    def __init__(self, operation: Operation) -> None:
+        super().__init__(operation.name)
+        self.operation = operation
+
+
+class HeadPart(NamedTuple):
+    """One step of a head, and where it came from.
+
+    Attributes:
+        step: What it does.
+        variables: Checkpoint keys by role (kernel, bias, gamma, beta, mean, variance).
+        layer: The source's name of the layer.
+        place: The number of its module among those of the head: ``"0"``, or ``"2.1.0"`` in a branch.
+    """
+
+    step: HeadStep
+    variables: Mapping[str, str]
+    layer: str
+    place: str
+
+
+def read_steps(
+    operations: Iterable[Operation], shapes: Shapes, *, is_map: bool, place: str = ""
+) -> tuple[tuple[HeadPart, ...], bool]:
+    """Return the steps that operations are, and whether the last of them gives a map.
+
+    Args:
+        operations: In order.
+        shapes: Of the stored variables, by key.
+        is_map: Whether the first takes a map (N, H, W, C), and not a vector (N, C).
+        place: Of the module that has the steps, with a dot behind it.
+
+    Raises:
+        UnstatableError: one is none of the steps of a head.
+    """
+    reader = _Reader(shapes, place, is_map=is_map)
+    for operation in operations:
+        try:
+            reader.add(operation)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UnstatableError(operation) from error
+    return tuple(reader.parts), reader.is_map
+
+
+class _Reader:
+    def __init__(self, shapes: Shapes, place: str, *, is_map: bool) -> None:
+        self._shapes, self._place = shapes, place
+        self.is_map = is_map
+        self.parts: list[HeadPart] = []
+
+    def add(self, operation: Operation) -> None:
+        """Add the step that an operation is, if it does anything."""
+        kind = operation.kind
+        if kind in _SHAPES and not self.is_map:
+            return
+        if kind in POOLS or (kind in _SHAPES and _is_flattening(operation)):
+            if not self.is_map:
+                raise UnstatableError(operation)
+            self.is_map = False
+            self._append(operation, HeadStep("flatten" if kind in _SHAPES else kind, {}))
+        elif kind in ("dense", "conv"):
+            self._append(operation, self._weighted(operation))
+        elif kind in ("norm", "layer_norm"):
+            self._append(operation, self._norm(operation))
+        else:
+            self._append(operation, _activation(operation, is_map=self.is_map))
+
+    def _append(self, operation: Operation, step: HeadStep) -> None:
+        roles = {role.removeprefix("moving_"): key for role, key in operation.variables.items()}
+        place = f"{self._place}{len(self.parts)}"
+        self.parts.append(HeadPart(step, roles, operation.name, place))
+
+    def _weighted(self, operation: Operation) -> HeadStep:
+        """A dense layer of a map acts on each pixel, as a 1x1 convolution does."""
+        *window, inputs, outputs = self._shapes[operation.variables["kernel"]]
+        attributes = operation.attributes
+        is_plain = set(operation.variables) <= {"kernel", "bias"} and attributes.get("groups", 1) == 1
+        if not is_plain or "data_format" in attributes or (operation.kind == "conv" and not self.is_map):
+            raise UnstatableError(operation)
+        sizes = {"inputs": inputs, "outputs": outputs, "bias": "bias" in operation.variables}
+        if operation.kind == "conv":
+            return HeadStep("conv", {**sizes, **_window(operation, window)})
+        if any(length != 1 for length in window):
+            raise UnstatableError(operation)
+        return HeadStep("conv" if self.is_map else "dense", sizes)
+
+    def _norm(self, operation: Operation) -> HeadStep:
+        axes = operation.attributes["axes"]
+        roles = {role.removeprefix("moving_") for role in operation.variables}
+        statistics = {"mean", "variance"} if operation.kind == "norm" else set()
+        if axes not in (((-1,), (3,)) if self.is_map else ((-1,), (1,))):
+            raise UnstatableError(operation)
+        if not statistics <= roles or not roles <= {"gamma", "beta", *statistics}:
+            raise UnstatableError(operation)
+        if operation.attributes.get("training") or not roles:
+            raise UnstatableError(operation)
+        channels = self._shapes[next(iter(operation.variables.values()))][0]
+        epsilon = _intended(operation.attributes["epsilon"])
+        return HeadStep(operation.kind, {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
+
+
+def _is_flattening(operation: Operation) -> bool:
+    """Whether a map comes out as a vector; in a graph of Keras 3 the shape is computed, and unknown.
+
+    Other axes would not have the length that the dense layer behind them takes: such a port would not run.
+    """
+    shape = operation.attributes.get("target_shape")
+    axes = operation.attributes.get("shape")  # those of the batch, too
+    if isinstance(shape, list | tuple):
+        return len(shape) == 1
+    return not isinstance(axes, list | tuple) or len(axes) == 2
+
+
+def _window(operation: Operation, kernel: Sequence[int]) -> Mapping[str, object]:
+    """Return how a convolution moves over a map; nothing of a plain 1x1 one."""
+    attributes = operation.attributes
+    strides, padding, dilation = (attributes[name] for name in ("strides", "padding", "dilation"))
+    if [*kernel] == [1, 1] and strides == (1, 1) and padding == _NO_PADDING:
+        return {}
+    return {"kernel": [*kernel], "strides": strides, "padding": padding, "dilation": dilation}
+
+
+def _activation(operation: Operation, *, is_map: bool) -> HeadStep:
+    kind, attributes = operation.kind, operation.attributes
+    if kind in _PLAIN or (kind == "softmax" and not is_map and not attributes):
+        return HeadStep(kind, {})
+    if kind in ("hard_sigmoid", "hard_swish") and all(
+        abs(float(str(attributes[name])) - value) <= _CLOSE for name, value in _SIXTH.items()
+    ):
+        return HeadStep(kind, {})
+    capped = attributes.get("max_value") is not None and bool(attributes.get("negative_slope"))
+    if kind == "relu" and not attributes["threshold"] and not capped:
+        named: tuple[str, ...] = ("max_value", "negative_slope")
+    elif kind in ("gelu", "elu"):
+        named = ("approximate",) if kind == "gelu" else ("alpha",)
+    else:
+        raise UnstatableError(operation)
+    return HeadStep(kind, {name: _intended(attributes[name]) for name in named})
+
+
+def _intended(value: object) -> object:
+    """Return the decimal that was meant by a number that a source stores in float32."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
