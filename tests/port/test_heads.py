@@ -19,9 +19,11 @@ HEADS = {
     "averaged": "conv 3, sigmoid, global_avg_pool, identity",
     "both_pools": "global_avg_max_pool, dense 3",
     "no_neck": "global_avg_pool, dense 4, softmax",
+    "strided": "conv 3x3 8, relu, layer_norm, flatten, dense 6, layer_norm, layer_norm, layer_norm, dense 3",
+    "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
-ALSO_SAVED = ("dense_twice", "convolved")
+ALSO_SAVED = ("convolved", "strided")
 FILES = [
     (head, file)
     for head in HEADS
@@ -139,12 +141,74 @@ def test_a_network_without_its_last_convolution_says_how_it_is_loaded(written, t
 
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+def test_each_output_of_several_is_the_source_s(written, tmp_path, file):
+    """In the source's order, with the activation that ends each; which outputs they are is said."""
+    out = tmp_path / "out.safetensors"
+    result = porter.port(written / "two_outputs" / file, out)
+    stored = np.load(written / "two_outputs" / "answer.npz")
+    found = answers(porter.load_model(out), stored["x"])
+    assert isinstance(found, tuple)
+    for answer, name in zip(found, ("y0", "y1"), strict=True):
+        assert answer.shape == stored[name].shape
+        assert np.abs(answer.numpy() - stored[name]).max() < 2e-5
+    assert "then kind: dense 5, softmax; box: dense 6, relu, dense 4, sigmoid" in result.plan.network
+    assert any("2 outputs (kind, box)" in note for note in result.plan.notes)
+
+
+@pytest.mark.onnx
+def test_an_export_has_every_output(written, tmp_path):
+    """Under numbers, in the source's order, as `porter.load_model` gives them."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from porter.onnx.export import export_onnx
+
+    porter.port(written / "two_outputs" / "model.keras", tmp_path / "out.safetensors")
+    export_onnx(tmp_path / "out.safetensors", tmp_path / "out.onnx")
+    stored = np.load(written / "two_outputs" / "answer.npz")
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    found = session.run(None, {"image": stored["x"].transpose(0, 3, 1, 2)})
+    assert [output.name for output in session.get_outputs()] == ["output_0", "output_1"]
+    for answer, name in zip(found, ("y0", "y1"), strict=True):
+        assert np.abs(answer - stored[name]).max() < 2e-5
+
+
+def test_the_check_compares_every_output(written):
+    """Each is a stage of its own."""
+    report = porter.check(checkpoint=written / "two_outputs" / "model.keras", dtypes=("float64",))
+    assert report.passed
+    assert "output kind" in report.text()
+    assert "output box" in report.text()
+
+
+def test_one_of_several_outputs_is_no_classifier(written, tmp_path):
+    """Nothing says which of them is meant."""
+    porter.port(written / "two_outputs" / "model.keras", tmp_path / "out.safetensors")
+    from porter.loading.classification import Classifier
+
+    with pytest.raises(OutputError) as caught:
+        Classifier(tmp_path / "out.safetensors")
+    assert caught.value.code == "classify/several-outputs"
+
+
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
 def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path, file):
-    """Never in part, and nothing is written."""
+    """Never in part, and nothing is written; the layer that no chain has is named."""
     with pytest.raises(PlanError) as caught:
         porter.port(written / "gated" / file, tmp_path / "out.safetensors")
     assert caught.value.code == "plan/left-over"
-    assert "--backbone-only" in str(caught.value)
+    assert "--backbone-only ports it" in str(caught.value)
+    assert "(multiply) is none of these" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("backbone_only", [False, True])
+def test_a_layer_in_front_of_the_backbone_is_refused_by_name(written, tmp_path, backbone_only):
+    """--backbone-only is no way out, and is not named as one."""
+    with pytest.raises(PlanError) as caught:
+        porter.port(
+            written / "in_front" / "model.keras", tmp_path / "out.safetensors", backbone_only=backbone_only
+        )
+    assert "colours" in str(caught.value)
+    assert "--backbone-only ports" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
