@@ -15,6 +15,7 @@ from porter.planning.fitting import key_below, roots_of, shape_fits
 from porter.planning.network.canonical import canonical
 from porter.planning.network.common_part import Pairs, common_part
 from porter.planning.network.cut_points import CutPoints
+from porter.planning.network.dilation import dilated_forms, note_of
 from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Ending, Recognised
@@ -51,7 +52,8 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     stored = checkpoint.stored_network
     source = None if stored is None else canonical(stored)
-    found = [each for v in wanted if (each := _first_part(checkpoint, source, v)) is not None]
+    forms = [form for v in wanted for form in (v, *dilated_forms(checkpoint, v))]
+    found = [each for v in forms if (each := _first_part(checkpoint, source, v)) is not None]
     if not variant:
         found = [each for each in found if each.stages >= _FEWEST_STAGES]
     if not found:
@@ -59,6 +61,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     most = max((each.size, each.is_named) for each in found)
     inside = [each.ends for each in found if (each.size, each.is_named) == most and each.ends]
     best = [each.match for each in found if (each.size, each.is_named) == most]
+    best = list({match.variant.name: match for match in reversed(best)}.values())  # without dilations first
     known = {match.variant.name for match in best}
     best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
     if len(best) > 1:
@@ -77,7 +80,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
             file=checkpoint.path,
             hint="End the model at a block, a norm or an activation.",
         )
-    return best[0]
+    return best[0]._replace(notes=(*best[0].notes, *note_of(best[0].variant)))
 
 
 def with_outputs(checkpoint: Checkpoint, match: Recognised) -> Recognised:

@@ -36,6 +36,7 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         return cut
     if checkpoint.stored_network is None:
         return match
+    match = _dilated(checkpoint, match)
     if len(set(checkpoint.stored_network.outputs)) > 1:
         from porter.planning.cut_backbone import with_outputs  # noqa: PLC0415  (most return one)
 
@@ -45,6 +46,18 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
     from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
 
     return told_apart(checkpoint, tables, match)
+
+
+def _dilated(checkpoint: Checkpoint, match: Recognised) -> Recognised:
+    """Return the match with the output stride that the source has, if that is not the network's own."""
+    from porter.planning.network.dilation import dilated_forms, note_of  # noqa: PLC0415  (few)
+
+    for variant in dilated_forms(checkpoint, match.variant):
+        from porter.planning.network.compare_network import computes_backbone  # noqa: PLC0415
+
+        if computes_backbone(checkpoint, match._replace(variant=variant)):
+            return match._replace(variant=variant, notes=(*match.notes, *note_of(variant)))
+    return match
 
 
 def _cut(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:

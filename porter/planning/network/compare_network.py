@@ -8,6 +8,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
+from porter.planning.custom_head import backbone_alone
 from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded
@@ -75,7 +76,17 @@ def compare_network(
     line = f"{count} layers as {stored.origin} says"
     several = () if own_head else _several(stored)  # a head has its own
     notes = () if is_cut else (*best.notes(own_pool=own_head), *several)
-    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes)
+    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes, is_compared=True)
+
+
+def computes_backbone(checkpoint: Checkpoint, match: Recognised) -> bool:
+    """Whether the backbone of a match is what the source says that it computes."""
+    if checkpoint.stored_network is None:
+        return False
+    try:
+        return compare_network(checkpoint, checkpoint.stored_network, backbone_alone(match)).is_compared
+    except PlanError:
+        return False
 
 
 def _normalises_by_batch(network: StoredNetwork) -> bool:

@@ -20,6 +20,7 @@ class NetworkFindings(NamedTuple):
         classifier_activation: What follows the classifier: ``"softmax"``, ``"sigmoid"``, ...; None for
             nothing, or where nothing tells.
         notes: What the person should know.
+        is_compared: Whether every layer was held against the table's.
     """
 
     line: str
@@ -27,6 +28,7 @@ class NetworkFindings(NamedTuple):
     origin: str = ""
     classifier_activation: str | None = None
     notes: tuple[str, ...] = ()
+    is_compared: bool = False
 
 
 NO_NETWORK = NetworkFindings("the source stores no network: epsilon and activations are the table's")

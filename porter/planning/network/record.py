@@ -17,6 +17,7 @@ from typing import Any
 
 from porter.core.data_files import shipped_folder
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.dilation import ARGUMENT, dilated, without_stride
 from porter.tables.variants import Variant
 
 _INDEX = "index.json"
@@ -35,10 +36,12 @@ def recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
     Variables are called by the object path that the table gives them, below the classification model.
     """
     known = _index().get(variant.name)
-    if known is None or known["table"] != variant.digest[:_DIGEST]:
+    if known is None or known["table"] != without_stride(variant).digest[:_DIGEST]:
         return ()
     names = [variant.full_source(entry) for entry in variant.entries]
-    return tuple(_read(name, names) for name in known["networks"])
+    forms = tuple(_read(name, names) for name in known["networks"])
+    stride = variant.target.arguments.get(ARGUMENT)
+    return forms if not isinstance(stride, int) else tuple(dilated(form, stride) for form in forms)
 
 
 def is_stale(variant: Variant) -> bool:
