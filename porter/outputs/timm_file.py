@@ -31,8 +31,14 @@ class TimmFile(Output):
         return load_file_call(self.plan, out)
 
     def alternatives(self, out: Path) -> Iterator[str]:
-        """Yield how timm loads the backbone of a network whose head only `porter.load_model` builds."""
-        if self.plan.head and not self.plan.variant.is_own and not self.plan.variant.adjust:
-            network = f"timm.create_model({self.plan.variant.target.name!r}{keywords(self.plan)})"
-            weights = f"safetensors.torch.load_file({os.fspath(out)!r})"
-            yield f"the backbone alone, in plain timm: {network}.load_state_dict({weights}, strict=False)"
+        """Yield how timm loads the backbone of a network that only `porter.load_model` builds as it is."""
+        plan = self.plan
+        if plan.variant.is_own or plan.variant.adjust:
+            return
+        network = f"timm.create_model({plan.variant.target.name!r}{keywords(plan)}"
+        weights = f"load_state_dict(safetensors.torch.load_file({os.fspath(out)!r}), strict=False)"
+        if plan.cut is None and plan.head:
+            yield f"the backbone alone, in plain timm: {network}).{weights}"
+        elif plan.cut is not None and plan.timm_indices:
+            maps = f"{network}, features_only=True, out_indices={plan.timm_indices})"
+            yield f"the maps as a list, in plain timm: {maps}.{weights}"

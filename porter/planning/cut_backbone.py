@@ -153,7 +153,9 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         node = 0 if named is None else named
         stages = points.stages(pairs)
         outputs = tuple(pairs[n][0] for n, _ in exits)
-        ending = None if cut is None else Ending(cut, stages, outputs, _tail(source, pairs))
+        ending = None
+        if cut is not None:
+            ending = Ending(cut, stages, outputs, _tail(source, pairs), points.timm_indices(cut))
         ends = () if cut is not None else tuple(name for _, name in exits)
         nodes = {variant.parts[0].name: node}
         match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
@@ -250,7 +252,7 @@ def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
         cut = points.cut([end], []) if end is not None and reached == names else None
         if cut is not None:
             note = _UNTOLD.format(where=cut.words)
-            ending = Ending(cut, points.stages(closure))
+            ending = Ending(cut, points.stages(closure), timm_indices=points.timm_indices(cut))
             nodes = {variant.parts[0].name: part.node}
             match = Recognised(
                 variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending

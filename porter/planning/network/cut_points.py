@@ -14,6 +14,7 @@ _SQUEEZE = "se"  # what timm calls the module that weighs channels
 _STEM_POOL = "maxpool"  # which follows a ResNet's stem, in no stage of a table
 _STEM_ACTIVATION = "act1"
 _BEFORE_ALL = -1
+_BLOCKS = "blocks"
 # Children of the networks that `porter.networks.cut` runs in order.
 _SEQUENTIAL = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "conv1", "act1")
 
@@ -83,6 +84,26 @@ class CutPoints:
         before = _STEM_POOL if before == _STEM_ACTIVATION else before
         place = f"inside {stage.name}, behind its {_told(steps[-1], stage)}"
         return Cut(before, steps, tuple(outputs), f"{place}{told}")
+
+    def timm_indices(self, cut: Cut) -> tuple[int, ...]:
+        """Return timm's numbers of the maps that a network returns, for `out_indices` of `features_only`.
+
+        Timm's are those of the last block in front of each stride. Nothing if an output is none of them.
+        """
+        last = {}
+        for stage in self._stages:
+            group, *place = stage.target[-1].split(".")
+            if group == _BLOCKS and len(place) > 1:
+                last[int(place[0])] = stage.target[-1]
+        strided = {
+            int(module.split(".")[1])
+            for (module, _), operation in zip(self._modules, self._operations, strict=True)
+            if module is not None and module.startswith(f"{_BLOCKS}.") and _is_strided(operation)
+        }
+        ends = [last[n] for n in sorted(last) if n + 1 not in last or n + 1 in strided]
+        found = [ends.index(o.module) for o in cut.outputs if o.side == WHOLE and o.module in ends]
+        is_every = len(found) == len(cut.outputs) and found == sorted(set(found))
+        return tuple(found) if is_every and strided else ()
 
     def stages(self, cut_at: Collection[int]) -> tuple[Stage, ...]:
         """Return the stages that are there as a whole where a network ends at some operations."""
@@ -198,6 +219,11 @@ class CutPoints:
             if taken in self.ancestors([other]):
                 return taken
         return None
+
+
+def _is_strided(operation: Operation) -> bool:
+    strides = operation.attributes.get("strides")
+    return isinstance(strides, tuple) and max(strides) > 1
 
 
 def _places(operation: Operation, entries: Mapping[str, Entry]) -> tuple[str | None, bool]:

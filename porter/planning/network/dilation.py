@@ -1,6 +1,6 @@
 """Networks whose late strides became dilations, as in DeepLab, and timm's `output_stride`.
 
-Source: `EfficientNetBuilder.__call__` of timm 1.0: the block that loses its stride keeps the dilation before it,
+Source: `EfficientNetBuilder.__call__` of timm 1.0: the block that loses its stride keeps the dilation so far,
 and those behind it take that stride as one more dilation.
 """
 
