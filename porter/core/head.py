@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
 BRANCHES = "branches"
@@ -75,11 +75,11 @@ def output_count(steps: Sequence[HeadStep]) -> int:
     return len(branches_of(steps[-1])) if steps and steps[-1].kind == BRANCHES else 1
 
 
-def _listed(found: object) -> tuple[HeadStep, ...]:
-    listed = found if isinstance(found, list | tuple) else [None]
+def _listed(found: Any) -> tuple[HeadStep, ...]:
+    listed: list[Any] = [*found] if isinstance(found, list | tuple) else [None]
     if not all(isinstance(step, list | tuple) and len(step) == 2 for step in listed):
         raise ValueError("not a list of steps")
-    steps = tuple(HeadStep(*step) for step in listed)
+    steps = tuple(HeadStep(kind, attributes) for kind, attributes in listed)
     if not all(isinstance(step.kind, str) and isinstance(step.attributes, dict) for step in steps):
         raise ValueError("not a list of steps")
     return steps

@@ -65,7 +65,8 @@ class PaddedConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         """Return what torch says, and the zeros."""
-        return f"{super().extra_repr()}, amounts={self.amounts}"
+        said: str = nn.Conv2d.extra_repr(self)  # type: ignore[no-untyped-call]
+        return f"{said}, amounts={self.amounts}"
 
 
 class ChannelNorm2d(nn.LayerNorm):
@@ -79,7 +80,7 @@ class ChannelNorm2d(nn.LayerNorm):
 class Branches(nn.Sequential):
     """Several heads on the same features, one output for each."""
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run each: the features to a tuple of outputs."""
         return tuple(branch(x) for branch in self)
 
@@ -133,7 +134,7 @@ def _conv(stated: Mapping[str, Any]) -> nn.Module:
     channels = stated["inputs"], stated["outputs"]
     if "kernel" not in stated:
         return nn.Conv2d(*channels, 1)
-    window = {"stride": tuple(stated["strides"]), "dilation": tuple(stated["dilation"])}
+    window: dict[str, Any] = {"stride": tuple(stated["strides"]), "dilation": tuple(stated["dilation"])}
     kernel = tuple(stated["kernel"])
     if stated["padding"] == "same":
         return Conv2dSame(*channels, kernel, **window)

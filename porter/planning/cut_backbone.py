@@ -155,7 +155,8 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         outputs = tuple(pairs[n][0] for n, _ in exits)
         ending = None
         if cut is not None:
-            ending = Ending(cut, stages, outputs, _tail(source, pairs), points.timm_indices(cut))
+            indices = () if note_of(variant) else points.timm_indices(cut)  # dilated, timm counts others
+            ending = Ending(cut, stages, outputs, _tail(source, pairs), indices)
         ends = () if cut is not None else tuple(name for _, name in exits)
         nodes = {variant.parts[0].name: node}
         match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)

@@ -14,6 +14,7 @@ _HELD = (
     "A head is ported if it leads to each output as a chain of pooling, Flatten, Dense, convolutions, norms "
     "and activations"
 )
+_GOES_ON = "Behind it the source goes on with {tail}, which is not what {name} has there and no head that a port holds."
 _FRONT = (
     "{layer} stands in front of the backbone, and --backbone-only leaves out only what follows it. Save the "
     "backbone by itself (one of the model's layers, or a model that begins behind {layer}), or write a table "
@@ -30,6 +31,8 @@ def hint_for_surroundings(checkpoint: Checkpoint, match: Recognised) -> str:
         return _FRONT.format(layer=front)
     from porter.planning.own_head import outside_of_head  # noqa: PLC0415  (a refusal alone needs it)
 
+    if match.ending is not None and match.ending.tail:
+        return f"{_LEFT} {_GOES_ON.format(tail=match.ending.tail, name=match.variant.name)}"
     outside = outside_of_head(checkpoint, match)
     return f"{_LEFT} {_HELD}{f': {outside} is none of these.' if outside else '.'}"
 

@@ -22,6 +22,7 @@ CUTS = {
     "cut_with_a_head": "inside blocks.3.0, behind its bn2 and its activation",
     "cut_pooled": "behind blocks.3.1",
     "encoder": "inside blocks.5.0, behind its conv_pw",
+    "dilated": "behind blocks.6.0",
 }
 FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
 FILES += [("encoder", "saved_model")]
@@ -34,7 +35,7 @@ def answers(model, x):
 
     with torch.inference_mode():
         found = model(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
-    listed = found if isinstance(found, tuple) else (found,)
+    listed = found if isinstance(found, tuple | list) else (found,)
     return [y.permute(0, 2, 3, 1).numpy() if y.ndim == 4 else y.numpy() for y in listed]
 
 
@@ -51,6 +52,46 @@ def test_every_output_is_the_source_s(heads, tmp_path, name, file):
     for found in (answers(model, stored["x"]), answers(copy.deepcopy(model), stored["x"])):
         assert [y.shape for y in found] == [y.shape for y in wanted]
         assert max(np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)) < 2e-5
+
+
+def test_dilations_are_timm_s_output_stride(heads, tmp_path):
+    """A whole network with dilations is plain timm's, and the stride is said."""
+    import timm
+
+    out = tmp_path / "out.safetensors"
+    result = porter.port(heads / "dilated_whole" / "model.keras", out)
+    assert result.plan.arguments["output_stride"] == 8
+    assert any("output_stride=8" in note for note in result.plan.notes)
+    stored = np.load(heads / "dilated_whole" / "answer.npz")
+    model = timm.create_model(
+        result.plan.variant.target.name, checkpoint_path=out, **result.plan.arguments
+    ).eval()
+    assert np.abs(answers(model, stored["x"])[0] - stored["y"]).max() < 2e-5
+
+
+def test_other_dilations_than_timm_s_are_refused_by_layer(heads, tmp_path):
+    """Where timm dilates the block after, nothing but the part in front is the same network."""
+    with pytest.raises(PlanError) as caught:
+        porter.port(heads / "dilated_at_once" / "model.keras", tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/left-over"
+    assert "depthwise_conv block_13_depthwise" in str(caught.value)
+
+
+def test_plain_timm_gives_the_maps_where_it_has_them(heads, tmp_path):
+    """The printed program runs, and its maps are the source's; where timm has another map, none is printed."""
+    import safetensors.torch
+    import timm
+
+    out = tmp_path / "out.safetensors"
+    (line,) = porter.port(heads / "cut_at_a_block" / "model.keras", out).alternatives
+    network, load, weights = line.partition(": ")[2].partition(".load_state_dict")
+    model = eval(network, {"timm": timm})  # noqa: S307 (it is what is printed)
+    loaded = eval(f"model{load}{weights}", {"model": model, "safetensors": safetensors})  # noqa: S307
+    assert not loaded.unexpected_keys
+    stored = np.load(heads / "cut_at_a_block" / "answer.npz")
+    (found,) = answers(model.eval(), stored["x"])
+    assert np.abs(found - stored["y"]).max() < 2e-5
+    assert porter.port(heads / "encoder" / "model.keras", tmp_path / "other.safetensors").alternatives == ()
 
 
 def test_weights_alone_say_what_was_assumed(heads, tmp_path):

@@ -50,6 +50,9 @@ def main() -> None:
         valid,
         two_outputs,
         in_front,
+        dilated,
+        dilated_whole,
+        dilated_at_once,
     ):
         write(folder / head.__name__, keras, randomise(head(keras, keras.layers)))
 
@@ -220,6 +223,46 @@ def two_outputs(keras, layers):
     x = layers.Dense(12, activation="relu")(layers.GlobalAveragePooling2D()(base.output))
     box = layers.Dense(4, activation="sigmoid", name="box")(layers.Dense(6, activation="relu")(x))
     return keras.Model(base.input, [layers.Dense(5, activation="softmax", name="kind")(x), box])
+
+
+def dilated(keras, layers):
+    """DeepLab's backbone of output stride 16, cut where DeepLab goes on."""
+    tensors, images = atrous(keras, ("block_13",))
+    return keras.Model(images, [tensors["block_5_add"], tensors["block_16_project_BN"]])
+
+
+def dilated_whole(keras, layers):
+    """A classifier on a backbone of output stride 8."""
+    tensors, images = atrous(keras, ("block_6", "block_13"))
+    return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(tensors["out_relu"])))
+
+
+def dilated_at_once(keras, layers):
+    """The block that loses its stride is dilated itself, as timm has it nowhere."""
+    tensors, images = atrous(keras, ("block_13",), at_once=True)
+    return keras.Model(images, tensors["block_16_project_BN"])
+
+
+def atrous(keras, without_stride: tuple[str, ...], *, at_once: bool = False):
+    """Return MobileNetV2's tensors by layer, and its input, with dilations in place of some strides."""
+    base = backbone(keras, "MobileNetV2", (64, 96))
+    known, rate = {id(base.input): base.input}, 1
+    for layer in base.layers[1:]:
+        given = [
+            known[id(each)] for each in (layer.input if isinstance(layer.input, list) else [layer.input])
+        ]
+        given = given if len(given) > 1 else given[0]
+        is_changed, config = layer.name.startswith(without_stride), layer.get_config()
+        if is_changed and layer.name.endswith("_pad"):
+            known[id(layer.output)] = given
+            continue
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            before, rate = rate, rate * 2 if is_changed else rate
+            own = rate if at_once or not is_changed else before
+            config |= {"dilation_rate": (own, own)}
+            config |= {"strides": (1, 1), "padding": "same"} if is_changed else {}
+        known[id(layer.output)] = type(layer).from_config(config)(given)
+    return {layer.name: known[id(layer.output)] for layer in base.layers[1:]}, base.input
 
 
 def in_front(keras, layers):

@@ -28,10 +28,7 @@ _NOTE = (
 def has_dilations(network: StoredNetwork | None) -> bool:
     """Whether a depthwise convolution of a network is dilated."""
     operations = () if network is None else network.operations
-    return any(
-        o.kind == "depthwise_conv" and tuple(o.attributes.get("dilation", _ONE)) != _ONE  # type: ignore[call-overload]
-        for o in operations
-    )
+    return any(o.kind == "depthwise_conv" and o.attributes.get("dilation", _ONE) != _ONE for o in operations)
 
 
 def dilated_forms(checkpoint: Checkpoint, variant: Variant) -> Iterator[Variant]:
