@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,9 +114,19 @@ def modules():
 NAMES = {name for name, _ in modules()}
 
 
+@cache
+def parsed(path):
+    """Return a file's syntax tree; every test looks at every file."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path):
-    """Yield every module that a file imports, those for type checkers left out."""
-    tree = ast.parse(path.read_text())
+    """Return every module that a file imports, those for type checkers left out."""
+    return tuple(_imported(parsed(path)))
+
+
+def _imported(tree):
     skipped = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -141,7 +152,7 @@ def layer(name):
 def functions():
     """Yield (where it is, lines with its decorators and docstring) of every function of the package."""
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef):
                 yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
 
