@@ -149,12 +149,15 @@ def layer(name):
     return LAYERS.index(package)
 
 
+@cache
 def functions():
-    """Yield (where it is, lines with its decorators and docstring) of every function of the package."""
-    for name, path in modules():
-        for node in ast.walk(parsed(path)):
-            if isinstance(node, ast.FunctionDef):
-                yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
+    """Return the lines of every function of the package, its docstring among them, by where it is."""
+    return {
+        f"{name}.{node.name}": node.end_lineno - node.lineno + 1
+        for name, path in modules()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
 @pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "porter"])
@@ -201,7 +204,7 @@ def test_no_file_is_too_long_to_be_read_at_once(name, path):
 @pytest.mark.parametrize("package", ["", *LAYERS])
 def test_no_function_is_too_long_to_be_read_at_once(package):
     """A longer function does more than one thing."""
-    found = {name: lines for name, lines in functions() if (name.split(".")[1:-1] or [""])[0] == package}
+    found = {name: lines for name, lines in functions().items() if (name.split(".")[1:-1] or [""])[0] == package}
 
     assert {name: lines for name, lines in found.items() if lines > LONGEST_FUNCTION} == {}
     assert found or package == "version"

@@ -151,7 +151,7 @@ def test_printed_line_prepares_images_as_the_source_does(tmp_path, monkeypatch):
 
 @pytest.mark.torch
 def test_nothing_is_drawn_that_the_file_replaces(tmp_path):
-    """Random weights take a fifth of the time of loading, and would move the state of a person's generator."""
+    """Random weights take time, and would move the state of a person's generator."""
     torch = pytest.importorskip("torch")
     out = written(tmp_path / "m.safetensors")
     torch.manual_seed(7)
