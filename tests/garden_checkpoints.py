@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from warm_frameworks import run_with_tensorflow
 
 from porter.tables.shipped import load_tables
 
@@ -25,6 +25,4 @@ def ways(name):
 def write(name, folder):
     """Let TensorFlow write variant `name` below `folder` in every way it has."""
     model_id = TABLES.variants[name].source.arguments["model_id"]
-    command = [sys.executable, _SCRIPT, folder, model_id, *ways(name)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(_SCRIPT, folder, model_id, *ways(name))
