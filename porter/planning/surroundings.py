@@ -14,7 +14,10 @@ _HELD = (
     "A head is ported if it leads to each output as a chain of pooling, Flatten, Dense, convolutions, norms "
     "and activations"
 )
-_GOES_ON = "Behind it the source goes on with {tail}, which is not what {name} has there and no head that a port holds."
+_GOES_ON = (
+    "Behind it the source goes on with {tail}, which is not what {name} has there, and no head that a port can "
+    "hold."
+)
 _FRONT = (
     "{layer} stands in front of the backbone, and --backbone-only leaves out only what follows it. Save the "
     "backbone by itself (one of the model's layers, or a model that begins behind {layer}), or write a table "

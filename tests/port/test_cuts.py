@@ -78,7 +78,7 @@ def test_other_dilations_than_timm_s_are_refused_by_layer(heads, tmp_path):
 
 
 def test_plain_timm_gives_the_maps_where_it_has_them(heads, tmp_path):
-    """The printed program runs, and its maps are the source's; where timm has another map, none is printed."""
+    """The printed program gives the source's maps; where timm has others, none is printed."""
     import safetensors.torch
     import timm
 
