@@ -32,12 +32,15 @@ class Cut(NamedTuple):
         steps: What runs after it: modules of the block that the cut goes through, in order.
         outputs: What the network returns, in the source's order.
         words: The place in words: ``"behind blocks.5.0 (block_13_project_BN)"``.
+        timm_indices: What `out_indices` of timm's `features_only` gives of the same maps; nothing if timm
+            has no such maps.
     """
 
     end: str
     steps: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     words: str
+    timm_indices: tuple[int, ...] = ()
 
 
 def to_text(cut: Cut) -> str:
@@ -54,7 +57,9 @@ def from_text(text: str) -> Cut:
         KeyError: likewise.
     """
     found = json.loads(text)
-    cut = Cut(str(found["end"]), _features(found["steps"]), _features(found["outputs"]), str(found["words"]))
+    steps, outputs = _features(found["steps"]), _features(found["outputs"])
+    indices = tuple(map(int, found.get("timm_indices", ())))
+    cut = Cut(str(found["end"]), steps, outputs, str(found["words"]), indices)
     if not cut.outputs:
         raise ValueError("a cut without an output")
     return cut

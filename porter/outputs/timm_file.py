@@ -39,6 +39,6 @@ class TimmFile(Output):
         weights = f"load_state_dict(safetensors.torch.load_file({os.fspath(out)!r}), strict=False)"
         if plan.cut is None and plan.head:
             yield f"the backbone alone, in plain timm: {network}).{weights}"
-        elif plan.cut is not None and plan.timm_indices:
-            maps = f"{network}, features_only=True, out_indices={plan.timm_indices})"
+        elif plan.cut is not None and plan.cut.timm_indices:
+            maps = f"{network}, features_only=True, out_indices={plan.cut.timm_indices})"
             yield f"the maps as a list, in plain timm: {maps}.{weights}"

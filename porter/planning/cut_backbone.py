@@ -155,8 +155,9 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         outputs = tuple(pairs[n][0] for n, _ in exits)
         ending = None
         if cut is not None:
-            indices = () if note_of(variant) else points.timm_indices(cut)  # dilated, timm counts others
-            ending = Ending(cut, stages, outputs, _tail(source, pairs), indices)
+            if not note_of(variant):  # of a dilated network timm counts others
+                cut = cut._replace(timm_indices=points.timm_indices(cut))
+            ending = Ending(cut, stages, outputs, _tail(source, pairs))
         ends = () if cut is not None else tuple(name for _, name in exits)
         nodes = {variant.parts[0].name: node}
         match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
@@ -253,7 +254,8 @@ def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
         cut = points.cut([end], []) if end is not None and reached == names else None
         if cut is not None:
             note = _UNTOLD.format(where=cut.words)
-            ending = Ending(cut, points.stages(closure), timm_indices=points.timm_indices(cut))
+            cut = cut._replace(timm_indices=points.timm_indices(cut))
+            ending = Ending(cut, points.stages(closure))
             nodes = {variant.parts[0].name: part.node}
             match = Recognised(
                 variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending

@@ -65,8 +65,6 @@ class Plan(NamedTuple):
         head: What takes the place of timm's classifier, in order; nothing if timm's own computes it.
         cut: Where the network ends, if that is before its own end or in several places.
         class_names: What the classes are called, if the source or a file beside it says so.
-        timm_indices: What `out_indices` of timm's `features_only` gives of the maps that a network returns
-            which ends early; nothing if timm gives no such maps.
     """
 
     variant: Variant
@@ -89,7 +87,6 @@ class Plan(NamedTuple):
     head: tuple[HeadStep, ...] = ()
     cut: Cut | None = None
     class_names: ClassNames | None = None
-    timm_indices: tuple[int, ...] = ()
 
     @property
     def has_own_head(self) -> bool:
@@ -161,7 +158,6 @@ def plan(
         head=() if head is None else head.steps,
         cut=match.cut,
         class_names=class_names(checkpoint, match, head, options),
-        timm_indices=() if match.ending is None else match.ending.timm_indices,
     )
 
 

@@ -36,14 +36,12 @@ class Ending(NamedTuple):
         exits: Numbers of the operations of the source, in its canonical form, that it ends with; nothing if
             it does not tell.
         tail: What follows them in the source and is no part of the network, in words; "" if nothing does.
-        timm_indices: Timm's numbers of the maps that are returned, if each has one.
     """
 
     cut: Cut
     stages: tuple[Stage, ...]
     exits: tuple[int, ...] = ()
     tail: str = ""
-    timm_indices: tuple[int, ...] = ()
 
 
 class Recognised(NamedTuple):

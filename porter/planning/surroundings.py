@@ -15,8 +15,8 @@ _HELD = (
     "and activations"
 )
 _GOES_ON = (
-    "Behind it the source goes on with {tail}, which is not what {name} has there, and no head that a port can "
-    "hold."
+    "Behind it the source goes on with {tail}, which is not what {name} has there, and no head that a port "
+    "can hold."
 )
 _FRONT = (
     "{layer} stands in front of the backbone, and --backbone-only leaves out only what follows it. Save the "
