@@ -1,8 +1,8 @@
 """Tutorials as notebooks: `python tools/notebooks.py` writes NAME.ipynb beside every docs/tutorials/NAME.md.
 
-Blocks of ``python`` that begin with ``# NAME.py`` become files, blocks of ``console`` become commands, and the
-text between them stays text. A test runs the blocks of every page in order, and holds the notebooks against the
-pages.
+Blocks of ``python`` that begin with ``# NAME.py`` become files, blocks of ``console`` become commands, and
+the text between them stays text. A test runs the blocks of every page in order, and holds the notebooks
+against the pages.
 """
 
 from __future__ import annotations
