@@ -31,8 +31,8 @@ _INPUTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _READ = "ReadVariableOp"
-# They give a variable another shape alone: Keras 3 does so to what it adds or multiplies by.
-_SHAPING = ("Reshape", "Squeeze", "ExpandDims")
+# They give a variable another shape or precision alone: Keras 3 does so to what it adds or multiplies by.
+_SHAPING = ("Reshape", "Squeeze", "ExpandDims", "Cast")
 _ROLES = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "variance": "moving_variance"}
 
 _Layers = dict[str, dict[str, str]]
@@ -88,7 +88,7 @@ def with_layers(
 
 
 def _reads(operations: Iterable[GraphOperation], variables: Container[str]) -> dict[str, str]:
-    """Return the constant of each variable by the node that reads it, or gives it another shape."""
+    """Return the constant of each variable by the node that reads it, or passes it on."""
     reads: dict[str, str] = {}
     for operation in operations:
         if operation.op == "Identity" and _READ in operation.name and operation.inputs[0] in variables:

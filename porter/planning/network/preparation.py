@@ -9,6 +9,7 @@ from porter.core.stored_preprocessing import ChannelReversal, Normalization, Pre
 
 # They move pixels or shapes, and no values. The size is told by what the network takes.
 _MOVING = ("pad", "resize", "flatten", "reshape", "input")
+_MOVING_CLASSES = ("ReverseV2", "SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
 
 Steps = tuple[PreparingStep, ...]
@@ -31,7 +32,7 @@ def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
             path.pop(0)
         if step is not None:
             steps.append(step)
-        elif operation.kind not in _MOVING:
+        elif operation.kind not in _MOVING and operation.attributes.get("class_name") not in _MOVING_CLASSES:
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
     return tuple(steps), tuple(unread)
