@@ -9,7 +9,7 @@ Source of the inputs: tensorflow/core/ops/nn_ops.cc and math_ops.cc.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Protocol
@@ -47,7 +47,7 @@ class GraphOperation(Protocol):
 
 
 def with_layers(
-    graph: ObjectGraph, operations: Sequence[GraphOperation], network: Callable[[], StoredNetwork | None]
+    graph: ObjectGraph, operations: Sequence[GraphOperation], stored: StoredNetwork | None
 ) -> ObjectGraph:
     """Return an object graph whose root also has an edge ``layer_with_weights-K`` to each Keras layer.
 
@@ -58,18 +58,19 @@ def with_layers(
     Args:
         graph: The graph of the constants' names.
         operations: The frozen graph's nodes, in order.
-        network: What the nodes compute; asked for norms that are written out, as Keras 3 does.
+        stored: What the nodes compute, norms that are written out among it.
     """
     reads = _reads(operations, graph.node_of_key)
     layers = _layers(operations, reads)
     orders = [list(layers.values())]
-    stored = None
-    if len({key for layer in layers.values() for key in layer.values()}) < len(set(reads.values())):
-        stored = network()
     if stored is not None:
         layers = _with_written_norms(layers, stored)
-        ranks = (_first_taken(operations, reads), _ranks(stored))
-        orders = [sorted(layers.values(), key=partial(_rank, of)) for of in ranks]
+        taken = _first_taken(operations, reads)
+        depths, met = _depths(stored)
+        orders = [
+            sorted(layers.values(), key=partial(_rank, ranks))
+            for ranks in ((taken,), (depths, met), (depths, taken))  # additions may have changed sides too
+        ]
     nodes = list(graph.nodes)
     numbers: dict[str, int] = {}
     for leaves in layers.values():
@@ -120,9 +121,9 @@ def _with_written_norms(layers: _Layers, network: StoredNetwork) -> _Layers:
     return found
 
 
-def _rank(ranks: Mapping[str, int], layer: Mapping[str, str]) -> int:
+def _rank(ranks: Sequence[Mapping[str, int]], layer: Mapping[str, str]) -> tuple[int, ...]:
     """Return the place of a layer: that of the first of its variables."""
-    return min(ranks.get(key, 0) for key in layer.values())
+    return tuple(min(of.get(key, 0) for key in layer.values()) for of in ranks)
 
 
 def _first_taken(operations: Iterable[GraphOperation], reads: Mapping[str, str]) -> dict[str, int]:
@@ -135,16 +136,17 @@ def _first_taken(operations: Iterable[GraphOperation], reads: Mapping[str, str])
     return places
 
 
-def _ranks(network: StoredNetwork) -> dict[str, int]:
-    """Return the place of each variable as Keras orders layers: by how many follow, then from the end on.
+def _depths(network: StoredNetwork) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what orders the variables as Keras orders layers: how much follows, and the way from the end.
 
     Source: `map_graph` in keras/src/ops/function.py.
     """
     operations = network.operations
     depths = [0] * len(operations)
     for number in range(len(operations) - 1, -1, -1):
+        step = int(operations[number].kind != "reshape")  # no layer: broadcasting leaves it where it can
         for taken in operations[number].inputs:
-            depths[taken] = max(depths[taken], depths[number] + 1)
+            depths[taken] = max(depths[taken], depths[number] + step)
     met: dict[int, int] = {}
     waiting = list(reversed(network.outputs))
     while waiting:
@@ -152,5 +154,5 @@ def _ranks(network: StoredNetwork) -> dict[str, int]:
         if number not in met:
             met[number] = len(met)
             waiting.extend(reversed(operations[number].inputs))
-    order = sorted(met, key=lambda number: (-depths[number], met[number]))
-    return {key: rank for rank, n in enumerate(order) for key in operations[n].variables.values()}
+    keys = [(key, n) for n in met for key in operations[n].variables.values()]
+    return {key: -depths[n] for key, n in keys}, {key: met[n] for key, n in keys}
