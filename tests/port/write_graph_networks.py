@@ -3,7 +3,7 @@
 Usage: python write_graph_networks.py FOLDER
 
 FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.keras by Keras 3.
-prepared/<name>, <name>.keras, <name>.pb: models of Keras 3 that prepare their images, exported, saved, frozen.
+prepared/<name>, <name>.keras, <name>.pb: Keras 3's models that prepare images, exported, saved, frozen.
 edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
 """
 
@@ -50,9 +50,7 @@ def models() -> None:
 
 def mobilenet():
     """Return a small network without a head."""
-    return keras.applications.MobileNet(
-        input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.25
-    )
+    return keras.applications.MobileNet(input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.25)
 
 
 def headed(images, features):

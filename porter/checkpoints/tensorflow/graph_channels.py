@@ -1,7 +1,7 @@
 """The order of colours turned round in a graph, in each of the ways in which programs write it.
 
-Source of the spellings: `preprocess_input` of keras.applications in tf_keras 2.20 (``x[..., ::-1]``) and Keras
-3.15 (a stack of single channels), `tf.reverse`, `tf.gather`.
+Source of the spellings: `preprocess_input` of keras.applications in tf_keras 2.20 (``x[..., ::-1]``) and
+Keras 3.15 (a stack of single channels), `tf.reverse`, `tf.gather`.
 """
 
 from __future__ import annotations
