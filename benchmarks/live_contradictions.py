@@ -2,8 +2,8 @@
 
     python benchmarks/live_contradictions.py FOLDER LIBRARY/FAMILY ...
 
-FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Both files of Keras
-are changed, .h5 and .keras. The tables are copies without recorded networks, which switches the
+FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Both files of
+Keras are changed, .h5 and .keras. The tables are copies without recorded networks, which switches the
 refusal off. Prints a line for each family and kind of change:
 
 - found: no parity, with the first stage that differs;

@@ -50,7 +50,7 @@ def add_layers_behind_normalizations(nodes: list[Node]) -> None:
     a model.
     """
     for model in [node for node in nodes if f"{_LAYER}0" in node.children]:
-        layers = []
+        layers: list[int] = []
         while (number := model.children.get(f"{_LAYER}{len(layers)}")) is not None:
             layers.append(number)
         for first in range(1, len(layers)):
