@@ -25,6 +25,7 @@ from families import CLASSES, DEEPER, GARDEN, KERAS, SIZE, SMALL
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 RNG = np.random.default_rng(29)
+_FIRST = 30.0
 RANGES = {
     "variance": (0.6, 1.4),
     "gamma": (0.7, 1.3),
@@ -35,12 +36,18 @@ RANGES = {
 
 
 def randomise(model: Any) -> Any:
-    """Give every norm and bias a value of its own; kernels keep their initial random values."""
+    """Give every norm and bias a value of its own; kernels keep their initial random values.
+
+    The first gamma is large: a cap that nothing reaches is the same as none, and no check could find it missing.
+    """
+    is_first = True
     for variable in model.weights:
         name = (getattr(variable, "path", None) or variable.name).rpartition("/")[2]
         for word, limits in RANGES.items():
             if word in name:
-                variable.assign(RNG.uniform(*limits, tuple(variable.shape)))
+                values = RNG.uniform(*limits, tuple(variable.shape))
+                variable.assign(values * _FIRST if word == "gamma" and is_first else values)
+                is_first &= word != "gamma"
     return model
 
 
