@@ -38,7 +38,7 @@ RANGES = {
 def randomise(model: Any) -> Any:
     """Give every norm and bias a value of its own; kernels keep their initial random values.
 
-    The first gamma is large: a cap that nothing reaches is the same as none, and no check could find it missing.
+    The first gamma is large: a cap that nothing reaches is the same as none, and no check could miss it.
     """
     is_first = True
     for variable in model.weights:
