@@ -2,8 +2,8 @@
 
     python benchmarks/contradictions.py FOLDER [FILE ...]
 
-Without files, writes eight families of each generation of Keras to FOLDER first (minutes), as .h5, .keras and
-SavedModel. A file may be a frozen graph (.pb) too. Prints a line for
+Without files, writes eight families of each generation of Keras to FOLDER first (minutes), for images of 96
+and of 32 pixels, as .h5, .keras and SavedModel. A file may be a frozen graph (.pb) too. Prints a line for
 each file and kind of change: adopted, refused, or SILENT; the exit status is 1 where one is silent or an
 unchanged file is refused.
 """
@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from config_edits import EDITS, edited
@@ -40,16 +41,17 @@ FAMILIES = {
 NESTED = ("MobileNetV2", "ResNet50")
 GENERATIONS = ("tf_keras", "keras")
 SUFFIXES = (".h5", ".keras")
+SIZES = (96, 32)  # at 32 pixels the last maps are one pixel, where a 1x1 convolution is a dense layer
 
 _PROGRAM = """
 import {generation} as keras
 
 def network(family, **arguments):
     build = getattr(keras.applications, family)
-    return build(weights=None, input_shape=(96, 96, 3), **arguments)
+    return build(weights=None, input_shape=({size}, {size}, 3), **arguments)
 
 def nested(family, **arguments):
-    images = keras.Input((96, 96, 3))
+    images = keras.Input(({size}, {size}, 3))
     prepared = keras.applications.mobilenet_v2.preprocess_input(images)
     features = network(family, include_top=False, **arguments)(prepared, training=False)
     pooled = keras.layers.GlobalAveragePooling2D()(features)
@@ -81,13 +83,18 @@ def written(folder: Path) -> Iterator[Path]:
         inner.mkdir(parents=True, exist_ok=True)
         built = {family: f"network({family!r}, {arguments})" for family, arguments in FAMILIES.items()}
         built |= {f"{family}-nested": f"nested({family!r}, {FAMILIES[family]})" for family in NESTED}
-        for name, expression in built.items():
-            if not (inner / f"{name}.keras").exists():
+        for size, (name, expression) in product(SIZES, built.items()):
+            path = inner / f"{name}-{size}"
+            if not path.with_name(f"{path.name}.keras").exists():
                 program = _PROGRAM.format(
-                    generation=generation, expression=expression, path=str(inner / name), suffixes=SUFFIXES
+                    generation=generation,
+                    expression=expression,
+                    path=str(path),
+                    suffixes=SUFFIXES,
+                    size=size,
                 )
                 subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-            yield from (inner / f"{name}{suffix}" for suffix in (*SUFFIXES, ""))
+            yield from (inner / f"{path.name}{suffix}" for suffix in (*SUFFIXES, ""))
 
 
 def describing_once() -> None:

@@ -2,7 +2,8 @@
 
     python benchmarks/live_contradictions.py FOLDER LIBRARY/FAMILY ...
 
-FOLDER holds what `unchanged.py` wrote. The tables are copies without recorded networks, which switches the
+FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Both files of
+Keras are changed, .h5 and .keras. The tables are copies without recorded networks, which switches the
 refusal off. Prints a line for each family and kind of change:
 
 - found: no parity, with the first stage that differs;
@@ -20,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config_edits import EDITS, edited
+from families import SIZE
 from unchanged import OWN
 
 import porter
@@ -39,6 +41,7 @@ TABLES = {
     "EfficientNetV2": "efficientnet_v2",
     "ResNet": "resnet",
 }
+SUFFIXES = (".keras", ".h5")
 _TOGETHER = 10
 
 
@@ -47,12 +50,16 @@ def main(folder: Path, *families: str) -> int:
     counts: Counter[str] = Counter()
     for family in families:
         tables = unrecorded(folder, family.rpartition("/")[2])
-        files = list(changed(folder / family / "model.keras", folder / "changed" / family))
+        files = [
+            file
+            for suffix in SUFFIXES
+            for file in changed(folder / family / f"model{suffix}", folder / "changed" / family)
+        ]
         for start in range(0, len(files), _TOGETHER):
             for file, outcome in outcomes(files[start : start + _TOGETHER], tables):
                 kind, words = judged(file.stem, outcome)
                 counts[kind] += 1
-                print(f"{kind:<10} {family}: {file.stem}: {words}", flush=True)
+                print(f"{kind:<10} {family}{file.suffix}: {file.stem}: {words}", flush=True)
     print(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     return int(bool(counts["MISSED"]))
 
@@ -87,7 +94,7 @@ def outcomes(files: Sequence[Path], tables: Tables) -> Iterator[tuple[Path, Pari
             yield file, error
             continue
         planned.append(file)
-        checks.append(Check(variant, sizes=((64, 64),), dtypes=("float64",), checkpoint=file))
+        checks.append(Check(variant, sizes=(size_of(file),), dtypes=("float64",), checkpoint=file))
     try:
         together = list(check_all_against_tensorflow(checks))
     except PorterError as error:
@@ -98,6 +105,13 @@ def outcomes(files: Sequence[Path], tables: Tables) -> Iterator[tuple[Path, Pari
             yield from outcomes(half, tables)
         return
     yield from ((file, checked.report) for file, checked in zip(planned, together, strict=True))
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    """Return height and width of the images that a family was written for."""
+    told = file.parent.name.rpartition("-")[2]
+    side = int(told) if told.isdecimal() else SIZE
+    return side, side
 
 
 def judged(change: str, outcome: ParityReport | PorterError) -> tuple[str, str]:

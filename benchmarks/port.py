@@ -3,12 +3,14 @@
 Whole processes, interleaved, medians; the page cache is warm for all (one round is run first and not
 counted). TensorFlow writes the checkpoints in a child process. Exits with 1 when a goal is missed.
 
-Usage: python benchmarks/port.py [--only hybrid,large,many] [--rounds N] [--folder FOLDER] [--classes N]
+Usage: python benchmarks/port.py [--only hybrid,large,many,config] [--rounds N] [--folder FOLDER]
+       [--classes N]
 
 Goals:
   hybrid  MobileNetV4HybridMedium: at most 2.0 times importing numpy and click, under 60 MB resident
   large   a 2 GB checkpoint: at most 1.15 times the time of the SHA-256 of its source, under 100 MB resident
   many    100,000 small variables listed (porter inspect) in under 3 seconds
+  config  reading and comparing the network in MobileNetV2's .keras: at most 20 ms of processor time
 
 `cp` leaves its bytes in the page cache, porter waits for the disk (fsync), so `cp` with sync is shown too.
 """
@@ -185,6 +187,20 @@ def many(folder: Path, options: argparse.Namespace) -> list[Goal]:
     return [Goal(f"many: listed in {inspect.median:.2f} s (goal: under 3)", inspect.median < 3)]
 
 
+def config(folder: Path, options: argparse.Namespace) -> list[Goal]:
+    """Measure a plan with and without the network that the file describes."""
+    call(*python("write_checkpoints.py", folder, "config", 1000))
+    file = folder / "config.keras"
+    without = Contender("plan, variables alone", python("port_helpers.py", "plan", file, "without"))
+    whole = Contender("plan, network compared", python("port_helpers.py", "plan", file, "with"))
+    race([without, whole], options.rounds)
+    show("MobileNetV2.keras, 1000 classes", [without, whole])
+    added = 1000 * (min(whole.processor) - min(without.processor))
+    return [
+        Goal(f"config: the network adds {added:.0f} ms of processor time (goal: at most 20)", added <= 20)
+    ]
+
+
 def source_size(prefix: Path) -> int:
     """Return the bytes of a checkpoint's files."""
     return sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.*-of-*"))
@@ -194,6 +210,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], list[Goal]]] = {
     "hybrid": hybrid,
     "large": large,
     "many": many,
+    "config": config,
 }
 
 

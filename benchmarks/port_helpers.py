@@ -2,6 +2,7 @@
 
 Usage: python port_helpers.py mapping CHECKPOINT MAPPING.json
        python port_helpers.py same ONE.safetensors OTHER.safetensors
+       python port_helpers.py plan CHECKPOINT with|without
 """
 
 from __future__ import annotations
@@ -33,6 +34,15 @@ def write_mapping(checkpoint: str, out: str) -> None:
     Path(out).write_text(json.dumps(rows))
 
 
+def write_plan(checkpoint: str, network: str) -> None:
+    """Plan a port, with or without reading the network that the source describes."""
+    with porter.open_checkpoint(checkpoint) as source:
+        if network == "without":
+            source.read_network = None
+        made = porter.plan(source)
+    print(made.network)
+
+
 def pieces(rows: int) -> Iterator[tuple[int, int]]:
     """Cut `rows` into ranges that fit the memory."""
     for start in range(0, rows, _ROWS):
@@ -56,4 +66,4 @@ def require_same(one: str, other: str) -> None:
 
 
 if __name__ == "__main__":
-    {"mapping": write_mapping, "same": require_same}[sys.argv[1]](*sys.argv[2:])
+    {"mapping": write_mapping, "same": require_same, "plan": write_plan}[sys.argv[1]](*sys.argv[2:])

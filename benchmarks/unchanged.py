@@ -1,10 +1,12 @@
-"""Check unchanged files of many families, each by the network that it carries itself: no alarm may be raised.
+"""Port and check unchanged files of every family and container: none is refused or raises an alarm.
 
-    python benchmarks/unchanged.py FOLDER [LIBRARY/FAMILY ...]
+    python benchmarks/unchanged.py plan|check FOLDER [LIBRARY/FAMILY ...]
 
-Writes the files to FOLDER first where they are missing (minutes). Prints a line for each file: its verdict,
-the worst float64 deviation, stages compared and whose network ran. The exit status is 1 unless every file
-has parity with its own network and every stage was compared.
+Writes the files to FOLDER first where they are missing (an hour). Prints a line for each file. ``plan`` plans
+a port of it, and is content if its own network was compared with the table's and nothing about its images
+stays unread. ``check`` runs the network that it carries: the verdict, the worst float64 deviation, stages
+compared and whose network ran; it leaves out families that are deeper than another. The exit status is 1
+unless every file is read, or has parity with its own network and every stage compared.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from families import DEEPER
+
 import porter
 from porter.checks.check import Check, check_all_against_tensorflow
 from porter.errors import PorterError
@@ -23,30 +27,51 @@ from porter.planning.plan import plan
 
 LIBRARIES = ("tf_keras", "keras", "garden")
 OWN = "TensorFlow ran the file's own network"
+COMPARED, UNSAID = " layers as ", "in front of the network"
 _TOGETHER = 12  # files in one process: starting a framework takes longer than checking one
 _WRITER = Path(__file__).with_name("write_unchanged.py")
 
 
-def main(folder: Path, *families: str) -> int:
+def main(mode: str, folder: Path, *families: str) -> int:
     """Print every outcome and their counts."""
     counts: Counter[str] = Counter()
-    files = [file for family in families or written(folder) for file in sorted((folder / family).iterdir())]
-    for start in range(0, len(files), _TOGETHER):
-        for file, outcome in outcomes(files[start : start + _TOGETHER]):
-            kind, words = judged(outcome)
+    for family in families or written(folder):
+        if mode == "check" and family.partition("/")[2] in DEEPER:
+            continue
+        files = sorted((folder / family).iterdir())
+        for file, kind, words in map(read, files) if mode == "plan" else checked(files):
             counts[kind] += 1
             print(f"{kind:<8} {file.relative_to(folder)}: {words}", flush=True)
     print(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
-    return int(set(counts) != {"parity"})
+    return int(not set(counts) <= {"parity", "read"})
+
+
+def read(file: Path) -> tuple[Path, str, str]:
+    """Plan a port of a file; say whether its network was compared and its images are understood."""
+    try:
+        with porter.open_checkpoint(file) as checkpoint:
+            made = plan(checkpoint)
+    except PorterError as error:
+        return file, "REFUSED", str(error).replace("\n", " | ")
+    is_read = COMPARED in made.network and not any(UNSAID in note for note in made.notes)
+    return file, "read" if is_read else "UNREAD", " | ".join((made.variant.name, made.network, *made.notes))
+
+
+def checked(files: Sequence[Path]) -> Iterator[tuple[Path, str, str]]:
+    """Check files in groups."""
+    for start in range(0, len(files), _TOGETHER):
+        for file, outcome in outcomes(files[start : start + _TOGETHER]):
+            yield file, *judged(outcome)
 
 
 def written(folder: Path) -> Iterator[str]:
-    """Let each library write its families; yield their folders' names."""
+    """Let each library write its families; yield their folders' names as they are there."""
     for library in LIBRARIES:
-        run = subprocess.run([sys.executable, _WRITER, folder, library], check=False, capture_output=True)
+        command = [sys.executable, _WRITER, folder, library]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as run:
+            yield from (f"{library}/{Path(line.strip()).name}" for line in run.stdout or ())
         if run.returncode:
-            raise SystemExit(run.stderr.decode()[-2000:])
-        yield from (f"{library}/{each.name}" for each in sorted((folder / library).iterdir()))
+            raise SystemExit(f"{library} failed: run {_WRITER.name} alone")
 
 
 def outcomes(files: Sequence[Path]) -> Iterator[tuple[Path, ParityReport | PorterError]]:
@@ -88,4 +113,4 @@ def judged(outcome: ParityReport | PorterError) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))

@@ -1,6 +1,6 @@
 """Has TensorFlow write the checkpoints that `port.py` measures; run by it in a process of its own.
 
-Usage: python write_checkpoints.py FOLDER {hybrid|large|many} COUNT
+Usage: python write_checkpoints.py FOLDER {hybrid|large|many|config} COUNT
 
 COUNT is the number of classes, or of variables for ``many``.
 """
@@ -39,12 +39,21 @@ def write_many(prefix: str, count: int) -> None:
     tf.train.Checkpoint(root=root).write(prefix)
 
 
+def write_config(path: str, classes: int) -> None:
+    """Save MobileNetV2 with its config, as Keras 3 does."""
+    import keras
+
+    keras.applications.MobileNetV2(weights=None, classes=classes).save(path)
+
+
 def main() -> None:
     """Write one checkpoint."""
     folder, kind, count = sys.argv[1:]
     prefix = f"{folder}/{kind}"
     if kind == "many":
         write_many(prefix, int(count))
+    elif kind == "config":
+        write_config(f"{prefix}.keras", int(count))
     else:
         write_network(prefix, MODELS[kind], int(count))
 

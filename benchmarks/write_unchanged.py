@@ -2,8 +2,9 @@
 
     python benchmarks/write_unchanged.py FOLDER tf_keras|keras|garden [FAMILY ...]
 
-Random weights and statistics, 64 pixels, 7 classes. FOLDER/<family> gets model.h5, model.keras, saved/ (by
-`tf.saved_model.save`), exported/ (by the library's own export) and frozen.pb, as far as the library has them.
+Random weights and statistics, 64 pixels (or as FAMILY-33 says), 7 classes. FOLDER/<family> gets model.h5,
+model.keras, saved/ (by `tf.saved_model.save`), exported/ (by the library's own export), frozen.pb and
+model.tflite, as far as the library has them.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 import numpy as np
 import tensorflow as tf
+from families import CLASSES, DEEPER, GARDEN, KERAS, SIZE, SMALL
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
-SIZE, CLASSES = 64, 7
 RNG = np.random.default_rng(29)
+_FIRST = 30.0
 RANGES = {
     "variance": (0.6, 1.4),
     "gamma": (0.7, 1.3),
@@ -31,46 +33,39 @@ RANGES = {
     "beta": (-0.1, 0.1),
     "bias": (-0.1, 0.1),
 }
-KERAS = {
-    "MobileNet": ("MobileNet", {"alpha": 0.25}),
-    "MobileNetV2": ("MobileNetV2", {"alpha": 0.35}),
-    "MobileNetV3Small": ("MobileNetV3Small", {}),
-    "MobileNetV3Large": ("MobileNetV3Large", {}),
-    "MobileNetV3SmallMinimalistic": ("MobileNetV3Small", {"minimalistic": True}),
-    "MobileNetV3LargeMinimalistic": ("MobileNetV3Large", {"minimalistic": True}),
-    "EfficientNetB0": ("EfficientNetB0", {}),
-    "EfficientNetV2B0": ("EfficientNetV2B0", {}),
-    "ResNet50": ("ResNet50", {}),
-}
-GARDEN = {
-    "MobileNetV2": ("mobilenet", {"model_id": "MobileNetV2", "filter_size_scale": 0.35}),
-    "MobileNetV4ConvSmall": ("mobilenet", {"model_id": "MobileNetV4ConvSmall"}),
-    "ResNet50": ("resnet", {"model_id": 50}),
-    "EfficientNetB0": ("efficientnet", {"model_id": "b0"}),
-    "ViTTiny": ("vit", {"model_name": "vit-ti16"}),
-}
 
 
 def randomise(model: Any) -> Any:
-    """Give every norm and bias a value of its own; kernels keep their initial random values."""
+    """Give every norm and bias a value of its own; kernels keep their initial random values.
+
+    The first gamma is large: a cap that nothing reaches is the same as none, and no check could miss it.
+    """
+    is_first = True
     for variable in model.weights:
         name = (getattr(variable, "path", None) or variable.name).rpartition("/")[2]
         for word, limits in RANGES.items():
             if word in name:
-                variable.assign(RNG.uniform(*limits, tuple(variable.shape)))
+                values = RNG.uniform(*limits, tuple(variable.shape))
+                variable.assign(values * _FIRST if word == "gamma" and is_first else values)
+                is_first &= word != "gamma"
     return model
 
 
 def of_keras(generation: str) -> dict[str, Callable[[], Any]]:
-    """Return what builds each family of keras.applications."""
+    """Return what builds each family of keras.applications; ``NAME-33`` takes images of 33 pixels."""
     keras = importlib.import_module(generation)
 
-    def build(name: str, arguments: dict[str, Any]) -> Any:
+    def build(name: str, arguments: dict[str, Any], size: int) -> Any:
         keras.backend.clear_session()
         make = getattr(keras.applications, name)
-        return make(weights=None, input_shape=(SIZE, SIZE, 3), classes=CLASSES, **arguments)
+        return make(weights=None, input_shape=(size, size, 3), classes=CLASSES, **arguments)
 
-    return {family: (lambda each=each: build(*each)) for family, each in KERAS.items()}
+    return {
+        family if size == SIZE else f"{family}-{size}": (lambda each=each, size=size: build(*each, size))
+        for size in (SIZE, *SMALL)
+        for family, each in KERAS.items()
+        if size != SIZE or family not in DEEPER
+    }
 
 
 def of_garden() -> dict[str, Callable[[], Any]]:
@@ -103,13 +98,17 @@ def ways(library: str, model: Any) -> dict[str, Callable[[str], Any]]:
 
     def frozen(path: str) -> None:
         call = tf.function(lambda x: model(x, training=False))
-        concrete = call.get_concrete_function(tf.TensorSpec((1, SIZE, SIZE, 3), tf.float32))
+        concrete = call.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]), tf.float32))
         Path(path).write_bytes(freeze(concrete).graph.as_graph_def().SerializeToString())
 
     found: dict[str, Callable[[str], Any]] = {"frozen.pb": frozen}
+
+    def lite(path: str) -> None:
+        Path(path).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+
     if library == "garden":
         return found | {"saved": lambda path: tf.saved_model.save(model, path), "served": served(model)}
-    found |= {"model.h5": model.save, "model.keras": model.save}
+    found |= {"model.h5": model.save, "model.keras": model.save, "model.tflite": lite}
     if library == "keras":
         return found | {"exported": lambda path: model.export(path, verbose=False)}
     return found | {
@@ -141,6 +140,7 @@ def main(folder: Path, library: str, *families: str) -> None:
     for family in families or builders:
         out = folder / library / family
         if out.exists():
+            print(out, flush=True)
             continue
         model = randomise(builders[family]())
         out.mkdir(parents=True)

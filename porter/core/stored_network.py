@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 _RANDOM = "StatelessRandom"
+# The class of an operation in a graph that gives an image's channels in the opposite order.
+REVERSED_CHANNELS = "reversed channels"
 
 
 class Operation(NamedTuple):

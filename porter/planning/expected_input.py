@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.object_graph import ObjectGraph
+from porter.core.stored_network import StoredNetwork
 from porter.core.stored_preprocessing import (
     ChannelReversal,
     Normalization,
@@ -186,6 +187,15 @@ def normalization_node(match: Recognised) -> int | None:
         )
     ]
     return found[0] if len(found) == 1 else None
+
+
+def kept_as_constants(graph: ObjectGraph, network: StoredNetwork) -> Iterator[str]:
+    """Yield the variables of Normalization layers that a graph computes with constants in place of."""
+    used = {key for operation in network.operations for key in operation.variables.values()}
+    for node in graph.nodes:
+        if {"mean", "variance"} <= node.children.keys() <= {"mean", "variance", "count"}:
+            keys = {key for child in node.children.values() if (key := graph.nodes[child].key) is not None}
+            yield from keys if used.isdisjoint(keys) else ()
 
 
 def _values(checkpoint: Checkpoint, graph: ObjectGraph, name: str, node: int) -> tuple[float, ...]:

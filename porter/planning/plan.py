@@ -18,7 +18,12 @@ from porter.planning.class_names import ClassNames, class_names
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, leave_head
 from porter.planning.draft import refuse_draft
 from porter.planning.epsilon import Epsilon, choose_epsilon
-from porter.planning.expected_input import expected_input, normalization_node
+from porter.planning.expected_input import (
+    expected_input,
+    kept_as_constants,
+    normalization_node,
+    stored_images,
+)
 from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
@@ -239,8 +244,11 @@ def _unusable(
 def _preparing(checkpoint: Checkpoint, match: Recognised) -> dict[str, str]:
     """Return, by key, why the variables of layers that prepare images are no part of the network."""
     reason = "prepares images; the output's metadata carries it as mean and std"
-    steps = checkpoint.stored_input.steps
+    steps = stored_images(checkpoint).steps
     keys = [key for step in steps if isinstance(step, Normalization) for key in step.keys]
+    network = checkpoint.stored_network
+    if steps and network is not None and network.is_graph:
+        keys += kept_as_constants(checkpoint.graph, network)
     if not steps and (node := normalization_node(match)) is not None:
         nodes = match.graph.nodes
         keys += [key for child in nodes[node].children.values() if (key := nodes[child].key) is not None]

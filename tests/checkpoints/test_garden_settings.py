@@ -86,6 +86,7 @@ def test_settings_one_directory_up_are_read(checkpoint, tmp_path):
         ("filter_size_scale: 0.35", "filter_size_scale: 0.5", "expected 0.35, found 0.5"),
         ("type: mobilenet", "type: resnet", "expected mobilenet, found resnet"),
         ("num_classes: 1000", "num_classes: 7", "expected 1000, found 7"),
+        ("output_stride: null", "output_stride: 16", "output_stride: expected 32, found 16"),
     ],
 )
 def test_settings_of_another_network_are_refused(checkpoint, settings, old, new, told):
@@ -99,6 +100,13 @@ def test_settings_of_another_network_are_refused(checkpoint, settings, old, new,
     assert refused.value.code == "plan/other-network"
     assert told in str(refused.value)
     assert refused.value.file == str(settings)
+
+
+def test_stride_that_the_network_has_anyway_is_no_contradiction(checkpoint, settings):
+    """Nothing is dilated at an output stride of 32."""
+    settings.write_text(SETTINGS.replace("output_stride: null", "output_stride: 32"))
+
+    assert planned(checkpoint).variant.name == VARIANT
 
 
 def test_chosen_epsilon_wins_and_is_told_about(checkpoint, settings):

@@ -118,6 +118,29 @@ def test_pooling_in_front_of_the_classifier_is_adopted(written):
         assert plan(checkpoint, TABLES).arguments["global_pool"] == "max"
 
 
+@pytest.mark.parametrize("form", ["", ".pb"])
+@pytest.mark.parametrize("name", ["caffe", "normalised", "resized", "halved"])
+def test_exported_and_frozen_models_of_keras_3_are_ported_as_their_files_are(written, name, form):
+    """Network, images and head are the same, the network is compared, and nothing is left unsaid."""
+    plans = []
+    for path in (written / "prepared" / f"{name}.keras", written / "prepared" / f"{name}{form}"):
+        with open_checkpoint(path) as checkpoint:
+            plans.append(plan(checkpoint, TABLES))
+    config, graph = plans
+
+    assert graph.variant.name == config.variant.name
+    assert "layers as the source's graph says" in graph.network
+    assert (graph.bn_eps, graph.channel_order, graph.head) == (
+        config.bn_eps,
+        config.channel_order,
+        config.head,
+    )
+    for values in ("mean", "std"):
+        expected = getattr(config.input_spec, values)
+        assert getattr(graph.input_spec, values) == pytest.approx(expected, rel=1e-5)
+    assert not any("in front of the network" in note for note in graph.notes + config.notes)
+
+
 def test_graph_with_a_loop_is_no_network(written):
     """It is read to its end all the same."""
     with open_checkpoint(written / "edited" / "loop") as checkpoint:

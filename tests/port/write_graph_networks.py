@@ -3,6 +3,7 @@
 Usage: python write_graph_networks.py FOLDER
 
 FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.keras by Keras 3.
+prepared/<name>, <name>.keras, <name>.pb: Keras 3's models that prepare images, exported, saved, frozen.
 edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
 """
 
@@ -16,8 +17,11 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
+import numpy as np
+import tensorflow as tf
 import tf_keras
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 FOLDER = Path(sys.argv[1])
 MODELS = {
@@ -42,6 +46,74 @@ def models() -> None:
                 model.save(FOLDER / f"{name}_{number}", save_format="tf")
             else:
                 model.export(FOLDER / f"{name}_{number}", verbose=False)
+
+
+def mobilenet():
+    """Return a small network without a head."""
+    return keras.applications.MobileNet(input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.25)
+
+
+def headed(images, features):
+    """Return a model with a classifier."""
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    return keras.Model(images, keras.layers.Dense(5, activation="softmax")(pooled))
+
+
+def caffe():
+    """Turn colours round by a stack, as ResNet's preprocess_input does in a graph of Keras 3."""
+    images = keras.Input((32, 32, 3), dtype="uint8")
+    prepared = keras.applications.resnet50.preprocess_input(keras.ops.cast(images, "float32"))
+    network = keras.applications.ResNet50(input_shape=(32, 32, 3), weights=None, include_top=False)
+    return headed(images, network(prepared))
+
+
+def normalised():
+    """Have measured statistics in front, which a frozen graph has as constants."""
+    layer = keras.layers.Normalization(axis=-1)
+    layer.adapt(np.random.default_rng(0).uniform(0, 255, (8, 4, 4, 3)).astype("float32"))
+    network = mobilenet()
+    return keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            layer,
+            network,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5),
+        ]
+    )
+
+
+def resized():
+    """Bring images of another size to that of the network."""
+    images = keras.Input((50, 41, 3))
+    prepared = keras.layers.Rescaling(1 / 127.5, offset=-1)(keras.layers.Resizing(32, 32)(images))
+    network = keras.applications.MobileNetV2(
+        input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.35
+    )
+    return headed(images, network(prepared, training=False))
+
+
+def halved():
+    """Compute in 16 bits, with weights in 32."""
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    network = mobilenet()
+    keras.mixed_precision.set_global_policy("float32")
+    images = keras.Input((32, 32, 3))
+    return headed(images, network(keras.layers.Rescaling(1 / 255)(images)))
+
+
+def prepared() -> None:
+    """Write models that prepare their images."""
+    folder = FOLDER / "prepared"
+    folder.mkdir()
+    for build in (caffe, normalised, resized, halved):
+        model = build()
+        model.save(folder / f"{build.__name__}.keras")
+        model.export(folder / build.__name__, verbose=False)
+        call = tf.function(lambda x, model=model: model(x, training=False))
+        images = tf.TensorSpec((1, *model.input_shape[1:]), model.inputs[0].dtype)
+        graph = freeze(call.get_concrete_function(images)).graph.as_graph_def()
+        (folder / f"{build.__name__}.pb").write_bytes(graph.SerializeToString())
 
 
 def strided(node) -> None:
@@ -113,4 +185,5 @@ def edited() -> None:
 
 if __name__ == "__main__":
     models()
+    prepared()
     edited()

@@ -22,6 +22,7 @@ _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
 _CHANNELS_FIRST = "channels_first"
 # These change nothing when the network is used, or no values.
 _TRANSPARENT = ("InputLayer", "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
+_FLOATS = ("float32", "float64", "float16", "bfloat16")
 _AUGMENTATIONS = frozenset(
     f"Random{name}"
     for name in (
@@ -55,6 +56,8 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
         elif layer.class_name == "Resizing":
             sides = layer.values.get("height"), layer.values.get("width")
             found = _sized(found, sides, "the source's Resizing layer")
+        elif layer.class_name == "Cast" and layer.values.get("dtype") in _FLOATS:
+            continue
         elif layer.is_foreign or layer.class_name not in (*_TRANSPARENT, *_AUGMENTATIONS):
             found = _with_function(found, layer, picked) if function_name(layer) else _unread(found, layer)
     return found

@@ -12,7 +12,7 @@ import numpy as np
 from porter.checkpoints.keras.optimizer_averages import add_averages
 from porter.checkpoints.tensorflow.bundle_index import BundleIndex, read_index
 from porter.checkpoints.tensorflow.coalesced_reads import read_together
-from porter.checkpoints.tensorflow.keras_objects import add_layer_edges
+from porter.checkpoints.tensorflow.keras_objects import add_layer_edges, add_layers_behind_normalizations
 from porter.checkpoints.tensorflow.messages import BundleEntry
 from porter.checkpoints.tensorflow.strings import read_strings, verify_strings
 from porter.checkpoints.tensorflow.trackable_graph import GRAPH_KEY, graph_from_names, parse_graph
@@ -74,6 +74,7 @@ class Bundle(Checkpoint):
             graph = parse_graph(self.read(GRAPH_KEY).item(), self.specs)
             self.unplaced_averages = add_averages(graph.nodes, self.read)
             add_layer_edges(graph.nodes, self.specs)
+            add_layers_behind_normalizations(graph.nodes)
             return graph
 
     def read(self, key: str) -> Array:

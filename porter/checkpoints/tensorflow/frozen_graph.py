@@ -65,7 +65,7 @@ class FrozenGraph(Checkpoint):
         with naming(self.files[0]):
             graph = graph_from_names(self.specs)
             if self._weights.are_read:
-                return with_layers(graph, self._nodes)
+                return with_layers(graph, self._nodes, self.stored_network)
             if not any(_READ in name for name in self._weights.keys):
                 return graph  # names of TensorFlow 1, which tell more than an order
             layers = constant_layers(self._nodes, self._weights.keys, self._weights.norms)

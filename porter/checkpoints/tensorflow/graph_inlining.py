@@ -21,10 +21,11 @@ _PASSING = frozenset(
         "Snapshot",
         "EnsureShape",
         "PlaceholderWithDefault",
-        "Cast",
         "ReadVariableOp",
     )
 )
+# Numbers of DT_FLOAT, DT_DOUBLE, DT_BFLOAT16 and DT_HALF.
+_FLOATS = (1, 2, 14, 19)
 _DEEPEST = 64
 _MOST_STEPS = 100_000
 _MOST_FRAMES = 10_000
@@ -97,7 +98,7 @@ class InlinedGraph:
             called = self.called(frame, node)
             if called is not None:
                 frame, spelt = called, _at(called.results, number, node)
-            elif node.op in _PASSING and node.inputs:
+            elif node.inputs and (node.op in _PASSING or (node.op == "Cast" and not _truncates(node))):
                 spelt = _at(node.inputs, number, node)
             else:
                 return NodeOutput(frame, node, number)
@@ -141,6 +142,11 @@ class InlinedGraph:
         """Yield what a node takes."""
         for spelt in output.node.inputs:
             yield self.source(output.frame, spelt)
+
+
+def _truncates(node: GraphNode) -> bool:
+    """Whether a cast takes fractions away."""
+    return node.type_number("SrcT") in _FLOATS and node.type_number("DstT") not in _FLOATS
 
 
 def _at(values: tuple[str, ...], number: int, node: GraphNode) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
+from porter.checkpoints.tensorflow.graph_channels import CHANNELS
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, NodeOutput
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_nodes import GraphNode
@@ -20,7 +21,7 @@ _MOST_INPUTS = 10_000
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 # They change no number of a weight, and its shape is that of the stored variable.
-_SHAPING = ("Reshape", "ExpandDims", "Squeeze", "BroadcastTo")
+_SHAPING = ("Reshape", "ExpandDims", "Squeeze", "BroadcastTo", "Cast")
 _UNREADABLE = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError)
 
 Identity = tuple[Frame, str, int]
@@ -157,7 +158,7 @@ class _Reader:
             return _without_images(node.op, values)
         if node.op in ("Shape", "Size", "Rank", "ShapeN"):
             return Constant(None)
-        read = READERS.get(node.op) or ARITHMETIC.get(node.op)
+        read = READERS.get(node.op) or ARITHMETIC.get(node.op) or CHANNELS.get(node.op)
         if read is None or output.number:
             found = read_other(layers, node, values)
             if output.number:

@@ -24,12 +24,13 @@ from porter.formats.protobuf import Buffer, fields, signed, unpack_varints
 
 MOST_NODES = 1_000_000
 _LARGEST_CONSTANT = 1 << 20
-_LIST, _TEXT, _INTEGER, _REAL, _FLAG, _SHAPE, _TENSOR, _FUNCTION = (
+_LIST, _TEXT, _INTEGER, _REAL, _FLAG, _TYPE, _SHAPE, _TENSOR, _FUNCTION = (
     0x0A,
     0x12,
     0x18,
     0x25,
     0x28,
+    0x30,
     0x3A,
     0x42,
     0x52,
@@ -97,6 +98,11 @@ class GraphNode:
         """Return a shape, None for axes of any length; None where the number of axes is not known."""
         value = self._value(name, _SHAPE)
         return None if value is None else _shape(value)
+
+    def type_number(self, name: str) -> int:
+        """Return the number of an element type; 0 where there is none."""
+        value = self._value(name, _TYPE)
+        return 0 if value is None else int(value)
 
     def constant(self) -> Array | None:
         """Return the value of a constant, None where it is too large to be an argument, or of no use here.

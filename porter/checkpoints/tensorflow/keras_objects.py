@@ -20,6 +20,7 @@ from porter.core.object_graph import Node
 _OPERATIONS, _FUNCTIONAL = "_operations", "_functional"
 _EXPORTED, _COPIES = "variables", "_all_variables"
 _PRIVATE = ("_kernel", "_embeddings")
+_LAYER = "layer_with_weights-"
 _RANDOM_STATE = "seed_generator"
 
 
@@ -42,6 +43,28 @@ def add_layer_edges(nodes: list[Node], specs: Mapping[str, TensorSpec]) -> None:
         _add_public_names(node, nodes, specs)
 
 
+def add_layers_behind_normalizations(nodes: list[Node]) -> None:
+    """Add a node to each model that begins with Normalization layers: its layers, counted without those.
+
+    Keras counts a layer that somebody put in front of a network as one of its own, if it is no model within
+    a model.
+    """
+    for model in [node for node in nodes if f"{_LAYER}0" in node.children]:
+        layers: list[int] = []
+        while (number := model.children.get(f"{_LAYER}{len(layers)}")) is not None:
+            layers.append(number)
+        for first in range(1, len(layers)):
+            if not _is_normalization(nodes[layers[first - 1]]):
+                break
+            model.children[f"behind_{first}_normalizations"] = len(nodes)
+            nodes.append(Node({f"{_LAYER}{n}": number for n, number in enumerate(layers[first:])}))
+
+
+def _is_normalization(layer: Node) -> bool:
+    """Whether a layer has what a Normalization measured; `adapt` leaves a count beside it."""
+    return {"mean", "variance"} <= layer.children.keys() and "gamma" not in layer.children
+
+
 def _add_exported_layers(nodes: list[Node], exported: int) -> None:
     """Make a layer of each run of variables that share a layer's name: the list is in the model's order."""
     before, layer, count = "", Node(), 0
@@ -51,7 +74,7 @@ def _add_exported_layers(nodes: list[Node], exported: int) -> None:
             continue
         if name != before or leaf in layer.children:
             before, layer = name, Node()
-            nodes[0].children[f"layer_with_weights-{count}"] = len(nodes)
+            nodes[0].children[f"{_LAYER}{count}"] = len(nodes)
             nodes.append(layer)
             count += 1
         layer.children[leaf] = number
@@ -61,7 +84,7 @@ def _add_numbers(model: Node, operations: Node, weighted: set[int]) -> None:
     count = 0
     for name, number in sorted(operations.children.items(), key=lambda child: _position(child[0])):
         if number in weighted:
-            model.children.setdefault(f"layer_with_weights-{count}", number)
+            model.children.setdefault(f"{_LAYER}{count}", number)
             count += 1
         model.children.setdefault(f"layer-{name}", number)
 

@@ -20,6 +20,7 @@ _GLOBAL_POOLS = tuple(_POOLS.values())
 _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
 _PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
+_CROPS = ("CenterCrop", "RandomCrop", "Cropping2D", "StridedSlice", "Slice", "CropAndResize")
 PREPARED = "prepared"
 # Of a 1x1 convolution on one pixel, which is a dense layer there: what it is on larger maps.
 AS_CONV = "as_conv"
@@ -55,6 +56,8 @@ class _Canonical:
         prepares = prepares and bool(inputs) and not _is_learned(operation)
         if prepares and len(set(inputs)) == 1:
             self._mark_prepared(inputs[0])
+            if _resizes(operation):
+                self._sizes[inputs[0]] = _target_size(operation)
             return inputs[0]
         if kind in _SHAPES and self._sizes[inputs[0]] == _PIXEL and _is_flat(operation):
             return inputs[0]
@@ -202,6 +205,17 @@ class _Canonical:
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
 _HARD: Mapping[str, Any] = {"slope": _SIXTH, "offset": 0.5}
+
+
+def _resizes(operation: Operation) -> bool:
+    return operation.kind == "resize" or operation.attributes.get("class_name") in _CROPS
+
+
+def _target_size(operation: Operation) -> Size:
+    """Return the size that images are brought to, where one is told."""
+    attributes = operation.attributes
+    size = attributes.get("size") or (attributes.get("height"), attributes.get("width"))
+    return _image_size((None, *size, None)) if isinstance(size, tuple | list) else _UNKNOWN
 
 
 def _order(operation: Operation) -> Mapping[str, Any]:

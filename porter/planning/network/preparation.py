@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
+from porter.core.stored_network import REVERSED_CHANNELS, Operation, StoredNetwork, draws_at_random
 from porter.core.stored_preprocessing import ChannelReversal, Normalization, PreparingStep, Rescaling
 
 # They move pixels or shapes, and no values. The size is told by what the network takes.
 _MOVING = ("pad", "resize", "flatten", "reshape", "input")
+_MOVING_CLASSES = ("ReverseV2", "SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
-
-# x[..., ::-1] as TensorFlow's StridedSlice of begin, end and strides.
-_TURNED = {
-    "class_name": "StridedSlice",
-    "takes": "iccc",
-    "constants": [[0, 0], [0, 0], [1, -1]],
-    "begin_mask": 2,
-    "end_mask": 2,
-    "ellipsis_mask": 1,
-}
 
 Steps = tuple[PreparingStep, ...]
 
@@ -41,7 +32,7 @@ def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
             path.pop(0)
         if step is not None:
             steps.append(step)
-        elif operation.kind not in _MOVING:
+        elif operation.kind not in _MOVING and operation.attributes.get("class_name") not in _MOVING_CLASSES:
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
     return tuple(steps), tuple(unread)
@@ -70,7 +61,8 @@ def _has_weights(operation: Operation) -> bool:
 
 
 def _turned(operation: Operation) -> ChannelReversal | None:
-    return ChannelReversal(operation.name) if dict(operation.attributes) == _TURNED else None
+    is_turned = operation.attributes.get("class_name") == REVERSED_CHANNELS
+    return ChannelReversal(operation.name) if is_turned else None
 
 
 def _scaling(operation: Operation) -> Rescaling | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from porter.core.stored_network import Operation, StoredNetwork
 
 _COMMUTATIVE = ("add", "multiply")
+_STEPS = {"strides": (1, 1), "dilation": (1, 1)}
 _MOVES = ("strides", "dilation", "groups", "size", "axis")
 
 
@@ -23,7 +24,8 @@ class Structures:
             inputs = [found[number] for number in operation.inputs]
             if operation.kind in _COMMUTATIVE:
                 inputs.sort()
-            described = (operation.kind, _moves(operation), tuple(inputs))
+            kind = "conv" if operation.kind == "dense" else operation.kind  # one and the same on one pixel
+            described = (kind, _moves(operation), tuple(inputs))
             found.append(self._numbers.setdefault(described, len(self._numbers)))
         return tuple(found)
 
@@ -32,6 +34,8 @@ def _moves(operation: Operation) -> str:
     if operation.kind == "input":
         return ""
     moves = {name: _plain(operation.attributes[name]) for name in _MOVES if name in operation.attributes}
+    if operation.kind == "dense":
+        moves = {**_STEPS, **moves}
     if moves.get("groups") == 1:
         del moves["groups"]
     return repr(moves)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from porter.core.training_settings import TrainingSettings
 from porter.errors import PlanError
@@ -13,6 +14,11 @@ _GARDEN = "model_garden."
 # Backbones that apply the activation of the settings, and what they do where the table names none. The
 # Garden's MobileNets have activations of their own, whatever the settings say.
 _ACTIVATED = {"resnet": "relu", "efficientnet": "relu"}
+# Arguments that change what is computed and no shape, with every value that changes nothing, for networks
+# whose table does not name them. The Garden's networks end at a stride of 32.
+_HARMLESS: Mapping[str, tuple[object, ...]] = MappingProxyType(
+    {"output_stride": (None, 32), "resnetd_shortcut": (None, False), "replace_stem_max_pool": (None, False)}
+)
 _HINT = "Pass --variant for the network that was trained, or move the file away if another training wrote it."
 
 
@@ -56,6 +62,10 @@ def _contradictions(settings: TrainingSettings, match: Recognised) -> Iterator[t
             given = settings.arguments.get(name)
             if given is not None and type(given) in (int, float, str, bool) and str(given) != str(wanted):
                 yield f"task.model.backbone.{kind}.{name}", wanted, given
+        for name in _HARMLESS.keys() - source.arguments.keys():
+            given = settings.arguments.get(name)
+            if given not in _HARMLESS[name]:
+                yield f"task.model.backbone.{kind}.{name}", _HARMLESS[name][-1], given
         activation = source.arguments.get("activation", _ACTIVATED.get(kind))
         if kind in _ACTIVATED and settings.activation and settings.activation != activation:
             yield "task.model.norm_activation.activation", activation, settings.activation
