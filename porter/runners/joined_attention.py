@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -34,7 +34,7 @@ class InProjection(nn.Linear):
         return self.in_proj_bias
 
 
-def is_joined(module: nn.Module) -> bool:
+def is_joined(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
     """Whether a module is an attention with query, key and value in one matrix and nothing added to them."""
     return (
         isinstance(module, nn.MultiheadAttention)

@@ -210,7 +210,7 @@ class Search:
         def call(module: nn.Module, *arguments: Any, **named: Any) -> Any:
             if module in self.owners and isinstance(module, _KINDS):
                 return self._called(module, arguments, named)
-            if module in self._attentions:
+            if isinstance(module, nn.MultiheadAttention) and module in self._attentions:
                 return attend(module, self._attentions[module], (arguments, named), CALL)
             return self.pools.call(module, arguments, named)
 
