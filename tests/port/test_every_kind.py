@@ -39,6 +39,7 @@ NAMES = [
     "keras_mobilenetv1_025",
     "keras_mobilenetv3_small_minimal_100",
     "keras_convnext_tiny",
+    "keras_densenet121",
     "keras_efficientnetv2_b0",
     "keras_efficientnetv2_l",
     "mlperf_tiny_vww",
