@@ -28,11 +28,10 @@ def _level(item):
 @pytest.fixture(scope="session")
 def warm_frameworks():
     """What starts framework processes for the tests: forks of one that has imported the framework."""
-    from warm_frameworks import WarmFrameworks
+    from warm_frameworks import WARM
 
-    warm = WarmFrameworks()
-    yield warm
-    warm.close()
+    yield WARM
+    WARM.close()
 
 
 @pytest.fixture(scope="module", autouse=True)

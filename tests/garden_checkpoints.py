@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from warm_frameworks import run_with_tensorflow
 
 from porter.tables.shipped import load_tables
 
@@ -14,17 +14,17 @@ _SCRIPT = Path(__file__).parent / "port" / "write_checkpoints.py"
 
 
 def ways(name):
-    """Return the ways in which TensorFlow can save variant `name`."""
-    if name.endswith("hybrid_large"):
-        # tf_keras 2.20 refuses: the network's GELU is a functools.partial without get_config().
-        return [way for way in WAYS if way not in ("saved_model", "module")]
-    # Tracing every function of a SavedModel takes minutes for the larger networks, so one is enough.
-    return [*WAYS, "saved_model_traced"] if name.endswith("conv_small") else WAYS
+    """Return the ways in which variant `name` is saved: all for one without and one with attention.
+
+    A way is a way of naming variables, whatever the size of the network.
+    """
+    if name == "mobilenetv4_conv_small":
+        # Tracing every function of a SavedModel takes minutes for the larger networks, so one is enough.
+        return [*WAYS, "saved_model_traced"]
+    return WAYS if name == "mobilenetv4_hybrid_medium" else ["model", "backbone"]
 
 
 def write(name, folder):
     """Let TensorFlow write variant `name` below `folder` in every way it has."""
     model_id = TABLES.variants[name].source.arguments["model_id"]
-    command = [sys.executable, _SCRIPT, folder, model_id, *ways(name)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(_SCRIPT, folder, model_id, *ways(name))

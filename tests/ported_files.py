@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 
@@ -32,8 +33,7 @@ PORT = "from porter.cli.port_weights import port_weights as p; p()"
 
 def write(folder):
     """Write ``ckpt`` and ``model.keras`` with TensorFlow, and every port of the checkpoint."""
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, folder)
     for name, options in {
         "right.safetensors": {},
         "float16.safetensors": {"dtype": "float16"},

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -113,9 +114,19 @@ def modules():
 NAMES = {name for name, _ in modules()}
 
 
+@cache
+def parsed(path):
+    """Return a file's syntax tree; every test looks at every file."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path):
-    """Yield every module that a file imports, those for type checkers left out."""
-    tree = ast.parse(path.read_text())
+    """Return every module that a file imports, those for type checkers left out."""
+    return tuple(_imported(parsed(path)))
+
+
+def _imported(tree):
     skipped = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -138,12 +149,15 @@ def layer(name):
     return LAYERS.index(package)
 
 
+@cache
 def functions():
-    """Yield (where it is, lines with its decorators and docstring) of every function of the package."""
-    for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                yield f"{name}.{node.name}", node.end_lineno - node.lineno + 1
+    """Return (where it is, lines with its decorators and docstring) of every function of the package."""
+    return [
+        (f"{name}.{node.name}", node.end_lineno - node.lineno + 1)
+        for name, path in modules()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef)
+    ]
 
 
 @pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "porter"])
@@ -190,10 +204,10 @@ def test_no_file_is_too_long_to_be_read_at_once(name, path):
 @pytest.mark.parametrize("package", ["", *LAYERS])
 def test_no_function_is_too_long_to_be_read_at_once(package):
     """A longer function does more than one thing."""
-    found = {name: lines for name, lines in functions() if (name.split(".")[1:-1] or [""])[0] == package}
+    of_package = [(n, lines) for n, lines in functions() if (n.split(".")[1:-1] or [""])[0] == package]
 
-    assert {name: lines for name, lines in found.items() if lines > LONGEST_FUNCTION} == {}
-    assert found or package == "version"
+    assert [(name, lines) for name, lines in of_package if lines > LONGEST_FUNCTION] == []
+    assert of_package or package == "version"
 
 
 @pytest.mark.parametrize("framework", sorted(FRAMEWORKS))

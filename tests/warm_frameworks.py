@@ -35,6 +35,8 @@ MODULES = tuple(
     )
 )
 _MOST_PARENTS = 5
+_ROOT = Path(__file__).parents[1]
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
 _LONGEST_REQUEST = 1 << 20
 _VOLATILE = ("PYTEST_CURRENT_TEST", "PWD", "OLDPWD", "COLUMNS", "LINES")
 
@@ -78,6 +80,29 @@ class WarmFrameworks:
             told = errors.read().decode(errors="replace")
             return subprocess.CompletedProcess(command, fork.wait(), answer, told)
 
+    def run_with_tensorflow(self, program, *arguments, **variables):
+        """Run a program that uses TensorFlow or Keras, to its end; it must succeed.
+
+        Args:
+            program: A file, or the code itself.
+            arguments: Its arguments.
+            variables: What its environment has beside that of the tests.
+
+        Returns:
+            What it wrote to stdout.
+        """
+        env = {**os.environ, **_QUIET, **variables}
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_ROOT), env.get("PYTHONPATH")]))
+        with tempfile.TemporaryFile() as errors:
+            fork = _Fork(self._parent("tensorflow,keras,tf_keras", env), errors, (program, *arguments))
+            fork.stdin.close()
+            with fork.stdout:
+                said = fork.stdout.read()
+            code = fork.wait()
+            errors.seek(0)
+            assert code == 0, errors.read().decode(errors="replace")[-3000:]
+        return said
+
     def close(self):
         """End every parent."""
         while self._parents:
@@ -109,9 +134,15 @@ class _Parent:
         )
         theirs.close()
 
-    def fork(self, descriptors):
-        """Have the process fork, and return the number of the new one."""
-        socket.send_fds(self._socket, [json.dumps(str(Path.cwd())).encode()], descriptors)
+    def fork(self, descriptors, program):
+        """Have the process fork, and return the number of the new one.
+
+        Args:
+            descriptors: Its stdin, stdout and stderr, and where its exit code is written.
+            program: What it runs in place of the parent's module: a file or the code itself, and arguments.
+        """
+        request = {"folder": str(Path.cwd()), "program": list(map(str, program))}
+        socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
         answer = self._socket.recv(64)
         if not answer:
             raise RuntimeError(f"the process that forks has ended: {self._process.wait()}")
@@ -126,11 +157,11 @@ class _Parent:
 class _Fork:
     """What `subprocess.Popen` returns, as far as porter uses it."""
 
-    def __init__(self, parent, stderr):
+    def __init__(self, parent, stderr, program=()):
         read_in, write_in = os.pipe()
         read_out, write_out = os.pipe()
         self._code, code = os.pipe()
-        self.pid = parent.fork([read_in, write_out, stderr.fileno(), code])
+        self.pid = parent.fork([read_in, write_out, stderr.fileno(), code], program)
         for given in (read_in, write_out, code):
             os.close(given)
         self.stdin, self.stdout = os.fdopen(write_in, "w"), os.fdopen(read_out)
@@ -173,8 +204,9 @@ def _is_warm(command):
 
 def _serve(module, requests):
     """Be the process that forks: import the module's own imports, then one fork for every request."""
-    import_module(module)
-    del sys.modules[module]  # the fork runs it from its start
+    for name in module.split(","):
+        import_module(name)
+    sys.modules.pop(module, None)  # the fork runs it from its start
     codes = {}
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
@@ -193,13 +225,13 @@ def _serve(module, requests):
 
 
 def _fork(module, requests, codes):
-    folder, descriptors, *_ = socket.recv_fds(requests, _LONGEST_REQUEST, 4)
-    if not folder:
+    request, descriptors, *_ = socket.recv_fds(requests, _LONGEST_REQUEST, 4)
+    if not request:
         return False
     *streams, code = descriptors
     pid = os.fork()
     if pid == 0:
-        _become(module, json.loads(folder), streams)
+        _become(module, **json.loads(request), streams=streams)
     codes[pid] = code
     for stream in streams:
         os.close(stream)
@@ -207,10 +239,8 @@ def _fork(module, requests, codes):
     return True
 
 
-def _become(module, folder, streams):
+def _become(module, folder, program, streams):
     """Be the process that was asked for; never returns."""
-    import runpy
-
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(folder)
@@ -220,7 +250,7 @@ def _become(module, folder, streams):
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     code = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        _run(module, program)
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001  (as the interpreter ends)
@@ -233,6 +263,20 @@ def _become(module, folder, streams):
     os._exit(code)
 
 
+def _run(module, program):
+    import runpy
+
+    if not program:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return
+    sys.argv = program if program[0].endswith(".py") else ["-c", *program[1:]]
+    if sys.argv is program:
+        sys.path.insert(0, str(Path(program[0]).parent))
+        runpy.run_path(program[0], run_name="__main__")
+    else:
+        exec(compile(program[0], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102  (a test's own)
+
+
 def _reap(codes):
     while codes:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -241,6 +285,10 @@ def _reap(codes):
         code = codes.pop(pid)
         os.write(code, str(os.waitstatus_to_exitcode(status)).encode())
         os.close(code)
+
+
+WARM = WarmFrameworks()
+run_with_tensorflow = WARM.run_with_tensorflow
 
 
 if __name__ == "__main__":

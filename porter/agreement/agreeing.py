@@ -157,5 +157,5 @@ def _report(
     statistics = Statistics()
     for row in folder.read():
         statistics.add(row, None if row.label is None else known.numbers.get(row.label))
-    pictures = thumbnails(folder, statistics.largest_flips)
-    return AgreementReport(statistics, data, *facts, labels=known.words, rows=rows, pictures=pictures)
+    small = thumbnails(folder, statistics.largest_flips)
+    return AgreementReport(statistics, data, *facts, labels=known.words, rows=rows, thumbnails=small)

@@ -1,4 +1,4 @@
-"""Small pictures of images, to stand in a page."""
+"""Small copies of images, to be shown on a page."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def thumbnails(folder: RunFolder, rows: Sequence[ImageRow]) -> Mapping[int, str]
         wanted = {row.index - part.index: row.index for row in rows if row.part == number}
         try:
             for place, item in enumerate(read_part(part)):
-                if place in wanted and (picture := _small(item.encoded)):
-                    found[wanted[place]] = picture
+                if place in wanted and (small := _small(item.encoded)):
+                    found[wanted[place]] = small
         except PorterError:  # the data went meanwhile, and the figures are still true
             continue
     return found

@@ -19,7 +19,7 @@ def page(title: str, verdict: str, text: str, flips: Sequence[Flip], *, agrees: 
         title: Of the page.
         verdict: One sentence.
         text: The report as text.
-        flips: Rows with what source and port say in words, and a picture as a data URL or "".
+        flips: Rows with what source and port say in words, and a small image as a data URL or "".
         agrees: Whether there is no difference beyond rounding.
     """
     template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
@@ -35,8 +35,8 @@ def page(title: str, verdict: str, text: str, flips: Sequence[Flip], *, agrees: 
     )
 
 
-def _figure(row: ImageRow, source: str, ported: str, picture: str) -> str:
-    image = f'<img src="{picture}" alt="{escape(row.key)}">' if picture else "(no picture)"
+def _figure(row: ImageRow, source: str, ported: str, thumbnail: str) -> str:
+    image = f'<img src="{thumbnail}" alt="{escape(row.key)}">' if thumbnail else "(no image)"
     return (
         f'<figure style="width: 12rem; margin: 0">{image}<figcaption>{escape(row.key)}<br>source: '
         f"{escape(source)}<br>port: {escape(ported)}<br>difference {row.difference:.2g}, made by "

@@ -39,7 +39,7 @@ class AgreementReport:
         port: What PyTorch ran.
         labels: How labels were told, in words.
         rows: The file with a row for each image.
-        pictures: Small pictures of the largest flips by the index of their rows, as data URLs.
+        thumbnails: Small copies of the images of the largest flips by the index of their rows, as data URLs.
 
     Example:
         >>> from porter.agreement.statistics import Statistics
@@ -53,7 +53,7 @@ class AgreementReport:
     port: PortFacts
     labels: str
     rows: Path
-    pictures: Mapping[int, str]
+    thumbnails: Mapping[int, str]
 
     @property
     def top1(self) -> float:
@@ -205,7 +205,7 @@ class AgreementReport:
     def html(self) -> str:
         """Return the report as one self-contained page with the flips' images."""
         flips = [
-            (row, self._guess(row, "source"), self._guess(row, "ported"), self.pictures.get(row.index, ""))
+            (row, self._guess(row, "source"), self._guess(row, "ported"), self.thumbnails.get(row.index, ""))
             for row in self.statistics.largest_flips
         ]
         title = f"Agreement on {self.data}"

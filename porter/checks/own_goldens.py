@@ -23,8 +23,8 @@ from porter.outputs.metadata import describe
 from porter.parity.compare import compare
 from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions
+from porter.recordings.golden_images import GoldenImage
 from porter.recordings.own_golden import LARGEST, Inputs, OwnGolden, is_own_golden
-from porter.recordings.pictures import Picture
 from porter.recordings.recording import Recording
 from porter.recordings.tensor_digests import TensorDigests, Values
 from porter.runners.job import planned_stages
@@ -166,7 +166,7 @@ def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
         seed=seed,
         channels=channels,
         sizes=sizes,
-        pictures=tuple(Picture.read(path, made.input_spec, size, room) for path in images),
+        images=tuple(GoldenImage.read(path, made.input_spec, size, room) for path in images),
         side=size,
     )
 

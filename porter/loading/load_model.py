@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def load_model(
     """
     ported = read_metadata(Path(path))
     if model is None:
-        model = build_network(ported, trust_table=trust_table, file=Path(path))
+        model = _build_to_load(ported, trust_table=trust_table, file=Path(path))
     else:
         _fit_to_port(model, ported)
     if ported.folded:
@@ -78,6 +79,16 @@ def load_model(
     _require_fit(model, state, ported, path)
     model.load_state_dict(state, strict=True)
     return model.eval().to(device)
+
+
+def _build_to_load(ported: Ported, *, trust_table: bool, file: Path) -> torch.nn.Module:
+    """Build without drawing random weights, but for a person's own function: it may keep what it draws."""
+    try:
+        from porter.networks.no_drawing import NoDrawing
+    except ImportError:  # torch is missing, which is reported for what the file needs
+        return build_network(ported, trust_table=trust_table, file=file)
+    with nullcontext() if is_function_name(ported.model) else NoDrawing():
+        return build_network(ported, trust_table=trust_table, file=file)
 
 
 def build_network(ported: Ported, *, trust_table: bool = False, file: Path | None = None) -> torch.nn.Module:

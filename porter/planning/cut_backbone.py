@@ -18,7 +18,7 @@ from porter.planning.network.cut_points import CutPoints
 from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Ending, Recognised
-from porter.tables.known_tables import Tables, stem
+from porter.tables.known_tables import Tables, leading_name
 from porter.tables.table_records import Dim
 from porter.tables.variants import Entry, Variant
 
@@ -110,13 +110,13 @@ def without_missing(match: Recognised) -> Variant:
 
 def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     """Yield the variants whose first kernels are there."""
-    stems = set(map(stem, checkpoint.graph.owners))
+    leading_names = set(map(leading_name, checkpoint.graph.owners))
     unnamed = any(node.anonymous for node in checkpoint.graph.nodes)
     there = {spec.shape for spec in checkpoint.specs.values()}
     for name in tables.variants:
         signature = tables.signatures.get(name)
         if signature is None or (
-            (unnamed or not stems.isdisjoint(signature.stems))
+            (unnamed or not leading_names.isdisjoint(signature.leading_names))
             and all(any(shape_fits(s, wanted, {}) for s in there) for wanted in signature.first)
         ):
             yield tables.variants[name]

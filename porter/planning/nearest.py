@@ -21,7 +21,7 @@ from porter.planning.fitting import (
     tells_only_an_order,
     with_edges_of,
 )
-from porter.tables.known_tables import Signature, Tables, stem
+from porter.tables.known_tables import Signature, Tables, leading_name
 from porter.tables.variants import Variant
 
 _SHOWN = 5
@@ -73,7 +73,7 @@ def nearest(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     To expand and try every variant takes seconds, and a refusal names five.
     """
     unnamed = tells_only_an_order(checkpoint)
-    stems = set(map(stem, checkpoint.graph.owners))
+    leading_names = set(map(leading_name, checkpoint.graph.owners))
     shapes = {spec.shape for spec in checkpoint.specs.values()}
     known: dict[str, dict[int, tuple[int, ...]]] = {}
     likeness: dict[str, tuple[float, float]] = {}
@@ -81,7 +81,7 @@ def nearest(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
         signature = tables.signatures.get(name)
         if signature is None:
             yield tables.variants[name]
-        elif unnamed or not stems.isdisjoint(signature.stems):
+        elif unnamed or not leading_names.isdisjoint(signature.leading_names):
             likeness[name] = _likeness(checkpoint, known, shapes, signature)
     for name in sorted(likeness, key=lambda name: likeness[name], reverse=True)[:_MOST_TRIED]:
         yield tables.variants[name]

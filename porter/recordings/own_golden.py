@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from porter.core.checkpoint import Array
 from porter.errors import ParityError, PorterError
-from porter.recordings.pictures import Picture, pixels_of
+from porter.recordings.golden_images import GoldenImage, pixels_of
 from porter.recordings.random_weights import image_input
 from porter.recordings.recording import Recording
 from porter.recordings.tensor_digests import TensorDigests
@@ -38,14 +38,14 @@ class Inputs:
         seed: Of the seeded images.
         channels: Of all images.
         sizes: (H, W) of the seeded images.
-        pictures: Real images.
+        images: Real images.
         side: Height and width at which they are given.
     """
 
     seed: int
     channels: int
     sizes: tuple[Size, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[GoldenImage, ...]
     side: int
 
     def arrays(self, spec: InputSpec) -> dict[Size, Array]:
@@ -55,9 +55,9 @@ class Inputs:
             spec: How real images are normalised.
         """
         batches = {size: image_input(self.seed, size, 1, self.channels) for size in self.sizes}
-        if self.pictures:
+        if self.images:
             size = (self.side, self.side)
-            real = np.stack([picture.normalised(spec, self.side) for picture in self.pictures])
+            real = np.stack([image.normalised(spec, self.side) for image in self.images])
             batches[size] = np.concatenate([batches[size], real]) if size in batches else real
         return batches
 
@@ -93,8 +93,8 @@ class OwnGolden:
         """Return the safetensors file."""
         tensors, metadata = self.recording.to_tensors()
         tensors[_DIGESTS] = self.tensors.to_array()
-        for number, picture in enumerate(self.inputs.pictures):
-            tensors[_image(number)] = np.frombuffer(picture.png(), np.uint8)
+        for number, image in enumerate(self.inputs.images):
+            tensors[_image(number)] = np.frombuffer(image.png(), np.uint8)
         described = {
             "format": FORMAT,
             "version": VERSION,
@@ -103,7 +103,7 @@ class OwnGolden:
             "shapes": {**self.tensors.shapes},
             "counters": self.counters,
             "stages": {**self.stages},
-            "inputs": {**asdict(self.inputs), "pictures": [_described(p) for p in self.inputs.pictures]},
+            "inputs": {**asdict(self.inputs), "images": [_described(i) for i in self.inputs.images]},
             "float64_activation": self.float64_activation,
         }
         metadata[_KEY] = json.dumps(described)
@@ -181,9 +181,9 @@ def _document(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _golden(described: Mapping[str, Any], tensors: Mapping[str, Array], recording: Recording) -> OwnGolden:
     given = described["inputs"]
-    pictures = [
-        Picture(each["file"], each["sha256"], pixels_of(tensors[_image(number)].tobytes(), each["side"]))
-        for number, each in enumerate(given["pictures"])
+    images = [
+        GoldenImage(each["file"], each["sha256"], pixels_of(tensors[_image(number)].tobytes(), each["side"]))
+        for number, each in enumerate(given["images"])
     ]
     return OwnGolden(
         recording=recording,
@@ -195,15 +195,15 @@ def _golden(described: Mapping[str, Any], tensors: Mapping[str, Array], recordin
             seed=int(given["seed"]),
             channels=int(given["channels"]),
             sizes=tuple((int(height), int(width)) for height, width in given["sizes"]),
-            pictures=tuple(pictures),
+            images=tuple(images),
             side=int(given["side"]),
         ),
         float64_activation=described["float64_activation"],
     )
 
 
-def _described(picture: Picture) -> dict[str, object]:
-    return {"file": picture.file, "sha256": picture.sha256, "side": len(picture.pixels)}
+def _described(image: GoldenImage) -> dict[str, object]:
+    return {"file": image.file, "sha256": image.sha256, "side": len(image.pixels)}
 
 
 def _image(number: int) -> str:

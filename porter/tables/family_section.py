@@ -165,7 +165,7 @@ def _free(top: Section, faults: Faults) -> Mapping[str, FreeLength]:
 
 def _presets(top: Section, faults: Faults) -> Mapping[str, Preset]:
     found = {}
-    for name, section in top.section("pictures", optional=True).sections():
+    for name, section in top.section("preset", optional=True).sections():
         with faults.catch():
             mean, std = (tuple(section.take_list(key, float)) for key in ("mean", "std"))
             found[name] = Preset(mean, std, section.take("when", str))

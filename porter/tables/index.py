@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from porter.core.data_files import shipped_folder
-from porter.tables.known_tables import Signature, Tables, stem
+from porter.tables.known_tables import Signature, Tables, leading_name
 from porter.tables.reader import TableFile, excerpt, read_table
 from porter.tables.table_records import Dim
 from porter.tables.variants import Variant
@@ -75,7 +75,7 @@ def indexed_tables(folder: Path) -> Tables | None:
             places[name] = (folder / relative, text)
             pairs = tuple((path, tuple(shape)) for path, shape in row["pairs"])
             first = tuple(map(tuple, row["first"]))
-            signatures[name] = Signature(pairs, frozenset(row["stems"]), first)
+            signatures[name] = Signature(pairs, frozenset(row["leading_names"]), first)
     return Tables(_Variants(places), signatures)
 
 
@@ -118,7 +118,7 @@ def _required(variant: Variant) -> dict[str, tuple[Dim, ...]]:
 def _row(name: str, variants: Mapping[str, Mapping[str, tuple[Dim, ...]]]) -> dict[str, object]:
     kernels = [shape for shape in variants[name].values() if len(shape) > 1]
     return {
-        "stems": sorted(set(map(stem, variants[name]))),
+        "leading_names": sorted(set(map(leading_name, variants[name]))),
         "pairs": _signature(name, variants),
         "first": kernels[:_FIRST_KERNELS],
     }

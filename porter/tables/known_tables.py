@@ -18,16 +18,16 @@ class Signature(NamedTuple):
 
     Attributes:
         pairs: Object path below the first part, and shape, of a few of its variables.
-        stems: What the object paths of its variables begin with, see `stem`.
+        leading_names: What the object paths of its variables begin with, see `leading_name`.
         first: Shapes of its first few kernels: what there is of it if it is cut.
     """
 
     pairs: tuple[tuple[str, tuple[Dim, ...]], ...]
-    stems: frozenset[str]
+    leading_names: frozenset[str]
     first: tuple[tuple[Dim, ...], ...] = ()
 
 
-def stem(path: str) -> str:
+def leading_name(path: str) -> str:
     """Return an object path's first name up to its number: ``"block_"`` of ``"block_12/conv/kernel"``."""
     edge = path.partition("/")[0]
     return next((edge[:place] for place, character in enumerate(edge) if character.isdigit()), edge)

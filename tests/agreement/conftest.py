@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ported_files import WRITER
+from warm_frameworks import run_with_tensorflow
 
 import porter
 
@@ -65,7 +64,7 @@ def images(tmp_path_factory):
 def source(tmp_path_factory):
     """A Keras file that carries its network: 64 pixels, 5 classes."""
     folder = tmp_path_factory.mktemp("agreement-source")
-    subprocess.run([sys.executable, WRITER, folder], check=True, capture_output=True)
+    run_with_tensorflow(WRITER, folder)
     return folder / "model.keras"
 
 

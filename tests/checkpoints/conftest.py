@@ -3,12 +3,11 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 HERE = Path(__file__).parent
 
@@ -53,10 +52,6 @@ def written(tmp_path_factory) -> Written:
     if importlib.util.find_spec("tensorflow") is None:  # importing it here would forbid timm in this process
         pytest.skip("needs the [tensorflow] extra")
     root = tmp_path_factory.mktemp("tensorflow")
-    command = [sys.executable, HERE / "tensorflow_checkpoints.py", root]
     real = os.environ.get("PORTER_REAL_CHECKPOINTS")
-    result = subprocess.run(
-        command + ([real] if real else []), capture_output=True, text=True, check=False, timeout=900
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_with_tensorflow(HERE / "tensorflow_checkpoints.py", root, *([real] if real else []))
     return Written(root)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 pytest.importorskip("h5py")
 from porter.checkpoints import open_checkpoint
@@ -25,8 +24,7 @@ def _written(tmp_path_factory, name):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"needs {needed}")
     out = tmp_path_factory.mktemp(name)
-    run = subprocess.run([sys.executable, _WRITER, name, out], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(_WRITER, name, out)
     return out
 
 

@@ -1,10 +1,9 @@
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 pytest.importorskip("h5py")
 from porter.checkpoints import open_checkpoint
@@ -27,9 +26,7 @@ def written(request, tmp_path_factory):
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("needs the [tensorflow] extra")
     folder = tmp_path_factory.mktemp(request.param)
-    command = [sys.executable, Path(__file__).parent / "keras_networks.py", request.param, folder]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(Path(__file__).parent / "keras_networks.py", request.param, folder)
     return folder
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checkpoints import open_checkpoint
 from porter.cli.main import main
@@ -22,7 +21,7 @@ def graphs(tmp_path_factory):
     if importlib.util.find_spec("tensorflow") is None:  # importing it here would forbid timm in this process
         pytest.skip("needs the [tensorflow] extra")
     out = tmp_path_factory.mktemp("graphs")
-    subprocess.run([sys.executable, str(_WRITER), str(out)], check=True, capture_output=True)
+    run_with_tensorflow(_WRITER, out)
     return out
 
 
@@ -77,9 +76,7 @@ def test_a_folded_norm_is_given_back(graphs, reference):
 def test_published_quantised_graph_computes_the_same(real_checkpoints, tmp_path):
     """MobileNetV1 of TensorFlow for Poets in 8 bits: timm's logits are TensorFlow's."""
     source = real_checkpoints / "poets-frozen" / "quantized_graph.pb"
-    subprocess.run(
-        [sys.executable, str(_WRITER), str(tmp_path), str(source)], check=True, capture_output=True
-    )
+    run_with_tensorflow(_WRITER, tmp_path, source)
     main(["port-weights", str(source), str(tmp_path / "out.safetensors")], standalone_mode=False)
     import porter
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 pytest.importorskip("h5py")
 from keras_writer import hdf5
+from warm_frameworks import run_with_tensorflow
 
 from porter.checkpoints import open_checkpoint
 from porter.errors import PlanError
@@ -28,8 +27,7 @@ def frozen(tmp_path_factory):
     if find_spec("tf_keras") is None:
         pytest.skip("needs tensorflow and tf-keras")
     folder = tmp_path_factory.mktemp("frozen")
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_with_tensorflow(WRITER, folder)
     return folder
 
 

@@ -1,10 +1,9 @@
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checkpoints import open_checkpoint
 from porter.planning.ledger import Bucket, moving_averages, write_ledger
@@ -34,9 +33,7 @@ def written(tmp_path_factory):
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("needs the [tensorflow] extra")
     folder = tmp_path_factory.mktemp("slim")
-    command = [sys.executable, Path(__file__).parent / "slim_checkpoints.py", folder]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(Path(__file__).parent / "slim_checkpoints.py", folder)
     return folder
 
 

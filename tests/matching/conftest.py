@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.runners.process import environment, missing_packages
 
@@ -18,7 +17,5 @@ def own_network(tmp_path_factory):
         pytest.skip("needs TensorFlow")
     folder = tmp_path_factory.mktemp("own_network")
     program = Path(__file__).with_name("write_own_network.py")
-    subprocess.run(
-        [sys.executable, str(program), str(folder)], check=True, capture_output=True, env=environment(1)
-    )
+    run_with_tensorflow(program, folder, **environment(1))
     return folder

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.errors import ParityError, PlanError
@@ -45,7 +46,7 @@ def traced(tmp_path_factory):
     """A check of a port without its background class: what it said, and what was called by which process."""
     pytest.importorskip("official", reason="needs tf-models-official")
     folder = tmp_path_factory.mktemp("traced")
-    subprocess.run([sys.executable, "-c", WITH_BACKGROUND, folder / "ckpt"], check=True, capture_output=True)
+    run_with_tensorflow(WITH_BACKGROUND, folder / "ckpt")
     paths = os.pathsep.join([str(ROOT / "tests" / "traced"), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths, "TRACE_FILE": str(folder / "calls")}
     run = subprocess.run(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from cli.command_line import run
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.checks.framework_pair import FrameworkPair
@@ -27,7 +26,7 @@ def folder(tmp_path_factory):
         pytest.skip("needs both frameworks")
     made = tmp_path_factory.mktemp("sweep")
     program = Path(__file__).with_name("write_sweep.py")
-    subprocess.run([sys.executable, str(program), str(made)], check=True, capture_output=True)
+    run_with_tensorflow(program, made)
     (made / "junk.h5").write_bytes(b"junk")
     return made
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checks.check import Check, check_all_against_tensorflow
 from porter.core.data_files import shipped_folder
@@ -54,9 +53,7 @@ def checked(tmp_path_factory):
         pytest.skip("needs tensorflow, tf-keras and timm")
     folder = tmp_path_factory.mktemp("models")
     for generation in GENERATIONS:
-        command = [sys.executable, WRITER, folder, generation]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr[-3000:]
+        run_with_tensorflow(WRITER, folder, generation)
     variant = load_tables(unrecorded(folder)).variant("own_mobilenetv1_025")
     wanted = {
         **{file: (file, ("float64",)) for file in FILES},

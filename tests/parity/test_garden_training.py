@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checks.check import Check, check_all_against_tensorflow
 from porter.parity.outcome import Verdict
@@ -32,8 +31,7 @@ def checked(tmp_path_factory):
     if find_spec("official") is None or find_spec("timm") is None:
         pytest.skip("needs tensorflow, tf-models-official and timm")
     written = tmp_path_factory.mktemp("written")
-    run = subprocess.run([sys.executable, WRITER, written], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, written)
     variant = load_tables().variants["garden_mobilenetv2_035"]
     checks = []
     for name, (old, new) in EDITS.items():

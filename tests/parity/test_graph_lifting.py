@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 pytestmark = pytest.mark.tensorflow
 
@@ -18,10 +17,8 @@ def found():
     """Return what the child process found."""
     if find_spec("tensorflow") is None:
         pytest.skip("needs tensorflow")
-    command = [sys.executable, Path(__file__).with_name("lift_operations.py")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    said = run_with_tensorflow(Path(__file__).with_name("lift_operations.py"))
+    return json.loads(said.splitlines()[-1])
 
 
 def test_slope_of_a_leaky_relu_is_the_number_that_was_written(found):

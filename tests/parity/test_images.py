@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from warm_frameworks import run_with_tensorflow
 
 from porter.cli.main import main
 from porter.errors import ParityError
@@ -77,8 +76,7 @@ def test_preparation_equals_the_gardens(tmp_path):
     shapes = [(61, 83), (300, 201), (96, 96), (110, 110), (32, 500)]
     images = {f"{h}x{w}": rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in shapes}
     np.savez(tmp_path / "in.npz", **images)
-    command = [sys.executable, "-c", GARDEN, tmp_path / "in.npz", tmp_path / "out.npz"]
-    subprocess.run(command, check=True, capture_output=True)
+    run_with_tensorflow(GARDEN, tmp_path / "in.npz", tmp_path / "out.npz")
 
     expected = np.load(tmp_path / "out.npz")
 
@@ -93,9 +91,7 @@ def test_preparation_equals_that_of_keras(tmp_path, image):
     """What goes into porter's network is what Keras's preprocess_input and first layers make of an image."""
     if find_spec("tf_keras") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow and tf-keras")
-    command = [sys.executable, "-c", KERAS, image, tmp_path / "out.npz", *KERAS_NETWORKS]
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_with_tensorflow(KERAS, image, tmp_path / "out.npz", *KERAS_NETWORKS)
 
     expected = np.load(tmp_path / "out.npz")
 

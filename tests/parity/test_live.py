@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import ParityError
@@ -146,8 +145,7 @@ def test_oblong_input_to_a_hybrid_is_refused(tables):
 def written(tmp_path_factory):
     """ConvSmall with 11 classes, saved by TensorFlow as a model, a bare backbone, and with averages."""
     folder = tmp_path_factory.mktemp("written")
-    command = [sys.executable, WRITER, folder, "MobileNetV4ConvSmall", *WAYS]
-    subprocess.run(command, check=True, capture_output=True)
+    run_with_tensorflow(WRITER, folder, "MobileNetV4ConvSmall", *WAYS)
     return folder
 
 
@@ -191,7 +189,7 @@ tf.train.Checkpoint(model=model).write(sys.argv[1])
 
 def test_one_channel_and_three_classes_agree(tables, tmp_path):
     """Lengths that the checkpoint decides reach both networks and the images."""
-    subprocess.run([sys.executable, "-c", GREY, tmp_path / "ckpt"], check=True, capture_output=True)
+    run_with_tensorflow(GREY, tmp_path / "ckpt")
 
     checked = check_against_tensorflow(
         Check(

@@ -63,7 +63,7 @@ def test_golden_is_small_and_says_what_it_is_of(golden, ports):
     assert all(len(source["sha256"]) == 64 for source in sources)
     assert kept.recording.provenance.source.startswith("keras.application(")
     assert any("stores no network" in note for note in kept.recording.provenance.notes)
-    assert [len(picture.pixels) for picture in kept.inputs.pictures] == [224]
+    assert [len(image.pixels) for image in kept.inputs.images] == [224]
     with safe_open(path, framework="numpy") as file:
         assert json.loads(file.metadata()["porter.golden"])["port_sha256"] == kept.tensors.sha256()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.errors import PlanError
@@ -23,8 +22,7 @@ def written(tmp_path_factory):
     if find_spec("official") is None:
         pytest.skip("needs tf-models-official")
     folder = tmp_path_factory.mktemp("garden_networks")
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, folder)
     return folder
 
 

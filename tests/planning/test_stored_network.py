@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.errors import PlanError
@@ -31,9 +31,7 @@ def written(request, tmp_path_factory):
     if find_spec(request.param) is None:  # importing it here would bring TensorFlow into this process
         pytest.skip(f"needs {request.param}")
     folder = tmp_path_factory.mktemp(request.param)
-    command = [sys.executable, Path(__file__).parent / "write_networks.py", request.param, folder]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(Path(__file__).parent / "write_networks.py", request.param, folder)
     return folder
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.errors import PlanError
@@ -26,10 +25,7 @@ def trained(request, tmp_path_factory):
     if find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
     folder = tmp_path_factory.mktemp(request.param)
-    run = subprocess.run(
-        [sys.executable, WRITER, request.param, folder], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_with_tensorflow(WRITER, request.param, folder)
     return folder
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from expected_tensors import expected_tensors
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.checks.check import Check, check_against_tensorflow
@@ -51,10 +49,7 @@ def written(tmp_path_factory):
     """Let TensorFlow write every network once."""
     pytest.importorskip("official", reason="needs tf-models-official")
     folder = tmp_path_factory.mktemp("written")
-    command = [sys.executable, Path(__file__).parent / "write_variants.py", folder, *NAMES]
-    environment = {**os.environ, "PYTHONPATH": str(Path(porter.__file__).parents[1])}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(Path(__file__).parent / "write_variants.py", folder, *NAMES)
     return folder
 
 

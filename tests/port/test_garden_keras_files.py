@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.checks.check import Check, check_against_tensorflow
@@ -26,9 +25,7 @@ def written(tmp_path_factory):
     """Let TensorFlow write the networks once."""
     pytest.importorskip("official", reason="needs tf-models-official")
     folder = tmp_path_factory.mktemp("garden")
-    command = [sys.executable, Path(__file__).parent / "write_keras_files.py", folder, *NETWORKS]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(Path(__file__).parent / "write_keras_files.py", folder, *NETWORKS)
     return folder
 
 

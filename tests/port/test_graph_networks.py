@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 from porter.checkpoints import open_checkpoint
 from porter.errors import CheckpointError, PlanError
@@ -29,8 +28,7 @@ def written(tmp_path_factory):
     if find_spec("tf_keras") is None:
         pytest.skip("needs tensorflow and tf-keras")
     folder = tmp_path_factory.mktemp("networks")
-    run = subprocess.run([sys.executable, WRITER, folder], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, folder)
     return folder
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.tables.shipped import load_tables
@@ -41,9 +40,7 @@ def written(tmp_path_factory):
             pytest.skip(f"needs {package}")
     folder = tmp_path_factory.mktemp("keras_3")
     arguments = json.dumps({name: TABLES.variants[name].source.arguments for name in NETWORKS})
-    command = [sys.executable, WRITER, folder, arguments]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, folder, arguments)
     return folder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.checks.check import Check, check_against_tensorflow
@@ -44,9 +43,7 @@ def written(tmp_path_factory):
             arguments = dict(TABLES.variants[name].source.arguments)
             model = arguments.pop("model")
             ways = WAYS if name in NETWORKS else WAYS[:1]
-            command = [sys.executable, WRITER, done[name], model, json.dumps(arguments), *ways]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert run.returncode == 0, run.stderr[-3000:]
+            run_with_tensorflow(WRITER, done[name], model, json.dumps(arguments), *ways)
         return done[name]
 
     return folder

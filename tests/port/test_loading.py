@@ -147,3 +147,31 @@ def test_printed_line_prepares_images_as_the_source_does(tmp_path, monkeypatch):
     stated = timm.data.resolve_model_data_config(plain)
     assert stated == timm.data.resolve_model_data_config(porter.load_model("m.safetensors"))
     assert stated["mean"] == made.input_spec.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.torch
+def test_nothing_is_drawn_that_the_file_replaces(tmp_path):
+    """Random weights take time, and would move the state of a person's generator."""
+    torch = pytest.importorskip("torch")
+    out = written(tmp_path / "m.safetensors")
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+
+    state = porter.load_model(out).state_dict()
+
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(np.array_equal(state[name].numpy(), value) for name, value in load_file(out).items())
+
+
+@pytest.mark.torch
+def test_constants_are_set_where_nothing_is_drawn():
+    """A norm's ones and zeros, and what else a network computes as it is built, are not left out."""
+    torch = pytest.importorskip("torch")
+    from porter.networks.no_drawing import NoDrawing
+
+    with NoDrawing():
+        norm, kept = torch.nn.BatchNorm2d(3), torch.nn.Parameter(torch.full((4,), 3.0))
+        torch.nn.init.normal_(kept)
+    assert kept.tolist() == [3.0] * 4
+    assert norm.weight.tolist() == [1.0] * 3
+    assert norm.running_mean.tolist() == [0.0] * 3

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors import safe_open
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.cli.main import main
@@ -30,10 +29,7 @@ def models(request, tmp_path_factory):
     if find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
     folder = tmp_path_factory.mktemp(request.param)
-    run = subprocess.run(
-        [sys.executable, WRITER, request.param, folder], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    run_with_tensorflow(WRITER, request.param, folder)
     return folder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from expected_tensors import expected_tensors
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.checks.check import Check, check_against_tensorflow
@@ -45,10 +44,7 @@ def written(tmp_path_factory):
     if find_spec("tensorflow") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow")
     folder = tmp_path_factory.mktemp("tensorflow1")
-    run = subprocess.run(
-        [sys.executable, WRITER, folder, *NETWORKS], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_with_tensorflow(WRITER, folder, *NETWORKS)
     return folder
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from warm_frameworks import run_with_tensorflow
 
 import porter
 from porter.parity.outcome import Verdict
@@ -31,10 +30,8 @@ CORAL = ["mobilenet_v1_0.25_128_quant.tflite", "tf2_mobilenet_v2_1.0_224_ptq.tfl
 
 
 def run(script, *arguments):
-    """Run a script that needs TensorFlow, in a process of its own."""
-    command = [sys.executable, HERE / script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Run a script that needs TensorFlow."""
+    run_with_tensorflow(HERE / script, *arguments)
 
 
 @pytest.fixture(scope="module")

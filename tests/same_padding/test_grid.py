@@ -1,14 +1,14 @@
 """The layers against TensorFlow itself, in float64: values and gradients."""
 
-import subprocess
-import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import same_padding_cases
 from safetensors import safe_open
+from warm_frameworks import run_with_tensorflow
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -113,12 +113,10 @@ def test_only_tensorflows_wrong_gradients_are_excepted():
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
     """Return TensorFlow's answers for the live grid, computed once in a process of its own."""
-    path = tmp_path_factory.mktemp("grid") / "answers.npy"
-    command = [sys.executable, HERE / "record_tensorflow.py", "live", path]
-    finished = subprocess.run(command, check=False, capture_output=True, text=True)
-    if "No module named 'tensorflow'" in finished.stderr:
+    if find_spec("tensorflow") is None:
         pytest.skip("needs tensorflow")
-    assert finished.returncode == 0, finished.stderr[-2000:]
+    path = tmp_path_factory.mktemp("grid") / "answers.npy"
+    run_with_tensorflow(HERE / "record_tensorflow.py", "live", path)
     return np.load(path)
 
 

@@ -92,7 +92,7 @@ def test_variant_may_have_a_builder_of_its_own(tiny):
 def test_note_and_images_of_a_table_are_read(tiny):
     """Both are for people: neither changes what a port or a check computes."""
     told = TABLE.replace("version = 1\n", 'version = 1\nnote = "not run"\n').replace(
-        "[input]", '[pictures.other]\nmean = [0.1]\nstd = [0.2]\nwhen = "are others"\n[input]'
+        "[input]", '[preset.other]\nmean = [0.1]\nstd = [0.2]\nwhen = "are others"\n[input]'
     )
 
     variant = tiny(told)

@@ -21,7 +21,7 @@ _SMALLEST = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class GoldenImage:
     """An image as it is given to both sides of a golden.
 
     The pixels are stored, not the file: decoders of JPEG differ from release to release.
@@ -37,7 +37,7 @@ class Picture:
     pixels: NDArray[np.uint8]
 
     @classmethod
-    def read(cls, path: Path, spec: InputSpec, size: int, room: int) -> Picture:
+    def read(cls, path: Path, spec: InputSpec, size: int, room: int) -> GoldenImage:
         """Read an image file and crop and resize it to `size` pixels, or fewer if it would take more room.
 
         Args:
@@ -54,9 +54,9 @@ class Picture:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         for side in _sides(size):
             pixels = np.clip(np.rint(prepare(image, as_pixels, side)), 0, 255).astype(np.uint8)
-            picture = cls(path.name, digest, pixels)
-            if len(picture.png()) <= room:
-                return picture
+            prepared = cls(path.name, digest, pixels)
+            if len(prepared.png()) <= room:
+                return prepared
         raise ParityError(
             "golden/no-room",
             "the images take more room than a golden has",
@@ -78,7 +78,7 @@ class Picture:
 
 
 def pixels_of(png: bytes, side: int) -> NDArray[np.uint8]:
-    """Read pixels that `Picture.png` wrote.
+    """Read pixels that `GoldenImage.png` wrote.
 
     Raises:
         ValueError: it is no such image of that side.
