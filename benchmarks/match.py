@@ -123,7 +123,8 @@ def _differing(found: MatchResult, variant: Variant, file: Path, folder: Path) -
     porter.port(file, folder / "found.safetensors", tables=porter.load_tables(folder / "found.toml"))
     porter.port(file, folder / "own.safetensors", variant=variant.name)
     ours, own = (load_file(folder / f"{name}.safetensors") for name in ("found", "own"))
-    for name in sorted(ours.keys() | own.keys()):
+    names = (each for each in ours.keys() | own.keys() if not each.endswith("num_batches_tracked"))
+    for name in sorted(names):
         if name not in ours or name not in own or not np.array_equal(ours[name], own[name]):
             return name
     return ""

@@ -82,6 +82,7 @@ FRAMEWORKS = {
         "runners/findings.py",
         "runners/layer_finder.py",
         "runners/bare_parameters.py",
+        "runners/joined_attention.py",
         "runners/layer_fits.py",
         "runners/match_target.py",
         "runners/golden_side.py",

@@ -14,6 +14,7 @@ from porter.core.layouts import parse_layout
 from porter.errors import TableError
 from porter.runners.bare_parameters import BareParameter
 from porter.runners.graph_operations import SourceOperation
+from porter.runners.joined_attention import PREFIX, InProjection
 
 Shapes = Mapping[str, tuple[int, ...]]
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 (the class that all batch norms share)
@@ -56,7 +57,7 @@ def fits(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Itera
         return
     for kind, finder in _FINDERS:
         if isinstance(module, kind):
-            yield from finder(module, operation, shapes)
+            yield from (_owned(fit, module) for fit in finder(module, operation, shapes))
             return
 
 
@@ -89,7 +90,15 @@ def joined_fits(
         moved = tuple(each for fit in parts if fit for each in fit.moved)
         constants = {fit.constants for fit in parts if fit}
         if len(constants) == 1:  # biases of all or of none
-            yield places, Fit("tensor", moved, constants.pop())
+            yield places, _owned(Fit("tensor", moved, constants.pop()), module)
+
+
+def _owned(fit: Fit, module: nn.Module) -> Fit:
+    """Return a fit with the names that an attention gives the parameters of its first layer."""
+    if not isinstance(module, InProjection):
+        return fit
+    moved = tuple(each._replace(leaf=PREFIX + each.leaf) for each in fit.moved)
+    return fit._replace(moved=moved, constants=tuple((PREFIX + leaf, value) for leaf, value in fit.constants))
 
 
 def _kernel_fit(

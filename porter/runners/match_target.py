@@ -20,6 +20,7 @@ from porter.errors import ParityError
 from porter.networks.any_target import adjust, build_target
 from porter.runners.bare_parameters import BareParameter
 from porter.runners.children import serve_request
+from porter.runners.joined_attention import is_inside
 from porter.runners.layer_finder import together
 from porter.runners.layer_fits import WITH_EPSILON
 from porter.runners.source_recording import RunOutputs, SourceRecording
@@ -211,7 +212,11 @@ def _worst(
 ) -> tuple[float, str]:
     """Return the worst difference of a layer's output or of the end, and where it is."""
     given: list[tuple[nn.Module, torch.Tensor]] = []
-    steps = [(module, step) for module, step in steps if not isinstance(step.module, BareParameter)]
+    steps = [
+        (module, step)
+        for module, step in steps
+        if not isinstance(step.module, BareParameter) and not is_inside(step.module)
+    ]
     with _recording({module for module, _ in steps}, given), torch.no_grad():
         end = first_tensor(model(_images(search.source, outputs)))
     if [module for module, _ in given] != [module for module, _ in steps]:

@@ -19,6 +19,7 @@ from torch import nn
 from porter.core.checkpoint import Array
 from porter.runners.bare_parameters import BareParameter, ParameterUse, bare_parameters
 from porter.runners.findings import explain_input, explain_output
+from porter.runners.joined_attention import InProjection, attend, is_joined
 from porter.runners.layer_finder import CALL, Candidate, LayerFinder, Taken
 from porter.runners.layer_fits import NORMS, REFUSED
 from porter.runners.source_recording import RunOutputs, SourceRecording
@@ -80,10 +81,16 @@ class Search:
     ) -> None:
         self.model, self.source, self._outputs, self._weights = model, source, outputs, weights
         self.names = {module: name for name, module in model.named_modules()}
-        bare = bare_parameters(model, (*_KINDS, *REFUSED))
-        owning = set(bare.values())
+        self._attentions = {each: InProjection(each) for each in model.modules() if is_joined(each)}
+        bare = {
+            each: owner
+            for each, owner in bare_parameters(model, (*_KINDS, *REFUSED)).items()
+            if owner not in self._attentions
+        }
+        owning = {*bare.values(), *self._attentions}
         self._uses = ParameterUse(list(bare), lambda module, x: self._called(module, (x,), {}))
         self.names |= {each: self.names[owner] for each, owner in bare.items()}
+        self.names |= {first: self.names[each] for each, first in self._attentions.items()}
         self.owners = {m: n for m, n in self.names.items() if owns_parameters(m) and m not in owning}
         self.steps: list[Step] = []
         self.findings: list[str] = []
@@ -203,6 +210,8 @@ class Search:
         def call(module: nn.Module, *arguments: Any, **named: Any) -> Any:
             if module in self.owners and isinstance(module, _KINDS):
                 return self._called(module, arguments, named)
+            if isinstance(module, nn.MultiheadAttention) and module in self._attentions:
+                return attend(module, self._attentions[module], (arguments, named), CALL)
             return self.pools.call(module, arguments, named)
 
         nn.Module.__call__ = call  # type: ignore[method-assign]

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_MULTIHEAD = ("multihead", "sequence first", "other heads")
+
 
 class Mixer(nn.Module):
     """A depthwise convolution, a norm of images, two dense layers, and layer scale."""
@@ -42,6 +44,22 @@ class Attention(nn.Module):
         return self.proj((weights @ v).transpose(1, 2).reshape(count, length, width))
 
 
+class Multihead(nn.Module):
+    """The same by PyTorch's own module, which owns the parameters of its first layer."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.behind = wrong == "sequence first"
+        heads = 4 if wrong == "other heads" else 3
+        self.both = nn.MultiheadAttention(24, heads, batch_first=not self.behind)
+
+    def forward(self, x):
+        """(N, T, 24) -> (N, T, 24)."""
+        x = x.transpose(0, 1) if self.behind else x
+        x = self.both(x, x, x, need_weights=False)[0]
+        return x.transpose(0, 1) if self.behind else x
+
+
 class Network(nn.Module):
     """The whole network; `wrong` names what is wrong with it."""
 
@@ -53,7 +71,7 @@ class Network(nn.Module):
         self.token = nn.Parameter(torch.zeros(1, 1, 24))
         self.positions = nn.Parameter(torch.zeros(1, 17, 24))
         self.norm1, self.norm2 = nn.LayerNorm(24, eps=1e-3), nn.LayerNorm(24, eps=1e-3, bias=wrong != "bias")
-        self.attention = Attention(wrong)
+        self.attention = (Multihead if wrong in _MULTIHEAD else Attention)(wrong)
         self.head = nn.Linear(24, 5)
 
     def forward(self, x):

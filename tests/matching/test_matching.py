@@ -49,6 +49,7 @@ TRANSFORMER_FAULTS = [
     ("token behind", "positions", "takes nothing"),
     ("no positions", "norm1", "takes the output of"),
     ("mean", "head", "takes nothing"),
+    ("other heads", "attention.both.out_proj", "takes nothing"),
 ]
 
 
@@ -120,6 +121,18 @@ def test_transformer_is_proved(match_target, wrong):
     assert {("", "token"), ("", "positions"), ("mixer", "gamma")} <= given
     (joined,) = (layer for layer in found["layers"] if layer["module"] == "attention.qkv")
     assert [moved["leaf"] for moved in joined["moved"]] == ["weight", "bias"] * 3
+
+
+@pytest.mark.parametrize("wrong", ["multihead", "sequence first"])
+def test_attention_of_pytorch_is_proved(match_target, wrong):
+    """`nn.MultiheadAttention` owns what its first layer uses, and calls neither of its layers."""
+    found = match_target(wrong, "own_transformer", "transformer")
+
+    assert found["findings"] == []
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    layers = {layer["module"]: [moved["leaf"] for moved in layer["moved"]] for layer in found["layers"]}
+    assert layers["attention.both"] == ["in_proj_weight", "in_proj_bias"] * 3
+    assert layers["attention.both.out_proj"] == ["weight", "bias"]
 
 
 @pytest.mark.parametrize(("wrong", "module", "words"), TRANSFORMER_FAULTS)

@@ -36,6 +36,8 @@ NAMES = [
     "mobilenetv4_conv_blur_medium",
     "keras_mobilenetv1_025",
     "keras_mobilenetv3_small_minimal_100",
+    "keras_convnext_tiny",
+    "keras_densenet121",
     "keras_efficientnetv2_b0",
     "keras_efficientnetv2_l",
     "mlperf_tiny_vww",

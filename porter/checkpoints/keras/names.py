@@ -22,6 +22,7 @@ _VARIABLES = MappingProxyType(
         "Normalization": ("mean", "variance", "count"),
         "Embedding": ("embeddings",),
         "PReLU": ("alpha",),
+        "LayerScale": ("gamma",),  # keras.applications.convnext
     }
     | dict.fromkeys(
         ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "Conv3DTranspose", "Dense", "EinsumDense"),
