@@ -2,7 +2,8 @@
 
 Writes FOLDER/MODEL.h5 and FOLDER/MODEL.keras with seeded weights; FOLDER/Nested.h5 and .keras: a backbone as
 one layer behind Keras's `preprocess_input`, as its guide to transfer learning builds it; FOLDER/head.keras: a
-classifier of one unit with a sigmoid on a backbone's own graph.
+classifier of one unit with a sigmoid on a backbone's own graph; FOLDER/odd.keras: of 33
+pixels; FOLDER/any.keras: of none.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def main(generation: str, folder: Path) -> None:
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
     nested(keras, folder / "Nested")
+    keras.applications.MobileNet((33, 33, 3), alpha=0.25, weights=None, classes=5).save(folder / "odd.keras")
+    keras.applications.MobileNetV2((None, None, 3), alpha=0.35, weights=None, include_top=False).save(
+        folder / "any.keras"
+    )
     base = keras.applications.MobileNetV2(
         weights=None, input_shape=(96, 96, 3), include_top=False, alpha=0.35
     )

@@ -214,8 +214,8 @@ def own_differences(given: Operation, wanted: Operation) -> Iterator[LayerDiffer
     if "padding" in wanted.attributes and not _pads_alike(given.attributes, wanted.attributes):
         yield LayerDifference(
             given.name,
-            f"padding {_value(wanted.attributes['padding'])}",
-            f"padding {_value(given.attributes['padding'])}",
+            f"padding {_padding(wanted.attributes['padding'])}",
+            f"padding {_padding(given.attributes['padding'])}",
         )
 
 
@@ -256,6 +256,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return value
+
+
+def _padding(value: Any) -> str:
+    """Say what pads: several amounts at several sizes are SAME."""
+    return "same" if value and not isinstance(value, str) and not _is_amounts(value) else _value(value)
+
+
+def _is_amounts(value: Any) -> bool:
+    """Whether a padding is (top, bottom), (left, right), or a list of one such."""
+    return len(value) == 1 or isinstance(value[0][0], int)
 
 
 def _value(value: Any) -> str:
