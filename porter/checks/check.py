@@ -157,7 +157,7 @@ def check_against_tensorflow(
     check: Check,
     tolerances: Tolerances | None = None,
     *,
-    made: Plan | None = None,
+    port_plan: Plan | None = None,
     phase: Callable[[str], None] = silent,
     pair: FrameworkPair | None = None,
 ) -> Checked:
@@ -166,7 +166,7 @@ def check_against_tensorflow(
     Args:
         check: What to check.
         tolerances: The defaults if None.
-        made: The plan of the port that is checked, if the caller has it.
+        port_plan: The plan of the port that is checked, if the caller has it.
         phase: Called with each phase, in words, as it begins.
         pair: Processes that serve more than this check; a pair of its own if None.
 
@@ -177,11 +177,11 @@ def check_against_tensorflow(
     """
     if pair is not None:
         with tempfile.TemporaryDirectory(prefix="porter-") as name:
-            prepared = _Prepared(check, made or check.planned(), Path(name), 0)
+            prepared = _Prepared(check, port_plan or check.planned(), Path(name), 0)
             phase("running TensorFlow and PyTorch")
             pair.run(*prepared.jobs, check.timeout)
             return prepared.outcome(tolerances)
-    return next(_all_against_tensorflow([(check, made or check.planned())], tolerances, phase))
+    return next(_all_against_tensorflow([(check, port_plan or check.planned())], tolerances, phase))
 
 
 def check_all_against_tensorflow(
@@ -249,10 +249,10 @@ class Handover:
 class _Prepared:
     """A check, its files in a folder, and what each framework has to do."""
 
-    def __init__(self, check: Check, made: Plan, folder: Path, number: int) -> None:
+    def __init__(self, check: Check, port_plan: Plan, folder: Path, number: int) -> None:
         self._inputs = folder / f"{number}.inputs.safetensors"
-        self._check = check = settle(check, made, self._inputs)
-        self._made = made
+        self._check = check = settle(check, port_plan, self._inputs)
+        self._plan = port_plan
         self.reference, self._other = (
             folder / f"{number}.{name}.safetensors" for name in ("tensorflow", "torch")
         )
@@ -268,8 +268,8 @@ class _Prepared:
         # A file's own network may lack stages; its notes name them.
         stages = list(expected.runs[0].stages) if self._check.checkpoint else None
         report = compare(expected, actual, tolerances=tolerances, stages=stages, title=title)
-        notes = (*report.notes, *_notes(self._check, self._made, images, self.jobs))
-        report = replace(report, ledger=count_ledger(self._made), images=images, notes=notes)
+        notes = (*report.notes, *_notes(self._check, self._plan, images, self.jobs))
+        report = replace(report, ledger=count_ledger(self._plan), images=images, notes=notes)
         if self._check.ported is not None:
             found = Path(self.jobs[1].ported_out)
             modules = {stage.name: stage.target for stage in self._check.variant.stages}
@@ -277,7 +277,7 @@ class _Prepared:
         return Checked(report, expected, actual)
 
 
-def settle(check: Check, made: Plan, inputs: Path) -> Check:
+def settle(check: Check, port_plan: Plan, inputs: Path) -> Check:
     """Write what the networks are given, as the port takes it; return the check with its sizes.
 
     Images have the size that the source takes, unless the check says otherwise; so has every input of a
@@ -285,12 +285,12 @@ def settle(check: Check, made: Plan, inputs: Path) -> Check:
     checked.
     """
     if not check.sizes and (check.images or check.options.input_size is not None):
-        size = made.input_spec.size
+        size = port_plan.input_spec.size
         check = replace(check, sizes=((size, size),))
-    elif not check.sizes and made.fixed_size is not None:
-        check = replace(check, sizes=(made.fixed_size,))
-    spec = made.input_spec._replace(channel_order=made.channel_order)
-    write_inputs(check, inputs, spec=spec, channels=channels_of(made))
+    elif not check.sizes and port_plan.fixed_size is not None:
+        check = replace(check, sizes=(port_plan.fixed_size,))
+    spec = port_plan.input_spec._replace(channel_order=port_plan.channel_order)
+    write_inputs(check, inputs, spec=spec, channels=channels_of(port_plan))
     return check
 
 
@@ -314,9 +314,9 @@ def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, cha
     return path
 
 
-def _notes(check: Check, made: Plan, images: Sequence[ImageResult], jobs: tuple[Job, Job]) -> list[str]:
+def _notes(check: Check, port_plan: Plan, images: Sequence[ImageResult], jobs: tuple[Job, Job]) -> list[str]:
     """Return what a reader should know: what of the checkpoint was not compared, whose names are shown."""
-    outside = sum(line.bucket is Bucket.LEFT_OUT for line in made.ledger)
+    outside = sum(line.bucket is Bucket.LEFT_OUT for line in port_plan.ledger)
     notes = [
         f"{outside} variables of the checkpoint lie outside the compared network, see porter inspect"
     ] * bool(outside and check.checkpoint)
@@ -338,13 +338,13 @@ def _input_name(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def count_ledger(made: Plan) -> Mapping[str, int]:
+def count_ledger(port_plan: Plan) -> Mapping[str, int]:
     """Return how many source variables ended up in which bucket, and how many target tensors were made."""
-    buckets = Counter(line.bucket.value for line in made.ledger)
-    return {"target tensors": len(made.assignments), **buckets}
+    buckets = Counter(line.bucket.value for line in port_plan.ledger)
+    return {"target tensors": len(port_plan.assignments), **buckets}
 
 
-def channels_of(made: Plan) -> int:
+def channels_of(port_plan: Plan) -> int:
     """Return how many channels the network's images have; a checkpoint may decide that."""
-    free = made.variant.free.get("channels")
-    return 3 if free is None else int(str(made.arguments.get(free.argument, free.default)))
+    free = port_plan.variant.free.get("channels")
+    return 3 if free is None else int(str(port_plan.arguments.get(free.argument, free.default)))

@@ -217,10 +217,10 @@ class _Request:
             return _against_golden(golden, tables, tolerances, phase, trust_table=trusted, asked_for=asked)
         phase("reading the weights" if self.checkpoint else "making random weights")
         with self._weights(tables) as weights:
-            made = plan(weights, tables, replace(self.options, variant=self.variant))
-            checked = self._checked(made, against, tolerances, phase, pair)
+            port_plan = plan(weights, tables, replace(self.options, variant=self.variant))
+            checked = self._checked(port_plan, against, tolerances, phase, pair)
             named = self.ported is not None and bool(checked.report.findings)
-            return _explained(checked, made, weights, phase, names_tensors=named)
+            return _explained(checked, port_plan, weights, phase, names_tensors=named)
 
     def _golden(self, against: Reference | None, tables: Tables) -> Path | None:
         """Return the golden that is the reference, because it was asked for or there is nothing else."""
@@ -265,14 +265,14 @@ class _Request:
 
     def _checked(
         self,
-        made: Plan,
+        port_plan: Plan,
         against: Reference | None,
         tolerances: Tolerances | None,
         phase: Phase,
         pair: FrameworkPair | None,
     ) -> Checked:
         request = Check(
-            made.variant,
+            port_plan.variant,
             sizes=self.sizes,
             dtypes=self.dtypes,
             batch=self.batch,
@@ -290,8 +290,8 @@ class _Request:
         if against == "onnx":
             from porter.checks.onnx_check import check_against_onnx  # noqa: PLC0415  (as above)
 
-            return check_against_onnx(request, tolerances, made=made, phase=phase)
-        return check_against_tensorflow(request, tolerances, made=made, phase=phase, pair=pair)
+            return check_against_onnx(request, tolerances, port_plan=port_plan, phase=phase)
+        return check_against_tensorflow(request, tolerances, port_plan=port_plan, phase=phase, pair=pair)
 
 
 def _needs_tensorflow(asked: str) -> ParityError:
@@ -303,7 +303,7 @@ def _needs_tensorflow(asked: str) -> ParityError:
 
 
 def _explained(
-    checked: Checked, made: Plan, weights: Checkpoint, phase: Phase, *, names_tensors: bool
+    checked: Checked, port_plan: Plan, weights: Checkpoint, phase: Phase, *, names_tensors: bool
 ) -> CheckReport:
     outcome = checked.report
     # Tensors that are named explain the failure; what the stages look like would only mislead.
@@ -311,16 +311,16 @@ def _explained(
         from porter.diagnosis.weights import PlannedWeights  # noqa: PLC0415  (a check that passes needs none)
 
         phase("looking for the cause")
-        outcome = explained(checked, _as_planned(made), PlannedWeights(weights, made))
+        outcome = explained(checked, _as_planned(port_plan), PlannedWeights(weights, port_plan))
     return CheckReport(outcome, checked.expected, checked.actual)
 
 
-def _as_planned(made: Plan) -> Variant:
+def _as_planned(port_plan: Plan) -> Variant:
     """Return the network with the epsilon that the port has."""
-    variant = made.variant
-    if variant.bn_eps is None or made.bn_eps is None:
+    variant = port_plan.variant
+    if variant.bn_eps is None or port_plan.bn_eps is None:
         return variant
-    return replace(variant, bn_eps=variant.bn_eps._replace(default=made.bn_eps))
+    return replace(variant, bn_eps=variant.bn_eps._replace(default=port_plan.bn_eps))
 
 
 def _against_golden(

@@ -22,7 +22,7 @@ def check_against_onnx(
     check: Check,
     tolerances: Tolerances | None = None,
     *,
-    made: Plan | None = None,
+    port_plan: Plan | None = None,
     phase: Callable[[str], None] = silent,
 ) -> Checked:
     """Run PyTorch and the exported ONNX file in parallel and compare every stage.
@@ -35,7 +35,7 @@ def check_against_onnx(
     Args:
         check: What to check.
         tolerances: The defaults if None.
-        made: The plan of the port that is checked, if the caller has it.
+        port_plan: The plan of the port that is checked, if the caller has it.
         phase: Called with each phase, in words, as it begins.
 
     Raises:
@@ -44,13 +44,13 @@ def check_against_onnx(
         PorterError: a framework's process refused its job; the error is that process's own.
     """
     require("onnx")
-    made = made or check.planned()
+    port_plan = port_plan or check.planned()
     frameworks = ["torch", "onnx", *_third(check)]
     check = replace(check, variant=replace(check.variant, input=check.variant.input._replace(square=False)))
     with tempfile.TemporaryDirectory(prefix="porter-") as name, ExitStack() as stack:
         folder = Path(name)
         inputs = folder / "inputs.safetensors"
-        check = settle(check, made, inputs)
+        check = settle(check, port_plan, inputs)
         jobs = {f: check.job(inputs, folder / f"{f}.safetensors", local=False) for f in frameworks}
         phase(f"running {', '.join(frameworks)}")
         children = [stack.enter_context(Child(framework, job)) for framework, job in jobs.items()]
@@ -65,7 +65,7 @@ def check_against_onnx(
     report = compare(*sides, tolerances=tolerances, title=title)
     again = compare(sides[0], optimised, tolerances=tolerances)
     cases = (*report.cases, *_renamed(again))
-    report = replace(report, ledger=count_ledger(made), cases=cases, images=images)
+    report = replace(report, ledger=count_ledger(port_plan), cases=cases, images=images)
     return Checked(with_third_witness(report, recordings, tolerances), *sides)
 
 

@@ -113,9 +113,9 @@ class _Request(NamedTuple):
             _require_place(self.out, opened)
             require("tensorflow")
             require("torch")
-            made = plan(opened, tables, options)
+            port_plan = plan(opened, tables, options)
             check = Check(
-                made.variant,
+                port_plan.variant,
                 dtypes=("float64",),
                 checkpoint=self.checkpoint,
                 options=replace(options, dtype=None),
@@ -123,8 +123,8 @@ class _Request(NamedTuple):
                 trust_table=self.trust_table,
             )
             check.require_trust()
-            inputs = _inputs(made, self.images, self.seed)
-            recorder = _Recorder(opened, made, check, options.dtype, Path(folder))
+            inputs = _inputs(port_plan, self.images, self.seed)
+            recorder = _Recorder(opened, port_plan, check, options.dtype, Path(folder))
             return recorder.record(self.out, inputs, phase)
 
 
@@ -148,25 +148,25 @@ def _require_place(out: Path, source: Checkpoint) -> None:
     require_writable(out)
 
 
-def _inputs(made: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
-    channels, fixed = channels_of(made), made.fixed_size
+def _inputs(port_plan: Plan, images: tuple[Path, ...], seed: int) -> Inputs:
+    channels, fixed = channels_of(port_plan), port_plan.fixed_size
     if images and (channels != 3 or (fixed is not None and fixed[0] != fixed[1])):
         raise ParityError(
             "golden/images",
             "images are square and have three colours, and the network takes others",
             found=f"{channels} channels, " + ("any size" if fixed is None else size_name(fixed)),
         )
-    size = made.input_spec.size if made.fixed_size is None else made.fixed_size[0]
-    if made.fixed_size is not None:
-        sizes: tuple[tuple[int, int], ...] = (made.fixed_size,)
+    size = port_plan.input_spec.size if port_plan.fixed_size is None else port_plan.fixed_size[0]
+    if port_plan.fixed_size is not None:
+        sizes: tuple[tuple[int, int], ...] = (port_plan.fixed_size,)
     else:
-        sizes = golden_sizes(made.variant) if size == made.variant.input.size else ((size, size),)
+        sizes = golden_sizes(port_plan.variant) if size == port_plan.variant.input.size else ((size, size),)
     room = _FOR_IMAGES // max(1, len(images))
     return Inputs(
         seed=seed,
         channels=channels,
         sizes=sizes,
-        images=tuple(GoldenImage.read(path, made.input_spec, size, room) for path in images),
+        images=tuple(GoldenImage.read(path, port_plan.input_spec, size, room) for path in images),
         side=size,
     )
 
@@ -176,14 +176,16 @@ class _Recorder:
 
     Args:
         source: The checkpoint.
-        made: The plan of its port.
+        port_plan: The plan of its port.
         check: What is run, but for the sizes.
         dtype: The element type that was chosen for the port.
         folder: For files that are needed meanwhile.
     """
 
-    def __init__(self, source: Checkpoint, made: Plan, check: Check, dtype: str | None, folder: Path) -> None:
-        self._source, self._made, self._folder = source, made, folder
+    def __init__(
+        self, source: Checkpoint, port_plan: Plan, check: Check, dtype: str | None, folder: Path
+    ) -> None:
+        self._source, self._plan, self._folder = source, port_plan, folder
         self._check, self._dtype = check, dtype
 
     def record(self, out: Path, inputs: Inputs, phase: Phase) -> CheckReport:
@@ -208,7 +210,7 @@ class _Recorder:
 
     def run(self, inputs: Inputs) -> CheckReport:
         """Run both frameworks on the inputs, in float64, and compare every stage."""
-        spec = self._made.input_spec._replace(channel_order=self._made.channel_order)
+        spec = self._plan.input_spec._replace(channel_order=self._plan.channel_order)
         batches = inputs.arrays(spec)
         given = self._folder / "inputs"
         save_file({size_name(size): values for size, values in batches.items()}, given)
@@ -220,19 +222,19 @@ class _Recorder:
             wait_for(other, [], check.timeout)
         expected, actual = (Recording.load(out) for out in sides.values())
         stages = list(expected.runs[0].stages)
-        title = f"{self._made.variant.name}: torch against tensorflow"
+        title = f"{self._plan.variant.name}: torch against tensorflow"
         return CheckReport(compare(expected, actual, stages=stages, title=title), expected, actual)
 
     def golden(self, expected: Recording, inputs: Inputs) -> OwnGolden:
         """Return what is to be kept, its stages not yet sampled."""
-        made = self._made
-        metadata = describe(made, self._source.format, self._dtype)
+        port_plan = self._plan
+        metadata = describe(port_plan, self._source.format, self._dtype)
         ported = self._folder / "port.safetensors"
-        report = transfer(self._source, made.assignments, ported, dtype="float64", metadata=metadata)
+        report = transfer(self._source, port_plan.assignments, ported, dtype="float64", metadata=metadata)
         metadata["porter.source_files"] = _sources(report.sources)
         there = expected.runs[0].stages
-        stages = {s.name: s.target for s in planned_stages(made) if s.name in there}
-        counters = tuple(each.target for each in made.assignments if each.constant is not None)
+        stages = {s.name: s.target for s in planned_stages(port_plan) if s.name in there}
+        counters = tuple(each.target for each in port_plan.assignments if each.constant is not None)
         return OwnGolden(
             recording=expected,
             port=metadata,
@@ -240,7 +242,7 @@ class _Recorder:
             counters=counters,
             stages=stages,
             inputs=inputs,
-            float64_activation=made.variant.float64_activation,
+            float64_activation=port_plan.variant.float64_activation,
         )
 
 

@@ -78,12 +78,12 @@ def fits(variants: Sequence[Variant], checkpoint: Checkpoint) -> list[Fit]:
 
 def _fit(variant: Variant, checkpoint: Checkpoint) -> Fit:
     try:
-        made = plan(checkpoint, Tables({variant.name: variant}), variant=variant.name)
+        port_plan = plan(checkpoint, Tables({variant.name: variant}), variant=variant.name)
     except PlanError as error:
         near = mismatch(checkpoint, variant)
         lines = tuple(f"{rule}: {told}" for rule, told in zip(near.rules, near.reasons, strict=True))
         return Fit(variant.name, near.found, near.total, lines or tuple(str(error).splitlines()))
-    count = sum(len(assignment.sources) for assignment in made.assignments)
+    count = sum(len(assignment.sources) for assignment in port_plan.assignments)
     return Fit(variant.name, count, count, ())
 
 

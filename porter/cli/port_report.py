@@ -48,19 +48,20 @@ class Report:
 
     def lines(self, *, verbose: bool) -> Iterator[str]:
         """Yield the lines that are printed."""
-        made = self.output.plan
-        yield f"network   {made.variant.name}: {made.variant.title} to {self.output.title}"
+        port_plan = self.output.plan
+        yield f"network   {port_plan.variant.name}: {port_plan.variant.title} to {self.output.title}"
         yield f"source    {_resolved(self.source, self.checkpoint)} ({self.checkpoint.format})"
-        yield f"weights   {_weights(made)}"
-        yield f"layers    {made.network}"
-        if made.cut is not None:
-            yield f"cut       {made.cut.words}"
-        if made.bn_eps is not None:
-            yield f"bn_eps    {made.bn_eps:g} ({made.bn_eps_source})"
-        if made.class_names is not None:
-            yield f"names     of {len(made.class_names.names)} classes ({made.class_names.source})"
-        yield f"images    {made.input_spec.size}x{made.input_spec.size} pixels ({made.size_source})"
-        yield from _ledger(made, verbose=verbose)
+        yield f"weights   {_weights(port_plan)}"
+        yield f"layers    {port_plan.network}"
+        if port_plan.cut is not None:
+            yield f"cut       {port_plan.cut.words}"
+        if port_plan.bn_eps is not None:
+            yield f"bn_eps    {port_plan.bn_eps:g} ({port_plan.bn_eps_source})"
+        if port_plan.class_names is not None:
+            yield f"names     of {len(port_plan.class_names.names)} classes ({port_plan.class_names.source})"
+        size = port_plan.input_spec.size
+        yield f"images    {size}x{size} pixels ({port_plan.size_source})"
+        yield from _ledger(port_plan, verbose=verbose)
         if self.written is None or self.out is None:
             yield "dry run   nothing was read or written"
             return
@@ -72,24 +73,24 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return the JSON document."""
-        made, written = self.output.plan, self.written
+        port_plan, written = self.output.plan, self.written
         said: dict[str, Any] = {
             "schema": "porter-port",
             "schema_version": 1,
-            "variant": made.variant.name,
-            "model": made.variant.target.name,
-            "arguments": dict(made.arguments),
+            "variant": port_plan.variant.name,
+            "model": port_plan.variant.target.name,
+            "arguments": dict(port_plan.arguments),
             "source": str(_resolved(self.source, self.checkpoint)),
             "source_format": self.checkpoint.format,
-            "weights": {"read": made.weights, "from_average": made.from_average},
+            "weights": {"read": port_plan.weights, "from_average": port_plan.from_average},
             "network": {
-                "compared": made.network,
-                "classifier_activation": made.classifier_activation,
+                "compared": port_plan.network,
+                "classifier_activation": port_plan.classifier_activation,
             },
-            "bn_eps": {"value": made.bn_eps, "source": made.bn_eps_source},
-            "input_size": {"value": made.input_spec.size, "source": made.size_source},
+            "bn_eps": {"value": port_plan.bn_eps, "source": port_plan.bn_eps_source},
+            "input_size": {"value": port_plan.input_spec.size, "source": port_plan.size_source},
             "target": self.output.library,
-            "notes": [*made.notes, *self.output.notes],
+            "notes": [*port_plan.notes, *self.output.notes],
             **_tensors(self.output),
             "folding": None,
             "out": None,
@@ -113,24 +114,24 @@ def _resolved(source: Path, checkpoint: Checkpoint) -> Path:
     return first.with_name(_ENDING.sub("", first.name)) if _ENDING.search(first.name) else source
 
 
-def _ledger(made: Plan, *, verbose: bool) -> Iterator[str]:
-    counts = Counter(line.bucket for line in made.ledger)
+def _ledger(port_plan: Plan, *, verbose: bool) -> Iterator[str]:
+    counts = Counter(line.bucket for line in port_plan.ledger)
     yield "ledger    " + ", ".join(
         f"{counts[bucket]} {bucket.value}" for bucket in Bucket if counts[bucket] or bucket not in _RARE
     )
     if verbose:
-        width = max(len(line.path) for line in made.ledger)
-        for line in made.ledger:
+        width = max(len(line.path) for line in port_plan.ledger)
+        for line in port_plan.ledger:
             yield f"  {line.bucket.value:<12} {line.path:<{width}}  {line.reason}"
 
 
-def _weights(made: Plan) -> str:
-    if made.weights == "raw":
+def _weights(port_plan: Plan) -> str:
+    if port_plan.weights == "raw":
         return "as trained (no moving average is read)"
-    total = sum(bool(assignment.parts) for assignment in made.assignments)
-    rest = total - made.from_average
+    total = sum(bool(assignment.parts) for assignment in port_plan.assignments)
+    rest = total - port_plan.from_average
     raw = f", as trained for {rest} that have none" if rest else ""
-    return f"moving average for {made.from_average} variables{raw}"
+    return f"moving average for {port_plan.from_average} variables{raw}"
 
 
 def _tensors(output: Output) -> dict[str, Any]:

@@ -118,8 +118,8 @@ def _port_one(
         from porter.planning.plan import plan
         from porter.tables.shipped import load_tables
 
-        made = plan(checkpoint, load_tables(*([table] if table else [])), options)
-        output = kind(made, options, form)
+        port_plan = plan(checkpoint, load_tables(*([table] if table else [])), options)
+        output = kind(port_plan, options, form)
         report = None
         if place is not None and dry_run:
             output.require_place(place, checkpoint)

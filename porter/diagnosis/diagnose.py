@@ -119,12 +119,12 @@ def _block(symptom: Symptom, variant: Variant | None, weights: Mapping[str, Arra
     modules = (symptom.stage,) if stage is None else stage.target
     held = {n: weights[n] for n in weights if any(n.startswith(f"{module}.") for module in modules)}
     given = () if symptom.input is None else symptom.input.shape
-    made = symptom.expected.shape
-    strided = len(given) == len(made) == 4 and made[2] > 1
-    stride = max(1, round(given[2] / made[2])) if strided else 1
+    expected_shape = symptom.expected.shape
+    strided = len(given) == len(expected_shape) == 4 and expected_shape[2] > 1
+    stride = max(1, round(given[2] / expected_shape[2])) if strided else 1
     own = {e.target.rpartition(".")[0]: e.bn_eps for e in variant.entries} if variant is not None else {}
     epsilons = {name: value for name, value in own.items() if value is not None}
-    return StageFacts(modules, held, stride, given == made, epsilons)
+    return StageFacts(modules, held, stride, given == expected_shape, epsilons)
 
 
 def _ordered(

@@ -136,9 +136,9 @@ def program(block: StageFacts, conventions: Conventions) -> Program | None:
     for recipe in RECIPES:
         for prefix in _prefixes(block.modules):
             builder = _Builder(block, conventions, prefix, recipe)
-            made = builder.program()
+            program = builder.program()
             if builder.used == found:
-                return made
+                return program
     return None
 
 
@@ -174,10 +174,10 @@ class _Builder:
         return body + self._layers(recipe.after)
 
     def _layers(self, words: str) -> Program:
-        made: list[Layer] = []
+        layers: list[Layer] = []
         for word in words.split():
-            made += self._composite(word, made) if word.startswith("<") else self._module(word)
-        return tuple(made)
+            layers += self._composite(word, layers) if word.startswith("<") else self._module(word)
+        return tuple(layers)
 
     def _composite(self, word: str, before: list[Layer]) -> Program:
         name = before[-1].name if before else self._prefix.rstrip(".")

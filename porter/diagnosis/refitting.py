@@ -92,18 +92,18 @@ class _Start:
     def find(cls, symptom: Symptom, x: Values, block: StageFacts, epsilon: float | None) -> _Start | None:
         sides = [("actual", symptom.expected, symptom.actual), ("weights", symptom.actual, symptom.expected)]
         for conventions in _conventions(block, epsilon):
-            made = program(block, conventions)
-            if made is None:
+            candidate = program(block, conventions)
+            if candidate is None:
                 return None
             machine = Machine(learning=True)
             try:
-                out = machine.run(made, x)
+                out = machine.run(candidate, x)
             except ValueError:  # numpy: the shapes do not fit, so the stage is another than its names suggest
                 return None
             for name, side, other in sides:
                 if side.error(out) <= max(_SAME, symptom.noise):
                     machine.learning = False
-                    return cls(machine, made, x, other, other.error(out), name)
+                    return cls(machine, candidate, x, other, other.error(out), name)
         return None
 
     def search(self, weights: Mapping[str, Array]) -> Iterator[Explanation]:

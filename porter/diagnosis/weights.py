@@ -21,19 +21,19 @@ class PlannedWeights(Mapping[str, Array]):
 
     Args:
         checkpoint: The open source.
-        made: Its plan.
+        port_plan: Its plan.
     """
 
-    def __init__(self, checkpoint: Checkpoint, made: Plan) -> None:
+    def __init__(self, checkpoint: Checkpoint, port_plan: Plan) -> None:
         self._checkpoint = checkpoint
-        self._assignments = {each.target: each for each in made.assignments if each.constant is None}
-        self._made: dict[str, Array] = {}
+        self._assignments = {each.target: each for each in port_plan.assignments if each.constant is None}
+        self._plan: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
         """Return one tensor in PyTorch's layout."""
-        if name not in self._made:
-            self._made[name] = self._read(self._assignments[name])
-        return self._made[name]
+        if name not in self._plan:
+            self._plan[name] = self._read(self._assignments[name])
+        return self._plan[name]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names in the table's order, which is the network's."""

@@ -70,9 +70,9 @@ def port(
     chosen_output(form, Path(out))
     # The digests are under way while the plan is being made.
     with open_checkpoint(source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
-        made = plan(checkpoint, tables, options)
+        port_plan = plan(checkpoint, tables, options)
         with progress_bar(quiet=progress is not None) as bar:
-            return carry_out(checkpoint, made, out, options, form, Writing(progress or bar, hashes))
+            return carry_out(checkpoint, port_plan, out, options, form, Writing(progress or bar, hashes))
 
 
 def carry_out(

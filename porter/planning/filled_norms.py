@@ -32,12 +32,12 @@ def with_filled(
     for entry in match.variant.entries:
         if entry.target in match.filled and not entry.folded:
             groups.setdefault(entry.target, []).append(entry)
-    made = [
+    filled = [
         Assignment(target, _shape(entries, choice), fill=_value(match.filled[target], epsilon))
         for target, entries in groups.items()
     ]
     order = {entry.target: place for place, entry in reversed([*enumerate(match.variant.entries)])}
-    return sorted([*assignments, *made], key=lambda item: order[item.target])
+    return sorted([*assignments, *filled], key=lambda item: order[item.target])
 
 
 def told(match: Recognised) -> Iterator[str]:

@@ -58,19 +58,19 @@ class SourceSide:
         self._port_spec = port_spec(ported)
         self._job = job = _job(asked, ported)
         with job.open_weights() as checkpoint:
-            self._made = made = _planned(job, checkpoint, self._port_spec.size)
-            self._size = _size(made, checkpoint)
+            self._plan = port_plan = _planned(job, checkpoint, self._port_spec.size)
+            self._size = _size(port_plan, checkpoint)
             probe = np.zeros((1, self._size, self._size, _CHANNELS), np.float32)
             probe[:] = np.random.default_rng(0).normal(size=probe.shape)
-            if planned_stages(made)[-1].name != "logits":
+            if planned_stages(port_plan)[-1].name != "logits":
                 raise ParityError("agree/no-classes", "the source has no classifier", file=checkpoint.path)
-            witness, notes = open_source_network(job, made, checkpoint, [probe])
+            witness, notes = open_source_network(job, port_plan, checkpoint, [probe])
             self._prepare, words = self._preparation(witness, checkpoint, probe)
-            self._logits = witness.logits if witness else table_logits(made, checkpoint, probe, notes)
-        network = witness.words if witness else made.variant.source.name
+            self._logits = witness.logits if witness else table_logits(port_plan, checkpoint, probe, notes)
+        network = witness.words if witness else port_plan.variant.source.name
         said = (*witness.notes, *notes) if witness else notes
         classes = self._run(probe).shape[1]
-        self.facts = SourceFacts(network, words, self._size, classes, made.channel_order, said)
+        self.facts = SourceFacts(network, words, self._size, classes, port_plan.channel_order, said)
 
     def see(self, items: Iterable[Item]) -> Exchange:
         """Prepare and run the images of a part."""
@@ -106,7 +106,7 @@ class SourceSide:
         self, witness: FileWitness | None, checkpoint: Checkpoint, probe: Array
     ) -> tuple[Callable[[Any], Array], str]:
         """Return what prepares a decoded image (H, W, 3) uint8, and what that is in words."""
-        spec = self._made.input_spec._replace(channel_order=self._made.channel_order)
+        spec = self._plan.input_spec._replace(channel_order=self._plan.channel_order)
         spec = spec._replace(size=self._size)
         scale = None if witness is None else witness.scale
         if scale is not None and (np.any(scale.factor != 1) or np.any(scale.offset)):
@@ -118,9 +118,9 @@ class SourceSide:
                 return values
 
             return scaled, f"tf.image.resize ({crop}), then the layers of the file's own network"
-        own = source_preparation(self._job, self._made, checkpoint, probe, restored=witness is None)
+        own = source_preparation(self._job, self._plan, checkpoint, probe, restored=witness is None)
         if own is not None:
-            return own, f"{self._made.variant.source.name.partition('.')[0]}'s own code: {in_words(spec)}"
+            return own, f"{self._plan.variant.source.name.partition('.')[0]}'s own code: {in_words(spec)}"
 
         def normalised(decoded: Any) -> Array:
             pixels = resized(decoded, spec, self._size)
@@ -152,16 +152,20 @@ def _job(asked: AgreementJob, ported: Ported) -> Job:
 
 def _planned(job: Job, checkpoint: Checkpoint, size: int) -> Plan:
     """Plan the source; where it does not tell the size of its images, take the port's."""
-    made = job.plan(checkpoint)
-    if made.input_spec.size == size or made.size_source != TABLES_SIZE or made.fixed_size is not None:
-        return made
+    port_plan = job.plan(checkpoint)
+    if (
+        port_plan.input_spec.size == size
+        or port_plan.size_source != TABLES_SIZE
+        or port_plan.fixed_size is not None
+    ):
+        return port_plan
     return replace(job, options=replace(job.options, input_size=size)).plan(checkpoint)
 
 
-def _size(made: Plan, checkpoint: Checkpoint) -> int:
-    if made.fixed_size is None:
-        return made.input_spec.size
-    height, width = made.fixed_size
+def _size(port_plan: Plan, checkpoint: Checkpoint) -> int:
+    if port_plan.fixed_size is None:
+        return port_plan.input_spec.size
+    height, width = port_plan.fixed_size
     if height != width:
         raise ParityError(
             "agree/not-square",

@@ -47,7 +47,7 @@ class FileWitness:
 
     Args:
         network: What the file holds.
-        made: The plan of the port that is checked.
+        port_plan: The plan of the port that is checked.
         stages: Those that are wanted.
         checkpoint: The file.
         inputs: Images as the network takes them normalised, (N, H, W, C).
@@ -61,16 +61,18 @@ class FileWitness:
     def __init__(
         self,
         network: FileNetwork,
-        made: Plan,
+        port_plan: Plan,
         stages: tuple[Stage, ...],
         checkpoint: Checkpoint,
         inputs: Sequence[Array],
         threads: int,
     ) -> None:
-        self._network, self._made, self._inputs = network, made, inputs
+        self._network, self._plan, self._inputs = network, port_plan, inputs
         _require_size(network, inputs)
-        weights = _weights(network.graph, made, stages, checkpoint)
-        self._found = _found(network, stages, weights, is_cut=made.cut is not None and not made.head)
+        weights = _weights(network.graph, port_plan, stages, checkpoint)
+        self._found = _found(
+            network, stages, weights, is_cut=port_plan.cut is not None and not port_plan.head
+        )
         graph = _with_values(network.graph, weights.averages)
         self._done: dict[tuple[str, int], Run] = {}
         try:
@@ -101,7 +103,7 @@ class FileWitness:
 
     def logits(self, images: Array) -> Array:
         """Return the classes' logits (N, K) of normalised images (N, H, W, C), float32, as it is stored."""
-        fed = self._scale.undo(source_order(self._made, images))
+        fed = self._scale.undo(source_order(self._plan, images))
         (value,) = self._fetch("float32", [self._found.stages["logits"]], self._scale.tensor, fed)
         return self._kept("logits", value)
 
@@ -129,14 +131,14 @@ class FileWitness:
         if self._found.missing:
             names = ", ".join(self._found.missing)
             notes.append(f"not compared, because not found in the file's network: {names}")
-        note = scale_note(self._scale, self._made)
+        note = scale_note(self._scale, self._plan)
         return (*notes, *((note,) if note else ()))
 
     def _run(self, dtype: str, number: int) -> Run:
         if (dtype, number) not in self._done:
             given = self._inputs[number].astype(dtype)
             names = self._found.stages
-            fed = self._scale.undo(source_order(self._made, given))
+            fed = self._scale.undo(source_order(self._plan, given))
             values = self._fetch(dtype, list(names.values()), self._scale.tensor, fed)
             stages = {
                 name: Activation.full(self._kept(name, value), "NHWC")
@@ -146,7 +148,7 @@ class FileWitness:
         return self._done[dtype, number]
 
     def _kept(self, stage: str, value: Array) -> Array:
-        return kept_classes(self._made, stage, _as_classes(value) if stage == "logits" else value)
+        return kept_classes(self._plan, stage, _as_classes(value) if stage == "logits" else value)
 
     def _fetch(self, dtype: str, tensors: list[str], place: str, images: Array) -> list[Array]:
         """Run the graph on images, one by one where its batch is fixed to one."""
@@ -203,7 +205,7 @@ class FileWitness:
 
 def open_witness(
     carried: Carried | None,
-    made: Plan,
+    port_plan: Plan,
     stages: tuple[Stage, ...],
     checkpoint: Checkpoint,
     inputs: Sequence[Array],
@@ -217,14 +219,14 @@ def open_witness(
     """
     try:
         if carried is None:
-            network = file_network.of_settings(checkpoint, made)
+            network = file_network.of_settings(checkpoint, port_plan)
         else:
             network = file_network.load(checkpoint, carried)
     except PorterError as error:
         raise UnfitError(_first_line(error)) from error
     except Exception as error:  # whatever Keras and TensorFlow raise for a file that they cannot load
         raise UnfitError(_first_line(error)) from error
-    witness = FileWitness(network, made, stages, checkpoint, inputs, job.threads)
+    witness = FileWitness(network, port_plan, stages, checkpoint, inputs, job.threads)
     if witness.lacks_float64 and "float32" not in job.dtypes:
         raise UnfitError(f"{witness.lacks_float64}, and float32 is not to be run")
     return witness
@@ -239,7 +241,7 @@ def _require_size(network: FileNetwork, inputs: Sequence[Array]) -> None:
                 raise UnfitError(f"it takes images of {size} only")
 
 
-def _weights(graph: Any, made: Plan, stages: tuple[Stage, ...], checkpoint: Checkpoint) -> _Weights:
+def _weights(graph: Any, port_plan: Plan, stages: tuple[Stage, ...], checkpoint: Checkpoint) -> _Weights:
     """Find the plan's weights in a graph by their values; equal ones are left out, for they tell nothing."""
     constants: dict[str, list[str]] = {}
     for name, value in _constants(graph):
@@ -248,7 +250,7 @@ def _weights(graph: Any, made: Plan, stages: tuple[Stage, ...], checkpoint: Chec
     found: dict[str, int] = {}
     averages: dict[str, Array] = {}
     staged: set[int] = set()
-    for assignment in made.assignments:
+    for assignment in port_plan.assignments:
         stage = _stage_of(assignment.target, stages)
         if stage is None or not assignment.sources:
             continue
@@ -309,14 +311,14 @@ def _found(network: FileNetwork, stages: tuple[Stage, ...], weights: _Weights, *
 
 
 def _session(graph: Any, threads: int) -> Any:
-    with tf.Graph().as_default() as made:
+    with tf.Graph().as_default() as port_plan:
         tf.import_graph_def(graph, name="")
     settings = _V1.ConfigProto(
         intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1, device_count={"GPU": 0}
     )
     # The optimiser would fold and reorder what is to be computed as it is stored.
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
-    return _V1.Session(graph=made, config=settings)
+    return _V1.Session(graph=port_plan, config=settings)
 
 
 def _as_classes(values: Array) -> Array:

@@ -62,15 +62,17 @@ def measured_scale(
     return ImageScale(source, factor, offset)
 
 
-def scale_note(scale: ImageScale, made: Plan) -> str:
+def scale_note(scale: ImageScale, port_plan: Plan) -> str:
     """Return what a reader should know of how the file's network takes images, given the plan; or ""."""
-    return scale.note or _contradiction(scale.factor, scale.offset, made)
+    return scale.note or _contradiction(scale.factor, scale.offset, port_plan)
 
 
-def _contradiction(factor: Array, offset: Array, made: Plan) -> str:
+def _contradiction(factor: Array, offset: Array, port_plan: Plan) -> str:
     """Return what is to be said where the network scales images otherwise than the plan says."""
-    order = -1 if made.channel_order == "bgr" else 1
-    mean, std = (np.asarray(values)[::order] for values in (made.input_spec.mean, made.input_spec.std))
+    order = -1 if port_plan.channel_order == "bgr" else 1
+    mean, std = (
+        np.asarray(values)[::order] for values in (port_plan.input_spec.mean, port_plan.input_spec.std)
+    )
     wanted = 1 / (std * _WHITE)
     if (factor == 1).all() and not offset.any():
         return ""  # it takes prepared images, and does not say how
@@ -80,5 +82,5 @@ def _contradiction(factor: Array, offset: Array, made: Plan) -> str:
     found = f"mean {np.round(-offset / factor / _WHITE, 4)}, std {np.round(1 / factor / _WHITE, 4)}"
     return (
         f"the file's network scales its images with {found}, the port's metadata says mean "
-        f"{made.input_spec.mean}, std {made.input_spec.std}"
+        f"{port_plan.input_spec.mean}, std {port_plan.input_spec.std}"
     )

@@ -151,16 +151,16 @@ def _job(described: dict[str, Any]) -> Job:
     return Job(**{**described, **lists, "options": PortOptions(**described["options"])})
 
 
-def planned_stages(made: Plan) -> tuple[Stage, ...]:
+def planned_stages(port_plan: Plan) -> tuple[Stage, ...]:
     """Return the stages that the checkpoint's weights lead to; one of the backbone alone has no logits.
 
     A stage without weights of its own (a pooling) is there if a later one is; one whose module passes its
     input on, for the source has none, is not.
     """
-    planned = {assignment.target for assignment in made.assignments}
-    missing = {entry.target for entry in made.variant.entries} - planned
-    without: Any = made.variant.adjust.get("without", ())
-    stages = [stage for stage in made.variant.stages if stage.target[-1] not in without]
+    planned = {assignment.target for assignment in port_plan.assignments}
+    missing = {entry.target for entry in port_plan.variant.entries} - planned
+    without: Any = port_plan.variant.adjust.get("without", ())
+    stages = [stage for stage in port_plan.variant.stages if stage.target[-1] not in without]
     while stages and (_holds(stages[-1], missing) or not _holds(stages[-1], planned)):
         stages.pop()
     return tuple(stages)

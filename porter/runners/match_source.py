@@ -175,11 +175,11 @@ class _Runner:
             elif node.op == "Const":
                 _write_exact(node)
             node.attr.pop("_output_shapes", None)
-        with tf.Graph().as_default() as made:
+        with tf.Graph().as_default() as own_graph:
             tf.import_graph_def(graph, name="")
         settings = _V1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._session = _V1.Session(graph=made, config=settings)
+        self._session = _V1.Session(graph=own_graph, config=settings)
         self._network, self._keys = network, keys
         self._tensors = {n: each.tensor for n, each in enumerate(operations) if each.tensor}
 

@@ -33,19 +33,21 @@ Evaluate = Callable[[Array], Sequence[Array]]
 
 def _record(job: Job) -> None:
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as folder:
-        made = job.plan(checkpoint)
+        port_plan = job.plan(checkpoint)
         ported = Path(folder) / "ported.safetensors"
-        transfer(checkpoint, made.assignments, ported, metadata=describe(made, checkpoint.format, None))
-        exact = _computed_weights(checkpoint, made, Path(folder) / "float64.safetensors")
+        transfer(
+            checkpoint, port_plan.assignments, ported, metadata=describe(port_plan, checkpoint.format, None)
+        )
+        exact = _computed_weights(checkpoint, port_plan, Path(folder) / "float64.safetensors")
         inputs = job.load_inputs()
-        exports = list(_exports(ported, planned_stages(made), inputs, trust_table=job.trust_table))
+        exports = list(_exports(ported, planned_stages(port_plan), inputs, trust_table=job.trust_table))
     kind = "dynamic export" if takes_every_size(exports[0][0]) else "a static export per size"
     provenance = Provenance(
         framework="onnx",
-        source=f"{kind} of {made.variant.target.name}, {job.weights_in_words}",
+        source=f"{kind} of {port_plan.variant.target.name}, {job.weights_in_words}",
         versions={name: version(name) for name in ("onnx", "onnxruntime", "torch", "numpy")},
-        variant=made.variant.name,
-        table_digest=made.variant.digest,
+        variant=port_plan.variant.name,
+        table_digest=port_plan.variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),
@@ -57,12 +59,12 @@ def _record(job: Job) -> None:
         Recording(provenance, tuple(runs)).save(out)
 
 
-def _computed_weights(checkpoint: Checkpoint, made: Plan, path: Path) -> dict[str, Array]:
+def _computed_weights(checkpoint: Checkpoint, port_plan: Plan, path: Path) -> dict[str, Array]:
     """Return, in float64, the weights that the port computes; PyTorch's float64 runs have them too."""
-    computed = {each.target for each in made.assignments if each.is_computed}
+    computed = {each.target for each in port_plan.assignments if each.is_computed}
     if not computed:
         return {}
-    transfer(checkpoint, made.assignments, path, dtype="float64")
+    transfer(checkpoint, port_plan.assignments, path, dtype="float64")
     return {name: values for name, values in load_file(path).items() if name in computed}
 
 

@@ -28,7 +28,7 @@ _SHOWN = 3
 def open_own_source(
     function: str,
     job: Job,
-    made: Plan,
+    port_plan: Plan,
     stages: tuple[Stage, ...],
     checkpoint: Checkpoint,
     inputs: Sequence[Array],
@@ -38,7 +38,7 @@ def open_own_source(
     Args:
         function: ``"package.module:function"``; whoever calls this has made sure that it may be run.
         job: What is to be recorded.
-        made: The plan of the port that is checked.
+        port_plan: The plan of the port that is checked.
         stages: Those that are wanted.
         checkpoint: The weights, stored or random.
         inputs: Images as the network takes them normalised, (N, H, W, C).
@@ -51,11 +51,11 @@ def open_own_source(
         ParityError: it returns no network, or one that the weights do not fit.
         UnfitError: the network cannot be run on these inputs.
     """
-    built = build_network(function, made.variant.source.arguments)
-    _call(built, function, source_order(made, inputs[0]))
-    notes = _assign(built, job, made, checkpoint)
-    network = built.as_graph(inputs[0].shape[-1], made.variant.table)
-    return FileWitness(network, made, stages, checkpoint, inputs, job.threads), notes
+    built = build_network(function, port_plan.variant.source.arguments)
+    _call(built, function, source_order(port_plan, inputs[0]))
+    notes = _assign(built, job, port_plan, checkpoint)
+    network = built.as_graph(inputs[0].shape[-1], port_plan.variant.table)
+    return FileWitness(network, port_plan, stages, checkpoint, inputs, job.threads), notes
 
 
 def _call(built: Built, function: str, images: Array) -> None:
@@ -66,14 +66,14 @@ def _call(built: Built, function: str, images: Array) -> None:
         raise failed(function, error) from error
 
 
-def _assign(built: Built, job: Job, made: Plan, checkpoint: Checkpoint) -> tuple[str, ...]:
+def _assign(built: Built, job: Job, port_plan: Plan, checkpoint: Checkpoint) -> tuple[str, ...]:
     """Give every variable of the network its value, and say which have none."""
     variables, initial = built.variables, [np.array(variable) for variable in built.variables]
     with tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        numbered, paths = _numbered(built, job, made, Path(folder))
+        numbered, paths = _numbered(built, job, port_plan, Path(folder))
     raws = {average: raw for raw, average in moving_averages(checkpoint).items()}
     values: dict[int, Array] = {}
-    for assignment in made.assignments:
+    for assignment in port_plan.assignments:
         for part, number in zip(assignment.sources, numbered.get(assignment.target, ()), strict=True):
             values[number] = checkpoint.read(raws.get(part.key, part.key))
     stored = _keys(checkpoint)
@@ -102,7 +102,7 @@ def _left(built: Built, variables: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _numbered(
-    built: Built, job: Job, made: Plan, folder: Path
+    built: Built, job: Job, port_plan: Plan, folder: Path
 ) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, int]]:
     """Find the variables of the network by saving it with their numbers in the place of their values.
 
@@ -123,7 +123,7 @@ def _numbered(
             raise ParityError(
                 "runner/own-source",
                 f"the network {built.words} is not the one of the table: {error.problem}",
-                file=made.variant.table,
+                file=port_plan.variant.table,
                 details=error.details,
             ) from error
         found = {each.target: tuple(numbers[p.key] for p in each.sources) for each in planned.assignments}

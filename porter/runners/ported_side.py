@@ -54,23 +54,23 @@ class _Port:
 
     Args:
         checkpoint: The open source.
-        made: The plan.
+        port_plan: The plan.
         target: The library under whose names the file is.
         out: Where the port may be written for a while.
     """
 
-    def __init__(self, checkpoint: Checkpoint, made: Plan, target: str, out: Path) -> None:
-        self.metadata_file = _written(checkpoint, made, made.assignments, out)
-        self._checkpoint, self._made, self._folder = checkpoint, made, out.parent
+    def __init__(self, checkpoint: Checkpoint, port_plan: Plan, target: str, out: Path) -> None:
+        self.metadata_file = _written(checkpoint, port_plan, port_plan.assignments, out)
+        self._checkpoint, self._plan, self._folder = checkpoint, port_plan, out.parent
         self.aim: Aim | None = None
         self._back: Restoring | None = None
-        self.assignments: Sequence[Assignment] = made.assignments
+        self.assignments: Sequence[Assignment] = port_plan.assignments
         if target not in ("timm", "hub-folder"):
-            self.aim = aim(made, target)
+            self.aim = aim(port_plan, target)
             self.assignments = self.aim.assignments
-            variances = {each.target for each in made.assignments if each.is_variance}
-            names = [each.target for each in made.assignments]
-            self._back = restoring(self.aim.table, names, variances, made.bn_eps)
+            variances = {each.target for each in port_plan.assignments if each.is_variance}
+            names = [each.target for each in port_plan.assignments]
+            self._back = restoring(self.aim.table, names, variances, port_plan.bn_eps)
 
     def load(self, *, folded: bool) -> tuple[dict[str, Values], dict[str, Values]]:
         """Return the tensors under timm's names, and under the file's."""
@@ -78,7 +78,7 @@ class _Port:
         if self.aim is None:
             return own, own
         renamed = self._folder / "renamed.safetensors"
-        return own, load_wide(_written(self._checkpoint, self._made, self.assignments, renamed))
+        return own, load_wide(_written(self._checkpoint, self._plan, self.assignments, renamed))
 
     def timm_name(self, name: str) -> str:
         """Return timm's name of a tensor of the file."""
@@ -94,7 +94,7 @@ class _Port:
         }
 
 
-def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepared:
+def prepare(checkpoint: Checkpoint, port_plan: Plan, job: Job, folder: Path) -> Prepared:
     """Read the job's file, compare its tensors with a fresh port and make both forms that are run.
 
     float32 runs use the file's values. In float64 a tensor that is exactly a rounding of the port's values
@@ -107,11 +107,11 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     """
     path = Path(str(job.ported))
     found = read(path, job.target)
-    port = _Port(checkpoint, made, job.target, folder / "planned.safetensors")
+    port = _Port(checkpoint, port_plan, job.target, folder / "planned.safetensors")
     described = found.ported or read_metadata(port.metadata_file)
     own, planned = port.load(folded=described.folded)
-    if found.ported is not None and found.ported.model != made.variant.target.name:
-        _require_same_names(path, found, planned, made.variant.target.name)
+    if found.ported is not None and found.ported.model != port_plan.variant.target.name:
+        _require_same_names(path, found, planned, port_plan.variant.target.name)
     _require_fit(path, found.state, {name: values.shape for name, values in planned.items()}, job.target)
     model = build_network(described, trust_table=job.trust_table, file=path).eval()
     if described.folded:
@@ -127,7 +127,7 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     order = {each.target: number for number, each in enumerate(port.assignments)}
     named = sorted(kinds, key=lambda name: order.get(name, len(order)))
     differing = [name for name in named if kinds[name] is None]
-    others = _OtherWeights(checkpoint, made, job, folder)
+    others = _OtherWeights(checkpoint, port_plan, job, folder)
     differences = [
         each._replace(timm=port.timm_name(each.tensor))
         for each in explain(stored, planned, differing, others.read)
@@ -138,12 +138,12 @@ def prepare(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepa
     files = {"float32": folder / "as_stored.safetensors", "float64": folder / "unrounded.safetensors"}
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, files["float32"])
     save_file({n: t.contiguous() for n, t in (state | exact).items()}, files["float64"])
-    said = (*found.notes, *_notes(path, found.ported, made, kinds, stored), *_of_target(path, port.aim))
+    said = (*found.notes, *_notes(path, found.ported, port_plan, kinds, stored), *_of_target(path, port.aim))
     return Prepared(model, files, said)
 
 
-def _written(checkpoint: Checkpoint, made: Plan, assignments: Sequence[Assignment], out: Path) -> Path:
-    metadata = describe(made, checkpoint.format, None)
+def _written(checkpoint: Checkpoint, port_plan: Plan, assignments: Sequence[Assignment], out: Path) -> Path:
+    metadata = describe(port_plan, checkpoint.format, None)
     transfer(checkpoint, assignments, out, dtype="float64", metadata=metadata)
     return out
 
@@ -157,15 +157,15 @@ class _OtherWeights(NamedTuple):
     """The averages if the raw weights are chosen, or the other way round."""
 
     checkpoint: Checkpoint
-    made: Plan
+    port_plan: Plan
     job: Job
     folder: Path
 
     def read(self) -> tuple[str, Mapping[str, Values]]:
         """Return a port of them under the file's names, with a code for having taken them."""
-        code = "raw-for-average" if self.made.weights == "ema" else "average-for-raw"
+        code = "raw-for-average" if self.port_plan.weights == "ema" else "average-for-raw"
         try:
-            other = self.job.with_weights("raw" if self.made.weights == "ema" else "ema")
+            other = self.job.with_weights("raw" if self.port_plan.weights == "ema" else "ema")
             port = _Port(
                 self.checkpoint,
                 other.plan(self.checkpoint),
@@ -252,7 +252,7 @@ def _of_target(path: Path, aimed: Aim | None) -> Iterator[str]:
 def _notes(
     path: Path,
     ported: Ported | None,
-    made: Plan,
+    port_plan: Plan,
     kinds: Mapping[str, str | None],
     stored: Mapping[str, StoredTensor],
 ) -> Iterator[str]:
@@ -261,7 +261,7 @@ def _notes(
     if ported is None:
         yield f"{path.name} says nothing of its network: the planned one was run"
     else:
-        yield from _other_arguments(ported, made)
+        yield from _other_arguments(ported, port_plan)
     narrow = Counter(kind for kind in kinds.values() if kind in ("float16", "bfloat16"))
     for kind, count in sorted(narrow.items()):
         wider = sum(kinds[name] == kind and tensor.dtype != kind for name, tensor in stored.items())
@@ -272,11 +272,12 @@ def _notes(
         )
 
 
-def _other_arguments(ported: Ported, made: Plan) -> Iterator[str]:
-    names: Sequence[str] = sorted({*ported.arguments, *made.arguments})
+def _other_arguments(ported: Ported, port_plan: Plan) -> Iterator[str]:
+    names: Sequence[str] = sorted({*ported.arguments, *port_plan.arguments})
     for name in names:
-        says, planned = ported.arguments.get(name), made.arguments.get(name)
+        says, planned = ported.arguments.get(name), port_plan.arguments.get(name)
         if json.dumps(says) != json.dumps(planned):
             yield f"the file's metadata say {name}={says!r}, the port of the source {planned!r}"
-    if ported.model != made.variant.target.name:
-        yield f"the file's metadata name {ported.model}, the port of the source {made.variant.target.name}"
+    target = port_plan.variant.target.name
+    if ported.model != target:
+        yield f"the file's metadata name {ported.model}, the port of the source {target}"

@@ -18,7 +18,7 @@ from porter.tables.variants import FILE_BUILDER
 
 
 def open_source_network(
-    job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
+    job: Job, port_plan: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
 ) -> tuple[FileWitness | None, tuple[str, ...]]:
     """Return the network that is run, and what a reader should know of it.
 
@@ -33,32 +33,32 @@ def open_source_network(
         TableError: the table names a function, and is not trusted.
     """
     if job.source is not None:
-        return _own(job.source, job, made, checkpoint, inputs)
+        return _own(job.source, job, port_plan, checkpoint, inputs)
     reason = "the source stores no network"
     carried = carried_network(checkpoint) if job.checkpoint is not None else None
     is_stated = carried is not None or (job.checkpoint is not None and checkpoint.training is not None)
     if is_stated:
         try:
-            return open_witness(carried, made, planned_stages(made), checkpoint, inputs, job), ()
+            return open_witness(carried, port_plan, planned_stages(port_plan), checkpoint, inputs, job), ()
         except UnfitError as error:
             network = "the file's own network" if carried else "the network that params.yaml describes"
             reason = f"TensorFlow could not run {network} ({error})"
-            _require_builder(made, checkpoint, carried, reason)
-    builder = network_of(made.variant).source.name
+            _require_builder(port_plan, checkpoint, carried, reason)
+    builder = network_of(port_plan.variant).source.name
     if is_function_name(builder):
-        require_trust([builder], made.variant.table, trust_table=job.trust_table)
-        return _own(builder, job, made, checkpoint, inputs)
+        require_trust([builder], port_plan.variant.table, trust_table=job.trust_table)
+        return _own(builder, job, port_plan, checkpoint, inputs)
     if builder == FILE_BUILDER:
-        raise _nothing_to_run(job, made, checkpoint, reason)
+        raise _nothing_to_run(job, port_plan, checkpoint, reason)
     if job.checkpoint is None:
         return None, ()
     ran = f"it ran {builder}, as the table describes it" if is_stated else f"TensorFlow ran {builder}"
     return None, (f"{reason}: {ran}",)
 
 
-def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried | None, reason: str) -> None:
+def _require_builder(port_plan: Plan, checkpoint: Checkpoint, carried: Carried | None, reason: str) -> None:
     """Refuse to run one of porter's builders in the place of what none of them builds."""
-    if made.has_own_head:
+    if port_plan.has_own_head:
         raise ParityError(
             "runner/own-head",
             f"{reason}, and nothing else has its head",
@@ -72,22 +72,22 @@ def _require_builder(made: Plan, checkpoint: Checkpoint, carried: Carried | None
 
 
 def _own(
-    function: str, job: Job, made: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
+    function: str, job: Job, port_plan: Plan, checkpoint: Checkpoint, inputs: Sequence[Array]
 ) -> tuple[FileWitness, tuple[str, ...]]:
     try:
-        return open_own_source(function, job, made, planned_stages(made), checkpoint, inputs)
+        return open_own_source(function, job, port_plan, planned_stages(port_plan), checkpoint, inputs)
     except UnfitError as error:
         raise ParityError(
             "runner/own-source", f"the network that {function} builds cannot be checked: {error}"
         ) from error
 
 
-def _nothing_to_run(job: Job, made: Plan, checkpoint: Checkpoint, reason: str) -> ParityError:
+def _nothing_to_run(job: Job, port_plan: Plan, checkpoint: Checkpoint, reason: str) -> ParityError:
     if job.checkpoint is None:
         return ParityError(
             "runner/no-network",
-            f"the table of {made.variant.name} names no network for TensorFlow but the one in the source",
-            file=made.variant.table,
+            f"the table of {port_plan.variant.name} names no network for TensorFlow but that in the source",
+            file=port_plan.variant.table,
             hint="Give a --checkpoint that carries its network, or --source package.module:function.",
         )
     return ParityError(

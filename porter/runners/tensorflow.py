@@ -41,17 +41,19 @@ def _record(job: Job) -> None:
     pin(job.threads)
     inputs = job.load_inputs()
     with job.open_weights() as checkpoint:
-        made = job.plan(checkpoint)
-        witness, notes = open_source_network(job, made, checkpoint, inputs)
-        notes = (*notes, *_of_cut(made, checkpoint, builds=witness is None))
+        port_plan = job.plan(checkpoint)
+        witness, notes = open_source_network(job, port_plan, checkpoint, inputs)
+        notes = (*notes, *_of_cut(port_plan, checkpoint, builds=witness is None))
         if witness is not None:
-            runs_in, provenance = witness.runs, _of_network(job, made, witness, notes)
+            runs_in, provenance = witness.runs, _of_network(job, port_plan, witness, notes)
         else:
-            provenance = _of_builder(job, made, notes)
+            provenance = _of_builder(job, port_plan, notes)
             values = (
-                _stored(made, checkpoint, inputs[0], notes) if job.checkpoint else _random(made, checkpoint)
+                _stored(port_plan, checkpoint, inputs[0], notes)
+                if job.checkpoint
+                else _random(port_plan, checkpoint)
             )
-            runs_in = partial(_runs, made, values, inputs)
+            runs_in = partial(_runs, port_plan, values, inputs)
         runs: list[Run] = []
         for dtype in job.dtypes:
             runs.extend(runs_in(dtype))
@@ -60,54 +62,56 @@ def _record(job: Job) -> None:
                 Recording(provenance, tuple(runs)).save(job.out)
         if job.images:
             restored = witness is None and job.checkpoint is not None
-            _prepare_images(job, made, checkpoint, inputs[0], restored=restored)
+            _prepare_images(job, port_plan, checkpoint, inputs[0], restored=restored)
 
 
-def _of_cut(made: Plan, checkpoint: Checkpoint, *, builds: bool) -> Iterator[str]:
+def _of_cut(port_plan: Plan, checkpoint: Checkpoint, *, builds: bool) -> Iterator[str]:
     """Say of a network that ends early what is compared of it."""
-    if made.cut is None:
+    if port_plan.cut is None:
         return
-    stages = [stage.name for stage in made.variant.stages]
-    yield f"the network ends {made.cut.words}: compared up to {stages[-1]}"
-    if made.cut.steps:
-        yield f"{', '.join(step.module for step in made.cut.steps)} were not compared"
+    stages = [stage.name for stage in port_plan.variant.stages]
+    yield f"the network ends {port_plan.cut.words}: compared up to {stages[-1]}"
+    if port_plan.cut.steps:
+        yield f"{', '.join(step.module for step in port_plan.cut.steps)} were not compared"
     if builds and isinstance(checkpoint, KerasFile):
         yield "porter read the weights that TensorFlow ran: Keras loads whole networks alone"
 
 
-def _prepare_images(job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool) -> None:
+def _prepare_images(
+    job: Job, port_plan: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool
+) -> None:
     """Prepare the images with the source's own code if it has any; write nothing if it has none."""
-    prepare = source_preparation(job, made, checkpoint, given, restored=restored)
+    prepare = source_preparation(job, port_plan, checkpoint, given, restored=restored)
     if prepare is None:
         return
     prepared = [prepare(decoded_image(Path(path).read_bytes())) for path in job.images]
-    save_file({"prepared": source_order(made, np.stack(prepared))}, job.images_out)
+    save_file({"prepared": source_order(port_plan, np.stack(prepared))}, job.images_out)
 
 
 def source_preparation(
-    job: Job, made: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool
+    job: Job, port_plan: Plan, checkpoint: Checkpoint, given: Array, *, restored: bool
 ) -> Callable[[Any], Array] | None:
     """Return the source's own code that prepares a decoded image, None if it has none.
 
     Args:
         job: What is run.
-        made: The plan of the port.
+        port_plan: The plan of the port.
         checkpoint: The source.
         given: Images as the network takes them, (N, H, W, C).
         restored: Whether the table's network has the source's weights.
     """
-    if network_of(made.variant) is not made.variant:
+    if network_of(port_plan.variant) is not port_plan.variant:
         return None  # another network stands in, and its source may prepare images in another way
-    if job.source is not None or not made.variant.has_builder:
+    if job.source is not None or not port_plan.variant.has_builder:
         return None
-    prepare = source_of(made.variant.source.name).prepare
+    prepare = source_of(port_plan.variant.source.name).prepare
     if prepare is None:
         return None
     preparation = Preparation(
         size=given.shape[1],
-        arguments=made.variant.source.arguments,
-        network=_build(made, "float32", given),
-        images=made.input_spec,
+        arguments=port_plan.variant.source.arguments,
+        network=_build(port_plan, "float32", given),
+        images=port_plan.input_spec,
         checkpoint=checkpoint,
         restored=restored,
     )
@@ -119,20 +123,20 @@ def _prepared(prepare: Callable[[Any, Preparation], Array], preparation: Prepara
 
 
 def table_logits(
-    made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]
+    port_plan: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]
 ) -> Callable[[Array], Array]:
     """Return what computes the logits of images (N, H, W, C) float32 with the table's network.
 
     TensorFlow restores the weights.
     """
-    other = network_of(made.variant)
-    values = carry(_stored(made, checkpoint, image, notes), made.variant, other)
-    network = _build(made, "float32", image)
-    _assign(network, made, values)
-    stages = stages_of(planned_stages(made), other)[-1:]
+    other = network_of(port_plan.variant)
+    values = carry(_stored(port_plan, checkpoint, image, notes), port_plan.variant, other)
+    network = _build(port_plan, "float32", image)
+    _assign(network, port_plan, values)
+    stages = stages_of(planned_stages(port_plan), other)[-1:]
 
     def logits(images: Array) -> Array:
-        found: Array = _run(network, made, stages, images).stages[stages[0].name].values
+        found: Array = _run(network, port_plan, stages, images).stages[stages[0].name].values
         return found
 
     return logits
@@ -149,29 +153,29 @@ def pin(threads: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _random(made: Plan, checkpoint: Checkpoint) -> Weights:
-    return {part.path: checkpoint.read(part.key) for part in _parts(made)}
+def _random(port_plan: Plan, checkpoint: Checkpoint) -> Weights:
+    return {part.path: checkpoint.read(part.key) for part in _parts(port_plan)}
 
 
-def _stored(made: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]) -> Weights:
+def _stored(port_plan: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
-    if made.cut is not None and isinstance(checkpoint, KerasFile):  # Keras loads whole networks alone
-        return {part.path: checkpoint.read(part.key) for part in _parts(made)}
-    if made.cut is not None or network_of(made.variant) is not made.variant:
+    if port_plan.cut is not None and isinstance(checkpoint, KerasFile):  # Keras loads whole networks alone
+        return {part.path: checkpoint.read(part.key) for part in _parts(port_plan)}
+    if port_plan.cut is not None or network_of(port_plan.variant) is not port_plan.variant:
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
-        return {part.path: reader.get_tensor(part.key) for part in _parts(made)}
-    network = _build(made, "float32", image)
+        return {part.path: reader.get_tensor(part.key) for part in _parts(port_plan)}
+    network = _build(port_plan, "float32", image)
     _spoil(network)
-    variables = objects(network, [part.path for part in _parts(made)])
-    averages = {part.key for part in _parts(made)} & set(moving_averages(checkpoint).values())
+    variables = objects(network, [part.path for part in _parts(port_plan)])
+    averages = {part.key for part in _parts(port_plan)} & set(moving_averages(checkpoint).values())
     if isinstance(checkpoint, KerasFile):
         _load_with_keras(network, checkpoint, notes)
         values = {path: variable.numpy() for path, variable in variables.items()}
-        return values | {p.path: checkpoint.read(p.key) for p in _parts(made) if p.key in averages}
-    prefix = restore(network, made, checkpoint)
+        return values | {p.path: checkpoint.read(p.key) for p in _parts(port_plan) if p.key in averages}
+    prefix = restore(network, port_plan, checkpoint)
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
-    averaged = {p.path: reader.get_tensor(p.key) for p in _parts(made) if p.key in averages}
+    averaged = {p.path: reader.get_tensor(p.key) for p in _parts(port_plan) if p.key in averages}
     return values | averaged
 
 
@@ -210,22 +214,22 @@ def _suffix(checkpoint: KerasFile) -> str:
     return next((suffix for kind, suffix in kinds.items() if checkpoint.format.startswith(kind)), ".keras")
 
 
-def _parts(made: Plan) -> Iterator[Any]:
-    return (part for assignment in made.assignments for part in assignment.sources)
+def _parts(port_plan: Plan) -> Iterator[Any]:
+    return (part for assignment in port_plan.assignments for part in assignment.sources)
 
 
-def _build(made: Plan, dtype: str, image: Array) -> Keras:
+def _build(port_plan: Plan, dtype: str, image: Array) -> Keras:
     """Build the classification model of the variant, computing in `dtype`, for inputs like `image`."""
-    variant = network_of(made.variant)
-    lengths: dict[str, object] = {name: stored_length(made, free) for name, free in variant.free.items()}
+    variant = network_of(port_plan.variant)
+    lengths: dict[str, object] = {name: stored_length(port_plan, free) for name, free in variant.free.items()}
     if source_of(variant.source.name).fixed_size:
         lengths["size"] = image.shape[1:3]
-    key = repr((variant.source, dtype, made.bn_eps, lengths))
+    key = repr((variant.source, dtype, port_plan.bn_eps, lengths))
     if key not in _BUILT:
         while len(_BUILT) >= _KEPT:
             del _BUILT[next(iter(_BUILT))]
         tf_keras.backend.set_floatx(dtype)
-        _BUILT[key] = build(variant.source.name, variant.source.arguments, bn_eps=made.bn_eps, **lengths)
+        _BUILT[key] = build(variant.source.name, variant.source.arguments, bn_eps=port_plan.bn_eps, **lengths)
     return _BUILT[key]
 
 
@@ -235,7 +239,7 @@ _BUILT: dict[str, Keras] = {}
 _KEPT = 4
 
 
-def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
+def _assign(network: Keras, port_plan: Plan, values: Mapping[str, Array]) -> None:
     """Give every variable its value (by object path), cast to the variable's own type.
 
     Raises:
@@ -243,45 +247,47 @@ def _assign(network: Keras, made: Plan, values: Mapping[str, Array]) -> None:
     """
     variables = objects(network, values)
     unnamed = (
-        {id(v) for v in network.variables} - {id(v) for v in variables.values()} - _left_out(network, made)
+        {id(v) for v in network.variables}
+        - {id(v) for v in variables.values()}
+        - _left_out(network, port_plan)
     )
-    if unnamed and made.cut is None:  # what a cut network does without is built, and changes nothing
+    if unnamed and port_plan.cut is None:  # what a cut network does without is built, and changes nothing
         names = ", ".join(v.name for v in network.variables if id(v) in unnamed)
         raise ParityError(
             "runner/unnamed-variable",
-            f"no rule of {made.variant.name} names {names}",
-            file=made.variant.table,
+            f"no rule of {port_plan.variant.name} names {names}",
+            file=port_plan.variant.table,
         )
     for path, variable in variables.items():
         variable.assign(values[path].astype(variable.dtype.as_numpy_dtype))
 
 
-def _left_out(network: Keras, made: Plan) -> set[int]:
+def _left_out(network: Keras, port_plan: Plan) -> set[int]:
     """Return the identity of every variable below an object that the table leaves out."""
-    variant = network_of(made.variant)
+    variant = network_of(port_plan.variant)
     first = variant.parts[0].path
     paths = ["/".join(filter(None, (first, path))) for path, _ in variant.left_out]
     return {id(variable) for layer in objects(network, paths).values() for variable in layer.variables}
 
 
-def _runs(made: Plan, values: Weights, inputs: Sequence[Array], dtype: str) -> Iterator[Run]:
-    assigned, other = None, network_of(made.variant)
-    values, stages = carry(values, made.variant, other), stages_of(planned_stages(made), other)
+def _runs(port_plan: Plan, values: Weights, inputs: Sequence[Array], dtype: str) -> Iterator[Run]:
+    assigned, other = None, network_of(port_plan.variant)
+    values, stages = carry(values, port_plan.variant, other), stages_of(planned_stages(port_plan), other)
     for image in inputs:
-        network = _build(made, dtype, image)
+        network = _build(port_plan, dtype, image)
         if network is not assigned:
-            _assign(network, made, values)
+            _assign(network, port_plan, values)
             assigned = network
-        yield _run(network, made, stages, image.astype(dtype))
+        yield _run(network, port_plan, stages, image.astype(dtype))
 
 
-def _run(network: Keras, made: Plan, stages: tuple[Stage, ...], x: Array) -> Run:
+def _run(network: Keras, port_plan: Plan, stages: tuple[Stage, ...], x: Array) -> Run:
     found = objects(network, [stage.source for stage in stages])
     layers = {stage.name: found[stage.source] for stage in stages}
     with _watched(layers) as seen:
-        network(tf.constant(source_order(made, x)), training=False)
+        network(tf.constant(source_order(port_plan, x)), training=False)
     # Dictionaries keep the order of execution; the table's order is the order of comparison.
-    ordered = {name: Activation.full(kept_classes(made, name, seen[name]), "NHWC") for name in layers}
+    ordered = {name: Activation.full(kept_classes(port_plan, name, seen[name]), "NHWC") for name in layers}
     return Run(x.dtype.name, Activation.full(x, "NHWC"), ordered)
 
 
@@ -308,31 +314,31 @@ def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
             layer.call = calls[name]
 
 
-def _of_network(job: Job, made: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:
+def _of_network(job: Job, port_plan: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:
     """Return the provenance of a run of the file's own network, or of a person's."""
     source = f"{witness.words}, {job.weights_in_words}"
-    found = _provenance(job, made, source, witness.packages, (*witness.notes, *notes))
+    found = _provenance(job, port_plan, source, witness.packages, (*witness.notes, *notes))
     return replace(found, lacks_float64=witness.lacks_float64)
 
 
-def _of_builder(job: Job, made: Plan, notes: tuple[str, ...]) -> Provenance:
-    variant = made.variant
+def _of_builder(job: Job, port_plan: Plan, notes: tuple[str, ...]) -> Provenance:
+    variant = port_plan.variant
     arguments = ", ".join(f"{name}={value!r}" for name, value in variant.source.arguments.items())
     source = source_of(network_of(variant).source.name)
     note = source.notes.get(variant.source.name.partition(".")[2]) if "float64" in job.dtypes else None
     words = f"{variant.source.name}({arguments}), {job.weights_in_words}"
-    return _provenance(job, made, words, source.packages, (*((note,) if note else ()), *notes))
+    return _provenance(job, port_plan, words, source.packages, (*((note,) if note else ()), *notes))
 
 
 def _provenance(
-    job: Job, made: Plan, source: str, packages: Sequence[str], notes: tuple[str, ...]
+    job: Job, port_plan: Plan, source: str, packages: Sequence[str], notes: tuple[str, ...]
 ) -> Provenance:
     return Provenance(
         framework="tensorflow",
         source=source,
         versions={name: version(name) for name in packages},
-        variant=made.variant.name,
-        table_digest=made.variant.digest,
+        variant=port_plan.variant.name,
+        table_digest=port_plan.variant.digest,
         seed=job.seed if job.checkpoint is None else None,
         threads=job.threads,
         created=datetime.now(UTC).date().isoformat(),

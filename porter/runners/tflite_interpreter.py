@@ -121,9 +121,9 @@ def _differences(
     values: _Values, graph: Graph, definition: Any, weights: Mapping[str, Array]
 ) -> Iterator[Difference]:
     names = {node.name for node in definition.node}
-    with tf.Graph().as_default() as made:
+    with tf.Graph().as_default() as own_graph:
         tf.import_graph_def(definition, name="")
-    with _V1.Session(graph=made) as session:
+    with _V1.Session(graph=own_graph) as session:
         for operator in graph.model.operators:
             made_here = graph.of_tensor.get(operator.outputs[0]) if operator.outputs else None
             taken = [n for n in operator.inputs if f"op{graph.of_tensor.get(n)}" in names]

@@ -49,14 +49,14 @@ def as_graph(file: Path, data: bytes, graph: Graph) -> Any:
         for key, weight in graph.weights.items()
     }
     needed = _needed(graph)
-    with tf.Graph().as_default() as made:
+    with tf.Graph().as_default() as own_graph:
         found: dict[int, Tensor] = {}
         for number, operation in enumerate(graph.operations):
             if number in needed:
                 inputs = [found[place] for place in operation.inputs]
                 weights = {role: values[key] for role, key in operation.variables.items()}
                 found[number] = _named(file, number, operation, inputs, weights)
-    return made.as_graph_def()
+    return own_graph.as_graph_def()
 
 
 def _needed(graph: Graph) -> set[int]:

@@ -88,14 +88,14 @@ def _record(job: Job) -> None:
         _record_alone(job)
         return
     with job.open_weights() as checkpoint, tempfile.TemporaryDirectory() as name:
-        made = job.plan(checkpoint)
-        model, files, notes = _prepared(checkpoint, made, job, Path(name))
-        stages = {stage.name: stage.target[-1] for stage in planned_stages(made)}
-        network = _Network(model, files, stages, made.variant.float64_activation)
+        port_plan = job.plan(checkpoint)
+        model, files, notes = _prepared(checkpoint, port_plan, job, Path(name))
+        stages = {stage.name: stage.target[-1] for stage in planned_stages(port_plan)}
+        network = _Network(model, files, stages, port_plan.variant.float64_activation)
         inputs = job.load_inputs()
         runs = {run.name: run for dtype in job.dtypes for run in network.propagated(dtype, inputs)}
         if job.images:
-            own = network.own_images(job.images, inputs[0].shape[1], made.channel_order)
+            own = network.own_images(job.images, inputs[0].shape[1], port_plan.channel_order)
             classes = own["logits"].shape[-1]
             labels = read_labels(Path(job.labels), classes) if job.labels else imagenet_labels(classes)
             said = {"labels": json.dumps(list(labels.names)), "label_source": labels.source}
@@ -103,7 +103,7 @@ def _record(job: Job) -> None:
         if job.local:
             for reference in references():
                 runs = network.with_local(runs, Recording.load(reference))
-    Recording(_provenance(job, made, notes), tuple(runs.values())).save(job.out)
+    Recording(_provenance(job, port_plan, notes), tuple(runs.values())).save(job.out)
 
 
 def _record_alone(job: Job) -> None:
@@ -127,28 +127,28 @@ def _record_alone(job: Job) -> None:
             Recording(_provenance_alone(job, alone), tuple(runs)).save(out)
 
 
-def _prepared(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> Prepared:
+def _prepared(checkpoint: Checkpoint, port_plan: Plan, job: Job, folder: Path) -> Prepared:
     if job.ported is not None:
-        return prepare(checkpoint, made, job, folder)
-    files = _port(checkpoint, made, job, folder)
+        return prepare(checkpoint, port_plan, job, folder)
+    files = _port(checkpoint, port_plan, job, folder)
     return Prepared(load_model(next(iter(files.values())), trust_table=job.trust_table), files, ())
 
 
-def _port(checkpoint: Checkpoint, made: Plan, job: Job, folder: Path) -> dict[str, Path]:
+def _port(checkpoint: Checkpoint, port_plan: Plan, job: Job, folder: Path) -> dict[str, Path]:
     """Port once for each precision that is computed in.
 
     What a port computes (a bias folded into a mean) is rounded to the stored type, and a float64 run is to
     show the fold itself, not that rounding. float32 runs, and images, use the very file that a person gets.
     """
-    metadata = describe(made, checkpoint.format, None)
+    metadata = describe(port_plan, checkpoint.format, None)
     wanted = {
         dtype: "float64"
-        if dtype == "float64" and any(each.is_computed for each in made.assignments)
+        if dtype == "float64" and any(each.is_computed for each in port_plan.assignments)
         else None
         for dtype in {*job.dtypes, *(["float32"] if job.images else [])}
     }
     for dtype in set(wanted.values()):
-        transfer(checkpoint, made.assignments, folder / f"{dtype}", dtype=dtype, metadata=metadata)
+        transfer(checkpoint, port_plan.assignments, folder / f"{dtype}", dtype=dtype, metadata=metadata)
     return {name: folder / f"{dtype}" for name, dtype in wanted.items()}
 
 
@@ -296,9 +296,9 @@ def _provenance_alone(job: Job, alone: Alone) -> Provenance:
     )
 
 
-def _provenance(job: Job, made: Plan, said: Sequence[str]) -> Provenance:
-    variant = made.variant
-    arguments = "".join(f", {name}={value!r}" for name, value in made.arguments.items())
+def _provenance(job: Job, port_plan: Plan, said: Sequence[str]) -> Provenance:
+    variant = port_plan.variant
+    arguments = "".join(f", {name}={value!r}" for name, value in port_plan.arguments.items())
     weights = job.weights_in_words if job.ported is None else Path(job.ported).name
     notes = list(said)
     if variant.float64_activation and "float64" in job.dtypes:

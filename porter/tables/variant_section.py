@@ -198,16 +198,16 @@ def _expand_block(
 
 def _check_targets(entries: list[Entry], section: Section) -> None:
     """Refuse a target that is made twice, and a folded bias whose batch normalisation is not there."""
-    made: dict[str, Entry] = {}
+    by_target: dict[str, Entry] = {}
     for entry in entries:
         if not entry.folded:
-            other = made.setdefault(entry.target, entry)
+            other = by_target.setdefault(entry.target, entry)
             if other is not entry and not (entry.join and other.join):
                 raise section.error("table/repeated", f"target {entry.target!r} is assigned twice")
             if entry.join and isinstance(entry.target_shape[0], str):
                 raise section.error("table/join", f"target {entry.target!r}: a free length cannot be joined")
     for entry in entries:
-        if entry.folded and entry.target not in made:
+        if entry.folded and entry.target not in by_target:
             raise section.error("table/fold", f"{entry.block}: no rule makes {entry.target!r}")
 
 

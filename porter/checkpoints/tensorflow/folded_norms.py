@@ -170,7 +170,7 @@ def with_norms(
     scopes = [norm.scope for norm in norms]
     shifts = {f"{scope}/beta": scope for scope in scopes}
     factors = {f"{scope}/gamma" for scope in scopes}
-    made: list[Operation] = []
+    written: list[Operation] = []
     numbers: dict[int, int] = {}
     for old, operation in enumerate(network.operations):
         inputs = tuple(numbers[number] for number in operation.inputs)
@@ -182,12 +182,12 @@ def with_norms(
         if scope is not None and operation.kind != "other":
             attributes = {**operation.attributes, "use_bias": False}
             rest = {role: key for role, key in operation.variables.items() if role != "bias"}
-            made.append(operation._replace(inputs=inputs, attributes=attributes, variables=rest))
-            inputs = (len(made) - 1,)
-        made.append(operation._replace(inputs=inputs) if scope is None else _norm(scope, inputs))
-        numbers[old] = len(made) - 1
+            written.append(operation._replace(inputs=inputs, attributes=attributes, variables=rest))
+            inputs = (len(written) - 1,)
+        written.append(operation._replace(inputs=inputs) if scope is None else _norm(scope, inputs))
+        numbers[old] = len(written) - 1
     return network._replace(
-        operations=tuple(made), outputs=tuple(numbers[number] for number in network.outputs)
+        operations=tuple(written), outputs=tuple(numbers[number] for number in network.outputs)
     )
 
 

@@ -62,9 +62,9 @@ def _read(graph: Graph, operator: Operator) -> None:
     if not computed:
         return
     reader = READERS.get(operator.code, _other)
-    made = reader(graph, operator)
+    output = reader(graph, operator)
     for number in operator.outputs:
-        graph.of_tensor[number] = made
+        graph.of_tensor[number] = output
 
 
 def _options(graph: Graph, operator: Operator) -> Table:
@@ -73,13 +73,13 @@ def _options(graph: Graph, operator: Operator) -> Table:
     return operator.options
 
 
-def _activated(graph: Graph, operator: Operator, made: int, field: int) -> int:
+def _activated(graph: Graph, operator: Operator, output: int, field: int) -> int:
     """Append the activation that is fused into an operator."""
     fused = 0 if operator.options is None else operator.options.number(field, "b")
     if fused == 0:
-        return made
+        return output
     kind, attributes = _FUSED.get(fused, ("other", {"class_name": f"fused activation {fused}"}))
-    return graph.add(kind, operator, (made,), attributes)
+    return graph.add(kind, operator, (output,), attributes)
 
 
 def _conv(graph: Graph, operator: Operator) -> int:
@@ -115,8 +115,8 @@ def _depthwise(graph: Graph, operator: Operator) -> int:
     }
     shape = (height, width, inputs, channels // inputs)
     variables = _variables(graph, operator, "depthwise", shape, channels)
-    made = graph.add("depthwise_conv", operator, (graph.takes(operator, 0),), attributes, variables)
-    return _activated(graph, operator, made, 4)
+    output = graph.add("depthwise_conv", operator, (graph.takes(operator, 0),), attributes, variables)
+    return _activated(graph, operator, output, 4)
 
 
 def _dense(graph: Graph, operator: Operator) -> int:
@@ -210,12 +210,12 @@ def _arithmetic(kind: str) -> Reader:
     def read(graph: Graph, operator: Operator) -> int:
         both = graph.is_computed(operator, 0), graph.is_computed(operator, 1)
         if all(both):
-            made = graph.add(kind, operator, (graph.takes(operator, 0), graph.takes(operator, 1)), {})
+            output = graph.add(kind, operator, (graph.takes(operator, 0), graph.takes(operator, 1)), {})
         elif len(operator.inputs) == _PAIR and (both[0] or kind != "divide"):
-            made = _scaled(graph, operator, kind, computed=0 if both[0] else 1)
+            output = _scaled(graph, operator, kind, computed=0 if both[0] else 1)
         else:
             return _other(graph, operator)
-        return _activated(graph, operator, made, 0)
+        return _activated(graph, operator, output, 0)
 
     return read
 
@@ -264,8 +264,8 @@ def _concat(graph: Graph, operator: Operator) -> int:
     if not all(number in graph.of_tensor for number in operator.inputs):
         return _other(graph, operator)
     inputs = tuple(graph.of_tensor[number] for number in operator.inputs)
-    made = graph.add("concat", operator, inputs, {"axis": _options(graph, operator).number(0, "i")})
-    return _activated(graph, operator, made, 1)
+    output = graph.add("concat", operator, inputs, {"axis": _options(graph, operator).number(0, "i")})
+    return _activated(graph, operator, output, 1)
 
 
 def _reshape(graph: Graph, operator: Operator) -> int:

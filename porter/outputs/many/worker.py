@@ -34,9 +34,9 @@ def carry_out(task: Task) -> PortedSource:
         open_checkpoint(task.source) as checkpoint,
         nullcontext() if task.dry_run else SourceHashes(checkpoint.files) as hashes,
     ):
-        made = plan(checkpoint, load_tables(*([task.table] if task.table else [])), task.options)
-        output = kind(made, task.options, task.form)
-        notes, nbytes = [*made.notes, *output.notes], None
+        port_plan = plan(checkpoint, load_tables(*([task.table] if task.table else [])), task.options)
+        output = kind(port_plan, task.options, task.form)
+        notes, nbytes = [*port_plan.notes, *output.notes], None
         if hashes is None:
             if task.out.parent.is_dir():  # it is made when something is written
                 output.require_place(task.out, checkpoint)
@@ -48,7 +48,7 @@ def carry_out(task: Task) -> PortedSource:
         task.source,
         task.out,
         "planned" if task.dry_run else "unchanged" if nbytes is None else "ported",
-        made.variant.name,
+        port_plan.variant.name,
         nbytes,
         time.perf_counter() - started,
         output.loading_line(task.out),
