@@ -14,6 +14,7 @@ from porter.core.named_function import named_function
 from porter.errors import MissingDependencyError, OutputError, PorterError, not_installed
 from porter.same_padding import emulate_same_padding
 from porter.same_padding.averages import average_without_padding
+from porter.same_padding.fixed import pad_fixed
 
 # Arguments with which a library fetches weights, or runs what it fetched: a table builds a network alone.
 _FETCHING = ("pretrained", "weights", "checkpoint", "trust_remote_code", "auto_map", "custom_load")
@@ -98,7 +99,8 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
         model: The network.
         adjustments: ``same_padding``: True, or names of the layers; ``eps``: a number for every norm, or one
             by the norm's name; ``average_without_padding``: names of the modules that average over images;
-            ``without``: names of modules that pass their input on.
+            ``without``: names of modules that pass their input on; ``padding``: what named convolutions pad
+            at every size, ``[[top, bottom], [left, right]]``.
 
     Raises:
         OutputError: it names a module that is not there (``network/adjustment``).
@@ -117,6 +119,11 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
             raise OutputError("network/adjustment", f"no module is called {name!r}")
         average_without_padding(modules[name])
     _set_epsilon(model, modules, adjustments.get("eps"))
+    fixed: Any = adjustments.get("padding", {})
+    for name, amounts in fixed.items():
+        if not isinstance(modules.get(name), nn.Conv2d):
+            raise OutputError("network/adjustment", f"no convolution is called {name!r}")
+        pad_fixed(modules[name], amounts)
 
 
 def _take_out(model: nn.Module, name: str) -> None:

@@ -31,11 +31,6 @@ _TWICE = (
 _CLOSE = 1e-6
 _PIXEL = 255.0
 TABLES_SIZE = "the table's; the source tells none"
-_ANY_SIZE = (
-    "the source was built for images of any size and pads a fixed amount: the port answers as it does at "
-    "multiples of 32 pixels only"
-)
-_REDUCTION = 32  # pixels of the image that are one of the last map
 _SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization does not divide
 
 
@@ -61,7 +56,7 @@ def expected_input(
         names = ", ".join(stored.unread)
         told = f"{names} in front of the network may change images in a way that mean and std do not include"
         notes = (*notes, told)
-    chosen, source, more = _size(checkpoint, match, stored, size)
+    chosen, source, more = _size(match, stored, size)
     return images._replace(size=chosen), source, (*notes, *more)
 
 
@@ -76,40 +71,7 @@ def stored_images(checkpoint: Checkpoint) -> StoredInput:
     return stored._replace(steps=steps, unread=unread)
 
 
-def _refuse_odd_maps(checkpoint: Checkpoint, match: Recognised, size: int) -> None:
-    """Refuse a size at which the source's fixed padding is not the target's.
-
-    Keras's MobileNet pads one amount at every size, and its MobileNetV2 and EfficientNet do so where they are
-    built without a size (`correct_pad` in keras/src/applications/imagenet_utils.py).
-
-    Raises:
-        PlanError: it is no multiple of what the network divides images by.
-    """
-    from porter.planning.network.record import pads_one_amount  # noqa: PLC0415  (only if a size is chosen)
-
-    if size % _REDUCTION and (pads_one_amount(match.variant) or _pads_without_a_size(checkpoint, match)):
-        raise PlanError(
-            "plan/input-size",
-            f"this {match.variant.name} pads one row and column whatever the size, which is SAME for even "
-            "maps only: at other sizes PyTorch's network is another one",
-            file=checkpoint.path,
-            expected=f"a multiple of {_REDUCTION}",
-            found=size,
-            hint="Choose a multiple of it.",
-        )
-
-
-def _pads_without_a_size(checkpoint: Checkpoint, match: Recognised) -> bool:
-    """Whether the source was built for any size with padding that depends on one, as a fixed amount."""
-    network = checkpoint.stored_network
-    if network is None or match.variant.target.arguments.get("pad_type") != "same":
-        return False
-    return checkpoint.stored_input.size is None and any(o.kind == "pad" for o in network.operations)
-
-
-def _size(
-    checkpoint: Checkpoint, match: Recognised, stored: StoredInput, size: int | None
-) -> tuple[int, str, tuple[str, ...]]:
+def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:
     table = match.variant.input
     if size is not None:
         if table.check_sizes == (table.size,) and size != table.size:
@@ -120,11 +82,9 @@ def _size(
                 found=size,
                 hint="Leave --input-size out.",
             )
-        _refuse_odd_maps(checkpoint, match, size)
         return size, "chosen with --input-size", ()
     if stored.size is None:
-        notes = (_ANY_SIZE,) if _pads_without_a_size(checkpoint, match) else ()
-        return table.size, TABLES_SIZE, notes
+        return table.size, TABLES_SIZE, ()
     height, width = stored.size
     if height == width:
         return height, stored.size_source, ()

@@ -28,6 +28,7 @@ from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
 from porter.planning.leftovers import refuse_leftovers, refuse_tail
+from porter.planning.odd_maps import with_fixed_padding
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
 from porter.planning.remarks import remarks
@@ -126,6 +127,7 @@ def plan(
     """
     options = options.merged(choices)
     match = identify(checkpoint, tables or load_tables(), options.variant)
+    match = with_fixed_padding(checkpoint, match, options.input_size)
     refuse_draft(match.variant, options)
     known, match, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)

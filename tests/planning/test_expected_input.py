@@ -11,7 +11,6 @@ from porter.checkpoints.keras.config import parse_config
 from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.stored_input import stored_input
 from porter.core.stored_preprocessing import ChannelReversal, Normalization, Rescaling, StoredInput
-from porter.errors import PlanError
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
@@ -124,14 +123,13 @@ def test_size_is_that_of_the_innermost_input():
     assert found.unread == ()
 
 
-def test_size_at_which_fixed_padding_is_another_network_is_refused():
+def test_size_decides_whether_fixed_padding_is_same():
     """Keras's MobileNet pads (0, 1) in front of every strided convolution, SAME on even maps only."""
-    checkpoint = RandomCheckpoint(TABLES.variants["keras_mobilenetv1_025"], 0)
+    name = "keras_mobilenetv1_025"
+    checkpoint = RandomCheckpoint(TABLES.variants[name], 0)
 
-    with pytest.raises(PlanError, match="expected a multiple of 32, found 33") as refused:
-        plan(checkpoint, TABLES, input_size=33)
-
-    assert refused.value.code == "plan/input-size"
-    assert plan(checkpoint, TABLES, input_size=160).input_spec.size == 160
-    small = RandomCheckpoint(TABLES.variants["slim_mobilenetv1_025"], 0)  # pads as SAME does
-    assert plan(small, TABLES, variant="slim_mobilenetv1_025", input_size=33).input_spec.size == 33
+    odd = plan(checkpoint, TABLES, input_size=50).variant
+    assert odd.adjust["padding"] == {f"blocks.{n}.0.conv_dw": ((0, 1), (0, 1)) for n in (1, 2, 3, 4)}
+    assert plan(checkpoint, TABLES, input_size=160).variant == plan(checkpoint, TABLES).variant
+    slim = RandomCheckpoint(TABLES.variants["slim_mobilenetv1_025"], 0)  # pads as SAME does
+    assert not plan(slim, TABLES, variant="slim_mobilenetv1_025", input_size=50).variant.adjust

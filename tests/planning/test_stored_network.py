@@ -93,22 +93,22 @@ def test_names_of_classes_beside_a_source_go_with_it(written, tmp_path, file, te
 
 
 @pytest.mark.tensorflow
-def test_fixed_padding_of_odd_maps_is_another_network(written):
+def test_fixed_padding_of_odd_maps_is_adopted(written):
     """Keras's MobileNet pads (0, 1) at 33 pixels, too; PyTorch's SAME would give another answer."""
-    with pytest.raises(
-        PlanError, match=r"conv_dw_2: expected padding same, found padding \(\(0, 1\), "
-    ) as refused:
-        planned(written / "odd.keras")
+    found = planned(written / "odd.keras")
 
-    assert refused.value.code == "plan/other-network"
+    assert found.variant.adjust["padding"]["blocks.1.0.conv_dw"] == ((0, 1), (0, 1))
+    assert any("4 convolutions of PyTorch's network are made to pad" in note for note in found.notes)
+    assert not planned(written / "MobileNet.keras").variant.adjust
 
 
 @pytest.mark.tensorflow
 def test_network_of_any_size_is_said_to_be_exact_at_multiples_of_32(written):
     """Without a size Keras pads for an even one."""
-    assert any("multiples of 32 pixels only" in note for note in planned(written / "any.keras").notes)
-    with pytest.raises(PlanError, match="expected a multiple of 32, found 33"):
-        planned(written / "any.keras", input_size=33)
+    assert any("multiples of 32 pixels" in note for note in planned(written / "any.keras").notes)
+    amounts = planned(written / "any.keras", input_size=33).variant.adjust["padding"]
+    assert set(amounts.values()) == {((0, 1), (0, 1))}
+    assert not planned(written / "any.keras", input_size=64).variant.adjust
 
 
 @pytest.mark.tensorflow

@@ -18,12 +18,12 @@ from typing import Any
 from porter.core.data_files import shipped_folder
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.dilation import ARGUMENT, dilated, without_stride
+from porter.planning.network.fixed_padding import as_pytorch_pads, without_padding
 from porter.tables.variants import Variant
 
 _INDEX = "index.json"
 _ORIGIN = "the table's network"
 _DIGEST = 16
-_NONE = ((0, 0), (0, 0))
 
 
 def folder() -> Path:
@@ -32,48 +32,23 @@ def folder() -> Path:
 
 
 def recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
-    """Return the forms in which a variant's network was recorded; none for a network of a table's own.
+    """Return what a variant's PyTorch network computes, in each form that was recorded of the reference.
 
-    Variables are called by the object path that the table gives them, below the classification model.
+    None for a network of a table's own. Variables are called by the object path that the table gives them,
+    below the classification model.
     """
-    known = _index().get(variant.name)
-    if known is None or known["table"] != without_stride(variant).digest[:_DIGEST]:
-        return ()
-    names = [variant.full_source(entry) for entry in variant.entries]
-    forms = tuple(_read(name, names) for name in known["networks"])
-    if variant.target.arguments.get("pad_type") == "same":
-        forms = tuple(_as_the_target_pads(form) for form in forms)
+    forms = tuple(as_pytorch_pads(form, variant) for form in reference(variant))
     stride = variant.target.arguments.get(ARGUMENT)
     return forms if not isinstance(stride, int) else tuple(dilated(form, stride) for form in forms)
 
 
-def pads_one_amount(variant: Variant) -> bool:
-    """Whether the reference pads a fixed amount where the target pads as SAME does: alike on even maps."""
+def reference(variant: Variant) -> tuple[StoredNetwork, ...]:
+    """Return the forms in which the code that defines a network was recorded, as that code pads."""
     known = _index().get(variant.name)
-    if known is None or variant.target.arguments.get("pad_type") != "same":
-        return False
-    operations = (
-        o for name in known["networks"] for o in _read(name, [e.target for e in variant.entries]).operations
-    )
-    return any(_same_at_odd_sizes(operation) is not operation for operation in operations)
-
-
-def _as_the_target_pads(form: StoredNetwork) -> StoredNetwork:
-    """Add what SAME pads at odd sizes where the reference pads one amount, which is SAME at even sizes.
-
-    The target pads as SAME does. Where a source's maps are odd (Keras's MobileNet at 33 pixels), its fixed
-    amount is another network, although it is the reference's own.
-    """
-    return form._replace(operations=tuple(map(_same_at_odd_sizes, form.operations)))
-
-
-def _same_at_odd_sizes(operation: Operation) -> Operation:
-    padding, strides = operation.attributes.get("padding"), operation.attributes.get("strides")
-    if strides != (2, 2) or not isinstance(padding, tuple) or len(padding) != 1 or padding[0] == _NONE:
-        return operation
-    totals = [before + after + 1 for before, after in padding[0]]
-    odd = tuple((total // 2, total - total // 2) for total in totals)
-    return operation._replace(attributes={**operation.attributes, "padding": (*padding, odd)})
+    if known is None or known["table"] != without_padding(without_stride(variant)).digest[:_DIGEST]:
+        return ()
+    names = [variant.full_source(entry) for entry in variant.entries]
+    return tuple(_read(name, names) for name in known["networks"])
 
 
 def is_stale(variant: Variant) -> bool:
