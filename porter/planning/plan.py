@@ -126,9 +126,7 @@ def plan(
         'keras_mobilenetv1_025'
     """
     options = options.merged(choices)
-    match = identify(checkpoint, tables or load_tables(), options.variant)
-    match = with_fixed_padding(checkpoint, match, options.input_size)
-    refuse_draft(match.variant, options)
+    match = _identified(checkpoint, tables or load_tables(), options)
     known, match, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
@@ -166,6 +164,12 @@ def plan(
         cut=match.cut,
         class_names=class_names(checkpoint, match, head, options),
     )
+
+
+def _identified(checkpoint: Checkpoint, tables: Tables, options: PortOptions) -> Recognised:
+    match = identify(checkpoint, tables, options.variant)
+    refuse_draft(match.variant, options)
+    return with_fixed_padding(checkpoint, match, options.input_size)
 
 
 def _with_head(
