@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from porter.transfer.atomic_file import write_whole
+
 if TYPE_CHECKING:
     from porter.checks.check_many import CheckedCheckpoint
 
 
 def check_many(
-    checkpoints: Sequence[Path], variant: str | None, asked: dict[str, Any], *, as_json: bool
+    checkpoints: Sequence[Path],
+    variant: str | None,
+    asked: dict[str, Any],
+    *,
+    as_json: bool,
+    junit: Path | None,
+    html: Path | None,
 ) -> None:
-    """Check them all, and end the command: with exit code 1 if one has no parity."""
+    """Check them all, write the reports, and end the command: with exit code 1 if one has no parity."""
     from porter.checks import check_many as many
 
     def tell(checked: CheckedCheckpoint) -> None:
@@ -29,7 +37,21 @@ def check_many(
         click.echo(json.dumps({"checkpoints": len(found), "passed": passed, "seconds": round(seconds, 3)}))
     else:
         click.echo(f"{passed} of {len(found)} checkpoints have parity, {seconds:.1f} s")
+    _write_reports(found, junit, html)
     click.get_current_context().exit(0 if passed == len(found) else 1)
+
+
+def _write_reports(found: Sequence[CheckedCheckpoint], junit: Path | None, html: Path | None) -> None:
+    from porter.report.html import html_of_many
+    from porter.report.junit import junit_of_many
+    from porter.report.named_report import NamedReport
+
+    title = f"{len(found)} checkpoints against tensorflow"
+    named = [NamedReport(str(each.checkpoint), each.outcome, str(each.error or "")) for each in found]
+    if junit is not None:
+        write_whole(junit, junit_of_many(title, named))
+    if html is not None:
+        write_whole(html, html_of_many(title, named))
 
 
 def _line(checked: CheckedCheckpoint) -> str:

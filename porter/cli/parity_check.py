@@ -165,8 +165,9 @@ def parity_check(
       parity-check --ported model.safetensors --against golden.safetensors
     """
     if len(checkpoints) > 1:
-        _require_one(against, junit, html, asked)
-        check_many(checkpoints, name, asked, as_json=as_json)
+        _require_one(against, asked)
+        _require_reports(junit, html)
+        check_many(checkpoints, name, asked, as_json=as_json, junit=junit, html=html)
         return
     asked["checkpoint"] = checkpoints[0] if checkpoints else None
     _require_reports(junit, html)
@@ -180,12 +181,10 @@ def parity_check(
     ctx.exit(0 if report.passed else 1)
 
 
-def _require_one(against: Any, junit: Path | None, html: Path | None, asked: dict[str, Any]) -> None:
+def _require_one(against: Any, asked: dict[str, Any]) -> None:
     """Refuse what is about one checkpoint where there are more."""
-    given = {"--junit": junit, "--html": html, "--ported": asked["ported"]}
-    for option, value in given.items():
-        if value is not None:
-            raise click.UsageError(f"{option} goes with one --checkpoint.")
+    if asked["ported"] is not None:
+        raise click.UsageError("--ported goes with one --checkpoint.")
     if against not in (None, "tensorflow"):
         raise click.UsageError("--against goes with one --checkpoint: many are checked against TensorFlow.")
     if asked.pop("target") != "timm":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 
 from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Verdict
 from porter.recordings.recording import Provenance
+from porter.report.named_report import NamedReport
 from porter.report.notation import (
     bound,
     error,
@@ -28,10 +29,37 @@ _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expect
 
 def html(report: ParityReport) -> str:
     """Return the page. It follows the reader's light or dark colours and fits a phone."""
+    return _page(report.title, verdict(report), _body(report))
+
+
+def html_of_many(title: str, checked: Sequence[NamedReport]) -> str:
+    """Return one page of many reports: a line for each, which opens to its own report.
+
+    Those without parity come first.
+    """
+    passed = sum(report is not None and report.passed for _, report, _ in checked)
+    told = f"{passed} of {len(checked)} have parity"
+    ordered = sorted(checked, key=lambda each: each.report is not None and each.report.passed)
+    kind = "parity" if passed == len(checked) else "no_parity"
+    lines = "\n".join(map(_line, ordered))
+    return _page(title, told, f'<div class="verdict {kind}"><b>{told}</b></div>\n{lines}')
+
+
+def _line(checked: NamedReport) -> str:
+    name, report, error = checked
+    if report is None:
+        return f"<details><summary>failed: {escape(name)}</summary><p>{escape(error)}</p></details>"
+    return f"<details><summary>{verdict(report)}: {escape(name)}</summary>\n{_body(report)}</details>"
+
+
+def _page(title: str, told: str, body: str) -> str:
     template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(title=escape(title), verdict=told, body=body)
+
+
+def _body(report: ParityReport) -> str:
     sections = (_verdict, _findings, _summary, _figures, _stages, _images, _environment)
-    body = "\n".join(part for section in sections for part in section(report))
-    return template.substitute(title=escape(report.title), verdict=verdict(report), body=body)
+    return "\n".join(part for section in sections for part in section(report))
 
 
 def _verdict(report: ParityReport) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 from porter.parity.outcome import CaseResult, ParityReport, StageResult, Verdict
+from porter.report.named_report import NamedReport
 from porter.report.notation import guilty, sentence, verdict
 
 
@@ -16,10 +18,34 @@ def junit(report: ParityReport) -> str:
     is an error of its own suite, so that no consumer takes it for a pass.
     """
     root = ET.Element("testsuites", name=_clean(report.title))
+    _add(root, report, "")
+    return _written(root)
+
+
+def junit_of_many(title: str, checked: Iterable[NamedReport]) -> str:
+    """Return one document of many reports: the suites of each begin with its name, e.g. its checkpoint.
+
+    A check that could not be made is an error of a suite of its own.
+    """
+    root = ET.Element("testsuites", name=_clean(title))
+    for name, report, error in checked:
+        if report is None:
+            _add_error(root, f"{name}: check", name, "failed", error)
+        else:
+            _add(root, report, f"{name}: ")
+    return _written(root)
+
+
+def _add(root: ET.Element, report: ParityReport, before: str) -> None:
+    title = f"{before}{report.title}"
     if report.verdict in (Verdict.STALE, Verdict.NOTHING, Verdict.UNDECIDED):
-        _add_error(root, report)
+        told = report.stale or report.undecided or "no case that decides was compared"
+        _add_error(root, f"{before}verdict", title, report.verdict.name.lower(), f"{verdict(report)}: {told}")
     for case in report.cases:
-        _add_case(root, report, case)
+        _add_case(root, report, case, before)
+
+
+def _written(root: ET.Element) -> str:
     # The Jenkins schema has no "skipped" here.
     for count in ("tests", "failures", "errors"):
         root.set(count, str(sum(int(suite.get(count, "0")) for suite in root)))
@@ -27,17 +53,15 @@ def junit(report: ParityReport) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _add_error(root: ET.Element, report: ParityReport) -> None:
-    suite = ET.SubElement(root, "testsuite", name="verdict", tests="1", failures="0", errors="1", skipped="0")
-    test = ET.SubElement(suite, "testcase", classname=_clean(report.title), name="verdict", time="0")
-    told = report.stale or report.undecided or "no case that decides was compared"
-    ET.SubElement(
-        test, "error", type=report.verdict.name.lower(), message=_clean(f"{verdict(report)}: {told}")
-    )
+def _add_error(root: ET.Element, name: str, classname: str, kind: str, told: str) -> None:
+    counts = {"name": _clean(name), "tests": "1", "failures": "0", "errors": "1", "skipped": "0"}
+    suite = ET.SubElement(root, "testsuite", counts)
+    test = ET.SubElement(suite, "testcase", classname=_clean(classname), name="verdict", time="0")
+    ET.SubElement(test, "error", type=kind, message=_clean(told))
 
 
-def _add_case(root: ET.Element, report: ParityReport, case: CaseResult) -> None:
-    suite = ET.SubElement(root, "testsuite", name=_clean(case.name))
+def _add_case(root: ET.Element, report: ParityReport, case: CaseResult, before: str) -> None:
+    suite = ET.SubElement(root, "testsuite", name=_clean(f"{before}{case.name}"))
     properties = ET.SubElement(suite, "properties")
     for side, provenance in (("expected", report.expected), ("actual", report.actual)):
         facts = {"source": provenance.source, **provenance.versions}
@@ -45,15 +69,17 @@ def _add_case(root: ET.Element, report: ParityReport, case: CaseResult) -> None:
             ET.SubElement(properties, "property", name=f"{side}.{name}", value=_clean(str(value)))
     bad = [stage for stage in case.stages if not stage.passed]
     for stage in case.stages:
-        _add_stage(suite, report, case, stage)
+        _add_stage(suite, report, case, stage, before)
     suite.set("tests", str(len(case.stages)))
     suite.set("failures", str(len(bad) if case.decides else 0))
     suite.set("errors", "0")
     suite.set("skipped", str(0 if case.decides else len(bad)))
 
 
-def _add_stage(suite: ET.Element, report: ParityReport, case: CaseResult, stage: StageResult) -> None:
-    names = {"classname": _clean(f"{report.title}.{case.name}"), "name": _clean(stage.name)}
+def _add_stage(
+    suite: ET.Element, report: ParityReport, case: CaseResult, stage: StageResult, before: str
+) -> None:
+    names = {"classname": _clean(f"{before}{report.title}.{case.name}"), "name": _clean(stage.name)}
     test = ET.SubElement(suite, "testcase", names, time="0")
     if stage.passed:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from cli.command_line import run
@@ -104,19 +105,25 @@ def test_dead_process_fails_one_check_and_is_started_again(folder, monkeypatch):
     assert findings[1].error.code == "runner/torch-failed"
 
 
-def test_sweep_on_the_command_line(folder):
-    """A line for each, and exit code 1 for the one that is none."""
+def test_sweep_on_the_command_line(folder, tmp_path):
+    """A line for each, in the reports too, and exit code 1 for the one that is none."""
     words = ["parity-check", "--size", "64", "--dtype", "float64"]
     for name in ("a.weights.h5", "junk.h5", "b.weights.h5"):
         words += ["--checkpoint", folder / name]
 
-    told = run(*words)
+    junit, html = tmp_path / "sweep.xml", tmp_path / "sweep.html"
+
+    told = run(*words, "--junit", junit, "--html", html)
     *lines, summary = map(json.loads, run(*words, "--json").stdout.splitlines())
 
     assert told.exit_code == 1
     assert [line.split()[0] for line in told.stdout.splitlines()[:-1]] == ["parity", "failed", "parity"]
     assert [line["passed"] for line in lines] == [True, False, True]
     assert summary["passed"] == 2
+    assert "2 of 3 have parity" in html.read_text()
+    suites = [suite.get("name") for suite in ET.parse(junit).getroot()]  # noqa: S314 - we wrote it ourselves
+    assert suites[0] == f"{folder / 'a.weights.h5'}: float64@64x64"
+    assert suites[1] == f"{folder / 'junk.h5'}: check"
 
 
 def test_what_is_about_one_checkpoint_is_refused_for_many(folder):
@@ -126,5 +133,5 @@ def test_what_is_about_one_checkpoint_is_refused_for_many(folder):
     words = ["--checkpoint", "a", "--checkpoint", "b"]
 
     assert refused.value.code == "check/of-one-alone"
-    for extra in (["--ported", "x.safetensors"], ["--html", "x.html"], ["--against", "onnx"]):
+    for extra in (["--ported", "x.safetensors"], ["--against", "onnx"]):
         assert run("parity-check", *words, *extra).exit_code == 2
