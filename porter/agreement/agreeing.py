@@ -74,17 +74,17 @@ def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     require_package("torch", "torch")
     images = open_data(data)
     job = _job(Path(source), Path(ported), tables or load_tables(), engine, trust_table=trust_table)
-    folder = RunFolder(Path(out), "rows")
-    phase("listing the images")
-    folder.prepare(images, engine.batch, _described(job))
-    facts = _run(folder, job, engine, phase, progress)
-    phase("counting")
-    if labels is not None:
-        names = read_labels(Path(labels), facts[1].classes).names
-        facts = (facts[0], facts[1]._replace(names=names, codes=()))
-    report = _report(folder, facts, images.words, label_offset)
-    write_whole(folder.path / "agreement.json", report.json())
-    write_whole(folder.path / "agreement.html", report.html())
+    with RunFolder(Path(out), "rows") as folder:
+        phase("listing the images")
+        folder.prepare(images, engine.batch, _described(job))
+        facts = _run(folder, job, engine, phase, progress)
+        phase("counting")
+        if labels is not None:
+            names = read_labels(Path(labels), facts[1].classes).names
+            facts = (facts[0], facts[1]._replace(names=names, codes=()))
+        report = _report(folder, facts, images.words, label_offset)
+        write_whole(folder.path / "agreement.json", report.json())
+        write_whole(folder.path / "agreement.html", report.html())
     return report
 
 

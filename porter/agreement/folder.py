@@ -8,13 +8,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from porter.data.items import DataSet, Part
 from porter.errors import DataError, OutputError
 from porter.parity.image_row import ImageRow
 from porter.parity.row_files import finished_parts, read_rows, rows_of_file
 from porter.transfer.atomic_file import output_error, write_whole
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 class RunFolder:
@@ -39,6 +42,35 @@ class RunFolder:
         self.rows, self.exchange = path / "parts-done", path / "exchange"
         self._parts, self._run, self._facts = path / "parts.jsonl", path / "run.json", path / "sides.json"
         self.images = 0
+        self._lock: FileLock | None = None
+
+    def __enter__(self) -> Self:
+        """Hold the folder: two runs at once would do the same parts.
+
+        Raises:
+            OutputError: another run holds it (``agree/in-use``), or it cannot be written.
+        """
+        from filelock import FileLock, Timeout  # noqa: PLC0415  (comes with torch)
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / ".lock", timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise OutputError(
+                "agree/in-use",
+                "another run writes into this folder",
+                file=self.path,
+                hint="Wait until it ends, or give another --out.",
+            ) from None
+        except OSError as error:
+            raise output_error(error, Path(error.filename or self.path)) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the folder go; a process that dies does so, too."""
+        if self._lock is not None:
+            self._lock.release()
 
     def prepare(self, data: DataSet, batch: int, described: Mapping[str, Any]) -> None:
         """List the data set, and begin a run or go on with one.
@@ -53,7 +85,6 @@ class RunFolder:
             DataError: there is no image, or a file of the data set is damaged.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self.exchange, ignore_errors=True)
             self.exchange.mkdir()
             listed = self.path / "parts.jsonl.new"

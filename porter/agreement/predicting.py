@@ -81,20 +81,20 @@ def predict(
         trust_table=trust_table,
         labels="" if labels is None else str(labels.absolute()),
     )
-    folder = RunFolder(out.with_name(f"{out.name}.unfinished"), "rows")
     described = {
         "porter": VERSION,
         "ported": [state_of(file) for file in ported_files(ported)],
         "labels": job.labels,
     }
-    phase("listing the images")
-    folder.prepare(open_data(data), engine.batch, described)
-    done = folder.done_images()
-    phase("starting PyTorch" + (f", {done} images are done already" if done else ""))
-    for count in (_local if engine.name == "local" else _ray)(folder, job, engine):
-        done += count
-        progress(done, folder.images)
-    return _finished(folder, out)
+    with RunFolder(out.with_name(f"{out.name}.unfinished"), "rows") as folder:
+        phase("listing the images")
+        folder.prepare(open_data(data), engine.batch, described)
+        done = folder.done_images()
+        phase("starting PyTorch" + (f", {done} images are done already" if done else ""))
+        for count in (_local if engine.name == "local" else _ray)(folder, job, engine):
+            done += count
+            progress(done, folder.images)
+        return _finished(folder, out)
 
 
 def _local(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:

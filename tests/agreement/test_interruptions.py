@@ -16,7 +16,8 @@ from agreement_rows import rows_of
 
 import porter
 from porter.agreement import agreeing
-from porter.errors import PorterError
+from porter.agreement.folder import RunFolder
+from porter.errors import OutputError, PorterError
 from porter.parity.row_files import finished_parts
 
 pytestmark = pytest.mark.tensorflow
@@ -179,3 +180,13 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(source, ported, images, u
     assert "[output/file-too-large]" in told
     assert "Traceback" not in told
     assert rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE)) == undisturbed
+
+
+def test_two_runs_do_not_write_one_folder_at_once(source, ported, images, tmp_path):
+    """The second would do what the first does; when the first has ended, it goes on."""
+    with RunFolder(tmp_path / "out", "rows"), pytest.raises(OutputError, match="another run") as refused:
+        porter.agree(source, ported, images, out=tmp_path / "out")
+
+    assert refused.value.code == "agree/in-use"
+    with RunFolder(tmp_path / "out", "rows"):
+        assert (tmp_path / "out").is_dir()

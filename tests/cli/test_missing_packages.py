@@ -32,6 +32,7 @@ PACKAGES = (
     "onnx_ir",
     "h5py",
     "yaml",
+    "filelock",
 )
 
 # The group and its subcommands, found through the commands themselves: a new one is tried unasked.
