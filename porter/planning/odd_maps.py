@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.canonical import canonical
 from porter.planning.network.compare_network import computes_backbone
 from porter.planning.network.fixed_padding import fixed_amounts, least, pads_as_same, with_padding
@@ -43,14 +44,27 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
     strided = [o for o in canonical(checkpoint.stored_network).operations if fixed_amounts(_listed(o))]
     if not strided:
         return match
-    if any(o.attributes["same_amounts"] is None for o in strided):
+    if _takes_any_size(checkpoint.stored_network):
         if size is None:
             return match._replace(notes=(*match.notes, _ANY_SIZE.format(reduction=REDUCTION)))
         is_other = bool(size % REDUCTION)
     else:
-        is_other = any(o.attributes["padding"] != o.attributes["same_amounts"] for o in strided)
+        is_other = any(_is_other(o, checkpoint.stored_input.size) for o in strided)
     found = _adopted(match, dict(_modules(match.variant))) if is_other else match
     return found if computes_backbone(checkpoint, found) else match
+
+
+def _is_other(operation: Operation, size: tuple[int, int] | None) -> bool:
+    """Whether an operation does not pad as SAME does; behind a resize only the network's own size tells."""
+    amounts = operation.attributes["same_amounts"]
+    if amounts is None:
+        return size is None or any(length % REDUCTION for length in size)
+    return bool(amounts != operation.attributes["padding"])
+
+
+def _takes_any_size(network: StoredNetwork) -> bool:
+    shapes = [o.attributes.get("shape") for o in network.operations if o.kind == "input"]
+    return not any(isinstance(shape, tuple | list) and all(map(bool, shape[1:3])) for shape in shapes)
 
 
 def _listed(operation: Any) -> Any:
