@@ -51,7 +51,7 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
     else:
         is_other = any(_is_other(o, checkpoint.stored_input.size) for o in strided)
     found = _adopted(match, dict(_modules(match.variant))) if is_other else match
-    return found if computes_backbone(checkpoint, found) else match
+    return found if found is match or computes_backbone(checkpoint, found) else match
 
 
 def _is_other(operation: Operation, size: tuple[int, int] | None) -> bool:
