@@ -18,6 +18,7 @@ from porter.planning.network.cut_points import CutPoints
 from porter.planning.network.dilation import dilated_forms, note_of
 from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
+from porter.planning.odd_maps import padded_forms
 from porter.planning.recognition import Ending, Recognised
 from porter.tables.known_tables import Tables, leading_name
 from porter.tables.table_records import Dim
@@ -52,7 +53,9 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     stored = checkpoint.stored_network
     source = None if stored is None else canonical(stored)
-    forms = [form for v in wanted for form in (v, *dilated_forms(checkpoint, v))]
+    forms = [
+        form for v in wanted for form in (v, *dilated_forms(checkpoint, v), *padded_forms(checkpoint, v))
+    ]
     found = [each for v in forms if (each := _first_part(checkpoint, source, v)) is not None]
     if not variant:
         found = [each for each in found if each.stages >= _FEWEST_STAGES]

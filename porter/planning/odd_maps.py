@@ -9,7 +9,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.canonical import canonical
 from porter.planning.network.compare_network import computes_backbone
-from porter.planning.network.fixed_padding import fixed_amounts, least, pads_as_same, with_padding
+from porter.planning.network.fixed_padding import ADJUSTMENT, fixed_amounts, least, pads_as_same, with_padding
 from porter.planning.network.record import reference
 from porter.planning.recognition import Recognised
 from porter.tables.variants import Variant
@@ -33,25 +33,42 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
         match: The network in it.
         size: Height and width of images that a person chose.
     """
-    if not pads_as_same(match.variant):
+    variant = match.variant
+    if ADJUSTMENT in variant.adjust:
+        return _adopted(match, variant)
+    if not pads_as_same(variant):
         return match
     if checkpoint.stored_network is None:
         # Weights alone: only what the reference pads at every size is known.
-        modules = dict(_modules(match.variant, most=1)) if size is not None and size % REDUCTION else {}
-        return _adopted(match, modules)
-    if not any(operation.kind == "pad" for operation in checkpoint.stored_network.operations):
-        return match
-    strided = [o for o in canonical(checkpoint.stored_network).operations if fixed_amounts(_listed(o))]
-    if not strided:
-        return match
-    if _takes_any_size(checkpoint.stored_network):
-        if size is None:
-            return match._replace(notes=(*match.notes, _ANY_SIZE.format(reduction=REDUCTION)))
-        is_other = bool(size % REDUCTION)
-    else:
-        is_other = any(_is_other(o, checkpoint.stored_input.size) for o in strided)
-    found = _adopted(match, dict(_modules(match.variant))) if is_other else match
-    return found if found is match or computes_backbone(checkpoint, found) else match
+        return _adopted(match, _padded(variant, most=1)) if size is not None and size % REDUCTION else match
+    strided = _strided(checkpoint.stored_network)
+    if strided and size is None and _takes_any_size(checkpoint.stored_network):
+        return match._replace(notes=(*match.notes, _ANY_SIZE.format(reduction=REDUCTION)))
+    for padded in padded_forms(checkpoint, variant, size):
+        found = _adopted(match, padded)
+        if computes_backbone(checkpoint, found):
+            return found
+    return match
+
+
+def padded_forms(checkpoint: Checkpoint, variant: Variant, size: int | None = None) -> Iterator[Variant]:
+    """Yield a variant that pads as its source does, if that is not SAME at the source's size or `size`."""
+    network = checkpoint.stored_network
+    if network is None or not pads_as_same(variant):
+        return
+    is_other = size is not None and size % REDUCTION
+    if not _takes_any_size(network):
+        is_other = any(_is_other(each, checkpoint.stored_input.size) for each in _strided(network))
+    padded = _padded(variant) if is_other and _strided(network) else variant
+    if padded is not variant:
+        yield padded
+
+
+def _strided(network: StoredNetwork) -> list[Operation]:
+    """Return the convolutions that a source pads by fixed amounts."""
+    if not any(operation.kind == "pad" for operation in network.operations):
+        return []
+    return [o for o in canonical(network).operations if fixed_amounts(_listed(o))]
 
 
 def _is_other(operation: Operation, size: tuple[int, int] | None) -> bool:
@@ -75,19 +92,20 @@ def _listed(operation: Any) -> Any:
     return operation._replace(attributes={**operation.attributes, "padding": (padding,)})
 
 
-def _modules(variant: Variant, most: int = 2) -> Iterator[tuple[str, Any]]:
-    """Yield modules of PyTorch's network, and the fixed amounts; those of which at most `most` are known."""
+def _padded(variant: Variant, most: int = 2) -> Variant:
+    """Return a variant with the amounts of even maps in convolutions of which at most `most` are known."""
     targets = {variant.full_source(entry): entry.target for entry in variant.entries}
-    for form in reference(variant):
-        for operation in form.operations:
-            amounts = fixed_amounts(operation)
-            if 0 < len(amounts) <= most:
-                kernel = next(name for role, name in operation.variables.items() if role.endswith("kernel"))
-                yield targets[kernel].removesuffix(".weight"), least(amounts)
+    modules = {}
+    for operation in (operation for form in reference(variant) for operation in form.operations):
+        amounts = fixed_amounts(operation)
+        if 0 < len(amounts) <= most:
+            kernel = next(name for role, name in operation.variables.items() if role.endswith("kernel"))
+            modules[targets[kernel].removesuffix(".weight")] = least(amounts)
+    return with_padding(variant, modules) if modules else variant
 
 
-def _adopted(match: Recognised, modules: dict[str, Any]) -> Recognised:
-    if not modules:
+def _adopted(match: Recognised, variant: Variant) -> Recognised:
+    if ADJUSTMENT not in variant.adjust:
         return match
-    note = _NOTE.format(count=len(modules))
-    return match._replace(variant=with_padding(match.variant, modules), notes=(*match.notes, note))
+    note = _NOTE.format(count=len(variant.adjust[ADJUSTMENT]))  # type: ignore[arg-type]
+    return match._replace(variant=variant, notes=(*match.notes, note))

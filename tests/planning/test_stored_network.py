@@ -100,6 +100,9 @@ def test_fixed_padding_of_odd_maps_is_adopted(written):
     assert found.variant.adjust["padding"]["blocks.1.0.conv_dw"] == ((0, 1), (0, 1))
     assert any("4 convolutions of PyTorch's network are made to pad" in note for note in found.notes)
     assert not planned(written / "MobileNet.keras").variant.adjust
+    cut = planned(written / "odd_cut.keras")
+    assert cut.variant.adjust == found.variant.adjust
+    assert "conv_pw_3_relu, conv_pw_5_relu" in cut.cut.words
 
 
 @pytest.mark.tensorflow

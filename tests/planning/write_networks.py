@@ -3,7 +3,7 @@
 Writes FOLDER/MODEL.h5 and FOLDER/MODEL.keras with seeded weights; FOLDER/Nested.h5 and .keras: a backbone as
 one layer behind Keras's `preprocess_input`, as its guide to transfer learning builds it; FOLDER/head.keras: a
 classifier of one unit with a sigmoid on a backbone's own graph; FOLDER/odd.keras: of 33
-pixels; FOLDER/any.keras: of none.
+pixels; FOLDER/odd_cut.keras: two maps of it; FOLDER/any.keras: of none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ def main(generation: str, folder: Path) -> None:
         model.save(folder / f"{name}.h5")
         model.save(folder / f"{name}.keras")
     nested(keras, folder / "Nested")
-    keras.applications.MobileNet((33, 33, 3), alpha=0.25, weights=None, classes=5).save(folder / "odd.keras")
+    odd = keras.applications.MobileNet((33, 33, 3), alpha=0.25, weights=None, classes=5)
+    odd.save(folder / "odd.keras")
+    maps = [odd.get_layer(name).output for name in ("conv_pw_3_relu", "conv_pw_5_relu")]
+    keras.Model(odd.input, maps).save(folder / "odd_cut.keras")
     keras.applications.MobileNetV2((None, None, 3), alpha=0.35, weights=None, include_top=False).save(
         folder / "any.keras"
     )

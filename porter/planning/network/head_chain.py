@@ -193,7 +193,7 @@ def _several(
     for number, branch in enumerate(branches):
         own, gives_map = read_steps(branch, shapes, is_map=is_map, place=f"{forked}.{number}.")
         if gives_map:
-            raise UnstatableError(branch[-1] if branch else trunk[-1])
+            raise UnstatableError(network.operations[network.outputs[number]])
         parts = (*parts, *own)
     names = tuple(network.operations[number].name for number in network.outputs)
     return HeadChain(parts, NO_LOGITS, takes_map, names)
