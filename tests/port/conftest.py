@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_frameworks import run_with_tensorflow
 
 
 @pytest.fixture(scope="session", params=("tf_keras", "keras"))
@@ -14,5 +13,5 @@ def heads(request, tmp_path_factory) -> Path:
     """Let Keras write every model of `write_heads.py` once."""
     folder = tmp_path_factory.mktemp("heads") / request.param
     writer = Path(__file__).with_name("write_heads.py")
-    subprocess.run([sys.executable, writer, request.param, folder], check=True, capture_output=True)
+    run_with_tensorflow(writer, request.param, folder)
     return folder
