@@ -120,6 +120,8 @@ def adjust(model: nn.Module, adjustments: Mapping[str, object]) -> None:
         average_without_padding(modules[name])
     _set_epsilon(model, modules, adjustments.get("eps"))
     fixed: Any = adjustments.get("padding", {})
+    if not isinstance(fixed, Mapping):
+        raise OutputError("network/adjustment", "padding is by the convolution's name", found=repr(fixed))
     for name, amounts in fixed.items():
         if not isinstance(modules.get(name), nn.Conv2d):
             raise OutputError("network/adjustment", f"no convolution is called {name!r}")

@@ -20,7 +20,7 @@ _NOTE = (
     "network are made to pad them too (porter.load_model does it)"
 )
 _ANY_SIZE = (
-    "the source was built for images of any size and pads fixed amounts: the port answers as it does at "
+    "the source pads fixed amounts, whatever the size of its images: the port answers as it does at "
     "multiples of {reduction} pixels; --input-size makes a port for another size"
 )
 
@@ -39,16 +39,26 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
     if not pads_as_same(variant):
         return match
     if checkpoint.stored_network is None:
-        # Weights alone: only what the reference pads at every size is known.
-        return _adopted(match, _padded(variant, most=1)) if size is not None and size % REDUCTION else match
+        return _of_weights_alone(match, size)
     strided = _strided(checkpoint.stored_network)
     if strided and size is None and _takes_any_size(checkpoint.stored_network):
-        return match._replace(notes=(*match.notes, _ANY_SIZE.format(reduction=REDUCTION)))
+        return _noted(match)
     for padded in padded_forms(checkpoint, variant, size):
         found = _adopted(match, padded)
         if computes_backbone(checkpoint, found):
             return found
     return match
+
+
+def _of_weights_alone(match: Recognised, size: int | None) -> Recognised:
+    """Adopt, or say, what the reference pads at every size: nothing else is known."""
+    if not any(each % REDUCTION for each in match.variant.input.check_sizes) and size is None:
+        return match if _padded(match.variant, most=1) is match.variant else _noted(match)
+    return _adopted(match, _padded(match.variant, most=1)) if size and size % REDUCTION else match
+
+
+def _noted(match: Recognised) -> Recognised:
+    return match._replace(notes=(*match.notes, _ANY_SIZE.format(reduction=REDUCTION)))
 
 
 def padded_forms(checkpoint: Checkpoint, variant: Variant, size: int | None = None) -> Iterator[Variant]:

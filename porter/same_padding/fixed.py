@@ -38,9 +38,23 @@ def pad_fixed(module: nn.Conv2d, amounts: Sequence[Sequence[int]]) -> None:
     Raises:
         SamePaddingError: the amounts are not four whole numbers (``same-padding/amounts``).
     """
-    pads = [pixels for side in reversed(amounts) for pixels in side]
-    if len(pads) != 4 or any(type(pixels) is not int or pixels < 0 for pixels in pads):
-        raise SamePaddingError("same-padding/amounts", "padding is four whole numbers", found=repr(amounts))
+    try:
+        (top, bottom), (left, right) = amounts
+    except (TypeError, ValueError):
+        raise _malformed(amounts) from None
+    pads = left, right, top, bottom
+    if any(type(pixels) is not int or pixels < 0 for pixels in pads):
+        raise _malformed(amounts)
     module.__class__ = Conv2dPadded
-    module.pads = pads[0], pads[1], pads[2], pads[3]  # type: ignore[assignment]
+    module.pads = pads  # type: ignore[assignment]
     module.padding = (0, 0)
+
+
+def _malformed(amounts: object) -> SamePaddingError:
+    return SamePaddingError(
+        "same-padding/amounts",
+        "padding is four whole numbers",
+        expected="[[top, bottom], [left, right]]",
+        found=repr(amounts),
+        hint="Port the source again.",
+    )

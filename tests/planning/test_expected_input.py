@@ -131,5 +131,8 @@ def test_size_decides_whether_fixed_padding_is_same():
     odd = plan(checkpoint, TABLES, input_size=50).variant
     assert odd.adjust["padding"] == {f"blocks.{n}.0.conv_dw": ((0, 1), (0, 1)) for n in (1, 2, 3, 4)}
     assert plan(checkpoint, TABLES, input_size=160).variant == plan(checkpoint, TABLES).variant
+    assert any("multiples of 32 pixels" in note for note in plan(checkpoint, TABLES).notes)
     slim = RandomCheckpoint(TABLES.variants["slim_mobilenetv1_025"], 0)  # pads as SAME does
-    assert not plan(slim, TABLES, variant="slim_mobilenetv1_025", input_size=50).variant.adjust
+    as_same = plan(slim, TABLES, variant="slim_mobilenetv1_025", input_size=50)
+    assert not as_same.variant.adjust
+    assert not any("multiples of 32" in note for note in as_same.notes)

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 HEADS = {
     "pooled": "global_avg_pool, dense 7",
+    "odd": "global_avg_pool, dense 3",
     "unit": "global_max_pool, dense 1, sigmoid",
     "dense_twice": "global_avg_pool, dense 20, norm, relu, dense 4, softmax",
     "flattened": "flatten, dense 12, {smooth}, dense 3, relu, softmax",
@@ -23,7 +24,7 @@ HEADS = {
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
-ALSO_SAVED = ("convolved", "strided")
+ALSO_SAVED = ("convolved", "strided", "odd")
 FILES = [
     (head, file)
     for head in HEADS

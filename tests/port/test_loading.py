@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 import porter
 from porter.cli.main import main
-from porter.errors import OutputError, PlanError
+from porter.errors import OutputError, PlanError, PorterError
 from porter.loading.ported_file import read_metadata
 from porter.outputs.output_options import OutputOptions
 from porter.outputs.port import carry_out
@@ -21,6 +21,14 @@ from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 
 TABLES = load_tables()
+UNPADDABLE = [
+    3,
+    {"blocks.0": [[0, 1], [0, 1]]},
+    {"conv_stem": 3},
+    {"conv_stem": [[0, 1]]},
+    {"conv_stem": [[0, 1], [0, "1"]]},
+    {"conv_stem": [[0, 1], [0, -1]]},
+]
 
 
 def written(out, **form):
@@ -175,3 +183,26 @@ def test_constants_are_set_where_nothing_is_drawn():
     assert kept.tolist() == [3.0] * 4
     assert norm.weight.tolist() == [1.0] * 3
     assert norm.running_mean.tolist() == [0.0] * 3
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "padding",
+    [
+        3,
+        {"blocks.0": [[0, 1], [0, 1]]},
+        *({"conv_stem": x} for x in (3, [[0, 1]], [[0, 1], [0, "1"]], [[0, 1], [0, -1]])),
+    ],
+)
+def test_padding_that_nothing_can_pad_is_refused(stored, tmp_path, padding):
+    """What a file says of its network is checked, also where porter would never write it."""
+    pytest.importorskip("torch")
+    tensors = load_file(written(tmp_path / "m.safetensors"))
+    save_file(
+        tensors, tmp_path / "bad.safetensors", stored | {"porter.adjust": json.dumps({"padding": padding})}
+    )
+
+    with pytest.raises(PorterError) as refused:
+        porter.load_model(tmp_path / "bad.safetensors")
+
+    assert refused.value.code in ("network/adjustment", "same-padding/amounts")

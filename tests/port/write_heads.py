@@ -30,6 +30,7 @@ def main() -> None:
     keras, folder = importlib.import_module(sys.argv[1]), Path(sys.argv[2])
     for head in (
         pooled,
+        odd,
         unit,
         dense_twice,
         flattened,
@@ -70,6 +71,13 @@ def pooled(keras, layers):
     """A nested backbone, pooling, Dropout and one Dense."""
     return keras.Sequential(
         [backbone(keras), layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(7)]
+    )
+
+
+def odd(keras, layers):
+    """MobileNet on odd maps, where its fixed padding is not SAME."""
+    return keras.Sequential(
+        [backbone(keras, size=(75, 50)), layers.GlobalAveragePooling2D(), layers.Dense(3)]
     )
 
 

@@ -18,6 +18,7 @@ from porter.parity.outcome import (
     Worst,
 )
 from porter.recordings.recording import Provenance
+from porter.report.named_report import NamedReport
 
 STAGES = ("input", "stem", *(f"blocks.{i}.{j}" for i in range(4) for j in range(9)), "head", "logits")
 BAD = "blocks.1.2"
@@ -127,3 +128,13 @@ def undecided(passing) -> ParityReport:
     """A check without a float64 run: whatever it found, it proves nothing."""
     cases = tuple(c for c in passing.cases if c.dtype == "float32")
     return replace(passing, cases=cases)
+
+
+@pytest.fixture
+def many(passing, failing):
+    """A checkpoint in parity, one that is not, and one that could not be checked; names need escaping."""
+    return [
+        NamedReport("a<b>.h5", passing),
+        NamedReport("bad.h5", failing),
+        NamedReport("c.h5", None, "is <junk>"),
+    ]
