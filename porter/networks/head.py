@@ -12,6 +12,7 @@ from torch import nn
 
 from porter.core.head import BRANCHES, POOLS, HeadStep, branches_of
 from porter.errors import OutputError
+from porter.same_padding.fixed import Conv2dPadded
 from porter.same_padding.modules import Conv2dSame
 
 _CLASSIFIERS = ("classifier", "fc")
@@ -44,29 +45,6 @@ class FlattenChannelsLast(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Flatten the maps."""
         return x.permute(0, 2, 3, 1).flatten(1)
-
-
-class PaddedConv2d(nn.Conv2d):
-    """A convolution with its own number of zeros at each side.
-
-    Args:
-        amounts: Zeros at the (left, right, top, bottom).
-        *args: As for `torch.nn.Conv2d`, without padding.
-        **kwargs: Likewise.
-    """
-
-    def __init__(self, amounts: tuple[int, int, int, int], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.amounts = amounts
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  torch.nn.Conv2d's own name
-        """Pad and convolve: (N, C, H, W) to (N, C_out, H_out, W_out)."""
-        return super().forward(nn.functional.pad(input, self.amounts))
-
-    def extra_repr(self) -> str:
-        """Return what torch says, and the zeros."""
-        said: str = nn.Conv2d.extra_repr(self)  # type: ignore[no-untyped-call]
-        return f"{said}, amounts={self.amounts}"
 
 
 class ChannelNorm2d(nn.LayerNorm):
@@ -141,7 +119,7 @@ def _conv(stated: Mapping[str, Any]) -> nn.Module:
     (top, bottom), (left, right) = stated["padding"]
     if (top, left) == (bottom, right):
         return nn.Conv2d(*channels, kernel, padding=(top, left), **window)
-    return PaddedConv2d((left, right, top, bottom), *channels, kernel, **window)
+    return Conv2dPadded((left, right, top, bottom), *channels, kernel, **window)
 
 
 def _layer_norm(stated: Mapping[str, Any]) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,21 +12,26 @@ from porter.same_padding.padding_error import SamePaddingError
 
 
 class Conv2dPadded(nn.Conv2d):
-    """A convolution after zeros on each side: `pads` left, right, top and bottom, in pixels."""
+    """A convolution with its own number of zeros at each side.
 
-    pads: tuple[int, int, int, int]
+    Args:
+        pads: Zeros at the (left, right, top, bottom), in pixels.
+        *args: As for `torch.nn.Conv2d`, without padding.
+        **kwargs: Likewise.
+    """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Pad and convolve: (N, C, H, W) in, (N, O, H', W') out."""
-        padded = nn.functional.pad(x, self.pads)
-        return nn.functional.conv2d(
-            padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+    def __init__(self, pads: tuple[int, int, int, int], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pads = pads
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002  torch.nn.Conv2d's own name
+        """Pad and convolve: (N, C, H, W) to (N, C_out, H_out, W_out)."""
+        return nn.Conv2d.forward(self, nn.functional.pad(input, self.pads))
 
     def extra_repr(self) -> str:
-        """Say what it pads."""
-        native: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return f"{native}, pads={self.pads}"
+        """Return what torch says, and the zeros."""
+        said: str = nn.Conv2d.extra_repr(self)  # type: ignore[no-untyped-call]
+        return f"{said}, pads={self.pads}"
 
 
 def pad_fixed(module: nn.Conv2d, amounts: Sequence[Sequence[int]]) -> None:

@@ -24,7 +24,7 @@ HEADS = {
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
-ALSO_SAVED = ("convolved", "strided", "odd")
+ALSO_SAVED = ("convolved", "strided")
 FILES = [
     (head, file)
     for head in HEADS
