@@ -136,10 +136,10 @@ def test_failure_is_listed_and_the_others_are_ported(three, tmp_path):
     (tmp_path / "junk.h5").write_bytes(b"junk")
     sources = [three[0], tmp_path / "junk.h5", tmp_path / "nothing", three[1]]
     result = run("port-weights", *sources, "--out-dir", tmp_path / "o", "--keep-going", "--parents", 1)
-    lines = result.stderr.splitlines()
+    lines = [line for line in result.stderr.splitlines() if line.startswith("failed")]
 
     assert result.exit_code == 1
-    assert sorted(line.split()[0] for line in lines) == ["failed", "failed"]
+    assert len(lines) == 2
     assert any("checkpoint/not-found" in line and "nothing" in line for line in lines)
     assert result.stdout.splitlines()[-1].endswith(": 2 failed, 2 ported")
     assert len(list((tmp_path / "o").iterdir())) == 2
