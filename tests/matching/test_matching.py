@@ -109,6 +109,18 @@ def test_every_way_of_computing_the_same_is_proved(match_target, wrong):
     }
 
 
+def test_gates_are_found_and_a_pool_of_all_is_proved_at_its_size_alone(match_target):
+    """PyTorch's norm holds the gate that a graph writes out; at other sizes the source is another network."""
+    found = match_target("", "own_gated", "gated")
+
+    assert found["findings"] == []
+    assert {run["size"] for run in found["proof"]} == {"16x16"}
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    assert [layer["activated"] for layer in found["layers"]] == [False, True] * 3 + [False]
+    (first, *_) = match_target("GELU", "own_gated", "gated")["findings"]
+    assert first.startswith("3: ")
+
+
 @pytest.mark.parametrize("wrong", ["", "bias"])
 def test_transformer_is_proved(match_target, wrong):
     """Query, key and value by one layer; token, positions and layer scale, which no layer holds; norms."""

@@ -79,9 +79,23 @@ def build_transformer(keras):
     return keras.Model(given, layers.Dense(5)(x[:, 0]))
 
 
-def write_transformer(folder):
-    """Write it as a SavedModel, which alone runs without the code of its layers."""
-    model = build_transformer(importlib.import_module("tf_keras"))
+def build_gated(keras):
+    """Return norms with swish and both forms of hard swish, and a pool as large as its map of 16x16."""
+    layers = keras.layers
+    x = given = keras.Input((16, 16, 3))
+    for gate in (
+        lambda x: x * (tf.nn.relu6(x + 3.0) * (1 / 6)),
+        tf.nn.silu,
+        lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
+    ):
+        x = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+        x = layers.Lambda(gate)(layers.BatchNormalization()(x))
+    return keras.Model(given, layers.Dense(5)(layers.Flatten()(layers.AveragePooling2D(16)(x))))
+
+
+def write_saved_model(folder, name, build_it):
+    """Write a network as a SavedModel, which alone runs without the code of its layers."""
+    model = build_it(importlib.import_module("tf_keras"))
     for variable in model.weights:
         scales = "gamma" in variable.name
         variable.assign(
@@ -89,8 +103,8 @@ def write_transformer(folder):
         )
     call = tf.function(lambda images: model(images, training=False))
     signature = call.get_concrete_function(tf.TensorSpec((None, 16, 16, 3)))
-    tf.saved_model.save(model, str(folder / "transformer"), signatures=signature)
-    np.save(folder / "transformer_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
+    tf.saved_model.save(model, str(folder / name), signatures=signature)
+    np.save(folder / f"{name}_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
 
 
 def build_in_tf_keras():
@@ -115,13 +129,14 @@ def write(folder, generation):
 
 
 def main(folder):
-    """Write both generations, a checkpoint of one, and a folder for each of three recordings."""
+    """Write both generations, a checkpoint of one, and a folder for each recording."""
     np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
     write(folder, "keras")
     tf.train.Checkpoint(model=write(folder, "tf_keras")).write(str(folder / "checkpoint-1"))
     builder = "write_own_network:build_in_tf_keras"
-    write_transformer(folder)
-    recordings = dict.fromkeys(("tf_keras.keras", "tf_keras_untrained.keras", "transformer"), "")
+    write_saved_model(folder, "transformer", build_transformer)
+    write_saved_model(folder, "gated", build_gated)
+    recordings = dict.fromkeys(("tf_keras.keras", "tf_keras_untrained.keras", "transformer", "gated"), "")
     recordings["checkpoint-1"] = builder
     for source, function in recordings.items():
         out = folder / f"recorded {source}"
