@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Self
 import ray
 import ray.data
 
+from porter.core.child_process import import_path
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
 from porter.errors import ParityError, PorterError, error_from_json
 from porter.runners.agreement_job import AgreementJob, Exchange, job_from_json
-from porter.runners.process import environment
+from porter.runners.process import variables
 
 _STORE = 256 << 20  # bytes of shared memory of a cluster that is started here
 _BLOCKS = 2000
@@ -92,7 +93,7 @@ class RayEngine:
             raise ParityError("agree/ray", f"Ray gave up ({_last_line(error)})") from error
 
     def _pool(self, job: AgreementJob) -> dict[str, Any]:
-        settings = {name: value for name, value in environment(job.threads).items() if name in _SETTINGS}
+        settings = {**variables(job.threads), "PYTHONPATH": import_path()}
         if self._gpus:
             settings.pop("CUDA_VISIBLE_DEVICES")
         return {
@@ -113,21 +114,6 @@ class RayEngine:
         """End the cluster, or leave it, if this engine has connected to it."""
         if self._started:
             ray.shutdown()
-
-
-# What `environment` fixes of a framework, without what belongs to this machine and this person.
-_SETTINGS = (
-    "TF_CPP_MIN_LOG_LEVEL",
-    "TF_DETERMINISTIC_OPS",
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_USE_LEGACY_KERAS",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_WAIT_POLICY",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "PYTHONPATH",
-)
 
 
 def _read(row: Row) -> Row:

@@ -45,15 +45,6 @@ def write_images(folder, count=COUNT):
     return folder
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _warm(warm_frameworks):
-    """Start the processes of an agreement warm."""
-    from porter.agreement import local_engine
-
-    with warm_frameworks.patch(local_engine):
-        yield
-
-
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A folder of images with labels, half of them stored without loss."""

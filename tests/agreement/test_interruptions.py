@@ -17,6 +17,7 @@ from agreement_rows import rows_of
 import porter
 from porter.agreement import agreeing
 from porter.agreement.folder import RunFolder
+from porter.core.child_process import ChildDiedError
 from porter.errors import OutputError, PorterError
 from porter.parity.row_files import finished_parts
 
@@ -86,12 +87,12 @@ def test_images_that_kill_every_worker_are_named(source, ported, images, engines
 
     def dies(_process, request):
         if "part" in request:
-            raise porter.agreement.local_engine._DiedError("a process was killed by SIGKILL")
-        return ask(_process, request)
+            raise ChildDiedError("was killed by SIGKILL")
+        return do(_process, request)
 
     process = porter.agreement.local_engine._Process
-    ask = process.ask
-    monkeypatch.setattr(process, "ask", dies)
+    do = process.do
+    monkeypatch.setattr(process, "do", dies)
     monkeypatch.setattr(porter.agreement.local_engine, "_DEATHS", 2)
 
     with pytest.raises(PorterError, match="images 0 to 0") as refused:
