@@ -77,11 +77,12 @@ class RayEngine:
 
         Raises:
             PorterError: a step refused.
-            ParityError: Ray gave up.
+            ParityError: Ray gave up, or the cluster cannot hold the actors.
         """
         given = [{"part": json.dumps(part.to_json())} for part in parts]
         if not given:
             return
+        self._require_room(len(steps) * self._workers)
         data: Any = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
         data = data.map(_read, num_cpus=0)
         for step in steps:
@@ -91,6 +92,19 @@ class RayEngine:
                 yield _answer(row)
         except ray.exceptions.RayError as error:
             raise ParityError("agree/ray", f"Ray gave up ({_last_line(error)})") from error
+
+    def _require_room(self, actors: int) -> None:
+        """Refuse what would wait for ever, and say nothing: actors that no node can take."""
+        needed = {"CPU": actors, "GPU": actors * self._gpus}
+        there = {name: ray.cluster_resources().get(name, 0) for name in needed}
+        if any(there[name] < count for name, count in needed.items()):
+            raise ParityError(
+                "agree/ray",
+                "the cluster is too small for the actors",
+                expected=_in_words(needed),
+                found=_in_words(there),
+                hint="Give fewer --workers; a cluster that grows by itself has to be grown first.",
+            )
 
     def _pool(self, job: AgreementJob) -> dict[str, Any]:
         settings = {**variables(job.threads), "PYTHONPATH": import_path()}
@@ -114,6 +128,10 @@ class RayEngine:
         """End the cluster, or leave it, if this engine has connected to it."""
         if self._started:
             ray.shutdown()
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{count:g} {name}" for name, count in resources.items())
 
 
 def _read(row: Row) -> Row:
