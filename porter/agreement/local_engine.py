@@ -99,7 +99,7 @@ class _Worker(threading.Thread):
             try:
                 self.process.do(request)
             except ChildDiedError as error:
-                death = f"a {self._stage.framework} process {error}"
+                death = str(error)
             else:
                 return
             if self.stopped:
@@ -109,8 +109,9 @@ class _Worker(threading.Thread):
             self._begin()
         raise ParityError(
             "agree/worker-died",
-            f"{death}; so did {_DEATHS - 1} others on the same images",
+            f"a {self._stage.framework} process {death}; so did {_DEATHS - 1} others on the same images",
             found=f"images {part.index} to {part.index + part.count - 1} of the data",
+            hint="If memory ran out, give a smaller --batch or fewer --workers.",
         )
 
 

@@ -76,7 +76,7 @@ class ChildProcess:
         try:
             return str(self._process.communicate(request, timeout=timeout)[0])
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"did not end within {timeout:g} s") from None
+            raise TimeoutError from None
 
     def exit_code(self) -> int | None:
         """Return its exit code; None while it runs, negative if a signal killed it."""

@@ -37,8 +37,10 @@ def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int
     with ChildProcess(f"porter.runners.{module}", variables(threads)) as child:
         try:
             answer = child.conclude(json.dumps(request), timeout)
-        except TimeoutError as error:
-            raise ParityError(f"runner/{framework}-timeout", f"the {framework} process {error}") from None
+        except TimeoutError:
+            raise ParityError(
+                f"runner/{framework}-timeout", f"the {framework} process did not end within {timeout:g} s"
+            ) from None
         if child.exit_code() == REFUSED and answer:
             raise error_from_json(json.loads(answer))
         if child.exit_code():

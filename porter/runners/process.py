@@ -133,7 +133,7 @@ class Child(ChildProcess):
 
 def failure(framework: str, how: str) -> ParityError:
     """Return the error that says how a framework's process died."""
-    return ParityError(f"runner/{framework}-failed", f"the {framework} process {how}")
+    return ParityError(f"runner/{framework}-failed", f"the {framework} process died: it {how}")
 
 
 def wait_for(

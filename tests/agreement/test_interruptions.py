@@ -28,13 +28,6 @@ COMMAND = [sys.executable, "-m", "porter.cli.main", "agree"]
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def undisturbed(source, ported, images, tmp_path_factory):
-    """The rows of a run that nothing disturbs."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    return rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE))
-
-
 def rows(report):
     """Return the rows of a report."""
     return rows_of(report)

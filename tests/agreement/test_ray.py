@@ -19,13 +19,6 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("default")]
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 100 << 20}
 
 
-@pytest.fixture(scope="module")
-def by_ones(source, ported, images, tmp_path_factory):
-    """The rows of the local engine, an image at a time."""
-    out = tmp_path_factory.mktemp("local") / "out"
-    return rows_of(porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=1)))
-
-
 def test_rows_are_those_of_the_local_engine(source, ported, images, tmp_path):
     """Two actors of each framework against one process of each."""
     local = porter.agree(source, ported, images, out=tmp_path / "local", engine=porter.Engine(batch=4))
@@ -65,7 +58,9 @@ def actors(name):
     return found
 
 
-def test_a_killed_actor_and_a_killed_node_change_nothing(cluster, by_ones, source, ported, images, tmp_path):
+def test_a_killed_actor_and_a_killed_node_change_nothing(
+    cluster, undisturbed, source, ported, images, tmp_path
+):
     """Their images are done again, elsewhere: no row is lost or there twice."""
     node = cluster.add_node(**NODE)
     killed = []
@@ -83,7 +78,7 @@ def test_a_killed_actor_and_a_killed_node_change_nothing(cluster, by_ones, sourc
     report = porter.agree(source, ported, images, out=tmp_path / "out", engine=engine, progress=disturb)
 
     assert len(killed) == 2
-    assert rows_of(report) == by_ones
+    assert rows_of(report) == undisturbed
 
 
 def test_an_actor_has_the_share_of_a_graphics_card_that_was_asked_for(cluster):
