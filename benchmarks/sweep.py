@@ -57,7 +57,9 @@ def main(count: int, network: str) -> None:
     print(f"{network}: {len(peaks)} of {count} have parity")
     for what, one, all_of_them in zip(Cost._fields, alone, together, strict=True):
         share = 100 * all_of_them / (one * count)
-        print(f"{what}: {one:.1f} s for one alone, {all_of_them:.1f} s for {count} together, {share:.0f} %")
+        more = (all_of_them - one) / (count - 1)
+        print(f"{what}: {one:.1f} s for one alone, {all_of_them:.1f} s for {count} together, {share:.0f} %;")
+        print(f"  {more:.2f} s for one more, so that 50 take {100 * (one + 49 * more) / (50 * one):.0f} %")
     print(f"largest framework process after 5, half, all: {peaks[4]}, {peaks[count // 2]}, {peaks[-1]} MiB")
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"this process, at most: {own:.0f} MiB")
