@@ -96,7 +96,9 @@ class RayEngine:
     def _require_room(self, actors: int) -> None:
         """Refuse what would wait for ever, and say nothing: actors that no node can take."""
         needed = {"CPU": actors, "GPU": actors * self._gpus}
-        there = {name: ray.cluster_resources().get(name, 0) for name in needed}
+        cluster: Any = ray.cluster_resources  # without types
+        has = cluster()
+        there = {name: has.get(name, 0) for name in needed}
         if any(there[name] < count for name, count in needed.items()):
             raise ParityError(
                 "agree/ray",

@@ -67,7 +67,7 @@ class ChildProcess:
             raise ChildDiedError(self.obituary())
         return answer
 
-    def conclude(self, request: str = "", timeout: float | None = None) -> str:
+    def conclude(self, request: str, timeout: float) -> str:
         """Write the last that it is told, wait until it has ended, and return the rest of its answer.
 
         Raises:

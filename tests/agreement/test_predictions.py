@@ -42,6 +42,9 @@ def test_an_unreadable_image_is_a_row_with_a_fault(ported, images, tmp_path):
 
     assert (done.images, done.faults) == (3, 2)
     assert [Path(key).name for key, _ in done.unusable] == ["bad.jpg", "gone.jpg"]
+    assert (
+        done.unusable[0][1] == "cannot be read as an image (its format is not known)"
+    )  # the same in any run
 
 
 def test_an_interrupted_run_goes_on(ported, images, tmp_path):
