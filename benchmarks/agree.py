@@ -5,8 +5,8 @@ Usage: python benchmarks/agree.py SOURCE IMAGES [--most 2000] [--out agree.json]
 Crops of the real images in the folder IMAGES and generated ones, half and half, are written to a temporary
 folder and compared at a quarter, a half and all of their number; then with two and four workers, with Ray on
 one node, also with two and four actors of each framework, with Ray on a cluster of two nodes, and with Ray
-while one of two nodes is killed. Rates and seconds of CPU are those of the later half of a run, when every
-process has started.
+while one of two nodes is killed. Rates are those of the later half of a run, when every process has started;
+seconds of CPU are those of all processes of a run, so that two runs of one kind tell those of an image.
 """
 
 from __future__ import annotations
@@ -91,10 +91,11 @@ class Benchmark:
     def _measure(
         self, name: str, count: int, engine: porter.Engine, during: Callable[[int], None] | None = None
     ) -> list[object]:
-        began, seen = time.monotonic(), []
+        began, seen, cpu, before = time.monotonic(), [], [0.0], cpu_seconds()
 
         def progress(done: int, _total: int) -> None:
-            seen.append((time.monotonic(), done, cpu_seconds()))
+            seen.append((time.monotonic(), done))
+            cpu[0] = cpu_seconds() - before
             if during:
                 during(done)
 
@@ -109,15 +110,13 @@ class Benchmark:
                 progress=progress,
             )
         seconds = time.monotonic() - began
-        wall, images, cpu = (
-            last - middle for middle, last in zip(seen[len(seen) // 2], seen[-1], strict=True)
-        )
+        wall, images = (last - middle for middle, last in zip(seen[len(seen) // 2], seen[-1], strict=True))
         figures: dict[str, object] = {
             "case": name,
             "images": count,
             "seconds": round(seconds, 1),
             "images_per_second": round(images / wall, 1) if images else None,
-            "cpu_ms_per_image": round(1000 * cpu / images) if images else None,
+            "cpu_seconds": round(cpu[0], 1),
             "peak_mb": round(sum(peaks.values()) / 1e6),
             "largest_process_mb": round(max(peaks.values()) / 1e6),
             "own_mb": round(peaks[os.getpid()] / 1e6),

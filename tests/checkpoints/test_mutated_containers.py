@@ -57,6 +57,7 @@ def test_one_process_for_many_files_outlives_those_that_break_the_library(tmp_pa
     alone = outcome(path)
     program = Path(reader._CHILD).read_text()
     breaks = (
+        "    import signal\n"
         "    if size == 8: os.kill(os.getpid(), signal.SIGSEGV)\n"
         "    if size == 9 and signal.alarm(0): os.kill(os.getpid(), signal.SIGALRM)\n"
     )

@@ -1,10 +1,9 @@
 """Describes an HDF5 file as JSON, in a process of its own: a damaged file can crash the HDF5 library.
 
 Run as a program: ``python -P child.py OFFSET SIZE < FILE`` reads the HDF5 file that begins at byte OFFSET of
-FILE and prints one JSON document; ``python -P child.py many SECONDS < SOCKET`` does so for each file that the
-socket hands over, in a fork that lives so long at most. Only the structure is read; where the numbers lie is
-printed, and the parent process reads them itself. No link is followed out of the file and no plug-in is
-loaded. This file imports nothing of porter, so that a crash takes nothing with it.
+FILE and prints one JSON document. Only the structure is read; where the numbers lie is printed, and the
+parent process reads them itself. No link is followed out of the file and no plug-in is loaded. This file
+imports nothing of porter, so that a crash takes nothing with it.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import base64
 import contextlib
 import json
 import os
-import signal
-import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -323,34 +320,8 @@ def limit() -> None:
             resource.setrlimit(which, (most if hard < 0 else min(most, hard), hard))
 
 
-def serve(seconds: int) -> None:
-    """Describe each file that the socket on stdin hands over, and answer with the exit code of the fork."""
-    with contextlib.suppress(ImportError):
-        import h5py  # noqa: F401, PLC0415  (once, for every fork)
-    with socket.socket(fileno=sys.stdin.fileno()) as parent:
-        while True:
-            request, (*descriptors,), _, _ = socket.recv_fds(parent, 64, 2)
-            if not request:
-                return
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(seconds)
-                limit()
-                file, out = descriptors
-                with os.fdopen(out, "w", encoding="utf-8") as document:
-                    document.write(json.dumps(describe(file, *map(int, request.split()))))
-                os._exit(0)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            parent.sendall(str(code).encode())
-
-
 def main() -> None:
     """Describe what the arguments name."""
-    if sys.argv[1] == "many":
-        serve(int(sys.argv[2]))
-        return
     limit()
     offset, size = map(int, sys.argv[1:3])
     # One piece: json.dump writes hundreds, and the parent would wake for each.

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
-_CHILD = Path(__file__).with_name("child.py")
+_CHILD, _FORKS = (Path(__file__).with_name(name) for name in ("child.py", "forks.py"))
 _LONGEST_WAIT = 60
 _ENVIRONMENT = {
     "HDF5_PLUGIN_PRELOAD": "::",  # HDF5's own way of saying: load no plug-in
@@ -102,7 +102,7 @@ class _Reader:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(_CHILD), "many", str(_LONGEST_WAIT)],
+                [sys.executable, "-P", str(_FORKS), str(_CHILD), str(_LONGEST_WAIT)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
