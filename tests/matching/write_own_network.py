@@ -80,8 +80,26 @@ def build_transformer(keras):
 
 
 def build_gated(keras):
-    """Return norms with swish and both forms of hard swish, and a pool as large as its map of 16x16."""
+    """Return norms with swish and both forms of hard swish, a hard sigmoid, and attention over pixels.
+
+    It ends with a pool as large as its map of 16x16.
+    """
     layers = keras.layers
+
+    class Attention(layers.Layer):
+        def build(self, shape):
+            self.query = self.add_weight(name="query", shape=(2, 4, shape[-1]))
+            self.key = self.add_weight(name="key", shape=(shape[-1], 4))
+            self.out = self.add_weight(name="out", shape=(shape[-1], 2, 4))
+
+        def call(self, x):
+            pixels = tf.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3]))
+            query = tf.einsum("bnd,hkd->bnhk", pixels, self.query)
+            key = tf.einsum("bmd,dk->bmk", pixels, self.key)
+            weighed = tf.nn.softmax(tf.einsum("bnhk,bmk->bnhm", query, key))
+            seen = tf.einsum("bnhm,bmk->bnhk", weighed, key)
+            return tf.reshape(tf.einsum("bnhk,dhk->bnd", seen, self.out), tf.shape(x))
+
     x = given = keras.Input((16, 16, 3))
     for gate in (
         lambda x: x * (tf.nn.relu6(x + 3.0) * (1 / 6)),
@@ -90,6 +108,9 @@ def build_gated(keras):
     ):
         x = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
         x = layers.Lambda(gate)(layers.BatchNormalization()(x))
+    gate = layers.Conv2D(8, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = x * layers.Lambda(lambda y: tf.nn.relu6(y + 3.0) * (1 / 6))(gate)
+    x = x + Attention()(x)
     return keras.Model(given, layers.Dense(5)(layers.Flatten()(layers.AveragePooling2D(16)(x))))
 
 
