@@ -74,7 +74,7 @@ def _shift(
         number = operations[number].inputs[0]
     variables = operations[number].variables
     key = variables.get("beta") or variables.get("bias")
-    if key not in weights or number not in found:
+    if key is None or key not in weights or number not in found:
         return False
     channels = found[number].reshape(-1, found[number].shape[-1])
     channel = channels.max(axis=0).argmax() if lack > 0 else channels.min(axis=0).argmin()
