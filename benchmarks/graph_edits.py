@@ -66,13 +66,6 @@ def _every(change: Callable[[Any], Any], *ops: str) -> Edit:
     return edit
 
 
-def _number(name: str, value: float) -> Callable[[Any], None]:
-    def change(node: Any) -> None:
-        node.attr[name].f = value
-
-    return change
-
-
 def _integers(name: str, *values: int) -> Callable[[Any], None]:
     def change(node: Any) -> None:
         node.attr[name].list.i[:] = values
@@ -145,6 +138,38 @@ def _spelt(node: Any, like: str) -> str:
     return f"{node.name}:activations:0" if ":" in like else node.name
 
 
+def _epsilon(value: float, *, every: bool) -> Edit:
+    """Return an edit of the epsilon of norms: an attribute, or a constant where a norm is written out."""
+
+    def edit(nodes: Nodes) -> bool:
+        by_name = {node.name: node for node in nodes}
+        changed = False
+        for node in _of(nodes, "FusedBatchNormV3", "Rsqrt"):
+            if node.op == "FusedBatchNormV3":
+                node.attr["epsilon"].f = value
+            elif not _set_addend(by_name, node, value):
+                continue
+            changed = True
+            if not every:
+                break
+        return changed
+
+    return edit
+
+
+def _set_addend(by_name: dict[str, Any], root: Any, value: float) -> bool:
+    """Change the constant that is added to what a node takes."""
+    added = by_name.get(root.input[0].partition(":")[0])
+    for spelt in added.input if added is not None and added.op in ("Add", "AddV2") else ():
+        constant = by_name.get(spelt.partition(":")[0])
+        if constant is not None and constant.op == "Const":
+            known = make_ndarray(constant.attr["value"].tensor)
+            if known.size == 1:
+                constant.attr["value"].tensor.CopyFrom(make_tensor_proto(np.full_like(known, value)))
+                return True
+    return False
+
+
 def _doubled(nodes: Nodes) -> bool:
     """Double the statistics that images are normalised with, where they are constants of a few numbers."""
     by_name = {node.name: node for node in nodes}
@@ -162,8 +187,8 @@ def _doubled(nodes: Nodes) -> bool:
 
 # What the port does with each: "adopted" or "refused". An edit may find nothing to change in a family.
 GRAPH_EDITS: dict[str, tuple[Edit, str]] = {
-    "epsilon of all": (_every(_number("epsilon", 1e-2), "FusedBatchNormV3"), "adopted"),
-    "epsilon of one": (_first(_number("epsilon", 1e-1), "FusedBatchNormV3"), "adopted"),
+    "epsilon of all": (_epsilon(1e-2, every=True), "adopted"),
+    "epsilon of one": (_epsilon(1e-1, every=False), "adopted"),
     "stride of the stem": (
         _first(_integers("strides", 1, 1, 1, 1), "Conv2D", where=_is_strided),
         "refused",
