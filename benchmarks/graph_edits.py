@@ -174,6 +174,8 @@ def _doubled(nodes: Nodes) -> bool:
     """Double the statistics that images are normalised with, where they are constants of a few numbers."""
     by_name = {node.name: node for node in nodes}
     for node in _of(nodes, "Sub", "Mul", "RealDiv"):
+        if any(word in node.name for word in _TRAINING):
+            continue
         for spelt in node.input:
             constant = by_name.get(spelt.partition(":")[0])
             if constant is None or constant.op != "Const":
@@ -185,6 +187,8 @@ def _doubled(nodes: Nodes) -> bool:
     return False
 
 
+# Parts of names of what SavedModels compute in training alone.
+_TRAINING = ("AssignMovingAvg", "dropout")
 # What the port does with each: "adopted" or "refused". An edit may find nothing to change in a family.
 GRAPH_EDITS: dict[str, tuple[Edit, str]] = {
     "epsilon of all": (_epsilon(1e-2, every=True), "adopted"),
