@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,46 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 Nodes = list[Any]
 Edit = Callable[[Nodes], bool]
+# What operations call their outputs. Source: tensorflow/core/ops/{nn,math}_ops.cc.
+_OUTPUTS = {
+    **dict.fromkeys(("Relu", "Relu6", "LeakyRelu"), "activations"),
+    **dict.fromkeys(("Tanh", "Sigmoid"), "y"),
+    **dict.fromkeys(("MaxPool", "AvgPool", "Mean", "Max"), "output"),
+    "Softmax": "softmax",
+}
 
 
 def graph_edited(source: Path, target: Path, edit: Edit) -> bool:
     """Write `source` with a changed graph to `target`; return False where it has nothing to change."""
     if source.is_file():
         graph = graph_pb2.GraphDef.FromString(source.read_bytes())
-        changed = edit(list(graph.node))
+        changed = _applied(edit, graph.node)
         target.write_bytes(graph.SerializeToString())
         return changed
     message = saved_model_pb2.SavedModel.FromString((source / "saved_model.pb").read_bytes())
     graph = message.meta_graphs[0].graph_def
-    bodies = [list(graph.node), *(list(function.node_def) for function in graph.library.function)]
-    changed = [edit(body) for body in bodies]  # every copy of the network
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    changed = [_applied(edit, body) for body in bodies]  # every copy of the network
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()
     (target / "variables").symlink_to((source / "variables").absolute())
     (target / "saved_model.pb").write_bytes(message.SerializeToString())
     return any(changed)
+
+
+def _applied(edit: Edit, body: Iterable[Any]) -> bool:
+    """Edit nodes; let what told the shape or the name of an output follow what it is now."""
+    nodes = list(body)
+    changed = edit(nodes)
+    names = {node.name: _OUTPUTS[node.op] for node in nodes if changed and node.op in _OUTPUTS}
+    for node in nodes if changed else ():
+        node.attr.pop("_output_shapes", None)
+        for place, spelt in enumerate(node.input):
+            name, *rest = spelt.split(":")
+            if len(rest) == 2 and name in names:  # as in functions
+                node.input[place] = f"{name}:{names[name]}:{rest[1]}"
+    return changed
 
 
 def _of(nodes: Nodes, *ops: str) -> Iterator[Any]:
@@ -56,10 +77,10 @@ def _first(change: Callable[[Any], Any], *ops: str, where: Callable[[Any], bool]
     return edit
 
 
-def _every(change: Callable[[Any], Any], *ops: str) -> Edit:
+def _last(change: Callable[[Any], Any], *ops: str) -> Edit:
     def edit(nodes: Nodes) -> bool:
         found = list(_of(nodes, *ops))
-        for node in found:
+        for node in found[-1:]:
             change(node)
         return bool(found)
 
@@ -211,7 +232,7 @@ GRAPH_EDITS: dict[str, tuple[Edit, str]] = {
     ),
     "kernel of a pool": (_first(_integers("ksize", 1, 2, 2, 1), "MaxPool"), "refused"),
     "kind of a pool": (_first(_op("AvgPool"), "MaxPool"), "refused"),
-    "kind of the global pool": (_every(_op("Max"), "Mean"), "adopted"),
+    "kind of the global pool": (_last(_op("Max"), "Mean"), "adopted"),
     "kind of an activation": (_first(_op("Tanh"), "Relu", "Relu6", "Sigmoid"), "refused"),
     "cap": (_first(_op("Relu6"), "Relu"), "refused"),
     "no cap": (_first(_op("Relu"), "Relu6"), "refused"),

@@ -45,6 +45,7 @@ TABLES = {
 }
 FILES = ("model.keras", "model.h5", "exported", "saved", "frozen.pb")  # as far as a library writes them
 CONFIGS = (".keras", ".h5")
+UNRUN = "TensorFlow could not run the file's own network"
 _TOGETHER = 10
 
 
@@ -132,7 +133,8 @@ def size_of(file: Path) -> tuple[int, int]:
 def judged(outcome: ParityReport | PorterError, *, adopted: bool) -> tuple[str, str]:
     """Return the kind of an outcome and what to print of it; `adopted` if the port follows the change."""
     if isinstance(outcome, PorterError):
-        return "refused" if isinstance(outcome, PlanError) else "MISSED", str(outcome).replace("\n", " | ")
+        kind = "refused" if isinstance(outcome, PlanError) else "MISSED"
+        return "unloadable" if UNRUN in str(outcome) else kind, str(outcome).replace("\n", " | ")
     if not any(note.startswith(OWN) for note in outcome.notes):
         return "unloadable", outcome.notes[0][:160]
     if outcome.verdict is Verdict.PARITY:

@@ -43,14 +43,14 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
 )
 
 # They draw at random while a network trains, with these strengths.
-_RANDOM = frozenset(
+RANDOM = frozenset(
     (
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
         *("AlphaDropout", "StochasticDepth"),
     )
 )
 _STRENGTHS = ("rate", "stddev", "stochastic_depth_drop_rate")
-_NOTHING = _RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
+_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
     (
@@ -96,7 +96,7 @@ def as_in_training(layer: LayerConfig, found: list[Step]) -> list[Step]:
     if found and found[0].kind == "norm":
         found[0].attributes["training"] = True
     strength = next((layer.values[name] for name in _STRENGTHS if name in layer.values), 0)
-    if layer.class_name in _RANDOM and strength:
+    if layer.class_name in RANDOM and strength:
         return [Step("other", {"class_name": layer.class_name, "training": True})]
     return found
 
