@@ -167,7 +167,10 @@ def _global_maximum(layers: Layers) -> bool:
 def _another_kind(layers: Layers) -> bool:
     found = next(_all(layers, "ReLU"), None)
     if found is not None:
-        found["class_name"], found["config"] = "Activation", {**found["config"], "activation": "tanh"}
+        kept = {
+            name: value for name, value in found["config"].items() if name in ("name", "trainable", "dtype")
+        }
+        found["class_name"], found["config"] = "Activation", {**kept, "activation": "tanh"}
         return True
     found = next(_all(layers, "Activation"), None)
     if found is None:

@@ -3,9 +3,9 @@
     python benchmarks/contradictions.py FOLDER [FILE ...]
 
 Without files, writes eight families of each generation of Keras to FOLDER first (minutes), for images of 96
-and of 32 pixels, as .h5, .keras and SavedModel. A file may be a frozen graph (.pb) too. Prints a line for
-each file and kind of change: adopted, refused, or SILENT; the exit status is 1 where one is silent or an
-unchanged file is refused.
+and of 32 pixels, as .h5, .keras and SavedModel. A file may be a frozen graph (.pb) too, as unchanged.py has
+it. Prints a line for each file and kind of change: adopted, refused, SILENT, or absent, where the network
+has nothing of the kind; the exit status is 1 where one is silent or an unchanged file is refused.
 """
 
 from __future__ import annotations
@@ -42,6 +42,37 @@ NESTED = ("MobileNetV2", "ResNet50")
 GENERATIONS = ("tf_keras", "keras")
 SUFFIXES = (".h5", ".keras")
 SIZES = (96, 32)  # at 32 pixels the last maps are one pixel, where a 1x1 convolution is a dense layer
+
+# What a change needs, and a network may be without.
+NEEDS = {
+    "epsilon of all": "batch norm",
+    "epsilon of one": "batch norm",
+    "stride of the stem": "strided convolution",
+    "stride of a depthwise": "strided depthwise convolution",
+    "padding mode": "depthwise convolution of stride 1 that pads",
+    "padding amounts": "layer that pads",
+    "dilation": "depthwise convolution of stride 1 that pads",
+    "kernel of a pool": "max pool",
+    "kind of a pool": "max pool",
+    "kind of the global pool": "average over the map",
+    "kind of an activation": "activation that is an operation of its own",
+    "cap": "uncapped ReLU",
+    "no cap": "ReLU6",
+    "slope": "layer, or operation, that is a plain ReLU",
+    "threshold": "ReLU layer",
+    "order of activation and add": "ReLU behind an addition",
+    "no activation": "ReLU or layer for an activation",
+    "no addition": "layer that adds",
+    "no Rescaling": "Rescaling",
+    "scale of the Rescaling": "Rescaling",
+    "statistics of the Normalization": "Normalization whose statistics the config gives",
+    "an extra pool": "layer that adds",
+    "no norm": "fused batch norm",
+    "a norm as in training": "fused batch norm",
+    "no preparation": "Rescaling",
+    "statistics of the preparation": "constant that prepares images",
+    "channels first": "depthwise convolution or max pool",
+}
 
 _PROGRAM = """
 import {generation} as keras
@@ -124,11 +155,13 @@ def outcomes(file: Path, folder: Path) -> Iterator[tuple[str, str]]:
     is_graph = file.suffix not in SUFFIXES
     edits = GRAPH_EDITS if is_graph else EDITS
     for name, (edit, _) in edits.items():
-        if (graph_edited if is_graph else edited)(file, changed, edit):
-            try:
-                yield name, "adopted" if differs(planned(changed), unchanged) else "SILENT"
-            except PlanError:
-                yield name, "refused"
+        if not (graph_edited if is_graph else edited)(file, changed, edit):
+            yield f"{name} (no {NEEDS.get(name, name)})", "absent"
+            continue
+        try:
+            yield name, "adopted" if differs(planned(changed), unchanged) else "SILENT"
+        except PlanError:
+            yield name, "refused"
 
 
 def planned(path: Path) -> Plan:

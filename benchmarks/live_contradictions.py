@@ -1,27 +1,29 @@
-"""Let the live check find what the port would refuse: configs that contradict their weights.
+"""Let the live check find what the port would refuse: networks that contradict their weights.
 
     python benchmarks/live_contradictions.py FOLDER LIBRARY/FAMILY ...
 
-FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Both files of
-Keras are changed, .h5 and .keras. The tables are copies without recorded networks, which switches the
-refusal off. Prints a line for each family and kind of change:
+FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Configs are
+changed in .h5 and .keras, graphs in SavedModels and frozen graphs. The tables are copies without recorded
+networks, which switches the refusal off. Prints a line for each file and kind of change:
 
 - found: no parity, with the first stage that differs;
 - adopted: the port follows the file, and there is parity;
 - refused: the variables themselves are another network's, so that nothing is ported;
-- unloadable: Keras itself cannot load or run the changed file;
+- unloadable: TensorFlow or Keras itself cannot load or run the changed file;
 - MISSED: parity with a network that the port does not follow, or parity lost where it does.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from config_edits import EDITS, edited
 from families import SIZE
+from graph_edits import GRAPH_EDITS, graph_edited
 from unchanged import OWN
 
 import porter
@@ -41,7 +43,9 @@ TABLES = {
     "EfficientNetV2": "efficientnet_v2",
     "ResNet": "resnet",
 }
-SUFFIXES = (".keras", ".h5")
+FILES = ("model.keras", "model.h5", "exported", "saved", "frozen.pb")  # as far as a library writes them
+CONFIGS = (".keras", ".h5")
+UNRUN = "TensorFlow could not run the file's own network"
 _TOGETHER = 10
 
 
@@ -50,16 +54,11 @@ def main(folder: Path, *families: str) -> int:
     counts: Counter[str] = Counter()
     for family in families:
         tables = unrecorded(folder, family.rpartition("/")[2])
-        files = [
-            file
-            for suffix in SUFFIXES
-            for file in changed(folder / family / f"model{suffix}", folder / "changed" / family)
-        ]
-        for start in range(0, len(files), _TOGETHER):
-            for file, outcome in outcomes(files[start : start + _TOGETHER], tables):
-                kind, words = judged(file.stem, outcome)
-                counts[kind] += 1
-                print(f"{kind:<10} {family}{file.suffix}: {file.stem}: {words}", flush=True)
+        for original in (folder / family / name for name in FILES):
+            if original.exists():
+                for kind, words in found(original, folder / "changed" / family, tables):
+                    counts[kind] += 1
+                    print(f"{kind:<10} {family}/{original.name}: {words}", flush=True)
     print(", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     return int(bool(counts["MISSED"]))
 
@@ -73,12 +72,29 @@ def unrecorded(folder: Path, family: str) -> Tables:
     return load_tables(copy)
 
 
-def changed(file: Path, folder: Path) -> Iterator[Path]:
+def found(original: Path, folder: Path, tables: Tables) -> Iterator[tuple[str, str]]:
+    """Yield the kind of what became of each change of a file, and what to print of it."""
+    files = list(changed(original, folder / original.name))
+    for start in range(0, len(files), _TOGETHER):
+        for file, outcome in outcomes(files[start : start + _TOGETHER], tables):
+            edits: Mapping[str, tuple[object, str]] = EDITS if file.suffix in CONFIGS else GRAPH_EDITS
+            kind, words = judged(outcome, adopted=edits[file.stem][1] == "adopted")
+            yield kind, f"{file.stem}: {words}"
+    shutil.rmtree(folder / original.name)
+
+
+def changed(original: Path, folder: Path) -> Iterator[Path]:
     """Write the file once with every change that has something to change in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (edit, _) in EDITS.items():
-        target = folder / f"{name}{file.suffix}"
-        if edited(file, target, edit):
+    is_config = original.suffix in CONFIGS
+    for name in EDITS if is_config else GRAPH_EDITS:
+        target = folder / f"{name}{original.suffix}"
+        is_changed = (
+            edited(original, target, EDITS[name][0])
+            if is_config
+            else graph_edited(original, target, GRAPH_EDITS[name][0])
+        )
+        if is_changed:
             yield target
 
 
@@ -109,18 +125,18 @@ def outcomes(files: Sequence[Path], tables: Tables) -> Iterator[tuple[Path, Pari
 
 def size_of(file: Path) -> tuple[int, int]:
     """Return height and width of the images that a family was written for."""
-    told = file.parent.name.rpartition("-")[2]
+    told = file.parent.parent.name.rpartition("-")[2]
     side = int(told) if told.isdecimal() else SIZE
     return side, side
 
 
-def judged(change: str, outcome: ParityReport | PorterError) -> tuple[str, str]:
-    """Return the kind of an outcome and what to print of it."""
+def judged(outcome: ParityReport | PorterError, *, adopted: bool) -> tuple[str, str]:
+    """Return the kind of an outcome and what to print of it; `adopted` if the port follows the change."""
     if isinstance(outcome, PorterError):
-        return "refused" if isinstance(outcome, PlanError) else "MISSED", str(outcome).replace("\n", " | ")
+        kind = "refused" if isinstance(outcome, PlanError) else "MISSED"
+        return "unloadable" if UNRUN in str(outcome) else kind, str(outcome).replace("\n", " | ")
     if not any(note.startswith(OWN) for note in outcome.notes):
         return "unloadable", outcome.notes[0][:160]
-    adopted = EDITS[change][1] == "adopted"
     if outcome.verdict is Verdict.PARITY:
         return ("adopted" if adopted else "MISSED"), "parity"
     bad = outcome.first_bad_stage

@@ -7,6 +7,7 @@ COUNT is the number of classes, or of variables for ``many``.
 
 from __future__ import annotations
 
+import importlib
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -39,11 +40,14 @@ def write_many(prefix: str, count: int) -> None:
     tf.train.Checkpoint(root=root).write(prefix)
 
 
-def write_config(path: str, classes: int) -> None:
-    """Save MobileNetV2 with its config, as Keras 3 does."""
-    import keras
-
-    keras.applications.MobileNetV2(weights=None, classes=classes).save(path)
+def write_config(prefix: str, classes: int) -> None:
+    """Save MobileNetV2 with its network, as both generations of Keras do."""
+    for generation in ("keras", "tf_keras"):
+        applications = importlib.import_module(f"{generation}.applications")
+        model = applications.MobileNetV2(weights=None, classes=classes)
+        model.save(f"{prefix}-{generation}.keras")
+        model.save(f"{prefix}-{generation}.h5")
+        model.export(f"{prefix}-{generation}")
 
 
 def main() -> None:
@@ -53,7 +57,7 @@ def main() -> None:
     if kind == "many":
         write_many(prefix, int(count))
     elif kind == "config":
-        write_config(f"{prefix}.keras", int(count))
+        write_config(prefix, int(count))
     else:
         write_network(prefix, MODELS[kind], int(count))
 

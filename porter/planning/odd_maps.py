@@ -43,7 +43,7 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
     strided = _strided(checkpoint.stored_network)
     if strided and size is None and _takes_any_size(checkpoint.stored_network):
         return _noted(match)
-    for padded in padded_forms(checkpoint, variant, size):
+    for padded in _padded_forms(checkpoint, variant, size, strided):
         found = _adopted(match, padded)
         if computes_backbone(checkpoint, found):
             return found
@@ -64,12 +64,17 @@ def _noted(match: Recognised) -> Recognised:
 def padded_forms(checkpoint: Checkpoint, variant: Variant, size: int | None = None) -> Iterator[Variant]:
     """Yield a variant that pads as its source does, if that is not SAME at the source's size or `size`."""
     network = checkpoint.stored_network
-    if network is None or not pads_as_same(variant):
-        return
+    if network is not None and pads_as_same(variant):
+        yield from _padded_forms(checkpoint, variant, size, _strided(network))
+
+
+def _padded_forms(
+    checkpoint: Checkpoint, variant: Variant, size: int | None, strided: list[Operation]
+) -> Iterator[Variant]:
     is_other = size is not None and size % REDUCTION
-    if not _takes_any_size(network):
-        is_other = any(_is_other(each, checkpoint.stored_input.size) for each in _strided(network))
-    padded = _padded(variant) if is_other and _strided(network) else variant
+    if checkpoint.stored_network is not None and not _takes_any_size(checkpoint.stored_network):
+        is_other = any(_is_other(each, checkpoint.stored_input.size) for each in strided)
+    padded = _padded(variant) if is_other and strided else variant
     if padded is not variant:
         yield padded
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
-from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import Operation
 from porter.runners.joined_gates import join_gates
 from porter.runners.joined_norms import join_layer_norms

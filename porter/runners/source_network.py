@@ -69,6 +69,12 @@ def _require_builder(port_plan: Plan, checkpoint: Checkpoint, carried: Carried |
         raise ParityError(
             "runner/tflite-unfit", f"{reason}, and nothing else takes folded weights", file=checkpoint.path
         )
+    if carried is Carried.GRAPH:
+        raise ParityError(
+            "runner/graph-unfit",
+            f"{reason}, and nothing else takes a graph's constants",
+            file=checkpoint.path,
+        )
 
 
 def _own(

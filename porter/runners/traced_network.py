@@ -7,9 +7,9 @@ from functools import partial
 
 import tensorflow as tf
 
+from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
-from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.core.stored_network import StoredNetwork
 from porter.runners.builders import Keras
 

@@ -123,6 +123,16 @@ def test_size_is_that_of_the_innermost_input():
     assert found.unread == ()
 
 
+@pytest.mark.parametrize(("call", "unread"), [({}, ()), ({"training": True}, ("g (GaussianNoise)",))])
+def test_noise_is_named_where_it_is_drawn_whatever_the_network_is_used_for(call, unread):
+    """Called as in training, it changes images when the network predicts, too."""
+    noise = {"class_name": "GaussianNoise", "config": {"name": "g", "trainable": True, "stddev": 0.5}}
+
+    found = described(noise | {"inbound_nodes": [[["i", 0, 0, call]]]})
+
+    assert found.unread == unread
+
+
 def test_size_decides_whether_fixed_padding_is_same():
     """Keras's MobileNet pads (0, 1) in front of every strided convolution, SAME on even maps only."""
     name = "keras_mobilenetv1_025"

@@ -229,25 +229,39 @@ def test_a_capped_activation_of_the_classifier_is_told_with_its_cap(written, tmp
     assert planned(tmp_path / "changed.keras").classifier_activation == "relu (max_value 6)"
 
 
-def _training_norm(layers):
-    norm = next(layer for layer in layers if layer["class_name"] == "BatchNormalization")
-    call = norm["inbound_nodes"][0]
-    if isinstance(call, dict):
-        call["kwargs"]["training"] = True
-    else:
-        call[0][3]["training"] = True
-    return True
+def _training(class_name):
+    def edit(layers):
+        layer = next(layer for layer in layers if layer["class_name"] == class_name)
+        call = layer["inbound_nodes"][0]
+        if isinstance(call, dict):
+            call["kwargs"]["training"] = True
+        else:
+            call[0][3]["training"] = True
+        return True
+
+    return edit
 
 
 @pytest.mark.tensorflow
 def test_a_norm_that_is_called_as_in_training_is_refused(written, tmp_path):
     """With training=True it normalises by the batch, and no stored statistics give its answer."""
-    config_edits.edited(written / "MobileNetV2.keras", tmp_path / "changed.keras", _training_norm)
+    config_edits.edited(
+        written / "MobileNetV2.keras", tmp_path / "changed.keras", _training("BatchNormalization")
+    )
 
     with pytest.raises(PlanError) as caught:
         planned(tmp_path / "changed.keras")
 
     assert caught.value.details[0] == "bn_Conv1: expected training none, found training True"
+
+
+@pytest.mark.tensorflow
+def test_a_dropout_that_is_called_as_in_training_is_refused(written, tmp_path):
+    """It draws at random whenever the model is used, which no weights give."""
+    config_edits.edited(written / "MobileNet.keras", tmp_path / "changed.keras", _training("Dropout"))
+
+    with pytest.raises(PlanError, match="Dropout"):
+        planned(tmp_path / "changed.keras")
 
 
 def _foreign(layers):

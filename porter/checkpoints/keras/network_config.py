@@ -9,7 +9,7 @@ from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.network_calls import UNREADABLE, Call, LayerOutput, parse_call, parse_sources
 from porter.checkpoints.keras.network_functions import function_name, function_steps
-from porter.checkpoints.keras.network_layers import Step, steps
+from porter.checkpoints.keras.network_layers import Step, as_in_training, steps
 from porter.core.stored_network import Operation, StoredNetwork
 
 ORIGIN = "the file's config"
@@ -130,8 +130,8 @@ class _Builder:
             found = function_steps(layer, name, call)
         else:
             found = steps(layer, is_keras_3=self._is_keras_3)
-        if found and found[0].kind == "norm" and _trains(call, default=self._trains):
-            found[0].attributes["training"] = True  # it takes the batch's statistics, not the stored ones
+        if _trains(call, default=self._trains):
+            found = as_in_training(layer, found)
         return [self._chain(found, layer.name, inputs, _variables(stored))]
 
     def _begin(self, layer: LayerConfig) -> None:

@@ -42,12 +42,15 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     | {name: (name, {}) for name in ("sigmoid", "softmax", "tanh", "softplus", "mish", "selu", "exponential")}
 )
 
-_NOTHING = frozenset(
+# They draw at random while a network trains, with these strengths.
+RANDOM = frozenset(
     (
-        *("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "Identity"),
-        *("ActivityRegularization", "InputLayer", "StochasticDepth"),
+        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
+        *("AlphaDropout", "StochasticDepth"),
     )
 )
+_STRENGTHS = ("rate", "stddev", "stochastic_depth_drop_rate")
+_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
     (
@@ -83,6 +86,19 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     if values.get("data_format") == "channels_first":
         own.attributes["data_format"] = "channels_first"
     return [own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
+
+
+def as_in_training(layer: LayerConfig, found: list[Step]) -> list[Step]:
+    """Return the operations of a layer that is called as in training, whatever the model is used for.
+
+    A norm takes the batch's statistics then, not the stored ones, and a dropout draws at random.
+    """
+    if found and found[0].kind == "norm":
+        found[0].attributes["training"] = True
+    strength = next((layer.values[name] for name in _STRENGTHS if name in layer.values), 0)
+    if layer.class_name in RANDOM and strength:
+        return [Step("other", {"class_name": layer.class_name, "training": True})]
+    return found
 
 
 def activation_step(name: str, *, is_keras_3: bool) -> list[Step]:

@@ -10,6 +10,7 @@ from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.network_calls import UNREADABLE, LayerOutput, parse_call
 from porter.checkpoints.keras.network_channels import is_reversal, is_stack_reversed, picked_channel
 from porter.checkpoints.keras.network_functions import function_name, function_steps, plain_numbers
+from porter.checkpoints.keras.network_layers import RANDOM
 from porter.core.stored_preprocessing import (
     ChannelReversal,
     Normalization,
@@ -56,6 +57,8 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
         elif layer.class_name == "Resizing":
             sides = layer.values.get("height"), layer.values.get("width")
             found = _sized(found, sides, "the source's Resizing layer")
+        elif layer.class_name in RANDOM and _draws(layer):
+            found = _unread(found, layer)
         elif layer.class_name == "Cast" and layer.values.get("dtype") in _FLOATS:
             continue
         elif layer.is_foreign or layer.class_name not in (*_TRANSPARENT, *_AUGMENTATIONS):
@@ -119,6 +122,14 @@ def _with_function(
             return _unread(found, layer)
         found = _with_step(found, layer, Rescaling(layer.name, scale, offset))
     return found
+
+
+def _draws(layer: LayerConfig) -> bool:
+    """Whether a layer is called as in training, so that it draws at random whatever the model is used for."""
+    try:
+        return any(call.named.get("training") is True for call in map(parse_call, layer.calls))
+    except UNREADABLE:
+        return False
 
 
 def _unread(found: StoredInput, layer: LayerConfig) -> StoredInput:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from porter.checkpoints.tensorflow.graph_def import Graph, parse_library
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
-from porter.checkpoints.tensorflow.graph_nodes import Graph, GraphNode, parse_library, parse_node
+from porter.checkpoints.tensorflow.graph_nodes import GraphNode, parse_node
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import TensorSpec
 from porter.core.stored_network import StoredNetwork

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from porter.checkpoints.tensorflow.graph_nodes import Graph, GraphFunction, GraphNode
+from porter.checkpoints.tensorflow.graph_def import Graph, GraphFunction
+from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.errors import printable
 from porter.formats.malformed import Malformed
 

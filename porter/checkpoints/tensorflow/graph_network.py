@@ -101,7 +101,7 @@ class _Reader:
     def value(self, output: NodeOutput) -> Value:
         """Return what an output is, everything that it depends on first."""
         waiting = [output]
-        open_nodes: set[Identity] = set()
+        open_nodes: dict[Identity, list[NodeOutput]] = {}
         while waiting:
             current = waiting[-1]
             identity = current.frame, current.node.name, current.number
@@ -111,13 +111,15 @@ class _Reader:
             self._reading = current.node
             if len(current.node.inputs) > _MOST_INPUTS:
                 raise ValueError("a node has implausibly many inputs")
-            sources = list(self._graph.inputs(current)) if not self._is_end(current) else []
+            sources = open_nodes.get(identity)
+            if sources is None:
+                sources = list(self._graph.inputs(current)) if not self._is_end(current) else []
             known = [(each.frame, each.node.name, each.number) for each in sources]
             missing = [each for each, key in zip(sources, known, strict=True) if key not in self._values]
             if missing and identity in open_nodes:
                 raise ValueError("the graph has a loop")
             if missing:
-                open_nodes.add(identity)
+                open_nodes[identity] = sources
                 waiting.extend(missing)
                 continue
             self._values[identity] = self._computed(current, [self._values[key] for key in known])

@@ -1,15 +1,14 @@
-"""Nodes, functions and constants of a GraphDef, read from its bytes as they are asked for.
+"""Nodes and constants of a GraphDef, read from its bytes as they are asked for.
 
-Source of the field numbers: tensorflow/core/framework/{graph,node_def,attr_value,function,op_def}.proto.
+Source of the field numbers: tensorflow/core/framework/{node_def,attr_value}.proto.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,10 @@ from porter.checkpoints.tensorflow.tensor_protos import parse_values
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import Array
 from porter.core.dtypes import BY_NUMBER
-from porter.errors import printable
-from porter.formats.malformed import Malformed
 from porter.formats.protobuf import Buffer, fields, signed, unpack_varints
 
-MOST_NODES = 1_000_000
 _LARGEST_CONSTANT = 1 << 20
+_NODE_TAGS = frozenset((0x0A, 0x12, 0x1A, 0x22, 0x2A, 0x32))
 _LIST, _TEXT, _INTEGER, _REAL, _FLAG, _TYPE, _SHAPE, _TENSOR, _FUNCTION = (
     0x0A,
     0x12,
@@ -67,7 +64,7 @@ class GraphNode:
     def attributes(self) -> Mapping[str, Buffer]:
         """The bytes of each attribute's value by name."""
         if self._parsed is None:
-            self._parsed = dict(_entry(data) for data in self._attributes)
+            self._parsed = dict(map_entry(data) for data in self._attributes)
         return self._parsed
 
     def integers(self, name: str) -> tuple[int, ...]:
@@ -138,69 +135,6 @@ class GraphNode:
         return None if data is None else next((value for tag, value in fields(data) if tag == kind), None)
 
 
-class GraphFunction:
-    """One function of a graph's library.
-
-    Attributes:
-        inputs: Names of its arguments.
-        results: What it returns, as its body spells it, in order.
-        outputs: The names of the results.
-    """
-
-    def __init__(self, data: Buffer) -> None:
-        signature: Buffer = b""
-        returned: dict[str, Buffer] = {}
-        self._nodes = []
-        for tag, value in fields(data):
-            if tag == 0x0A:
-                signature = value
-            elif tag == 0x1A:
-                self._nodes.append(value)
-            elif tag == 0x22:
-                name, result = _entry(value)
-                returned[name] = result
-        self.inputs = tuple(_arguments(signature, 0x12))
-        self.outputs = tuple(_arguments(signature, 0x1A))
-        self.results = tuple(text(returned.get(name, b"")) for name in self.outputs)
-
-    @cached_property
-    def nodes(self) -> Mapping[str, GraphNode]:
-        """Its body, by name."""
-        return _by_name(map(parse_node, self._nodes))
-
-
-class Graph(NamedTuple):
-    """A GraphDef: nodes by name, and the bytes of its functions by name."""
-
-    nodes: Mapping[str, GraphNode]
-    functions: Mapping[str, Buffer]
-
-
-def parse_graph_def(data: Buffer) -> Graph:
-    """Read a GraphDef.
-
-    Raises:
-        Malformed: it is damaged, or has two nodes or functions of one name.
-    """
-    functions: dict[str, Buffer] = {}
-    nodes = []
-    for tag, value in fields(data):
-        if tag == 0x0A:
-            nodes.append(parse_node(value))
-        elif tag == 0x12:
-            functions |= parse_library(value)
-    return Graph(_by_name(nodes), functions)
-
-
-def parse_library(data: Buffer) -> dict[str, Buffer]:
-    """Return the bytes of each function of a FunctionDefLibrary by name.
-
-    Raises:
-        Malformed: it is damaged.
-    """
-    return {_function_name(each): each for tag, each in fields(data) if tag == 0x0A}
-
-
 def parse_node(data: Buffer) -> GraphNode:
     """Read a NodeDef.
 
@@ -209,7 +143,7 @@ def parse_node(data: Buffer) -> GraphNode:
     """
     name = op = ""
     inputs, attributes = [], []
-    for tag, value in fields(data):
+    for tag, value in _parts(data):
         if tag == 0x0A:
             name = text(value)
         elif tag == 0x12:
@@ -221,32 +155,24 @@ def parse_node(data: Buffer) -> GraphNode:
     return GraphNode(name, op, tuple(each for each in inputs if each[:1] != "^"), tuple(attributes))
 
 
-def _by_name(nodes: Iterator[GraphNode] | list[GraphNode]) -> Mapping[str, GraphNode]:
-    found: dict[str, GraphNode] = {}
-    for node in nodes:
-        if node.name in found:
-            raise Malformed("graphdef/duplicate-node", "two nodes have one name", found=printable(node.name))
-        found[node.name] = node
-        if len(found) > MOST_NODES:
-            raise Malformed("graphdef/too-many-nodes", f"the graph has more than {MOST_NODES} nodes")
-    return found
+def _parts(data: Buffer) -> Iterable[tuple[int, Any]]:
+    """Return the fields of a message that has short parts alone, as nodes have, in half the time."""
+    found = []
+    position, end = 0, len(data)
+    while position < end - 1:
+        start = position + 2
+        stop = start + data[position + 1]
+        if data[position] not in _NODE_TAGS or stop > end or stop - start >= 0x80:
+            return fields(data)
+        found.append((data[position], data[start:stop]))
+        position = stop
+    return found if position == end else fields(data)
 
 
-def _function_name(data: Buffer) -> str:
-    signature = next((value for tag, value in fields(data) if tag == 0x0A), b"")
-    return next((text(value) for tag, value in fields(signature) if tag == 0x0A), "")
-
-
-def _arguments(signature: Buffer, kind: int) -> Iterator[str]:
-    for tag, argument in fields(signature):
-        if tag == kind:
-            yield next((text(value) for inner, value in fields(argument) if inner == 0x0A), "")
-
-
-def _entry(data: Buffer) -> tuple[str, Buffer]:
+def map_entry(data: Buffer) -> tuple[str, Buffer]:
     """Return key and value of one entry of a map."""
     key, value = "", b""
-    for tag, found in fields(data):
+    for tag, found in _parts(data):
         if tag == 0x0A:
             key = text(found)
         elif tag == 0x12:

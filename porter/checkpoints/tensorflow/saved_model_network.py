@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
-from porter.checkpoints.tensorflow.graph_nodes import parse_graph_def
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import StoredNetwork

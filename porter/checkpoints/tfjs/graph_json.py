@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from porter.checkpoints.tensorflow.graph_nodes import MOST_NODES, GraphNode
+from porter.checkpoints.tensorflow.graph_nodes import GraphNode
+from porter.checkpoints.tensorflow.node_table import MOST_NODES
 from porter.checkpoints.tfjs.manifest import ManifestWeight
 from porter.core.checkpoint import Array
 from porter.errors import printable

@@ -13,9 +13,9 @@ from porter.checkpoints.tensorflow.constant_layers import constant_layers, with_
 from porter.checkpoints.tensorflow.folded_norms import VARIANCE, folded_norms, with_norms
 from porter.checkpoints.tensorflow.frozen_network import graph_ends
 from porter.checkpoints.tensorflow.graph_constants import FLOAT32
+from porter.checkpoints.tensorflow.graph_def import Graph
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
-from porter.checkpoints.tensorflow.graph_nodes import Graph
 from porter.checkpoints.tensorflow.input_shapes import image_size
 from porter.checkpoints.tensorflow.trackable_graph import graph_from_names
 from porter.checkpoints.tfjs.graph_json import graph_nodes
