@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,23 @@ def restore(network: Any, plan: Plan, checkpoint: Checkpoint) -> str:
         root = tracked if isinstance(tracked, tf.train.Checkpoint) else tf.train.Checkpoint(root=tracked)
         root.read(prefix).expect_partial().assert_existing_objects_matched()
     return prefix
+
+
+def restored(network: Any, plan: Plan, checkpoint: Checkpoint, notes: Sequence[str]) -> str:
+    """Restore the weights as `restore` does; `notes` say which network it is.
+
+    Raises:
+        ParityError: the checkpoint does not have them where this network looks for them.
+    """
+    try:
+        return restore(network, plan, checkpoint)
+    except AssertionError as error:  # TensorFlow's message is every variable with its values
+        raise ParityError(
+            "runner/not-restored",
+            f"{'; '.join(notes)}; TensorFlow cannot restore these weights into that",
+            file=checkpoint.path,
+            hint="Without --checkpoint the network is checked on random weights.",
+        ) from error
 
 
 def index_of(checkpoint: Checkpoint) -> Path:
