@@ -3,8 +3,10 @@
 Usage: python benchmarks/agree.py SOURCE IMAGES [--most 2000] [--out agree.json] [--only CASE...]
 
 Crops of the real images in the folder IMAGES and generated ones, half and half, are written to a temporary
-folder and compared at a quarter, a half and all of their number; then with two workers, with Ray on one node,
-with Ray on a cluster of two nodes, and with Ray while one of two nodes is killed.
+folder and compared at a quarter, a half and all of their number; then with two and four workers, with Ray on
+one node, also with two and four actors of each framework, with Ray on a cluster of two nodes, and with Ray
+while one of two nodes is killed. Rates are those of the later half of a run, when every process has started;
+seconds of CPU are those of all processes of a run, so that two runs of one kind tell those of an image.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +30,8 @@ from porter.agreement.row_table import read_table
 
 SIDE = 256
 SUFFIXES = (".jpg", ".png", ".bmp")
-CASES = ("memory", "workers", "ray", "cluster", "killed")
+CASES = ("memory", "workers", "ray", "actors", "cluster", "killed")
+FEW, MANY = 2, 4  # processes of each framework
 
 
 def main() -> None:
@@ -65,26 +69,33 @@ class Benchmark:
             for count in counts:
                 self._measure(f"local, 1 worker, {count} images", count, porter.Engine())
         reference = self._measure("local, 1 worker, again", counts[0], porter.Engine())
-        cases: dict[str, Callable[[], list[object]]] = {
-            "workers": lambda: self._measure("local, 2 workers", counts[0], porter.Engine(workers=2)),
-            "ray": lambda: self._measure("Ray, one node", counts[0], porter.Engine(name="ray")),
-            "cluster": lambda: self._on_cluster("Ray, two nodes", counts[0], kills=False),
-            "killed": lambda: self._on_cluster("Ray, one of two nodes killed", counts[0], kills=True),
-        }
-        for name, case in cases.items():
+        for name, rows in self._cases(counts[0]):
             if name in self._asked.only:
-                same = case() == reference
+                same = rows() == reference
                 print(f"  rows identical with the local engine's: {same}")
                 self._figures[-1]["identical"] = same
         return self._figures
 
+    def _cases(self, count: int) -> Iterator[tuple[str, Callable[[], list[object]]]]:
+        """Yield what gives each case's rows."""
+        for workers in (FEW, MANY):
+            engine = porter.Engine(workers=workers)
+            yield "workers", partial(self._measure, f"local, {workers} workers", count, engine)
+        yield "ray", partial(self._measure, "Ray, one node", count, porter.Engine(name="ray"))
+        for workers in (FEW, MANY):
+            engine = porter.Engine(name="ray", workers=workers)
+            yield "actors", partial(self._measure, f"Ray, {workers} actors of each", count, engine)
+        yield "cluster", partial(self._on_cluster, "Ray, two nodes", count, kills=False)
+        yield "killed", partial(self._on_cluster, "Ray, one of two nodes killed", count, kills=True)
+
     def _measure(
         self, name: str, count: int, engine: porter.Engine, during: Callable[[int], None] | None = None
     ) -> list[object]:
-        began, first = time.monotonic(), []
+        began, seen, cpu, before = time.monotonic(), [], [0.0], cpu_seconds()
 
         def progress(done: int, _total: int) -> None:
-            first.append((time.monotonic(), done))
+            seen.append((time.monotonic(), done))
+            cpu[0] = cpu_seconds() - before
             if during:
                 during(done)
 
@@ -99,13 +110,13 @@ class Benchmark:
                 progress=progress,
             )
         seconds = time.monotonic() - began
-        (start, done_first), (end, done_last) = first[0], first[-1]
-        rate = (done_last - done_first) / (end - start) if end > start else float("nan")
+        wall, images = (last - middle for middle, last in zip(seen[len(seen) // 2], seen[-1], strict=True))
         figures: dict[str, object] = {
             "case": name,
             "images": count,
             "seconds": round(seconds, 1),
-            "images_per_second": round(rate, 1),
+            "images_per_second": round(images / wall, 1) if images else None,
+            "cpu_seconds": round(cpu[0], 1),
             "peak_mb": round(sum(peaks.values()) / 1e6),
             "largest_process_mb": round(max(peaks.values()) / 1e6),
             "own_mb": round(peaks[os.getpid()] / 1e6),
@@ -197,6 +208,15 @@ def below(parent: int) -> list[int]:
     for pid in found:
         found += [child for child, of in parents.items() if of == pid]
     return found
+
+
+def cpu_seconds() -> float:
+    """Return the seconds of CPU of this process and of every one below it."""
+    ticks = 0
+    for pid in below(os.getpid()):
+        with contextlib.suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak(pid: int) -> int:

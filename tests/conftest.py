@@ -37,11 +37,9 @@ def warm_frameworks():
 @pytest.fixture(scope="module", autouse=True)
 def _begin_warm(request, warm_frameworks):
     """Start framework processes warm, but for the modules that test how they are started."""
-    from porter.runners import children, process
-
     with contextlib.ExitStack() as stack:
         if not getattr(request.module, "STARTS_COLD", False):
-            stack.enter_context(warm_frameworks.patch(process, children))
+            stack.enter_context(warm_frameworks.patch())
         yield
 
 

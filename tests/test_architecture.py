@@ -39,9 +39,9 @@ LAYERS = [
     "outputs",
     "onnx",
     "diagnosis",
+    "report",
     "runners",
     "matching",
-    "report",
     "checks",
     "agreement",
     "cli",
@@ -101,7 +101,7 @@ FRAMEWORKS = {
     "onnx_ir": {"onnx/export.py"},
     "pyarrow": {"agreement/row_table.py", "data/parquet.py"},
     "ray": {"agreement/ray_engine.py"},
-    "h5py": {"formats/hdf5/child.py", "runners/keras_files.py"},
+    "h5py": {"formats/hdf5/child.py", "formats/hdf5/forks.py", "runners/keras_files.py"},
     "onnxscript": {"onnx/export.py"},
 }
 

@@ -20,6 +20,7 @@ from collections import OrderedDict
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 MODULES = tuple(
     f"porter.runners.{name}"
@@ -47,38 +48,20 @@ class WarmFrameworks:
     def __init__(self):
         self._parents = OrderedDict()
 
-    def patch(self, *modules):
-        """Return a context in which these modules of porter start their processes here."""
+    def patch(self):
+        """Return a context in which porter starts its processes here."""
+        from porter.core import child_process
+
         stand_in = SimpleNamespace(
-            **{name: getattr(subprocess, name) for name in ("PIPE", "TimeoutExpired", "DEVNULL")},
-            Popen=self.popen,
-            run=self.run,
+            PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired, Popen=self.popen
         )
-        stack = contextlib.ExitStack()
-        for module in modules:
-            stack.callback(setattr, module, "subprocess", module.subprocess)
-            module.subprocess = stand_in
-        return stack
+        return mock.patch.object(child_process, "subprocess", stand_in)
 
     def popen(self, command, *, stdin, stdout, stderr, env, text):
         """Start a process as `subprocess.Popen` does."""
         if not _is_warm(command):
             return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=text)
         return _Fork(self._parent(command[-1], env), stderr)
-
-    def run(self, command, *, input, timeout, env, **options):  # noqa: A002  (subprocess's own name)
-        """Run a process to its end as `subprocess.run` does."""
-        if not _is_warm(command):
-            check = options.pop("check", False)
-            return subprocess.run(command, input=input, timeout=timeout, env=env, check=check, **options)
-        with tempfile.TemporaryFile() as errors:
-            fork = _Fork(self._parent(command[-1], env), errors)
-            fork.stdin.write(input)
-            fork.stdin.close()
-            answer = fork.answer(timeout)
-            errors.seek(0)
-            told = errors.read().decode(errors="replace")
-            return subprocess.CompletedProcess(command, fork.wait(), answer, told)
 
     def run_with_tensorflow(self, program, *arguments, **variables):
         """Run a program that uses TensorFlow or Keras, to its end; it must succeed.
@@ -186,16 +169,18 @@ class _Fork:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
-    def answer(self, timeout):
-        """Return everything that the process writes to stdout, or end it."""
+    def communicate(self, text, timeout):
+        """Say the last that the process is told, and return everything that it writes to stdout."""
+        self.stdin.write(text)
+        self.stdin.close()
         with self.stdout, selectors.DefaultSelector() as selector:
             selector.register(self._code, selectors.EVENT_READ)
             selector.register(self.stdout, selectors.EVENT_READ)
             if not selector.select(timeout):
-                self.kill()
-                self.wait()
                 raise subprocess.TimeoutExpired("the process", timeout)
-            return self.stdout.read()
+            answer = self.stdout.read()
+        self.wait()
+        return answer, None
 
 
 def _is_warm(command):

@@ -29,7 +29,7 @@ _OWN_TABLE = "Mend the table; `porter table --check FILE` lists everything that 
 SECTIONS = {
     "agree": (
         "`porter agree` and `porter.agree`.",
-        "Give PORTED and the SOURCE that it was ported from.",
+        "PORTED has to be a port of SOURCE; else the message says what is in the way.",
     ),
     "bundle": ("TensorFlow's checkpoint format (V2, `.index` and `.data-*` files).", _GET_AGAIN),
     "capture": ("`porter.capture`.", "Give `capture` a model and stages as its documentation shows."),

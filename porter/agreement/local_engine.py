@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from porter.core.child_process import ChildDiedError, ChildProcess
 from porter.data.items import Part
 from porter.errors import ParityError, PorterError, error_from_json
-from porter.runners.process import environment, require
+from porter.runners.process import failure, require, variables
 
-_LAST_LINES = 5
 _DEATHS = 3  # of processes on one part, after which the part is to blame
 _MOMENT = 0.1  # seconds
 _AHEAD = 3  # parts under way for each process of a stage
@@ -39,66 +34,23 @@ class Stage(NamedTuple):
     setup: Mapping[str, Any]
 
 
-class _DiedError(Exception):
-    """A process ended without an answer; the message says how."""
-
-
-class _Process:
+class _Process(ChildProcess):
     """A process of a stage."""
 
     def __init__(self, stage: Stage, threads: int) -> None:
-        self._stage = stage
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"porter.runners.{stage.module}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment(threads),
-            text=True,
-        )
-        self.pid = self._child.pid
+        super().__init__(f"porter.runners.{stage.module}", variables(threads))
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def do(self, request: Mapping[str, Any]) -> Any:
         """Send a request and wait for the answer.
 
         Raises:
             PorterError: the process refused.
-            _DiedError: it ended without an answer.
+            ChildDiedError: it ended without an answer.
         """
-        assert self._child.stdin is not None  # noqa: S101 (opened as pipes)
-        assert self._child.stdout is not None  # noqa: S101
-        with suppress(BrokenPipeError, ValueError):
-            self._child.stdin.write(json.dumps(request) + "\n")
-            self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        if not line.endswith("\n"):
-            raise _DiedError(self._obituary())
-        answer = json.loads(line)
+        answer = json.loads(self.ask(json.dumps(request) + "\n"))
         if "refusal" in answer:
             raise error_from_json(answer["refusal"])
         return answer["answer"]
-
-    def kill(self) -> None:
-        self._child.kill()
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        self._child.kill()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        self._child.wait()
-        self._errors.close()
-
-    def _obituary(self) -> str:
-        code = self._child.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines()]
-        last = " | ".join([line for line in lines if line][-_LAST_LINES:]) or "none"
-        return f"a {self._stage.framework} process {how}; its last lines: {last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +89,16 @@ class _Worker(threading.Thread):
 
     def _begin(self) -> Any:
         try:
-            return self.process.ask(self._stage.setup)
-        except _DiedError as death:
-            code = f"runner/{self._stage.framework}-failed"
-            raise ParityError(code, str(death)) from None
+            return self.process.do(self._stage.setup)
+        except ChildDiedError as death:
+            raise failure(self._stage.framework, str(death)) from None
 
     def _work(self, part: Part, told: Mapping[str, Any]) -> None:
         request = {"part": part.to_json(), **told}
         for _ in range(_DEATHS):
             try:
-                self.process.ask(request)
-            except _DiedError as error:
+                self.process.do(request)
+            except ChildDiedError as error:
                 death = str(error)
             else:
                 return
@@ -158,8 +109,9 @@ class _Worker(threading.Thread):
             self._begin()
         raise ParityError(
             "agree/worker-died",
-            f"{death}; so did {_DEATHS - 1} others on the same images",
+            f"a {self._stage.framework} process {death}; so did {_DEATHS - 1} others on the same images",
             found=f"images {part.index} to {part.index + part.count - 1} of the data",
+            hint="If memory ran out, give a smaller --batch or fewer --workers.",
         )
 
 

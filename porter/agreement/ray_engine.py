@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, Self
 import ray
 import ray.data
 
+from porter.core.child_process import import_path
 from porter.data.items import Item, Part
 from porter.data.opening import read_part
 from porter.errors import ParityError, PorterError, error_from_json
 from porter.runners.agreement_job import AgreementJob, Exchange, job_from_json
-from porter.runners.process import environment
+from porter.runners.process import variables
 
 _STORE = 256 << 20  # bytes of shared memory of a cluster that is started here
 _BLOCKS = 2000
@@ -76,11 +77,12 @@ class RayEngine:
 
         Raises:
             PorterError: a step refused.
-            ParityError: Ray gave up.
+            ParityError: Ray gave up, or the cluster cannot hold the actors.
         """
         given = [{"part": json.dumps(part.to_json())} for part in parts]
         if not given:
             return
+        self._require_room(len(steps) * self._workers)
         data: Any = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
         data = data.map(_read, num_cpus=0)
         for step in steps:
@@ -91,8 +93,23 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             raise ParityError("agree/ray", f"Ray gave up ({_last_line(error)})") from error
 
+    def _require_room(self, actors: int) -> None:
+        """Refuse what would wait for ever, and say nothing: actors that no node can take."""
+        needed = {"CPU": actors, "GPU": actors * self._gpus}
+        cluster: Any = ray.cluster_resources  # without types
+        has = cluster()
+        there = {name: has.get(name, 0) for name in needed}
+        if any(there[name] < count for name, count in needed.items()):
+            raise ParityError(
+                "agree/ray",
+                "the cluster is too small for the actors",
+                expected=_in_words(needed),
+                found=_in_words(there),
+                hint="Give fewer --workers; a cluster that grows by itself has to be grown first.",
+            )
+
     def _pool(self, job: AgreementJob) -> dict[str, Any]:
-        settings = {name: value for name, value in environment(job.threads).items() if name in _SETTINGS}
+        settings = {**variables(job.threads), "PYTHONPATH": import_path()}
         if self._gpus:
             settings.pop("CUDA_VISIBLE_DEVICES")
         return {
@@ -115,19 +132,8 @@ class RayEngine:
             ray.shutdown()
 
 
-# What `environment` fixes of a framework, without what belongs to this machine and this person.
-_SETTINGS = (
-    "TF_CPP_MIN_LOG_LEVEL",
-    "TF_DETERMINISTIC_OPS",
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_USE_LEGACY_KERAS",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_WAIT_POLICY",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "PYTHONPATH",
-)
+def _in_words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{count:g} {name}" for name, count in resources.items())
 
 
 def _read(row: Row) -> Row:

@@ -12,6 +12,7 @@ from typing import Any
 from porter.checks.checking import check
 from porter.checks.framework_pair import FrameworkPair, serving
 from porter.errors import ParityError, PorterError
+from porter.formats.hdf5.reader import one_reader
 from porter.parity.outcome import ParityReport
 from porter.runners.process import require
 from porter.tables.shipped import load_tables
@@ -102,7 +103,7 @@ def check_many(
     require("torch")
     tables = asked.pop("tables", None) or load_tables()
     found = []
-    with FrameworkPair() as pair, serving(pair):
+    with FrameworkPair() as pair, serving(pair), one_reader():
         for checkpoint in map(Path, checkpoints):
             started = time.perf_counter()
             outcome, error = None, None

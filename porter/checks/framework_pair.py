@@ -73,13 +73,13 @@ class FrameworkPair:
         try:
             return source, Child("torch", stays=threads)
         except BaseException:
-            source.__exit__(None, None, None)
+            source.close()
             raise
 
     def close(self) -> None:
         """End both processes, whatever they are doing."""
         for child in self._pair or ():
-            child.__exit__(None, None, None)
+            child.close()
         self._pair = None
 
     def __enter__(self) -> Self:

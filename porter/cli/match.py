@@ -10,7 +10,7 @@ import click
 
 from porter.cli.command import Command
 from porter.cli.shared_options import SomePath, json_option, verbosity_options
-from porter.transfer.atomic_file import require_writable
+from porter.transfer.atomic_file import require_writable, write_whole
 
 
 @click.command("match", cls=Command)
@@ -39,6 +39,13 @@ from porter.transfer.atomic_file import require_writable
     "-o", "--output", "out", type=click.Path(path_type=Path), metavar="FILE", help="Write the table here."
 )
 @click.option(
+    "--html",
+    "html_out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with both networks side by side here.",
+)
+@click.option(
     "--adjust",
     is_flag=True,
     help="Let padding, epsilons and averages of the PyTorch network be changed, and say so in the table.",
@@ -54,6 +61,7 @@ def match(
     function: str,
     arguments: tuple[str, ...],
     out: Path | None,
+    html_out: Path | None,
     adjust: bool,
     size: int | None,
     as_json: bool,
@@ -78,10 +86,14 @@ def match(
 
     if out is not None:
         _require_table(out)
+    if html_out is not None:
+        require_writable(html_out)
     square = None if size is None else (size, size)
     found = find(source, target, function=function, arguments=arguments, adjust=adjust, size=square)
     if out is not None:
         found.save(out)
+    if html_out is not None:
+        write_whole(html_out, found.html())
     if as_json:
         click.echo(json.dumps(found.json(), indent=2))
     elif verbosity >= 0:

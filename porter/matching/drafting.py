@@ -52,6 +52,8 @@ def draft_of(checkpoint: Checkpoint, source: str, target: Target, paths: Mapping
         function="",
         target=target,
         layers=tuple(matched),
+        source_layers=tuple(layer["name"] for layer in layers),
+        modules=tuple(found["modules"]),
         adjustments={},
         adjusted=False,
         findings=(_UNRUN, *found["findings"], *_unclear(matched)),

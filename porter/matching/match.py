@@ -138,6 +138,8 @@ def _result(
         function=function,
         target=target,
         layers=tuple(_layer(each, paths, shapes) for each in found["layers"]),
+        source_layers=tuple(recorded["layers"]),
+        modules=tuple(found["modules"]),
         adjustments=found["adjust"],
         adjusted=adjust,
         findings=(*found["findings"], *recorded["untested"]),
@@ -169,6 +171,7 @@ def _layer(found: Mapping[str, Any], paths: Mapping[str, str], shapes: Mapping[s
         lost,
         found["error"],
         found["activated"],
+        adjusted=tuple(found["adjusted"]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +30,7 @@ class MatchedLayer(NamedTuple):
         error: How far its output was from the source's, relative, when it was found; None if nothing was run.
         activated: Whether the module computes the activation too that follows the layer.
         evidence: What speaks for it where nothing was run, or "".
+        adjusted: What had to be changed in the module: ``"same_padding"``, ``"eps"``.
     """
 
     module: str
@@ -41,6 +43,7 @@ class MatchedLayer(NamedTuple):
     error: float | None
     activated: bool = False
     evidence: str = ""
+    adjusted: tuple[str, ...] = ()
 
 
 class Run(NamedTuple):
@@ -61,6 +64,8 @@ class MatchResult:
         function: What builds it, or "".
         target: The PyTorch network.
         layers: What was found, in PyTorch's order of execution.
+        source_layers: Names of all layers of the source with variables, in its order of execution.
+        modules: Names of all PyTorch modules with parameters of their own, in order of execution.
         adjustments: What has to be changed in the PyTorch network: ``same_padding``, ``eps``,
             ``average_without_padding``.
         adjusted: Whether the person agreed to that.
@@ -80,6 +85,8 @@ class MatchResult:
     function: str
     target: Target
     layers: tuple[MatchedLayer, ...]
+    source_layers: tuple[str, ...]
+    modules: tuple[str, ...]
     adjustments: Mapping[str, Any]
     adjusted: bool
     findings: tuple[str, ...]
@@ -169,6 +176,16 @@ class MatchResult:
     def _time(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
 
+    def html(self) -> str:
+        """Return one HTML page: both networks side by side, what is matched joined, what is open marked."""
+        from porter.matching.page import page_of  # noqa: PLC0415  (it reads this module)
+
+        return page_of(self)
+
+    def _repr_html_(self) -> str:
+        """Show the page in a notebook, in a frame of its own: its style is not the notebook's."""
+        return f'<iframe srcdoc="{escape(self.html())}" style="width:100%;height:40rem;border:0"></iframe>'
+
     def json(self) -> dict[str, Any]:
         """Return the outcome as a JSON document."""
         return {
@@ -182,6 +199,8 @@ class MatchResult:
             },
             "status": self.status,
             "layers": [each._asdict() for each in self.layers],
+            "source_layers": list(self.source_layers),
+            "modules": list(self.modules),
             "adjustments": dict(self.adjustments),
             "adjusted": self.adjusted,
             "open": list(self.open),

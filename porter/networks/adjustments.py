@@ -11,8 +11,18 @@ from torch import nn
 
 from porter.errors import OutputError
 from porter.same_padding import AvgPool2dSame, emulate_same_padding
+from porter.same_padding.averages import average_without_padding
 
 Network = Any  # an nn.Module whose attributes are those of one timm class
+
+
+def _average_without_padding(model: Network) -> None:
+    """Averages that leave the padding out in every branch of an Inception block that pools."""
+    blocks = [module for module in model.modules() if hasattr(module, "branch_pool")]
+    if not blocks:
+        raise OutputError("network/adjustment", "no block has a branch that pools")
+    for block in blocks:
+        average_without_padding(block)
 
 
 def _linear_first_block(model: Network) -> None:
@@ -54,6 +64,7 @@ def _stride_in_first_convolution(model: Network) -> None:
 
 ADJUSTMENTS: Mapping[str, Callable[[Network], None]] = MappingProxyType(
     {
+        "average_without_padding": _average_without_padding,
         "linear_first_block": _linear_first_block,
         "relu_in_squeeze_excite": _relu_in_squeeze_excite,
         "same_padding": _same_padding,

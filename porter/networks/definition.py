@@ -34,6 +34,7 @@ _SE_LAYER: Mapping[str, type] = {"gate_layer": str, "force_act_layer": str, "rd_
 
 # What `porter.networks.adjustments` has a function for.
 ADJUSTMENTS = (
+    "average_without_padding",
     "linear_first_block",
     "relu_in_squeeze_excite",
     "same_padding",

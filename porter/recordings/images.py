@@ -36,7 +36,7 @@ def decode_bytes(encoded: bytes, name: str) -> Array:
 
 def _decoded(source: Path | io.BytesIO, file: Path) -> Array:
     try:
-        from PIL import Image  # noqa: PLC0415  (see above)
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  (see above)
     except ImportError:
         raise MissingDependencyError(
             "picture/no-pillow", not_installed(["Pillow"]), hint="pip install 'port-weights[torch]'"
@@ -45,7 +45,9 @@ def _decoded(source: Path | io.BytesIO, file: Path) -> Array:
         with Image.open(source) as image:
             return _colours(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # as PIL's readers do
-        raise ParityError("picture/unreadable", f"cannot be read as an image ({error})", file=file) from None
+        # Pillow names the object that it reads, with its place in memory: the rows of two runs would differ.
+        said = "its format is not known" if isinstance(error, UnidentifiedImageError) else error
+        raise ParityError("picture/unreadable", f"cannot be read as an image ({said})", file=file) from None
 
 
 def _colours(image: Image) -> Array:

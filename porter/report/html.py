@@ -1,11 +1,9 @@
-"""A parity report as one self-contained HTML page: no scripts, nothing loaded from anywhere."""
+"""A parity report as one self-contained HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from porter.parity.outcome import CaseResult, Deviation, ParityReport, StageResult, Verdict
 from porter.recordings.recording import Provenance
@@ -22,6 +20,7 @@ from porter.report.notation import (
     size,
     verdict,
 )
+from porter.report.page import cell, page, row, table
 from porter.report.plot import plots
 
 _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expected", "actual")
@@ -29,7 +28,7 @@ _HEADINGS = ("propagated", "local", "allowed", "share over", "worst at", "expect
 
 def html(report: ParityReport) -> str:
     """Return the page. It follows the reader's light or dark colours and fits a phone."""
-    return _page(report.title, verdict(report), _body(report))
+    return page(report.title, verdict(report), _body(report))
 
 
 def html_of_many(title: str, checked: Sequence[NamedReport]) -> str:
@@ -42,7 +41,7 @@ def html_of_many(title: str, checked: Sequence[NamedReport]) -> str:
     ordered = sorted(checked, key=lambda each: each.report is not None and each.report.passed)
     kind = "parity" if passed == len(checked) else "no_parity"
     lines = "\n".join(map(_line, ordered))
-    return _page(title, told, f'<div class="verdict {kind}"><b>{told}</b></div>\n{lines}')
+    return page(title, told, f'<div class="verdict {kind}"><b>{told}</b></div>\n{lines}')
 
 
 def _line(checked: NamedReport) -> str:
@@ -50,11 +49,6 @@ def _line(checked: NamedReport) -> str:
     if report is None:
         return f"<details><summary>failed: {escape(name)}</summary><p>{escape(error)}</p></details>"
     return f"<details><summary>{verdict(report)}: {escape(name)}</summary>\n{_body(report)}</details>"
-
-
-def _page(title: str, told: str, body: str) -> str:
-    template = Template(files("porter.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), verdict=told, body=body)
 
 
 def _body(report: ParityReport) -> str:
@@ -101,8 +95,8 @@ def _summary(report: ParityReport) -> Iterator[str]:
         passed = sum(stage.passed for stage in case.stages)
         role = "decides" if case.decides else "informs"
         cells = [role, str(case.batch), f"{passed} of {len(case.stages)}", error(case.worst)]
-        rows.append(_row(case.name, cells, bad=case.decides and not case.passed))
-    yield _table(("case", "role", "batch", "stages passed", "worst error"), rows)
+        rows.append(row(case.name, cells, bad=case.decides and not case.passed))
+    yield table(("case", "role", "batch", "stages passed", "worst error"), rows)
 
 
 def _figures(report: ParityReport) -> Iterator[str]:
@@ -143,7 +137,7 @@ def _stages(report: ParityReport) -> Iterator[str]:
         first = case.first_bad_stage
         rows = (_stage_row(stage, first=stage is first) for stage in case.stages)
         yield f"<details{opened}><summary>{escape(case.name)}</summary>"
-        yield _table(("stage", *_HEADINGS), rows)
+        yield table(("stage", *_HEADINGS), rows)
         yield "</details>"
 
 
@@ -159,36 +153,36 @@ def _images(report: ParityReport) -> Iterator[str]:
         rows = []
         for rank, guesses in enumerate(zip(image.expected, image.actual, image.target, strict=True), 1):
             cells = [f"class {g.index}: {g.probability:.4f} {g.label}".rstrip() for g in guesses]
-            rows.append(_row(str(rank), cells, bad=False))
+            rows.append(row(str(rank), cells, bad=False))
         if rows:
-            yield _table(("rank", "expected", "actual", "actual after timm's transform"), rows)
+            yield table(("rank", "expected", "actual", "actual after timm's transform"), rows)
 
 
 def _stage_row(stage: StageResult, *, first: bool) -> str:
     _, shown = guilty(stage)
-    cells = [_error_cell(stage.propagated), _error_cell(stage.local), _cell(bound(shown.tolerance), "n")]
+    cells = [_error_cell(stage.propagated), _error_cell(stage.local), cell(bound(shown.tolerance), "n")]
     if shown.worst is None:
         cells.append(f'<td class="wrap" colspan="4">{escape(sentence(shown))}</td>')
     else:
         worst = shown.worst
         where = worst.statistic or str(worst.index)
         figures = (share(shown.share_over), where, f"{worst.expected:.9g}", f"{worst.actual:.9g}")
-        cells += [_cell(figure, "n") for figure in figures]
+        cells += [cell(figure, "n") for figure in figures]
     names = " ".join(name for name, on in (("bad", not stage.passed), ("first", first)) if on)
     return f'<tr class="{names}"><th scope="row">{escape(stage.name)}</th>{"".join(cells)}</tr>'
 
 
 def _error_cell(deviation: Deviation | None) -> str:
     over = deviation is not None and not deviation.passed
-    return _cell(relative(deviation) or "not run", "n over" if over else "n")
+    return cell(relative(deviation) or "not run", "n over" if over else "n")
 
 
 def _environment(report: ParityReport) -> Iterator[str]:
     if report.ledger:
         yield "<h2>Ledger</h2>"
-        yield _table(
+        yield table(
             ("where the variables went", "count"),
-            (_row(word, [str(count)], bad=False) for word, count in report.ledger.items()),
+            (row(word, [str(count)], bad=False) for word, count in report.ledger.items()),
         )
     yield "<h2>Environment</h2>"
     for side, provenance in (("Expected", report.expected), ("Actual", report.actual)):
@@ -204,23 +198,3 @@ def _facts(provenance: Provenance) -> Iterator[tuple[str, str]]:
         value = getattr(provenance, name)
         if value is not None:
             yield name.replace("_", " "), str(value)
-
-
-def _table(headings: Iterable[str], rows: Iterable[str]) -> str:
-    head = "".join(
-        f'<th scope="col"{" class=n" if i else ""}>{escape(heading)}</th>'
-        for i, heading in enumerate(headings)
-    )
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _row(name: str, cells: Iterable[str], *, bad: bool) -> str:
-    tail = "".join(_cell(cell, "n") for cell in cells)
-    return f'<tr class="{"bad" if bad else ""}"><th scope="row">{escape(name)}</th>{tail}</tr>'
-
-
-def _cell(written: str, names: str) -> str:
-    return f'<td class="{names}">{escape(written)}</td>'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from porter.core.checkpoint import Array
 from porter.runners.graph_operations import SourceOperation
 
-_MOST_ROUNDS, _BEYOND = 4, 1.3
+_MOST_ROUNDS, _BEYOND, _LEAST = 4, 1.3, 0.1
 
 
 def unreached(
@@ -20,20 +22,20 @@ def unreached(
         found: Their outputs by number.
 
     Yields:
-        What it is, in words; the operation before it and the factor by which its values are too small, 0
-        where that is not the reason.
+        What it is, in words; the operation before it, and by how much one of its values must rise, or fall.
     """
     for operation in operations:
         most = operation.attributes.get("max_value")
         taken = operation.inputs[0] if operation.inputs else -1
         if operation.kind != "relu" or taken not in found:
             continue
-        largest = float(found[taken].max(initial=0.0))
-        if most is not None and largest <= most:
+        values = found[taken]
+        if most is not None and values.max(initial=0.0) <= most:
             words = f"no value reaches the cap of {operation.name}, so that it is not tested"
-            yield words, (taken, most / max(largest, 1e-3))
-        if not (found[taken] < 0).any():
-            yield f"no value below zero reaches {operation.name}, so that it is not tested", (taken, 0.0)
+            yield words, (taken, most - float(values.max(initial=0.0)))
+        if not (values < 0).any():
+            words = f"no value below zero reaches {operation.name}, so that it is not tested"
+            yield words, (taken, -max(float(values.min(initial=np.inf)), _LEAST))
 
 
 def reach(
@@ -41,7 +43,7 @@ def reach(
     operations: Sequence[SourceOperation],
     run: Callable[[], Mapping[int, Array]],
 ) -> None:
-    """Enlarge one channel of the norms before caps that are not reached, in place.
+    """Shift one channel of the layers before activations whose cap or corner is not reached, in place.
 
     Args:
         weights: Random values by key.
@@ -52,12 +54,29 @@ def reach(
         return
     for _ in range(_MOST_ROUNDS):
         found = run()
-        enlarged = False
-        for _, (number, factor) in unreached(operations, found):
-            gamma = operations[number].variables.get("gamma")
-            if factor and gamma in weights:
-                channel = found[number].reshape(-1, found[number].shape[-1]).max(axis=0).argmax()
-                weights[gamma][channel] *= factor * _BEYOND
-                enlarged = True
-        if not enlarged:
+        shifted = [
+            _shift(weights, operations, found, number, lack)
+            for _, (number, lack) in unreached(operations, found)
+        ]
+        if not any(shifted):
             return
+
+
+def _shift(
+    weights: Mapping[str, Array],
+    operations: Sequence[SourceOperation],
+    found: Mapping[int, Array],
+    number: int,
+    lack: float,
+) -> bool:
+    """Add to the beta or bias of the channel that is nearest to what it lacks; whether there is one."""
+    while operations[number].kind == "scale":  # the + 3 of a hard sigmoid
+        number = operations[number].inputs[0]
+    variables = operations[number].variables
+    key = variables.get("beta") or variables.get("bias")
+    if key is None or key not in weights or number not in found:
+        return False
+    channels = found[number].reshape(-1, found[number].shape[-1])
+    channel = channels.max(axis=0).argmax() if lack > 0 else channels.min(axis=0).argmin()
+    weights[key].reshape(-1)[channel] += lack * _BEYOND
+    return True

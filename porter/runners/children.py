@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from porter.core.child_process import ChildProcess
 from porter.core.parent_process import end_with_parent
 from porter.errors import ParityError, PorterError, error_from_json
 from porter.runners.job import REFUSED
-from porter.runners.process import environment, require
-
-_LAST_LINES = 6
+from porter.runners.process import failure, require, variables
 
 
 def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int, timeout: float) -> Any:
@@ -36,31 +34,18 @@ def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int
         MissingDependencyError: the framework is not installed.
     """
     require(framework)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", f"porter.runners.{module}"],
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            env=environment(threads),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ParityError(
-            f"runner/{framework}-timeout", f"the {framework} process did not end within {timeout:g} s"
-        ) from None
-    if done.returncode == REFUSED and done.stdout:
-        raise error_from_json(json.loads(done.stdout))
-    if done.returncode:
-        last = [line.strip() for line in done.stderr.splitlines() if line.strip()][-_LAST_LINES:]
-        raise ParityError(
-            f"runner/{framework}-failed",
-            f"the {framework} process ended with exit code {done.returncode}; "
-            f"its last lines: {' | '.join(last)}",
-        )
-    return json.loads(done.stdout)
+    with ChildProcess(f"porter.runners.{module}", variables(threads)) as child:
+        try:
+            answer = child.conclude(json.dumps(request), timeout)
+        except TimeoutError:
+            raise ParityError(
+                f"runner/{framework}-timeout", f"the {framework} process did not end within {timeout:g} s"
+            ) from None
+        if child.exit_code() == REFUSED and answer:
+            raise error_from_json(json.loads(answer))
+        if child.exit_code():
+            raise failure(framework, child.obituary())
+    return json.loads(answer)
 
 
 def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:

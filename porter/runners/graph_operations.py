@@ -10,6 +10,7 @@ from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
 from porter.core.stored_network import Operation
+from porter.runners.joined_gates import join_gates
 from porter.runners.joined_norms import join_layer_norms
 
 UNARY = (
@@ -33,6 +34,7 @@ class SourceOperation:
         attributes: As of `Operation`.
         variables: Checkpoint key by role.
         tensor: The graph's tensor that is its output.
+        merged: Whether another operation stands for it too.
     """
 
     kind: str
@@ -72,6 +74,7 @@ def read_operations(
     for number in range(len(found)):
         _join_bias(found, number)
     join_layer_norms(found)
+    join_gates(found)
     for number in range(len(found)):
         _join_token(found, number)
     return found, list(located.network.outputs)

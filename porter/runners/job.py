@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.parent_process import end_with_parent
 from porter.errors import PorterError
+from porter.formats.hdf5.reader import one_reader
 from porter.planning.plan import Plan, plan
 from porter.planning.port_options import DEFAULTS, PortOptions, Weights
 from porter.recordings.random_checkpoint import RandomCheckpoint
@@ -182,7 +183,8 @@ def serve(work: Callable[[Job], None]) -> None:
     try:
         line = sys.stdin.readline()
         if line == STAY:
-            _stay(work)
+            with one_reader():
+                _stay(work)
             return
         for job in jobs_from_line(line):
             work(job)

@@ -129,6 +129,10 @@ def _shape(layout: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         return None
 
 
+# An attention's kernels with an axis for its heads: of queries, and of what comes out; both ways round.
+_HEADS = ("d h k -> (h k) d", "h k d -> d (h k)", "h k d -> (h k) d", "d h k -> d (h k)")
+
+
 def _conv(module: nn.Conv2d, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     if operation.kind == "conv":
         yield from _kernel_fit(module, operation, shapes, "conv2d", "h w i o -> o i h w")
@@ -136,6 +140,8 @@ def _conv(module: nn.Conv2d, operation: SourceOperation, shapes: Shapes) -> Iter
         yield from _kernel_fit(module, operation, shapes, "depthwise_conv2d", "h w c m -> (c m) 1 h w")
     elif operation.kind in ("dense", "einsum") and "kernel" in operation.variables:
         yield from _kernel_fit(module, operation, shapes, "dense_as_conv2d", "i o -> o i 1 1")
+        for layout in _HEADS:
+            yield from _kernel_fit(module, operation, shapes, "tensor", f"{layout} 1 1")
         height, width = module.kernel_size
         split = f"(h:{height} w:{width} c) o -> o c h w"
         if height * width > 1:
@@ -147,8 +153,8 @@ def _linear(module: nn.Linear, operation: SourceOperation, shapes: Shapes) -> It
         yield from _kernel_fit(module, operation, shapes, "conv2d_as_linear", "1 1 i o -> o i")
     elif operation.kind in ("dense", "einsum") and "kernel" in operation.variables:
         yield from _kernel_fit(module, operation, shapes, "dense", "i o -> o i")
-        yield from _kernel_fit(module, operation, shapes, "tensor", "d h k -> (h k) d")
-        yield from _kernel_fit(module, operation, shapes, "tensor", "h k d -> d (h k)")
+        for layout in _HEADS:
+            yield from _kernel_fit(module, operation, shapes, "tensor", layout)
 
 
 def flat_layout(fit: Fit, base: tuple[int, ...]) -> Fit:

@@ -34,11 +34,14 @@ from porter.runners.matched_network import load
 
 _V1 = tf.compat.v1
 _DOUBLE = tf.float64.as_datatype_enum
-_BATCH, _LARGEST_GRAPH = 2, 1 << 31
+_BATCH = 2
+_POOLS = ("avg_pool", "max_pool")
 # Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
 _SMALL = (64, 96, 128, 160, 224)
-# tf.nn.gelu rounds these to float32 in a float64 network too; what its author wrote is meant here.
+# Graphs round these to float32 in a float64 network too; what their authors wrote is meant here: constants
+# of tf.nn.gelu and of hard swish.
 _EXACT = {
+    float(np.float32(1 / 6)): 1 / 6,
     float(np.float32(0.7071067811865476)): 0.7071067811865476,
     float(np.float32(0.044715)): 0.044715,
 }
@@ -89,6 +92,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
         "words": network.words,
         "packages": list(network.packages),
         "operations": [asdict(operation) for operation in operations],
+        "layers": [each.name for n, each in enumerate(operations) if each.variables and n > image],
         "outputs": ends,
         "image": image,
         "preparing": sorted(set(preparing(operations, image))),
@@ -232,10 +236,11 @@ def _runs(
     layers = {n for n in everything if operations[n].variables or n >= len(operations) - 4}
     # A module of PyTorch's may hold the activation that follows its layer.
     layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
-    base, notes = _base(graph, weights[names[-1]], request.get("size"), operations)
+    base, sizes = _base(graph, weights[names[-1]], request.get("size"), operations)
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
-    plans = [_Run(names[-1], base, whole=True), *_proofs(names, _sizes(base, graph, operations))]
+    plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes)]
     runs: list[dict[str, Any]] = []
+    notes: list[str] = []
     untested: list[str] = []
     for plan in plans:
         images = _images(graph, plan.size, operations)
@@ -289,8 +294,8 @@ def _base(
     weights: Mapping[str, Array],
     wanted: Sequence[int] | None,
     operations: Sequence[SourceOperation],
-) -> tuple[Size, list[str]]:
-    """Return the smallest size that the source takes, or its own."""
+) -> tuple[Size, list[Size]]:
+    """Return the smallest size that the source takes, or its own, and all sizes to prove at."""
     declared = graph.declared
     small = [(n, n) for n in _SMALL if declared is None or n < min(declared)]
     if declared and _pads_unevenly(operations) and (declared[0] % 32 or declared[1] % 32):
@@ -306,19 +311,30 @@ def _base(
             error = raised
             continue
         if all(value.size for value in found.values()):
-            return size, []
+            return size, _sizes(size, graph, operations, found)
     first = str(error).splitlines()[0] if error else "no size"
     raise ParityError("match/no-size", f"the source takes none of the sizes that were tried ({first[:200]})")
 
 
-def _sizes(base: Size, graph: _Runner, operations: Sequence[SourceOperation]) -> list[Size]:
-    """Return an even, an odd and a mixed size, and the source's own."""
+def _sizes(
+    base: Size, graph: _Runner, operations: Sequence[SourceOperation], found: Mapping[int, Array]
+) -> list[Size]:
+    """Return an even, an odd and a mixed size, and its own; only that if it was made for it."""
     declared = graph.declared
     own = [declared] if declared else []
-    if declared and _pads_unevenly(operations):
+    if declared and (_pads_unevenly(operations) or (base == declared and _pools_all(operations, found))):
         return own
     height, width = base
     return list(dict.fromkeys([base, (height + 11, width + 11), (height, width + 21), *own]))
+
+
+def _pools_all(operations: Sequence[SourceOperation], found: Mapping[int, Array]) -> bool:
+    """Whether a pool has a window of just the size that its map has at the source's own size of images."""
+    return any(
+        each.kind in _POOLS and tuple(each.attributes["size"]) == found[each.inputs[0]].shape[1:3]
+        for each in operations
+        if each.inputs and each.inputs[0] in found
+    )
 
 
 def _pads_unevenly(operations: Sequence[SourceOperation]) -> bool:

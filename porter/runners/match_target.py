@@ -40,7 +40,8 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
             ``threads``.
 
     Returns:
-        What was found: ``layers``, ``adjust``, ``findings``, ``proof``, ``others``.
+        What was found: ``layers``, ``modules`` (names of all that have parameters), ``adjust``, ``findings``,
+        ``proof``, ``others``.
     """
     torch.set_num_threads(int(request["threads"]))
     started = time.perf_counter()
@@ -57,6 +58,9 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
     proof, unproved, notes = _prove(search, request, adjustments) if complete else ([], [], [])
     return {
         "layers": [_described(search, step) for step in search.steps if not step.finding],
+        "modules": list(
+            dict.fromkeys([*(search.names[each.module] for each in search.steps), *search.owners.values()])
+        ),
         "adjust": adjustments,
         "findings": list(dict.fromkeys([*search.findings, *unproved, *search.refused()])),
         "others": others,

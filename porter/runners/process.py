@@ -1,27 +1,18 @@
-"""Starting a framework in a process of its own, and turning every way it can fail into one error."""
+"""A framework in a process of its own: what it needs, and one error for every way it can fail."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from porter.core.child_process import cores, import_path
+from porter.core.child_process import ChildProcess, cores
 from porter.errors import MissingDependencyError, ParityError, error_from_json, not_installed
 from porter.runners.job import REFUSED, STAY, Job, jobs_to_line, reference_to_line
 
-_LAST_LINES = 5
 _POLL_SECONDS = 0.02
 _LACKING = re.compile(r"ModuleNotFoundError: No module named '([^'.]+)[^']*'$")
 
@@ -77,8 +68,8 @@ def require(framework: str) -> None:
         )
 
 
-class Child:
-    """A running child process of one framework. Use as a context manager: leaving it ends the process.
+class Child(ChildProcess):
+    """A process of one framework that does jobs.
 
     Args:
         framework: ``"tensorflow"`` or ``"torch"``: the module below `porter.runners` to run.
@@ -90,20 +81,13 @@ class Child:
     def __init__(self, framework: str, *jobs: Job, stays: int | None = None) -> None:
         require(framework)
         self.framework = framework
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"porter.runners.{framework}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment(stays or max(job.threads for job in jobs)),
-            text=True,
-        )
-        self._send(STAY if stays else jobs_to_line(jobs))
+        threads = stays or max(job.threads for job in jobs)
+        super().__init__(f"porter.runners.{framework}", variables(threads))
+        self.say(STAY if stays else jobs_to_line(jobs))
 
     def begin(self, job: Job) -> None:
         """Have a process that stays do one more job; the one before must be answered."""
-        self._send(jobs_to_line([job]))
+        self.say(jobs_to_line([job]))
 
     def answered(self, job: Job) -> bool:
         """Whether a process that stays has done a job.
@@ -117,12 +101,12 @@ class Child:
                 raise error_from_json(refusal)
             return True
         if self.finished() and not job.answer.exists():
-            raise ParityError(f"runner/{self.framework}-failed", self._obituary(0))
+            raise self._failure()
         return False
 
     def name_reference(self, path: Path | None, *, whole: bool = True) -> None:
         """Tell the child where the reference recording is, if there is one, or that it has been begun."""
-        self._send(reference_to_line(path, whole=whole))
+        self.say(reference_to_line(path, whole=whole))
 
     def finished(self) -> bool:
         """Whether the child has ended well.
@@ -131,7 +115,7 @@ class Child:
             ParityError: it has ended in any other way.
             PorterError: it refused the job; the error is the child's own.
         """
-        code = self._process.poll()
+        code = self.exit_code()
         if code is None or code == 0:
             return code == 0
         answer = self._process.stdout.read() if self._process.stdout else ""
@@ -141,42 +125,15 @@ class Child:
             raise MissingDependencyError(
                 f"runner/no-{self.framework}", not_installed([lacking[1]]), hint=_NEEDS[self.framework][1]
             )
-        raise ParityError(f"runner/{self.framework}-failed", self._obituary(code))
+        raise self._failure()
 
-    def _send(self, line: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101 (it was opened as a pipe)
-        with suppress(BrokenPipeError):  # it has died already; finished() says why
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
+    def _failure(self) -> ParityError:
+        return failure(self.framework, self.obituary())
 
-    def _obituary(self, code: int) -> str:
-        how = f"ended with exit code {code}"
-        if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
-        return f"the {self.framework} process {how}; its last lines: {self.last_lines()}"
 
-    def last_lines(self) -> str:
-        """The end of what the child wrote to stderr, on one line."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").splitlines()
-        return " | ".join([line.strip() for line in lines if line.strip()][-_LAST_LINES:]) or "none"
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process, whatever it is doing."""
-        if self._process.poll() is None:
-            self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-        self._process.wait()
-        self._errors.close()
+def failure(framework: str, how: str) -> ParityError:
+    """Return the error that says how a framework's process died."""
+    return ParityError(f"runner/{framework}-failed", f"the {framework} process died: it {how}")
 
 
 def wait_for(
@@ -217,7 +174,6 @@ def default_threads() -> int:
     return min(4, cores())
 
 
-def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a child that may use so many threads."""
-    counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return {**os.environ, **_ENVIRONMENT, **counts, "PYTHONPATH": import_path()}
+def variables(threads: int) -> dict[str, str]:
+    """Return what the environment of a framework's process has, if it may use so many threads."""
+    return {**_ENVIRONMENT, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

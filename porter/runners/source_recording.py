@@ -50,7 +50,7 @@ class SourceRecording:
         """Which operations take the output of each."""
         found: dict[int, list[int]] = {number: [] for number in range(len(self.operations))}
         for number, operation in enumerate(self.operations):
-            for taken in operation.inputs:
+            for taken in () if operation.merged else operation.inputs:
                 found[taken].append(number)
         return found
 

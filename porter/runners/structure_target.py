@@ -28,7 +28,8 @@ def draft(request: Mapping[str, Any]) -> dict[str, Any]:
             `porter.matching.stored_layers`; ``shapes`` by key.
 
     Returns:
-        ``layers`` as of `porter.runners.match_target`, with ``evidence``, and ``findings``.
+        ``layers`` as of `porter.runners.match_target`, with ``evidence``; ``findings``; names of all
+        ``modules`` with parameters.
     """
     model = build_target(request["library"], request["name"], request["arguments"]).eval()
     names = {module: name for name, module in model.named_modules()}
@@ -52,7 +53,7 @@ def draft(request: Mapping[str, Any]) -> dict[str, Any]:
             findings.append(f"{names[module]}: has no place for the bias of {sources[free[0]].name}")
         layers.append(_described(module, names[module], sources[free[0]], fit, len(fitting[module]), rivals))
     findings += [f"{each.name} has no place in PyTorch" for n, each in enumerate(sources) if n not in used]
-    return {"layers": layers, "findings": findings}
+    return {"layers": layers, "findings": findings, "modules": [names[module] for module in modules]}
 
 
 def _executed(model: nn.Module) -> tuple[list[nn.Module], list[str]]:

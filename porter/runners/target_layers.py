@@ -49,14 +49,26 @@ def _normalises_images(norm: nn.LayerNorm) -> bool:
     return True
 
 
+def _is_one_tensor(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether shapes differ only in that pixels, or an attention's heads, are apart or in one axis."""
+    same_channels = found[-1:] == wanted[-1:]
+    return same_channels or _but_for_heads(found, wanted) or _but_for_heads(_sequence(found), wanted)
+
+
+def _but_for_heads(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    before = min(len(found), len(wanted)) - 1
+    return before > 0 and found[:before] == wanted[:before]
+
+
+def _sequence(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of (N, H, W, C) as (N, H W, C)."""
+    return (shape[0], shape[1] * shape[2], shape[3]) if len(shape) == 4 else ()
+
+
 def difference(found: Array, wanted: Array) -> float:
     """Return max|found - wanted| / max|wanted|; infinite where the shapes are not those of one tensor."""
     if found.shape != wanted.shape:
-        before = min(found.ndim, wanted.ndim) - 1
-        heads = (
-            before > 0 and found.shape[:before] == wanted.shape[:before]
-        )  # of attention, apart or in one axis
-        if found.size != wanted.size or not (heads or found.shape[-1:] == wanted.shape[-1:]):
+        if found.size != wanted.size or not _is_one_tensor(found.shape, wanted.shape):
             return float("inf")
         found = found.reshape(wanted.shape)
     largest = float(np.abs(wanted).max(initial=0.0)) or 1.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement_rows import rows_of
 from ported_files import WRITER
 from warm_frameworks import run_with_tensorflow
 
@@ -45,15 +46,6 @@ def write_images(folder, count=COUNT):
     return folder
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _warm(warm_frameworks):
-    """Start the processes of an agreement warm."""
-    from porter.agreement import local_engine
-
-    with warm_frameworks.patch(local_engine):
-        yield
-
-
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """A folder of images with labels, half of them stored without loss."""
@@ -74,6 +66,13 @@ def ported(source, tmp_path_factory):
     out = tmp_path_factory.mktemp("agreement-port") / "model.safetensors"
     porter.port(source, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def undisturbed(source, ported, images, tmp_path_factory):
+    """The rows of a run of the local engine that nothing disturbs, an image at a time."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    return rows_of(porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=1)))
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_the_report_is_text_json_and_a_page(sound):
 
 WRONG = {
     "interpolation": {"interpolation": "bicubic"},
-    "crop": {"crop_pct": 0.6},
+    "crop": {"crop_pct": 1.0},  # where the source cuts 0.875 out
     "mean": {"mean": [0.4, 0.4, 0.4]},
     "size": {"size": 96},
 }

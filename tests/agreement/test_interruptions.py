@@ -17,6 +17,7 @@ from agreement_rows import rows_of
 import porter
 from porter.agreement import agreeing
 from porter.agreement.folder import RunFolder
+from porter.core.child_process import ChildDiedError
 from porter.errors import OutputError, PorterError
 from porter.parity.row_files import finished_parts
 
@@ -25,13 +26,6 @@ pytestmark = pytest.mark.tensorflow
 ONE_BY_ONE = porter.Engine(batch=1)
 COMMAND = [sys.executable, "-m", "porter.cli.main", "agree"]
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(source, ported, images, tmp_path_factory):
-    """The rows of a run that nothing disturbs."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    return rows(porter.agree(source, ported, images, out=out, engine=ONE_BY_ONE))
 
 
 def rows(report):
@@ -86,12 +80,12 @@ def test_images_that_kill_every_worker_are_named(source, ported, images, engines
 
     def dies(_process, request):
         if "part" in request:
-            raise porter.agreement.local_engine._DiedError("a process was killed by SIGKILL")
-        return ask(_process, request)
+            raise ChildDiedError("was killed by SIGKILL")
+        return do(_process, request)
 
     process = porter.agreement.local_engine._Process
-    ask = process.ask
-    monkeypatch.setattr(process, "ask", dies)
+    do = process.do
+    monkeypatch.setattr(process, "do", dies)
     monkeypatch.setattr(porter.agreement.local_engine, "_DEATHS", 2)
 
     with pytest.raises(PorterError, match="images 0 to 0") as refused:

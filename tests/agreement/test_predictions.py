@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli.command_line import run
 
+from porter.agreement.engine import Engine
 from porter.agreement.predicting import predict
 from porter.errors import PorterError
 
@@ -41,6 +42,32 @@ def test_an_unreadable_image_is_a_row_with_a_fault(ported, images, tmp_path):
 
     assert (done.images, done.faults) == (3, 2)
     assert [Path(key).name for key, _ in done.unusable] == ["bad.jpg", "gone.jpg"]
+    assert (
+        done.unusable[0][1] == "cannot be read as an image (its format is not known)"
+    )  # the same in any run
+
+
+def test_an_interrupted_run_goes_on(ported, images, tmp_path):
+    """What is done is not done again, and the file is that of a run that nothing disturbs."""
+    one_by_one = Engine(batch=1)
+    counted = []
+
+    def interrupt(done, _total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(ported, images, tmp_path / "out.jsonl", engine=one_by_one, progress=interrupt)
+    assert not (tmp_path / "out.jsonl").exists()
+    done = len(list((tmp_path / "out.jsonl.unfinished" / "parts-done").iterdir()))
+    predict(
+        ported, images, tmp_path / "out.jsonl", engine=one_by_one, progress=lambda *of: counted.append(of)
+    )
+    predict(ported, images, tmp_path / "whole.jsonl", engine=one_by_one)
+
+    assert 4 <= done < 10
+    assert counted == [(number, 10) for number in range(done + 1, 11)]
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def test_another_ending_is_refused(ported, images, tmp_path):

@@ -42,8 +42,10 @@ def result(**changes):
                 "",
                 0.0,
             ),
-            MatchedLayer("norm", "batch_norm", "batch_norm", norm, [gamma], "", "", 0.0),
+            MatchedLayer("norm", "batch_norm", "batch_norm", norm, [gamma], "", "", 0.0, adjusted=("eps",)),
         ),
+        "source_layers": ("conv2d", "batch_norm"),
+        "modules": ("conv", "norm"),
         "adjustments": {"eps": {"norm": 1e-4}},
         "adjusted": True,
         "findings": (),
@@ -110,3 +112,18 @@ def test_match_looks_at_the_table_s_place_before_it_runs_anything(tmp_path, out,
     assert refused.exit_code == 2
     assert words in refused.output
     assert "x.h5:" not in refused.output
+
+
+def test_page_joins_what_is_matched_and_marks_what_is_open():
+    """A line for each pair, a mark for an adjusted module, and the names that have no counterpart."""
+    page = result(source_layers=("conv2d", "batch_norm", "dense"), modules=("conv", "norm", "<fc>")).html()
+
+    assert page.count("<path ") == 2
+    assert page.count('class="adjusted"') == 1
+    assert "adjusted: eps" in page
+    assert all(f"{name}</text>" in page for name in ("conv2d", "batch_norm", "conv", "norm"))
+    assert page.count(' open" x=') == 2
+    assert "&lt;fc&gt;</text>" in page
+    assert "2 of 3 modules" in page
+    assert "<script" not in page
+    assert "&lt;!doctype" in result()._repr_html_()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from warm_frameworks import run_with_tensorflow
 
-from porter.runners.process import environment, missing_packages
+from porter.runners.process import missing_packages, variables
 
 
 @pytest.fixture(scope="session")
@@ -17,5 +17,5 @@ def own_network(tmp_path_factory):
         pytest.skip("needs TensorFlow")
     folder = tmp_path_factory.mktemp("own_network")
     program = Path(__file__).with_name("write_own_network.py")
-    run_with_tensorflow(program, folder, **environment(1))
+    run_with_tensorflow(program, folder, **variables(1))
     return folder

@@ -109,6 +109,27 @@ def test_every_way_of_computing_the_same_is_proved(match_target, wrong):
     }
 
 
+def test_gates_are_found_and_a_pool_of_all_is_proved_at_its_size_alone(match_target):
+    """PyTorch's norm holds the gate that a graph writes out; at other sizes the source is another network."""
+    found = match_target("", "own_gated", "gated")
+
+    assert found["findings"] == []
+    assert {run["size"] for run in found["proof"]} == {"16x16"}
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    assert [layer["activated"] for layer in found["layers"][:6]] == [False, True] * 3
+    layouts = {layer["module"]: layer["moved"][0]["layout"] for layer in found["layers"]}
+    assert layouts["attention.query"] == "h k d -> (h k) d 1 1"
+    assert layouts["attention.out"] == "d h k -> d (h k) 1 1"
+
+
+@pytest.mark.parametrize(("wrong", "place"), [("GELU", "body.3: "), ("Sigmoid", "attention.query: ")])
+def test_another_gate_is_found(match_target, wrong, place):
+    """An activation inside a norm is the norm's fault; one that no module holds shows in what follows."""
+    (first, *_) = match_target(wrong, "own_gated", "gated")["findings"]
+
+    assert first.startswith(place)
+
+
 @pytest.mark.parametrize("wrong", ["", "bias"])
 def test_transformer_is_proved(match_target, wrong):
     """Query, key and value by one layer; token, positions and layer scale, which no layer holds; norms."""

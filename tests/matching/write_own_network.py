@@ -79,9 +79,44 @@ def build_transformer(keras):
     return keras.Model(given, layers.Dense(5)(x[:, 0]))
 
 
-def write_transformer(folder):
-    """Write it as a SavedModel, which alone runs without the code of its layers."""
-    model = build_transformer(importlib.import_module("tf_keras"))
+def build_gated(keras):
+    """Return norms with swish and both forms of hard swish, a hard sigmoid, and attention over pixels.
+
+    It ends with a pool as large as its map of 16x16.
+    """
+    layers = keras.layers
+
+    class Attention(layers.Layer):
+        def build(self, shape):
+            self.query = self.add_weight(name="query", shape=(2, 4, shape[-1]))
+            self.key = self.add_weight(name="key", shape=(shape[-1], 4))
+            self.out = self.add_weight(name="out", shape=(shape[-1], 2, 4))
+
+        def call(self, x):
+            pixels = tf.reshape(x, (-1, x.shape[1] * x.shape[2], x.shape[3]))
+            query = tf.einsum("bnd,hkd->bnhk", pixels, self.query)
+            key = tf.einsum("bmd,dk->bmk", pixels, self.key)
+            weighed = tf.nn.softmax(tf.einsum("bnhk,bmk->bnhm", query, key))
+            seen = tf.einsum("bnhm,bmk->bnhk", weighed, key)
+            return tf.reshape(tf.einsum("bnhk,dhk->bnd", seen, self.out), tf.shape(x))
+
+    x = given = keras.Input((16, 16, 3))
+    for gate in (
+        lambda x: x * (tf.nn.relu6(x + 3.0) * (1 / 6)),
+        tf.nn.silu,
+        lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
+    ):
+        x = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+        x = layers.Lambda(gate)(layers.BatchNormalization()(x))
+    gate = layers.Conv2D(8, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = x * layers.Lambda(lambda y: tf.nn.relu6(y + 3.0) * (1 / 6))(gate)
+    x = x + Attention()(x)
+    return keras.Model(given, layers.Dense(5)(layers.Flatten()(layers.AveragePooling2D(16)(x))))
+
+
+def write_saved_model(folder, name, build_it):
+    """Write a network as a SavedModel, which alone runs without the code of its layers."""
+    model = build_it(importlib.import_module("tf_keras"))
     for variable in model.weights:
         scales = "gamma" in variable.name
         variable.assign(
@@ -89,8 +124,8 @@ def write_transformer(folder):
         )
     call = tf.function(lambda images: model(images, training=False))
     signature = call.get_concrete_function(tf.TensorSpec((None, 16, 16, 3)))
-    tf.saved_model.save(model, str(folder / "transformer"), signatures=signature)
-    np.save(folder / "transformer_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
+    tf.saved_model.save(model, str(folder / name), signatures=signature)
+    np.save(folder / f"{name}_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
 
 
 def build_in_tf_keras():
@@ -115,13 +150,14 @@ def write(folder, generation):
 
 
 def main(folder):
-    """Write both generations, a checkpoint of one, and a folder for each of three recordings."""
+    """Write both generations, a checkpoint of one, and a folder for each recording."""
     np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
     write(folder, "keras")
     tf.train.Checkpoint(model=write(folder, "tf_keras")).write(str(folder / "checkpoint-1"))
     builder = "write_own_network:build_in_tf_keras"
-    write_transformer(folder)
-    recordings = dict.fromkeys(("tf_keras.keras", "tf_keras_untrained.keras", "transformer"), "")
+    write_saved_model(folder, "transformer", build_transformer)
+    write_saved_model(folder, "gated", build_gated)
+    recordings = dict.fromkeys(("tf_keras.keras", "tf_keras_untrained.keras", "transformer", "gated"), "")
     recordings["checkpoint-1"] = builder
     for source, function in recordings.items():
         out = folder / f"recorded {source}"

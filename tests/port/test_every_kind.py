@@ -38,6 +38,8 @@ NAMES = [
     "keras_mobilenetv3_small_minimal_100",
     "keras_convnext_tiny",
     "keras_densenet121",
+    "keras_inception_v3",
+    "keras_xception",
     "keras_efficientnetv2_b0",
     "keras_efficientnetv2_l",
     "mlperf_tiny_vww",

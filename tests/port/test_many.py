@@ -224,8 +224,8 @@ def test_process_that_dies_fails_its_own_port_alone(three, tmp_path):
     """As when the system runs out of memory; the next port has a new process."""
     task, process = Task(three[0], tmp_path / "o.safetensors", PortOptions(), OutputOptions()), _Process(1)
     assert process.port(task).passed
-    process._process.kill()
-    process._process.wait()
+    process._child.kill()
+    process._child.obituary()
 
     dead = process.port(task)
     again = process.port(task)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from porter.core.checkpoint import TensorSpec
 from porter.core.dtypes import BY_NAME
 from porter.errors import MissingDependencyError, printable
 from porter.formats.files import RegularFile
+from porter.formats.hdf5.reader import ENDED_BY_A_LIMIT, run_child
 from porter.formats.malformed import Malformed
 
 Attribute = str | list[str]
@@ -25,17 +22,7 @@ Attribute = str | list[str]
 _HINTS = {
     "hdf5/unsupported-filter": "HDF5's own tool writes the file without it: h5repack -f NONE IN.h5 OUT.h5."
 }
-_CHILD = Path(__file__).with_name("child.py")
-_LONGEST_WAIT = 60
 _MOST_BYTES = 1 << 62
-# Windows has neither signal, and no limits that could send them.
-_ENDED_BY_A_LIMIT = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGKILL")}
-_ENVIRONMENT = {
-    "HDF5_PLUGIN_PRELOAD": "::",  # HDF5's own way of saying: load no plug-in
-    "HDF5_USE_FILE_LOCKING": "FALSE",
-    "OPENBLAS_NUM_THREADS": "1",  # each thread's stack counts against the child's memory limit
-    "PYTHONIOENCODING": "utf-8",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +84,19 @@ def require_h5py() -> None:
 
 def _ask(file: RegularFile, offset: int, size: int) -> dict[str, Any]:
     require_h5py()
-    command = [sys.executable, "-P", str(_CHILD), str(offset), str(size)]
     try:
-        run = subprocess.run(
-            command,
-            stdin=file.descriptor,  # the one descriptor that a child inherits on every system
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **_ENVIRONMENT},
-            timeout=_LONGEST_WAIT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        ended = run_child(file.descriptor, offset, size)
+    except TimeoutError:
         raise _hangs() from None
-    if -run.returncode in _ENDED_BY_A_LIMIT:
+    if -ended.code in ENDED_BY_A_LIMIT:
         raise _hangs()
-    if run.returncode != 0:
+    if ended.code != 0:
         raise Malformed(
             "hdf5/library-crash",
             "the file is damaged: the HDF5 library crashes when it reads it (in a process of its own)",
-            found=signal.strsignal(-run.returncode) if run.returncode < 0 else f"status {run.returncode}",
+            found=signal.strsignal(-ended.code) if ended.code < 0 else f"status {ended.code}",
         )
-    document: dict[str, Any] = json.loads(run.stdout)
+    document: dict[str, Any] = json.loads(ended.document)
     return document
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Sequence
 
-from porter.core.child_process import cores, import_path
+from porter.core.child_process import ChildDiedError, ChildProcess, cores
 from porter.errors import OutputError
 from porter.outputs.many.records import PortedSource, Task
 
-_LAST_LINES = 3
 _SECONDS_TO_TIDY_UP = 5.0
 
 
@@ -26,10 +19,9 @@ class _Process:
     """One process that ports, started when it is first needed and again after it has died."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._process: subprocess.Popen[str] | None = None
+        self._variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self._child: ChildProcess | None = None
         self._lock, self._ended = threading.Lock(), False
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
 
     def port(self, task: Task) -> PortedSource:
         """Have a port made; a process that dies of it is a failure of this port alone."""
@@ -37,71 +29,31 @@ class _Process:
         with self._lock:
             if self._ended:
                 return _not_begun(task)
-            if self._process is None:
-                self._process = self._started()
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None  # noqa: S101 (both were opened as pipes)
-        assert stdout is not None  # noqa: S101
-        with contextlib.suppress(BrokenPipeError):  # it has died already; no answer says so
-            stdin.write(task.to_line())
-            stdin.flush()
-        if answer := stdout.readline():
-            return PortedSource.from_json(json.loads(answer))
-        error = OutputError("output/process-died", self._obituary(), file=task.source)
-        seconds = time.perf_counter() - started
-        return PortedSource(task.source, task.out, "failed", seconds=seconds, error=error)
+            if self._child is None:
+                self._child = ChildProcess("porter.outputs.many.worker", self._variables)
+        try:
+            return PortedSource.from_json(json.loads(self._child.ask(task.to_line())))
+        except ChildDiedError as death:
+            self.close()
+            said = f"the process that ported it {death}"
+            error = OutputError("output/process-died", said, file=task.source)
+            seconds = time.perf_counter() - started
+            return PortedSource(task.source, task.out, "failed", seconds=seconds, error=error)
 
     def end(self, *, at_once: bool) -> None:
         """End the process: when it has done what it does, or at once and in order."""
         with self._lock:
             self._ended = at_once
-            process = self._process
-        if process is not None:
-            if at_once:
-                process.terminate()
-            elif process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-            try:
-                process.wait(_SECONDS_TO_TIDY_UP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            child = self._child
+        if child is not None:
+            child.dismiss(at_once=at_once)
 
     def close(self) -> None:
         """Forget the process and what it said."""
-        if self._process is not None:
-            _close_pipes(self._process)
-        self._errors.close()
-
-    def _started(self) -> subprocess.Popen[str]:
-        threads = {name: str(self._threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "porter.outputs.many.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={**os.environ, **threads, "PYTHONPATH": import_path()},
-        )
-
-    def _obituary(self) -> str:
-        assert self._process is not None  # noqa: S101 (called when one has died)
-        code = self._process.wait()
-        _close_pipes(self._process)
-        self._process = None
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").splitlines()
-        told = " | ".join([line.strip() for line in lines if line.strip()][-_LAST_LINES:]) or "none"
-        return f"the process that ported it {how}; its last lines: {told}"
-
-
-def _close_pipes(process: subprocess.Popen[str]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
 
 def port_all(tasks: Sequence[Task], *, jobs: int, keep_going: bool) -> Generator[tuple[int, PortedSource]]:

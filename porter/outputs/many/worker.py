@@ -8,15 +8,19 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
 from types import FrameType
 
 from porter.checkpoints import open_checkpoint
 from porter.core.parent_process import end_with_parent
 from porter.errors import PorterError
+from porter.formats.hdf5.reader import one_reader
 from porter.outputs.forms import chosen_output
 from porter.outputs.many.already import is_there
 from porter.outputs.many.records import PortedSource, Task
 from porter.planning.plan import plan
+from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.transfer.source_hashes import SourceHashes
 from porter.transfer.transfer import Writing
@@ -34,7 +38,7 @@ def carry_out(task: Task) -> PortedSource:
         open_checkpoint(task.source) as checkpoint,
         nullcontext() if task.dry_run else SourceHashes(checkpoint.files) as hashes,
     ):
-        port_plan = plan(checkpoint, load_tables(*([task.table] if task.table else [])), task.options)
+        port_plan = plan(checkpoint, _tables(task.table), task.options)
         output = kind(port_plan, task.options, task.form)
         notes, nbytes = [*port_plan.notes, *output.notes], None
         if hashes is None:
@@ -56,6 +60,12 @@ def carry_out(task: Task) -> PortedSource:
     )
 
 
+@cache
+def _tables(file: Path | None) -> Tables:
+    """Return the tables that all tasks share: a variant that one needed is read for the next."""
+    return load_tables(*([file] if file else []))
+
+
 def _end(_signal: int, _frame: FrameType | None) -> None:
     """End in order, so that nothing half-written stays."""
     raise SystemExit(1)
@@ -68,16 +78,17 @@ def serve() -> None:
     end_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever is imported and prints
-    for line in sys.stdin:
-        task = Task.from_line(line)
-        started = time.perf_counter()
-        try:
-            done = carry_out(task)
-        except PorterError as error:
-            seconds = time.perf_counter() - started
-            done = PortedSource(task.source, task.out, "failed", seconds=seconds, error=error)
-        answers.write(json.dumps(done.to_json()) + "\n")
-        answers.flush()
+    with one_reader():
+        for line in sys.stdin:
+            task = Task.from_line(line)
+            started = time.perf_counter()
+            try:
+                done = carry_out(task)
+            except PorterError as error:
+                seconds = time.perf_counter() - started
+                done = PortedSource(task.source, task.out, "failed", seconds=seconds, error=error)
+            answers.write(json.dumps(done.to_json()) + "\n")
+            answers.flush()
 
 
 if __name__ == "__main__":
