@@ -8,6 +8,7 @@ Source: tensorflow_model_optimization/python/core/{quantization,sparsity}/keras/
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -35,6 +36,11 @@ _PRUNED = (
     "{count} layers are in wrappers of prune_low_magnitude: ported are their weights as they stand, without "
     "the masks"
 )
+_NARROW = (
+    "{count} layers of the source compute in {dtype}: the ported network computes in what it is loaded as, "
+    "float32 unless told otherwise, and differs by the rounding that the source adds"
+)
+_HALVES = ("float16", "bfloat16")
 _REMARKS = (((*QUANTISERS, QUANTISED_INPUT), _QUANTISED), (PRUNERS, _PRUNED))
 
 
@@ -65,6 +71,15 @@ def is_int8(config: LayerConfig | None) -> bool:
     return isinstance(inner, dict) and inner.get("mode") == "int8"
 
 
+def _half(config: LayerConfig) -> str:
+    """Return the narrow type that a layer computes in, by its policy; "" if it has none."""
+    policy = config.values.get("dtype")
+    inner = policy.get("config") if isinstance(policy, Mapping) else None
+    name = inner.get("name") if isinstance(inner, Mapping) else policy
+    dtype = name.removeprefix("mixed_") if isinstance(name, str) else ""
+    return dtype if dtype in _HALVES else ""
+
+
 def _without_rounding(layer: LayerConfig) -> LayerConfig:
     values = dict(layer.values)
     activation = values.get("activation")
@@ -82,6 +97,9 @@ def remarks(config: LayerConfig | None) -> Iterator[str]:
     """Yield what the wrappers in a config mean for a port."""
     if any(is_int8(layer) for layer in config.all) if config is not None else False:
         yield _INT8
+    narrow = Counter(dtype for layer in config.all if (dtype := _half(layer))) if config is not None else {}
+    for dtype, count in narrow.items():
+        yield _NARROW.format(count=count, dtype=dtype)
     for classes, text in _REMARKS:
         count = sum(layer.class_name in classes for layer in config.all) if config is not None else 0
         if count:
