@@ -172,28 +172,11 @@ def _stored(port_plan: Plan, checkpoint: Checkpoint, image: Array, notes: Sequen
         _load_with_keras(network, checkpoint, notes)
         values = {path: variable.numpy() for path, variable in variables.items()}
         return values | {p.path: checkpoint.read(p.key) for p in _parts(port_plan) if p.key in averages}
-    prefix = _restored(network, port_plan, checkpoint, notes)
+    prefix = restore(network, port_plan, checkpoint, notes)
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(port_plan) if p.key in averages}
     return values | averaged
-
-
-def _restored(network: Keras, port_plan: Plan, checkpoint: Checkpoint, notes: Sequence[str]) -> str:
-    """Restore the weights and return their prefix.
-
-    Raises:
-        ParityError: the checkpoint does not have them where this network looks for them.
-    """
-    try:
-        return restore(network, port_plan, checkpoint)
-    except AssertionError as error:  # TensorFlow's message is every variable with its values
-        raise ParityError(
-            "runner/not-restored",
-            f"{'; '.join(notes)}; TensorFlow cannot restore these weights into that",
-            file=checkpoint.path,
-            hint="Without --checkpoint the network is checked on random weights.",
-        ) from error
 
 
 def _spoil(network: Keras) -> None:
