@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Container
+
+import numpy as np
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.errors import PlanError
 from porter.planning.custom_head import OWN_HEAD, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
@@ -12,8 +16,24 @@ from porter.planning.recognition import Recognised
 from porter.planning.surroundings import hint_for_surroundings
 
 _SHOWN = 5
+_ZEROS = "a bias of zeros, which a converter writes where a layer has none"
 _CLOSE_NAME = 0.8  # below that two names of layers have little but their numbers' places in common
 _REFUSED = "Save the model without them, or write a table that takes them (--table FILE)."
+
+
+def biases_of_zeros(checkpoint: Checkpoint, taken: Container[str]) -> dict[str, str]:
+    """Return, by key, why biases are no part of the network that a converter gave to layers without one.
+
+    Args:
+        checkpoint: The source.
+        taken: Keys of the variables that the port takes.
+    """
+    network = checkpoint.stored_network
+    if network is None or not isinstance(checkpoint, FoldedCheckpoint):
+        return {}
+    layers = [each.variables for each in network.operations if each.variables.get("kernel") in taken]
+    biases = dict.fromkeys(layer["bias"] for layer in layers if "bias" in layer)
+    return {key: _ZEROS for key in biases if key not in taken and not np.any(checkpoint.read(key))}
 
 
 def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[LedgerLine, ...]) -> None:

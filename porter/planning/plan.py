@@ -27,7 +27,7 @@ from porter.planning.expected_input import (
 from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
 from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
-from porter.planning.leftovers import refuse_leftovers, refuse_tail
+from porter.planning.leftovers import biases_of_zeros, refuse_leftovers, refuse_tail
 from porter.planning.odd_maps import with_fixed_padding
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
 from porter.planning.recognition import Recognised
@@ -223,12 +223,13 @@ def _ledger(
     checkpoint: Checkpoint, match: Recognised, found: list[tuple[Entry, str]], averages: Mapping[str, str]
 ) -> tuple[LedgerLine, ...]:
     refusals = _unusable(checkpoint, found, averages)
+    zeros = biases_of_zeros(checkpoint, {key for _, key in found})
     return write_ledger(
         checkpoint,
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        {**_preparing(checkpoint, match), **_left_out(match)},
+        {**_preparing(checkpoint, match), **_left_out(match), **zeros},
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
 

@@ -13,6 +13,7 @@ from porter.checkpoints.keras.network_layers import Step, as_in_training, steps
 from porter.core.stored_network import Operation, StoredNetwork
 
 ORIGIN = "the file's config"
+_POINTWISE = "pointwise_kernel"
 _MOST_OPERATIONS = 100_000
 
 
@@ -157,11 +158,15 @@ class _Builder:
     def _chain(
         self, found: Iterable[Step], name: str, inputs: Sequence[int], variables: Mapping[str, str]
     ) -> int:
-        """Add the operations of one layer, of which the first has the variables."""
+        """Add the operations of one layer, of which the first has the variables.
+
+        A separable convolution is two operations, each with its own kernel.
+        """
         number = inputs[0]
+        shares = _shares(variables)
         for position, step in enumerate(found):
             taken = tuple(inputs) if position == 0 else (number,)
-            number = self._add(step, name, taken, variables if position == 0 else {})
+            number = self._add(step, name, taken, shares[position] if position < len(shares) else {})
         return number
 
     def _add(self, step: Step, name: str, inputs: tuple[int, ...], variables: Mapping[str, str]) -> int:
@@ -204,6 +209,15 @@ def _variables(stored: Layer | None) -> dict[str, str]:
         if not inner.is_state:
             found |= {f"{inner.name}/{role}": key for role, key in _variables(inner).items()}
     return found
+
+
+def _shares(variables: Mapping[str, str]) -> list[Mapping[str, str]]:
+    """Return the variables of each operation of a layer: of the first one, unless a kernel is pointwise."""
+    if _POINTWISE not in variables:
+        return [variables]
+    second = {"kernel" if role == _POINTWISE else role: key for role, key in variables.items()}
+    first = second.pop("depthwise_kernel", None)
+    return [{"depthwise_kernel": first} if first else {}, second]
 
 
 def _first_shape(config: LayerConfig) -> tuple[int | None, ...] | None:

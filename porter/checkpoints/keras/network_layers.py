@@ -82,10 +82,12 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     known = _LAYERS.get(layer.class_name)
     if known is None or layer.is_foreign:
         return [Step("other", {"class_name": layer.class_name, **relevant(values)})]
-    own = known(values)
-    if values.get("data_format") == "channels_first":
-        own.attributes["data_format"] = "channels_first"
-    return [own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
+    own = [known(values)]
+    if layer.class_name == "SeparableConv2D":
+        own = _separable(own[0])
+    for step in own if values.get("data_format") == "channels_first" else ():
+        step.attributes["data_format"] = "channels_first"
+    return [*own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
 
 
 def as_in_training(layer: LayerConfig, found: list[Step]) -> list[Step]:
@@ -168,6 +170,16 @@ def _conv(kind: str) -> Callable[[Mapping[str, Any]], Step]:
     return read
 
 
+def _separable(step: Step) -> list[Step]:
+    """Return a separable convolution as the two that it is, the first without a bias."""
+    point = {"kernel": (1, 1), "strides": (1, 1), "padding": "valid", "dilation": (1, 1), "groups": 1}
+    use_bias = step.attributes["use_bias"]
+    return [
+        Step("depthwise_conv", {**step.attributes, "use_bias": False}),
+        Step("conv", {**point, "use_bias": use_bias}),
+    ]
+
+
 def _norm(kind: str) -> Callable[[Mapping[str, Any]], Step]:
     def read(values: Mapping[str, Any]) -> Step:
         axes = values.get("axis", -1)
@@ -237,7 +249,7 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
         "Conv2D": _conv("conv"),
         "Convolution2D": _conv("conv"),
         "DepthwiseConv2D": _conv("depthwise_conv"),
-        "SeparableConv2D": _conv("separable_conv"),
+        "SeparableConv2D": _conv("depthwise_conv"),
         "Conv2DTranspose": _conv("transposed_conv"),
         "Dense": _plain("dense", use_bias=True),
         **dict.fromkeys(

@@ -121,7 +121,7 @@ class _Canonical:
             return _per_axis(before, lambda axis, length: length + sum(amounts[axis]))
         if kind in _CONVOLUTIONS or kind in _POOLS:
             return self._strided(operation, before)
-        if kind in ("flatten", "reshape", "resize", "other", "transposed_conv", "separable_conv"):
+        if kind in ("flatten", "reshape", "resize", "other", "transposed_conv"):
             return _UNKNOWN
         sizes = [self._sizes[number] for number in operation.inputs]
         return next((size for size in sizes if size != _PIXEL), before)
