@@ -6,9 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Self
 
+from porter.core.closing import Closing
 from porter.errors import ParityError, PorterError
 from porter.runners.job import Job
 from porter.runners.process import Child
@@ -16,7 +15,7 @@ from porter.runners.process import Child
 _POLL_SECONDS = 0.02
 
 
-class FrameworkPair:
+class FrameworkPair(Closing):
     """TensorFlow and PyTorch, each imported once. Use as a context manager: leaving it ends both.
 
     A job that is refused leaves both processes ready for the next. If one of them dies or hangs, both are
@@ -81,16 +80,6 @@ class FrameworkPair:
         for child in self._pair or ():
             child.close()
         self._pair = None
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End both processes."""
-        self.close()
 
 
 # The processes that the checks of `serving` share; each check has a pair of its own outside of it.

@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, NamedTuple, Self
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from porter.core.closing import Closing
 from porter.core.dtypes import DType
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_network import StoredNetwork
@@ -41,7 +42,7 @@ class TensorSpec(NamedTuple):
         return self.size * (self.dtype.itemsize or 0)
 
 
-class Checkpoint(ABC):
+class Checkpoint(Closing, ABC):
     """An open source of weights. Nothing is read beyond the index until `read` is called.
 
     Attributes:
@@ -172,16 +173,6 @@ class Checkpoint(ABC):
         """Return the key of the variable at `object_path`, by any of its paths in the object graph."""
         node = self.graph.resolve(object_path)
         return None if node is None else self.graph.nodes[node].key
-
-    def __enter__(self) -> Self:
-        """Return self, so that a `with` block closes the files."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the files."""
-        self.close()
 
 
 def contiguous(array: Array) -> Array:

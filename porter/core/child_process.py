@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from porter.core.closing import Closing
 
 _LAST_LINES = 5
 _SECONDS_TO_TIDY_UP = 5.0
@@ -21,7 +21,7 @@ class ChildDiedError(Exception):
     """A process ended without an answer; the message says how, and what it said last."""
 
 
-class ChildProcess:
+class ChildProcess(Closing):
     """A process of a module of porter. Use as a context manager: leaving it ends the process.
 
     It is told what to do on stdin and answers on stdout; what it writes to stderr is kept in a file, so that
@@ -121,16 +121,6 @@ class ChildProcess:
                     pipe.close()
         self._process.wait()
         self._errors.close()
-
-    def __enter__(self) -> Self:
-        """Return self."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the process."""
-        self.close()
 
 
 def cores() -> int:

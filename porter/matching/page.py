@@ -95,7 +95,8 @@ def _drawing(found: MatchResult) -> str:
 
 def _column(names: Sequence[str]) -> _Column:
     ordered = list(dict.fromkeys(names))
-    shared = commonpath(ordered) if len(ordered) > 1 else ""
+    # A slash in front of each: a name with one and a name without have no common path.
+    shared = commonpath([f"/{name}" for name in ordered])[1:] if len(ordered) > 1 else ""
     return _Column({name: number for number, name in enumerate(ordered)}, shared and f"{shared}/")
 
 

@@ -63,8 +63,7 @@ def restored(checkpoint: Checkpoint, settings: TrainingSettings, plan: Plan) -> 
     It is a concrete function of float32 images (N, H, W, C).
 
     Raises:
-        ParityError: see `build`; or the checkpoint does not store objects.
-        AssertionError: the checkpoint lacks weights of the model.
+        ParityError: see `build`; or the checkpoint does not store objects, or lacks weights of the model.
     """
     model = build(settings)
     restore(model, plan, checkpoint)

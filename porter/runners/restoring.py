@@ -13,12 +13,17 @@ from porter.errors import ParityError
 from porter.planning.plan import Plan
 
 
-def restore(network: Any, plan: Plan, checkpoint: Checkpoint) -> str:
+def restore(network: Any, plan: Plan, checkpoint: Checkpoint, notes: Sequence[str] = ()) -> str:
     """Restore every part of a network from where the stored object graph has it; return the prefix.
 
+    Args:
+        network: A network of TensorFlow's.
+        plan: The plan of the port.
+        checkpoint: The source.
+        notes: Why this network takes the weights, for the message if it cannot.
+
     Raises:
-        ParityError: the checkpoint stores no object graph, or the network lacks a part.
-        AssertionError: the checkpoint lacks a variable of the network.
+        ParityError: the checkpoint stores no object graph or lacks a variable, or the network lacks a part.
     """
     if not checkpoint.graph.stored:
         raise _by_name_only(checkpoint)
@@ -28,25 +33,11 @@ def restore(network: Any, plan: Plan, checkpoint: Checkpoint) -> str:
         for edge in reversed(stored.split("/") if stored else []):
             tracked = tf.train.Checkpoint(**{edge: tracked})
         root = tracked if isinstance(tracked, tf.train.Checkpoint) else tf.train.Checkpoint(root=tracked)
-        root.read(prefix).expect_partial().assert_existing_objects_matched()
+        try:
+            root.read(prefix).expect_partial().assert_existing_objects_matched()
+        except AssertionError as error:  # its message is every variable with its values
+            raise _lacking(checkpoint, notes) from error
     return prefix
-
-
-def restored(network: Any, plan: Plan, checkpoint: Checkpoint, notes: Sequence[str]) -> str:
-    """Restore the weights as `restore` does; `notes` say which network it is.
-
-    Raises:
-        ParityError: the checkpoint does not have them where this network looks for them.
-    """
-    try:
-        return restore(network, plan, checkpoint)
-    except AssertionError as error:  # TensorFlow's message is every variable with its values
-        raise ParityError(
-            "runner/not-restored",
-            f"{'; '.join(notes)}; TensorFlow cannot restore these weights into that",
-            file=checkpoint.path,
-            hint="Without --checkpoint the network is checked on random weights.",
-        ) from error
 
 
 def index_of(checkpoint: Checkpoint) -> Path:
@@ -82,6 +73,15 @@ def _follow(root: Any, path: str, known: dict[int, Mapping[str, Any]]) -> Any:
             raise ParityError("runner/no-such-object", f"the TensorFlow network has no {path!r}")
         found = known[id(found)][edge]
     return found
+
+
+def _lacking(checkpoint: Checkpoint, notes: Sequence[str]) -> ParityError:
+    return ParityError(
+        "runner/not-restored",
+        f"{'; '.join(notes) or 'a network is there'}; TensorFlow cannot restore these weights into that",
+        file=checkpoint.path,
+        hint="Without --checkpoint the network is checked on random weights.",
+    )
 
 
 def _by_name_only(checkpoint: Checkpoint) -> ParityError:

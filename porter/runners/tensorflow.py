@@ -29,7 +29,7 @@ from porter.runners.builders import Keras, Preparation, build, source_of
 from porter.runners.decoding import decoded_image
 from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
-from porter.runners.restoring import index_of, objects, restored
+from porter.runners.restoring import index_of, objects, restore
 from porter.runners.source_network import open_source_network
 from porter.runners.substitute import carry, network_of, stages_of
 from porter.tables.variants import Stage
@@ -172,7 +172,7 @@ def _stored(port_plan: Plan, checkpoint: Checkpoint, image: Array, notes: Sequen
         _load_with_keras(network, checkpoint, notes)
         values = {path: variable.numpy() for path, variable in variables.items()}
         return values | {p.path: checkpoint.read(p.key) for p in _parts(port_plan) if p.key in averages}
-    prefix = restored(network, port_plan, checkpoint, notes)
+    prefix = restore(network, port_plan, checkpoint, notes)
     reader = tf.train.load_checkpoint(prefix)
     values = {path: variable.numpy() for path, variable in variables.items()}
     averaged = {p.path: reader.get_tensor(p.key) for p in _parts(port_plan) if p.key in averages}

@@ -114,6 +114,22 @@ def test_match_looks_at_the_table_s_place_before_it_runs_anything(tmp_path, out,
     assert "x.h5:" not in refused.output
 
 
+def test_page_s_place_is_looked_at_before_anything_runs(tmp_path):
+    """As the table's is."""
+    (tmp_path / "x.h5").write_bytes(b"")
+    page = tmp_path / "nowhere" / "m.html"
+    refused = run("match", str(tmp_path / "x.h5"), "--target", "timm:resnet50", "--html", str(page))
+
+    assert refused.exit_code == 2
+    assert "nowhere" in refused.output
+    assert "x.h5:" not in refused.output
+
+
+def test_page_of_names_that_begin_with_a_slash():
+    """A graph or a checkpoint may name a layer so."""
+    assert "b</text>" in result(source_layers=("/a/b", "conv2d", "batch_norm")).html()
+
+
 def test_page_joins_what_is_matched_and_marks_what_is_open():
     """A line for each pair, a mark for an adjusted module, and the names that have no counterpart."""
     page = result(source_layers=("conv2d", "batch_norm", "dense"), modules=("conv", "norm", "<fc>")).html()
