@@ -10,4 +10,5 @@ python3 -m venv "$venv"
 "$venv/bin/ruff" check
 "$venv/bin/ruff" format --check
 "$venv/bin/mypy"
-"$venv/bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=15
+# Each of the two processes takes a core; PyTorch in either would otherwise take both.
+OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=15

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
+from timm.models.convnext import ConvNeXtStage
 from torch import nn
 
 from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
 from porter.errors import OutputError
 
 # Classes of timm's whose children run one after the other, in their order.
-_SEQUENTIAL = ("EfficientNet", "MobileNetV3", "ResNet")
+_SEQUENTIAL = ("EfficientNet", "MobileNetV3", "ResNet", "InceptionV3", "Xception", "DenseNet", "ConvNeXt")
+_SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage)
 _NORM = "bn"
 _CLASSIFIERS = ("classifier", "fc")
 
@@ -90,20 +92,20 @@ class _Output:
         self._seen[self._key] = output.clone()
 
 
-def _until(model: nn.Module, end: str) -> Iterator[str]:
-    """Yield the modules that run one after the other, up to `end`."""
+def _until(model: nn.Module, end: str) -> Sequence[str]:
+    """Return the modules that run one after the other, up to `end`."""
     if not end:
-        return
-    for name in _in_order(model, ""):
-        yield name
-        if name == end:
-            return
+        return ()
+    names = list(_in_order(model, ""))
+    last = [number for number, name in enumerate(names) if name == end or name.startswith(f"{end}.")]
+    if last:
+        return names[: last[-1] + 1]
     raise OutputError("load/no-cut", f"no module is called {end!r}")
 
 
 def _in_order(model: nn.Module, prefix: str) -> Iterator[str]:
     for name, child in model.named_children():
-        if isinstance(child, nn.Sequential):
+        if isinstance(child, _SEQUENTIAL_PARTS):
             yield from _in_order(child, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

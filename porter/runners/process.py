@@ -27,8 +27,7 @@ _NEEDS = {
 }
 
 # Fixed before the framework is imported, because it reads them then. oneDNN reorders sums by CPU type;
-# a visible GPU would compute with TF32 and other algorithms; threads that wait for work by spinning take
-# the cores from the other framework, which runs at the same time.
+# a visible GPU would compute with TF32 and other algorithms.
 _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_DETERMINISTIC_OPS": "1",
@@ -36,7 +35,6 @@ _ENVIRONMENT = {
     "TF_USE_LEGACY_KERAS": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
     "NVIDIA_TF32_OVERRIDE": "0",
-    "OMP_WAIT_POLICY": "PASSIVE",
     "PYTHONHASHSEED": "0",
     "PYTHONFAULTHANDLER": "1",
 }
@@ -167,11 +165,12 @@ def wait_for(
 
 
 def default_threads() -> int:
-    """Threads per framework: every core that this process may use, at most four.
+    """Threads per framework: half the cores that this process may use, for both run at the same time; 1 to 4.
 
-    More would change the order of sums from machine to machine for little speed.
+    More would change the order of sums from machine to machine for little speed, and threads that outnumber the
+    cores wait for each other at every small convolution, which multiplies the time of depthwise ones.
     """
-    return min(4, cores())
+    return max(1, min(4, cores() // 2))
 
 
 def variables(threads: int) -> dict[str, str]:

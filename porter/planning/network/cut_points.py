@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
 from porter.core.stored_network import Operation, StoredNetwork
@@ -11,12 +12,20 @@ from porter.tables.variants import Entry, Stage, Variant
 
 _ENDINGS = ("max_pool", "avg_pool", "pad", "global_avg_pool", "global_max_pool", "flatten", "reshape")
 _SQUEEZE = "se"  # what timm calls the module that weighs channels
-_STEM_POOL = "maxpool"  # which follows a ResNet's stem, in no stage of a table
-_STEM_ACTIVATION = "act1"
+# Pools between two stages of a table, in neither, by the module in front of them.
+_POOLS = {
+    "act1": "maxpool",
+    "features.norm0": "features.pool0",
+    "Conv2d_2b_3x3": "Pool1",
+    "Conv2d_4a_3x3": "Pool2",
+}
 _BEFORE_ALL = -1
 _BLOCKS = "blocks"
-# Children of the networks that `porter.networks.cut` runs in order.
-_SEQUENTIAL = ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "conv1", "act1")
+# How the children are called of the networks that `porter.networks.cut` runs in order.
+_SEQUENTIAL = re.compile(
+    r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
+    r"|features|stem|stages|Conv2d_\w+|Mixed_\w+)"  # DenseNet, ConvNeXt, InceptionV3
+)
 
 
 class CutPoints:
@@ -38,6 +47,7 @@ class CutPoints:
         for number, operation in enumerate(self._operations):
             for taken in operation.inputs:
                 self._users[taken].append(number)
+        self._pools = dict(self._between_stages())
 
     def closure(self, there: Collection[str]) -> frozenset[int]:
         """Return the operations that can run with some variables alone, up to where a pool or layer follows.
@@ -56,8 +66,11 @@ class CutPoints:
     def end(self, closure: frozenset[int]) -> int | None:
         """Return the operation that a network ends with which has these; None if it has several ends."""
         kept = closure - self._trailing(closure)
-        ends = [n for n in kept if not any(user in kept for user in self._users[n])]
-        return ends[0] if len(ends) == 1 else None
+        ends = {n for n in kept if not any(user in kept for user in self._users[n])}
+        taken = {self._operations[n].inputs[0] for n in ends if self._operations[n].kind in ACTIVATIONS}
+        past = {n for n in taken if any(user not in kept for user in self._users[n])}
+        ends = {self._operations[n].inputs[0] if self._is_of_the_next(n, past) else n for n in ends}
+        return ends.pop() if len(ends) == 1 else None
 
     def cut(self, exits: Sequence[int], names: Sequence[str]) -> Cut | None:
         """Return the cut that gives the outputs of some operations; None where timm's modules give no such.
@@ -74,14 +87,14 @@ class CutPoints:
         told = f" ({', '.join(names)})" if names else ""
         stage = self._stages[last]
         if self._end_of(last) in needed:
-            pooled = any(feature.module == _STEM_POOL for feature in outputs)
-            end = _STEM_POOL if pooled and last == 0 else stage.target[-1]
+            pooled = any(number == self._pools.get(last) for number in exits)
+            end = _POOLS[stage.target[-1]] if pooled else stage.target[-1]
             return Cut(end, (), tuple(outputs), f"behind {stage.name}{told}")
         steps = self._steps(last, needed)
         if steps is None:
             return None
         before = self._stages[last - 1].target[-1] if last else ""
-        before = _STEM_POOL if before == _STEM_ACTIVATION else before
+        before = _POOLS[before] if last - 1 in self._pools else before
         place = f"inside {stage.name}, behind its {_told(steps[-1], stage)}"
         return Cut(before, steps, tuple(outputs), f"{place}{told}")
 
@@ -124,8 +137,14 @@ class CutPoints:
         """Return the operation that a stage ends with."""
         own = frozenset(n for n, number in enumerate(self._stage_of) if number == stage)
         own -= self._trailing(own)
-        ends = [n for n in own if not self._users[n] or any(user not in own for user in self._users[n])]
-        return ends[0] if len(ends) == 1 else None
+        ends = {n for n in own if not self._users[n] or any(user not in own for user in self._users[n])}
+        ends -= {n for n in ends if self._is_of_the_next(n, ends)}
+        return ends.pop() if len(ends) == 1 else None
+
+    def _is_of_the_next(self, number: int, ends: Collection[int]) -> bool:
+        """Whether an operation is the activation that a block begins with, which its shortcut goes past."""
+        operation = self._operations[number]
+        return operation.kind in ACTIVATIONS and operation.inputs[0] in ends
 
     def _trailing(self, among: frozenset[int]) -> frozenset[int]:
         """Return the pools, and padding, that nothing with weights follows, and what does follow them."""
@@ -150,8 +169,8 @@ class CutPoints:
         if operation.variables:
             side = LINEAR if operation.kind == "norm" else WHOLE
             return Feature(module, side) if module is not None and is_whole else None
-        if operation.kind == "max_pool" and stage == 0:
-            return Feature(_STEM_POOL)
+        if self._pools.get(stage) == number:
+            return Feature(_POOLS[self._stages[stage].target[-1]])
         before = operation.inputs[0] if operation.inputs else number
         if operation.kind in ACTIVATIONS and self._operations[before].kind == "norm":
             norm, _ = self._modules[before]
@@ -203,8 +222,15 @@ class CutPoints:
 
     def _begins(self, stage: int, taken: int) -> bool:
         """Whether an operation is what a stage takes."""
-        pooled = stage == 1 and self._operations[taken].kind == "max_pool"
-        return stage == 0 or pooled or self._end_of(stage - 1) == taken
+        return stage == 0 or taken in (self._pools.get(stage - 1), self._end_of(stage - 1))
+
+    def _between_stages(self) -> Iterator[tuple[int, int]]:
+        """Yield the number of each stage that a pool of its own follows, and the pool's."""
+        for number, stage in enumerate(self._stages):
+            if stage.target[-1] in _POOLS and (end := self._end_of(number)) is not None:
+                padded = [user for user in self._users[end] if self._operations[user].kind == "pad"]
+                pools = [u for n in (end, *padded) for u in self._users[n]]
+                yield from ((number, u) for u in pools if self._operations[u].kind == "max_pool")
 
     def _before(self, operation: Operation, feature: Feature) -> int | None:
         """Return the operation whose output the modules of a step take."""
@@ -243,7 +269,7 @@ def _is_in(module: str | None, place: str) -> bool:
 
 def _is_sequential(stage: Stage) -> bool:
     tops = [target.partition(".")[0] for target in stage.target]
-    return all(top in _SEQUENTIAL or top.startswith("layer") for top in tops)
+    return all(_SEQUENTIAL.fullmatch(top) for top in tops)
 
 
 def _told(step: Feature, stage: Stage) -> str:
