@@ -37,7 +37,7 @@ class CutNetwork(nn.Module):
         self._run = [*_until(model, cut.end), *(name for step in cut.steps for name in _modules(model, step))]
         for name in self._run:
             _keep(self, model, name)
-        self._outputs = [_observed(self, output) for output in cut.outputs]
+        self._outputs = [self._observed(output) for output in cut.outputs]
         self._head = next((name for name in _CLASSIFIERS if has_head and hasattr(model, name)), None)
         if self._head is not None:
             _keep(self, model, self._head)
@@ -62,6 +62,12 @@ class CutNetwork(nn.Module):
             logits: torch.Tensor = self.get_submodule(self._head)(found[0])
             return logits
         return found[0] if len(found) == 1 else tuple(found)
+
+    def _observed(self, output: Feature) -> str:
+        """Return what is observed of an output: of modules that run in order, the last."""
+        name, _, side = _observed(self, output).partition(":")
+        inner = [each for each in self._run if each.startswith(f"{name}.")]
+        return f"{inner[-1] if inner else name}:{side}"
 
     def _watch(self, key: str) -> None:
         name, _, side = key.partition(":")

@@ -62,11 +62,12 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     if not found:
         return None
     most = max((each.size, each.is_named) for each in found)
-    inside = [each.ends for each in found if (each.size, each.is_named) == most and each.ends]
-    best = [each.match for each in found if (each.size, each.is_named) == most]
-    best = list({match.variant.name: match for match in reversed(best)}.values())  # without dilations first
+    found = [each for each in found if (each.size, each.is_named) == most]
+    ending = [each for each in found if not each.ends] or found
+    best = list({each.match.variant.name: each.match for each in reversed(ending)}.values())
     known = {match.variant.name for match in best}
     best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
+    best = _of_one_family(best)
     if len(best) > 1:
         names = ", ".join(sorted(match.variant.name for match in best))
         raise PlanError(
@@ -75,6 +76,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
             file=checkpoint.path,
             hint="Say which one it is with --variant.",
         )
+    inside = [each.ends for each in ending if each.ends]
     if inside:
         raise PlanError(
             "plan/cut-inside",
@@ -84,6 +86,23 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
             hint="End the model at a block, a norm or an activation.",
         )
     return best[0]._replace(notes=(*best[0].notes, *note_of(best[0].variant)))
+
+
+def _of_one_family(matches: list[Recognised]) -> list[Recognised]:
+    """Return one of several networks whose first parts are the same modules, which prepare images alike."""
+    if any(_what_is_there(match) != _what_is_there(matches[0]) for match in matches):
+        return matches
+    matches = sorted(matches, key=lambda match: len(match.variant.entries))
+    names = ", ".join(match.variant.name for match in matches[1:])
+    note = f"what is there is the first part of {names} too, and the same in each"
+    return [matches[0]._replace(notes=(*matches[0].notes, note))] if names else matches
+
+
+def _what_is_there(match: Recognised) -> object:
+    variant = match.variant
+    pairs = zip(variant.entries, match.keys, strict=True)
+    modules = tuple((entry.target, key) for entry, key in pairs if key is not None)
+    return variant.table, modules, match.ending and match.ending.cut, variant.input, variant.bn_eps
 
 
 def with_outputs(checkpoint: Checkpoint, match: Recognised) -> Recognised:

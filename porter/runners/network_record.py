@@ -28,6 +28,7 @@ from porter.tables.variants import Variant
 
 # Even at every stride, and odd at every stride: SAME pads differently, and some networks pad by themselves.
 _SIZES = ((224, 224), (225, 225))
+_SPELT_OUT = ("layer_norm", "layer_scale")
 
 
 def main(names: Sequence[str]) -> None:
@@ -55,9 +56,9 @@ def _recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
         here = {name: names[target] for name, target in targets.items()}
         return tuple(_renamed(network, here) for network in recorded(other))
     is_fixed = source_of(variant.source.name).fixed_size
-    found = [_read(variant, size) for size in (_SIZES if is_fixed else _SIZES[:1])]
-    read = [canonical(network) for network in found if isinstance(network, StoredNetwork)]
-    return (_merged(read),) if read else ()
+    sizes = _SIZES if is_fixed else _SIZES[:1]
+    forms = zip(*(_read(variant, size) for size in sizes), strict=True)
+    return tuple(_merged([canonical(network) for network in seen]) for seen in forms)
 
 
 def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
@@ -69,8 +70,11 @@ def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
     return network._replace(operations=tuple(operations))
 
 
-def _read(variant: Variant, size: tuple[int, int]) -> StoredNetwork | str | None:
-    """Build a network for images of a size, and read it with its variables called as the table calls them."""
+def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
+    """Build a network for images of a size, and read it with its variables called as the table calls them.
+
+    Yields it as its config says, or else as its graph does; both where a graph spells out what is a layer.
+    """
     lengths: dict[str, Any] = {name: free.default for name, free in variant.free.items()}
     epsilon = variant.bn_eps.default if variant.bn_eps else None
     source = variant.source
@@ -79,11 +83,15 @@ def _read(variant: Variant, size: tuple[int, int]) -> StoredNetwork | str | None
     found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
     variables = {path: variable for path, variable in found.items() if variable is not None}
     read = _of_config(model, {id(variable): path for path, variable in variables.items()})
-    if isinstance(read, StoredNetwork) and not any(
-        operation.kind == "other" for operation in read.operations
-    ):
-        return read
-    return traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
+    kinds = {"other"}
+    if isinstance(read, StoredNetwork):
+        kinds = {operation.kind for operation in canonical(read).operations}
+        if "other" not in kinds:
+            yield read
+    if not kinds.isdisjoint(("other", *_SPELT_OUT)):
+        traced = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
+        if isinstance(traced, StoredNetwork):
+            yield traced
 
 
 def _of_config(model: Keras, names: Mapping[int, str]) -> StoredNetwork | str | None:
@@ -99,6 +107,9 @@ def _of_config(model: Keras, names: Mapping[int, str]) -> StoredNetwork | str | 
 
 def _layers(model: Keras, names: Mapping[int, str]) -> Iterator[Layer]:
     for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield Layer(layer.name, layers=list(_layers(layer, names)))
+            continue
         variables = [
             Variable(
                 leaf_names(type(layer).__name__, variable.name.rpartition("/")[2], len(variable.shape)),

@@ -165,10 +165,10 @@ def wait_for(
 
 
 def default_threads() -> int:
-    """Threads per framework: half the cores that this process may use, for both run at the same time; 1 to 4.
+    """Threads per framework: half the cores that this process may use, for both run at once; 1 to 4.
 
-    More would change the order of sums from machine to machine for little speed, and threads that outnumber the
-    cores wait for each other at every small convolution, which multiplies the time of depthwise ones.
+    More would change the order of sums from machine to machine for little speed, and threads that
+    outnumber the cores wait for each other at every small convolution, which multiplies the time.
     """
     return max(1, min(4, cores() // 2))
 

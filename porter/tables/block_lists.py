@@ -47,6 +47,8 @@ def read_blocks(
 def _spread(line: Section, values: Mapping[str, Any]) -> Iterator[Section]:
     """Yield a line for each number of its ranges ``{a..b}`` (``{a..b..step}``), or the line itself."""
     texts = {key: values[key] for key in _RANGED if key in values}
+    if isinstance(values.get("in"), str) and _RANGE.fullmatch(values["in"]):
+        texts["in"] = values["in"]
     found = [match for text in _texts(texts.values()) for match in _RANGE.finditer(text)]
     lengths = {len(_numbers(match, line)): match[0] for match in found}
     if not lengths:
@@ -57,6 +59,8 @@ def _spread(line: Section, values: Mapping[str, Any]) -> Iterator[Section]:
     chained = {key: value for key, value in values.items() if key != "in"}
     for index in range(*lengths):
         ranged = {key: _at(text, index, line) for key, text in texts.items()}
+        if "in" in ranged:
+            ranged["in"] = int(ranged["in"])
         yield Section({**(chained if index else values), **ranged}, line.file, line.name)
 
 

@@ -23,6 +23,9 @@ CUTS = {
     "cut_pooled": "behind blocks.3.1",
     "encoder": "inside blocks.5.0, behind its conv_pw",
     "dilated": "behind blocks.6.0",
+    "cut_in_branches": "behind Mixed_6b",
+    "cut_dense": "inside features.transition2, behind its norm and its activation",
+    "cut_separable": "behind block4",
 }
 FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
 FILES += [("encoder", "saved_model")]
@@ -139,18 +142,32 @@ def test_what_timm_has_no_output_for_is_refused(heads, tmp_path):
     assert caught.value.code == "plan/cut-tail"
 
 
-def test_what_no_longer_tells_networks_apart_asks_for_the_variant(heads, tmp_path):
-    """Nothing is guessed, and either answer is right."""
+def test_the_first_part_of_several_networks_is_that_of_one(heads, tmp_path):
+    """Of two widths it is the same modules with the same weights: either answer is right, and that is said."""
     file = heads / "cut_early" / "model.keras"
-    with pytest.raises(PlanError) as caught:
-        porter.port(file, tmp_path / "out.safetensors")
-    assert caught.value.code == "plan/ambiguous-variant"
-
-    porter.port(file, tmp_path / "out.safetensors", variant="keras_mobilenetv2_035")
+    result = porter.port(file, tmp_path / "out.safetensors")
+    assert any("is the first part of keras_mobilenetv2_0" in note for note in result.plan.notes)
 
     stored = np.load(file.with_name("answer.npz"))
     (found,) = answers(porter.load_model(tmp_path / "out.safetensors"), stored["x"])
     assert np.abs(found - stored["y"]).max() < 2e-5
+
+
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+def test_a_norm_in_front_of_the_pool_is_told_from_one_behind_it(heads, tmp_path, file):
+    """Keras's ConvNeXt has the one without its top, the other with it: timm builds the source's."""
+    source, out = heads / "norm_in_front" / file, tmp_path / "out.safetensors"
+    result = porter.port(source, out)
+    assert result.plan.variant.name == "keras_convnext_tiny_no_top"
+    assert result.plan.network.startswith("138 layers")
+    stored = np.load(source.with_name("answer.npz"))
+    images = result.plan.variant.input  # the source prepares its images itself
+    prepared = (stored["x"] / 255 - images.mean) / images.std
+    (found,) = answers(porter.load_model(out), prepared.astype("float32"))
+    assert np.abs(found - stored["y"]).max() < 2e-5
+    with pytest.raises(PlanError) as caught:
+        porter.port(source, tmp_path / "other.safetensors", variant="keras_convnext_tiny")
+    assert caught.value.code == "plan/other-network"
 
 
 def test_forms_with_a_whole_network_refuse_a_cut_one(heads, tmp_path):

@@ -47,6 +47,10 @@ def main() -> None:
         encoder,
         flat_encoder,
         cut_early,
+        cut_in_branches,
+        cut_dense,
+        cut_separable,
+        norm_in_front,
         strided,
         valid,
         two_outputs,
@@ -205,6 +209,31 @@ def cut_early(keras, layers):
     """Of two widths of the network the first layers are the same."""
     base = backbone(keras, "MobileNetV2")
     return keras.Model(base.input, base.get_layer("block_1_depthwise_relu").output)
+
+
+def cut_in_branches(keras, layers):
+    """InceptionV3 up to a block whose branches begin alike, with a head."""
+    base = keras.applications.InceptionV3(input_shape=(75, 75, 3), weights=None, include_top=False)
+    means = layers.GlobalAveragePooling2D()(base.get_layer("mixed4").output)
+    return keras.Model(base.input, layers.Dense(3)(means))
+
+
+def cut_dense(keras, layers):
+    """What a decoder takes of a DenseNet: the activations in front of its transitions."""
+    base = keras.applications.DenseNet121(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    return keras.Model(base.input, [base.get_layer(f"pool{n}_relu").output for n in (2, 3)])
+
+
+def cut_separable(keras, layers):
+    """Xception up to its first block without a stride: the next begins with an activation."""
+    base = keras.applications.Xception(input_shape=(75, 75, 3), weights=None, include_top=False)
+    return keras.Model(base.input, base.layers[45].output)
+
+
+def norm_in_front(keras, layers):
+    """ConvNeXt without top normalises its map; the pool that people put behind comes after that."""
+    base = keras.applications.ConvNeXtTiny(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base.output)))
 
 
 def strided(keras, layers):

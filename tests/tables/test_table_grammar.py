@@ -36,6 +36,14 @@ def test_a_range_stands_for_a_line_per_number(tmp_path):
     assert [stage.target for stage in variant.stages] == [("x", f"b.{n}") for n in range(3)]
 
 
+def test_each_of_a_range_may_take_a_width_of_its_own(tmp_path):
+    """As blocks need that take everything computed before."""
+    line = 'source = "backbone/l-{3..5}", target = "b.{0..2}", template = "conv", in = "{4..8..2}", out = 2'
+    variant = read(tmp_path, head() + CONV + VARIANT + f"blocks = [{{ {line} }}]")
+
+    assert [entry.source_shape for entry in variant.entries] == [(1, 1, 4, 2), (1, 1, 6, 2), (1, 1, 8, 2)]
+
+
 def test_leaves_may_have_other_names(tmp_path):
     """TF1 slim calls a kernel weights; the role, which random values go by, stays."""
     template = """

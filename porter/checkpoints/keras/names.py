@@ -92,6 +92,8 @@ def leaf_names(class_name: str | None, stored: str, rank: int) -> tuple[str, ...
     leaf = re.sub(r":\d+$", "", stored)
     if class_name in ("DepthwiseConv1D", "DepthwiseConv2D") and leaf == "kernel":
         return ("depthwise_kernel",)
+    if class_name == "LayerScale":
+        return _VARIABLES[class_name]  # Keras 3 calls it "variable_7"
     if class_name is None and leaf == "kernel" and rank == 4:
         return ("kernel", "depthwise_kernel")  # Keras 3 calls both so; the table's shapes decide
     return _ALIASES.get(leaf, (leaf,))

@@ -257,6 +257,7 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
             _norm("norm"),
         ),
         "LayerNormalization": _norm("layer_norm"),
+        "LayerScale": lambda _values: Step("layer_scale", {}),  # of keras.applications.convnext
         "ReLU": _relu,
         "LeakyReLU": _leaky,
         "ELU": _plain("elu", alpha=1.0),

@@ -71,9 +71,16 @@ class _Canonical:
             operation = self._scaled(operation)
         elif kind == "multiply":
             operation = self._gated(operation)
-        elif kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
-            operation = operation._replace(attributes=_RELU)
+        else:
+            operation = self._in_one_spelling(operation)
         return self._append(operation, prepares=prepares or kind == "input")
+
+    def _in_one_spelling(self, operation: Operation) -> Operation:
+        if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
+            return operation._replace(attributes=_RELU)
+        if operation.kind == "layer_norm" and self._operations[operation.inputs[0]].kind in _GLOBAL_POOLS:
+            return _of_vectors(operation)
+        return operation
 
     def network(self, outputs: tuple[int, ...], origin: str) -> StoredNetwork:
         """Return the operations that something with variables, or an output, depends on."""
@@ -221,6 +228,13 @@ def _target_size(operation: Operation) -> Size:
 def _order(operation: Operation) -> Mapping[str, Any]:
     """Return an operation's order of axes, where it is not the usual one."""
     return {name: value for name, value in operation.attributes.items() if name == "data_format"}
+
+
+def _of_vectors(operation: Operation) -> Operation:
+    """Call the last of two axes -1, as the last of four is called."""
+    listed: Any = operation.attributes["axes"]
+    axes = tuple(-1 if axis == 1 else axis for axis in listed)
+    return operation._replace(attributes={**operation.attributes, "axes": axes})
 
 
 def _is_learned(operation: Operation) -> bool:

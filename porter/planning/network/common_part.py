@@ -92,9 +92,7 @@ def _narrowed(pairs: Pairs, given: Sequence[Operation], reference: Sequence[Oper
 def _take_once(pairs: dict[int, tuple[int, ...]], reference: Sequence[Operation]) -> None:
     """Leave an operation with variables that is the only candidate of one out of the others."""
     owners = {
-        found[0]: number
-        for number, found in pairs.items()
-        if len(found) == 1 and reference[number].variables
+        found[0]: number for number, found in pairs.items() if len(found) == 1 and reference[number].variables
     }
     for number, found in pairs.items():
         if len(found) > 1 and reference[number].variables:

@@ -21,11 +21,13 @@ _POOLS = {
 }
 _BEFORE_ALL = -1
 _BLOCKS = "blocks"
-# How the children are called of the networks that `porter.networks.cut` runs in order.
+# What the modules are called that `porter.networks.cut` runs in order.
 _SEQUENTIAL = re.compile(
     r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
-    r"|features|stem|stages|Conv2d_\w+|Mixed_\w+)"  # DenseNet, ConvNeXt, InceptionV3
+    r"|stem|stages|Conv2d_\w+|Mixed_\w+)(\..+)?"  # ConvNeXt, InceptionV3
+    r"|features\.\w+"  # DenseNet, whose blocks are no sequences
 )
+_WITH_POOL = re.compile(r"features\.transition\d")  # whose last layer is a pool
 
 
 class CutPoints:
@@ -136,7 +138,8 @@ class CutPoints:
     def _end_of(self, stage: int) -> int | None:
         """Return the operation that a stage ends with."""
         own = frozenset(n for n, number in enumerate(self._stage_of) if number == stage)
-        own -= self._trailing(own)
+        if not _WITH_POOL.fullmatch(self._stages[stage].target[-1]):
+            own -= self._trailing(own)
         ends = {n for n in own if not self._users[n] or any(user not in own for user in self._users[n])}
         ends -= {n for n in ends if self._is_of_the_next(n, ends)}
         return ends.pop() if len(ends) == 1 else None
@@ -155,8 +158,11 @@ class CutPoints:
         found: set[int] = set()
         for number in sorted(among - weighing):
             operation = self._operations[number]
-            if operation.kind in _ENDINGS or any(taken in found for taken in operation.inputs):
+            if operation.kind in _ENDINGS or (operation.inputs and found.issuperset(operation.inputs)):
                 found.add(number)
+        for number in sorted(found, reverse=True):  # what a sum takes, as a block's own pool, stays with it
+            if any(user in among and user not in found for user in self._users[number]):
+                found.remove(number)
         return frozenset(found)
 
     def _feature(self, number: int) -> Feature | None:
@@ -268,8 +274,7 @@ def _is_in(module: str | None, place: str) -> bool:
 
 
 def _is_sequential(stage: Stage) -> bool:
-    tops = [target.partition(".")[0] for target in stage.target]
-    return all(_SEQUENTIAL.fullmatch(top) for top in tops)
+    return all(_SEQUENTIAL.fullmatch(target) for target in stage.target)
 
 
 def _told(step: Feature, stage: Stage) -> str:

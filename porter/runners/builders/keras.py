@@ -21,12 +21,20 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)  # IMAGENET_STDDEV_RGB of keras/applicatio
 def _application(
     arguments: Mapping[str, Any], *, classes: int, channels: int, bn_eps: float, size: tuple[int, int]
 ) -> Keras:
-    """Build ``arguments["model"]``; Keras works out some of its padding from a fixed size of the image."""
+    """Build ``arguments["model"]``; Keras works out some of its padding from a fixed size of the image.
+
+    Without ``include_top``, an average over the image and a Dense layer follow, as people put them there.
+    """
     given = dict(arguments)
-    top = {"classes": classes, "classifier_activation": None} if classes else {"pooling": "avg"}
+    has_top = given.pop("include_top", True) and classes > 0
+    top = {"classes": classes, "classifier_activation": None} if has_top else {}
+    pooled = {"pooling": "avg"} if not classes else {}
     network = getattr(tf_keras.applications, given.pop("model"))(
-        weights=None, include_top=bool(classes), input_shape=(*size, channels), **top, **given
+        weights=None, include_top=has_top, input_shape=(*size, channels), **top, **pooled, **given
     )
+    if classes and not has_top:
+        means = tf_keras.layers.GlobalAveragePooling2D()(network.output)
+        network = tf_keras.Model(network.input, tf_keras.layers.Dense(classes)(means))
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.epsilon = bn_eps
