@@ -143,7 +143,7 @@ def test_what_timm_has_no_output_for_is_refused(heads, tmp_path):
 
 
 def test_the_first_part_of_several_networks_is_that_of_one(heads, tmp_path):
-    """Of two widths it is the same modules with the same weights: either answer is right, and that is said."""
+    """Of two widths it is the same modules with the same weights: either is right, and that is said."""
     file = heads / "cut_early" / "model.keras"
     result = porter.port(file, tmp_path / "out.safetensors")
     assert any("is the first part of keras_mobilenetv2_0" in note for note in result.plan.notes)
