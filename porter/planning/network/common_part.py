@@ -56,7 +56,7 @@ class _Candidates:
             elif all(taken in pairs for taken in wanted.inputs):
                 found = tuple(self._alike(wanted, pairs))
                 if narrowed is not None and number in narrowed:
-                    found = narrowed[number] if len(narrowed[number]) == 1 else ()
+                    found = tuple(each for each in found if (each,) == narrowed[number])
                 if found:
                     pairs[number] = found
         return pairs
@@ -77,8 +77,9 @@ def _narrowed(pairs: Pairs, given: Sequence[Operation], reference: Sequence[Oper
         for number in sorted(narrowed, reverse=True):
             wanted = reference[number]
             if wanted.kind not in _COMMUTATIVE:
-                for place, taken in enumerate(wanted.inputs):
-                    used = {given[each].inputs[place] for each in narrowed[number]}
+                taking = [given[each].inputs for each in narrowed[number]]
+                for place, taken in enumerate(wanted.inputs):  # what prepares images may take fewer
+                    used = {inputs[place] for inputs in taking if place < len(inputs)}
                     narrowed[taken] = _kept(narrowed[taken], used)
         _take_once(narrowed, reference)
         for number, wanted in enumerate(reference):
