@@ -84,7 +84,9 @@ class RayEngine:
             return
         self._require_room(len(steps) * self._workers)
         data: Any = ray.data.from_items(given, override_num_blocks=min(len(given), _BLOCKS))
-        reading = ray.data.TaskPoolStrategy(size=self._workers)  # no cores asked for: a process for every part
+        reading = ray.data.TaskPoolStrategy(
+            size=self._workers
+        )  # no cores asked for: a process for every part
         data = data.map(_read, num_cpus=0, compute=reading)
         for step in steps:
             data = data.map(step, **self._pool(job))

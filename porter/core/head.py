@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
 BRANCHES = "branches"
+CLASSIFIERS = ("classifier", "fc", "head.fc")
+"""Modules of timm's networks that classify what the module `global_pool` beside them gives."""
 
 
 class HeadStep(NamedTuple):

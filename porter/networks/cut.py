@@ -10,12 +10,12 @@ from torch import nn
 
 from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
 from porter.errors import OutputError
+from porter.networks.head import classifier_of
 
 # Classes of timm's whose children run one after the other, in their order.
 _SEQUENTIAL = ("EfficientNet", "MobileNetV3", "ResNet", "InceptionV3", "Xception", "DenseNet", "ConvNeXt")
 _SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage)
 _NORM = "bn"
-_CLASSIFIERS = ("classifier", "fc")
 
 
 class CutNetwork(nn.Module):
@@ -38,7 +38,7 @@ class CutNetwork(nn.Module):
         for name in self._run:
             _keep(self, model, name)
         self._outputs = [self._observed(output) for output in cut.outputs]
-        self._head = next((name for name in _CLASSIFIERS if has_head and hasattr(model, name)), None)
+        self._head = classifier_of(model) if has_head else None
         if self._head is not None:
             _keep(self, model, self._head)
         self.pretrained_cfg = getattr(model, "pretrained_cfg", {})

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from porter.core.head import BRANCHES, POOLS, HeadStep, branches_of
+from porter.core.head import BRANCHES, CLASSIFIERS, POOLS, HeadStep, branches_of
 from porter.errors import OutputError
 from porter.same_padding.fixed import Conv2dPadded
 from porter.same_padding.modules import Conv2dSame
-
-_CLASSIFIERS = ("classifier", "fc")
 
 
 class GlobalPool(nn.Module):
@@ -67,22 +65,29 @@ def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
     """Put a head in the place of a network's classifier, and of its pooling if the head takes maps.
 
     Args:
-        model: A network of timm's with a module `global_pool` and one `classifier` or `fc` after it.
+        model: A network of timm's with a module `global_pool` and a classifier beside it; see `CLASSIFIERS`.
         steps: The head; see `HeadStep`.
 
     Raises:
         OutputError: the network has no such modules, or a step is unknown.
     """
-    name = next((name for name in _CLASSIFIERS if hasattr(model, name)), None)
-    if name is None or not hasattr(model, "global_pool"):
+    place, _, name = (classifier_of(model) or "").rpartition(".")
+    beside = model.get_submodule(place)
+    if not name or not hasattr(beside, "global_pool"):
         raise OutputError("load/no-classifier", f"{type(model).__name__} has no place for a head")
     widths = [step.attributes["outputs"] for step in steps if step.kind in ("dense", "conv")]
     if _takes_map(steps):
-        model.global_pool = nn.Identity()
-        if hasattr(model, "flatten"):
-            model.flatten = nn.Identity()
-    setattr(model, name, nn.Sequential(*map(_module, steps)))
+        for pooling in ("global_pool", "flatten"):
+            if hasattr(beside, pooling):
+                setattr(beside, pooling, nn.Identity())
+    setattr(beside, name, nn.Sequential(*map(_module, steps)))
     model.num_classes = widths[-1] if widths else 0  # type: ignore[assignment]
+
+
+def classifier_of(model: nn.Module) -> str | None:
+    """Return the name of the module of timm's that classifies, or None if there is none known."""
+    names = dict(model.named_modules())
+    return next((name for name in CLASSIFIERS if name in names), None)
 
 
 def _takes_map(steps: Sequence[HeadStep]) -> bool:

@@ -8,7 +8,15 @@ from typing import NamedTuple
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph
 from porter.planning.arrangement import arranged
-from porter.planning.fitting import faults_of, key_below, required_entries, roots_of, tells_only_an_order
+from porter.planning.fitting import (
+    faults_of,
+    key_below,
+    left_out_paths,
+    required_entries,
+    roots_of,
+    sources_of,
+    tells_only_an_order,
+)
 from porter.tables.variants import Entry, Variant
 
 _LAYER = "layer_with_weights-"
@@ -82,12 +90,12 @@ def _of_node(
 
 def _of_order(checkpoint: Checkpoint, variant: Variant, layers: Sequence[list[Entry]]) -> Iterator[Part]:
     """Yield the part for every number of layers that uses all that a node holds."""
-    left_out = [f"{path}/*" for path, _ in variant.left_out]
+    left_out = left_out_paths(variant)
     for number, node in enumerate(checkpoint.graph.nodes):
         count = len(node.anonymous)
         for layer_count in {count, count - len(left_out)} & {*range(1, len(layers) + 1)} if count else ():
             there = [entry for layer in layers[:layer_count] for entry in layer]
-            seen = arranged(checkpoint, [entry.source for entry in there] + left_out)
+            seen = arranged(checkpoint, sources_of(there) | left_out)
             part = _of_node(seen, variant, layers, number)
             if part is not None and sum(key is not None for key in part.keys) == len(there):
                 yield part

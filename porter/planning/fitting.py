@@ -16,13 +16,23 @@ def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
     if not tells_only_an_order(checkpoint):
         return checkpoint
     first = variant.parts[0]
-    left_out = [f"{path}/*" for path, _ in variant.left_out]
-    below_first = [entry.source for entry in required_entries(variant)] + left_out
+    left_out = left_out_paths(variant)
+    below_first = sources_of(required_entries(variant)) | left_out
     backbone = {part.name for part in variant.backbone_parts}
-    below_backbone = [entry.source for entry in variant.entries if entry.part in backbone] + left_out
-    whole = [variant.full_source(entry) for entry in variant.entries]
-    whole += [f"{first.path}/{path}" if first.path else path for path in left_out]
+    below_backbone = sources_of(entry for entry in variant.entries if entry.part in backbone) | left_out
+    whole = {variant.full_source(entry): len(entry.source_shape) for entry in variant.entries}
+    whole |= {f"{first.path}/{path}" if first.path else path: axes for path, axes in left_out.items()}
     return arranged(checkpoint, whole, below_backbone, below_first)
+
+
+def sources_of(entries: Iterable[Entry]) -> dict[str, int]:
+    """Return the path of the source of each rule, with how many axes its variable has."""
+    return {entry.source: len(entry.source_shape) for entry in entries}
+
+
+def left_out_paths(variant: Variant) -> dict[str, int]:
+    """Return paths of all that lies below what a table leaves out; of any number of axes."""
+    return {f"{path}/*": 0 for path, _ in variant.left_out}
 
 
 def tells_only_an_order(checkpoint: Checkpoint) -> bool:

@@ -6,13 +6,14 @@ steps takes the classifier's place as a sequence of modules, which `porter.load_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.head import HeadStep
+from porter.core.head import CLASSIFIERS, HeadStep
 from porter.core.layouts import parse_layout
+from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.network.canonical import canonical
 from porter.planning.network.head_chain import HeadChain, Outside, head_chain
@@ -25,8 +26,6 @@ from porter.tables.table_records import Constant
 from porter.tables.variants import Entry, ModelPart, Network, Stage, Variant
 
 _POOL_ARGUMENTS = {"global_avg_pool": {}, "global_max_pool": {"global_pool": "max"}}
-# Modules that timm's networks run last, by themselves, after `global_pool`.
-_CLASSIFIERS = ("classifier", "fc")
 _LOGITS = "logits"
 _KERNELS = {2: "i o -> o i", 4: "1 1 i o -> o i"}
 _CONV_KERNELS = {2: "i o -> o i 1 1", 4: "h w i o -> o i h w"}
@@ -108,8 +107,8 @@ def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside 
     assert checkpoint.stored_network is not None  # noqa: S101 (every caller has asked)
     keys = {key for key in backbone.keys if key is not None}
     end = _early_end(backbone)
-    passed = None if end is not None else _activations(backbone)
     network = with_layer_norms(canonical(checkpoint.stored_network))
+    passed = None if end is not None else _activations(backbone, network)
     return head_chain(network, keys, passed, _shapes(checkpoint), end)
 
 
@@ -128,29 +127,39 @@ def _classifier(variant: Variant) -> str | None:
     """Return the module that classifies, if it runs by itself after the network's pooling."""
     backbone = {part.name for part in variant.backbone_parts}
     modules = {entry.target.rpartition(".")[0] for entry in variant.entries if entry.part not in backbone}
-    named = modules & set(_CLASSIFIERS)
+    named = modules & set(CLASSIFIERS)
     return named.pop() if len(modules) == 1 and named else None
 
 
-def _activations(backbone: Recognised) -> int | None:
+def _activations(backbone: Recognised, stored: StoredNetwork) -> int | None:
     """Return how many operations of the table's network follow the backbone's last layer before it pools.
 
-    None if the table's network has no record.
+    None if the table's network has no record. One that is recorded as a config and as a graph, whose last
+    layer may be several operations, counts in the form of the source.
     """
     variant = backbone.variant
     names = {variant.full_source(entry) for entry in variant.entries if entry.part in backbone.nodes}
+    last = _last_with(stored, {key for key in backbone.keys if key is not None})
+    kind = None if last is None else stored.operations[last].kind
+    found: list[tuple[bool, int]] = []
     for network in recorded(variant):
-        last = max(
-            (n for n, o in enumerate(network.operations) if names & set(o.variables.values())), default=None
-        )
-        if last is None:
-            continue
-        following = list(tail(network.operations, last))
-        return next(
-            (n for n, o in enumerate(following) if o.kind in POOLS or o.variables or o.kind == "flatten"),
-            len(following),
-        )
-    return None
+        last = _last_with(network, names)
+        if last is not None:
+            found.append((network.operations[last].kind == kind, _before_pool(network, last)))
+    return next((count for is_same, count in found if is_same), found[0][1] if found else None)
+
+
+def _last_with(network: StoredNetwork, variables: Collection[str]) -> int | None:
+    listed = (
+        n for n, o in enumerate(network.operations) if not {*o.variables.values()}.isdisjoint(variables)
+    )
+    return max(listed, default=None)
+
+
+def _before_pool(network: StoredNetwork, number: int) -> int:
+    following = list(tail(network.operations, number))
+    ends = (n for n, o in enumerate(following) if o.kind in POOLS or o.variables or o.kind == "flatten")
+    return next(ends, len(following))
 
 
 def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Shapes) -> OwnHead:

@@ -24,7 +24,7 @@ from porter.planning.fitting import (
 )
 from porter.planning.nearest import nearest, no_match
 from porter.tables.known_tables import Signature, Tables
-from porter.tables.variants import Stage, Variant
+from porter.tables.variants import Stage, Twin, Variant
 
 
 class Ending(NamedTuple):
@@ -53,7 +53,8 @@ class Recognised(NamedTuple):
         keys: Checkpoint key of each entry of the variant, in order; None for a part that is not there.
         lengths: Lengths that the checkpoint decided, by name.
         graph: What `nodes` are numbers in: the checkpoint's graph, with edges for what it does not name.
-        twins: Variants that fit alike and were passed over, because a table says that this one is meant.
+        twins: Variants that fit alike and were passed over, because a table or the names of layers say that
+            this one is meant.
         filled: Role of each variable that the source has no values for, by target: norms that are part of the
             convolutions in front of them come back as norms that change nothing.
         notes: What a person should know of the choice.
@@ -134,18 +135,35 @@ def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognise
 
 
 def _without_twins(matches: list[Recognised]) -> list[Recognised]:
-    """Pass over a network if the one that it is a twin of fits too; that one's match names it."""
-    names = {match.variant.name for match in matches}
-    twins: dict[str, dict[str, Variant]] = {}
+    """Pass over one of a network and its twin if both fit; the other's match names it if it is possible."""
+    named = {match.variant.name: match for match in matches}
+    left: dict[str, dict[str, Variant]] = {}
     for match in matches:
-        if match.variant.twin is not None and match.variant.twin.of in names:
-            twins.setdefault(match.variant.twin.of, {})[match.variant.name] = match.variant
-    passed_over = {name for found in twins.values() for name in found}
-    return [
-        match._replace(twins=tuple(twins.get(match.variant.name, {}).values()))
-        for match in matches
-        if match.variant.name not in passed_over
-    ]
+        twin = match.variant.twin
+        original = None if twin is None else named.get(twin.of)
+        if twin is None or original is None:
+            continue
+        says = _says_twin(match, twin)
+        chosen, other = (match, original) if says else (original, match)
+        left.setdefault(other.variant.name, {})
+        if says is not False:
+            left.setdefault(chosen.variant.name, {})[other.variant.name] = other.variant
+    kept = [match for match in matches if left.get(match.variant.name) != {}]
+    return [match._replace(twins=tuple(left.get(match.variant.name, {}).values())) for match in kept]
+
+
+def _says_twin(match: Recognised, twin: Twin) -> bool | None:
+    """Whether a source is a twin by the names of its layers; None if nothing says so.
+
+    Without names, one that has no classifier is: the network that the twin is of has one.
+    """
+    if not twin.layer:
+        return None
+    names = [node.full_name for node in match.graph.nodes if node.full_name]
+    if any(twin.layer in name for name in names):
+        return False
+    has_head = len(match.nodes) > len(match.variant.backbone_parts)
+    return True if not has_head or any(twin.beside in name for name in names) else None
 
 
 def _most_complete(matches: list[Recognised]) -> list[Recognised]:

@@ -57,9 +57,14 @@ def _behind_cut(match: Recognised, ledger: Sequence[LedgerLine]) -> Iterator[str
 
 def _twins(match: Recognised) -> Iterator[str]:
     """Name the networks that nothing in a checkpoint tells from this one."""
+    name, own = match.variant.name, match.variant.twin
     for variant in match.twins:
-        assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
-        yield (
-            f"taken for {match.variant.name}, but the names and shapes fit {variant.name} alike, which "
-            f"{variant.twin.differs}: pass --variant {variant.name} if that was trained"
-        )
+        if own is not None and own.of == variant.name:
+            said = f"taken for {name}, which {own.differs}, but the names and shapes fit {variant.name} alike"
+        else:
+            assert variant.twin is not None  # noqa: S101 (that is what makes it a twin)
+            said = (
+                f"taken for {name}, but the names and shapes fit {variant.name} alike, which "
+                f"{variant.twin.differs}"
+            )
+        yield f"{said}: pass --variant {variant.name} if that was trained"

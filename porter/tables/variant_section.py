@@ -110,7 +110,12 @@ def _twin(parent: Section) -> Twin | None:
     if not values:
         return None
     section = Section(values, parent.file, f"{parent.name}.twin")
-    twin = Twin(section.take("of", str), section.take("differs", str))
+    twin = Twin(
+        section.take("of", str),
+        section.take("differs", str),
+        section.take("layer", str, ""),
+        section.take("beside", str, ""),
+    )
     section.finish()
     return twin
 

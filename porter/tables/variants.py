@@ -119,10 +119,15 @@ class Twin(NamedTuple):
     Attributes:
         of: The variant that a checkpoint is taken to be if nobody says which.
         differs: How this one differs from it, in words: ``"has swish inside squeeze-and-excitation"``.
+        layer: Part of the name of a layer that only `of` has, if the names of layers that a source stores
+            tell the two apart; "" if they don't.
+        beside: Part of the name of a layer that both have: a source without it stores no such names.
     """
 
     of: str
     differs: str
+    layer: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, repr=False)

@@ -154,20 +154,59 @@ def test_the_first_part_of_several_networks_is_that_of_one(heads, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])
-def test_a_norm_in_front_of_the_pool_is_told_from_one_behind_it(heads, tmp_path, file):
+@pytest.mark.parametrize(
+    ("model", "variant", "layers", "head"),
+    [
+        ("norm_in_front", "keras_convnext_tiny_no_top", "138 layers", "says"),
+        (
+            "norm_nested",
+            "keras_convnext_tiny_no_top",
+            "139 layers",
+            "global_avg_pool, dense 6, relu, dense 3",
+        ),
+        ("norm_behind", "keras_convnext_tiny", "138 layers", "dense 3, softmax"),
+    ],
+)
+def test_a_norm_in_front_of_the_pool_is_told_from_one_behind_it(  # noqa: PLR0917  (fixtures)
+    heads, tmp_path, model, variant, layers, head, file
+):
     """Keras's ConvNeXt has the one without its top, the other with it: timm builds the source's."""
-    source, out = heads / "norm_in_front" / file, tmp_path / "out.safetensors"
+    source, out = heads / model / file, tmp_path / "out.safetensors"
     result = porter.port(source, out)
-    assert result.plan.variant.name == "keras_convnext_tiny_no_top"
-    assert result.plan.network.startswith("138 layers")
-    stored = np.load(source.with_name("answer.npz"))
-    images = result.plan.variant.input  # the source prepares its images itself
+    assert result.plan.variant.name == variant
+    assert result.plan.network.startswith(layers)
+    assert result.plan.network.endswith(head)
+    assert furthest_of_convnext(result, source, out) < 2e-5
+    other = {"keras_convnext_tiny", "keras_convnext_tiny_no_top"} - {variant}
+    with pytest.raises(PlanError) as caught:
+        porter.port(source, tmp_path / "other.safetensors", variant=other.pop())
+    assert caught.value.code == "plan/other-network"
+
+
+def test_weights_alone_are_taken_for_the_likelier_of_the_two_and_the_other_is_named(heads, tmp_path):
+    """Names of layers, where a file has them, tell a network with its top from one without."""
+    source, out = heads / "norm_in_front" / "model.weights.h5", tmp_path / "out.safetensors"
+    with porter.open_checkpoint(source) as checkpoint:
+        found = porter.plan(checkpoint)
+    has_names = heads.name == "keras"
+    assert found.variant.name == ("keras_convnext_tiny_no_top" if has_names else "keras_convnext_tiny")
+    (said,) = [note for note in found.notes if "alike" in note]
+    assert "keras_convnext_tiny" in said.partition("--variant")[2]
+    result = porter.port(source, out, variant="keras_convnext_tiny_no_top")
+    assert furthest_of_convnext(result, source, out) < 2e-5
+    with porter.open_checkpoint(heads / "norm_nested" / "model.weights.h5") as checkpoint:
+        nested = porter.plan(checkpoint, backbone_only=True)
+    assert nested.variant.name == "keras_convnext_tiny_no_top"
+
+
+def furthest_of_convnext(result, source, out):
+    """Return the largest difference from the source's own answers; the source prepares images itself."""
+    stored, images = np.load(source.with_name("answer.npz")), result.plan.variant.input
     prepared = (stored["x"] / 255 - images.mean) / images.std
     (found,) = answers(porter.load_model(out), prepared.astype("float32"))
-    assert np.abs(found - stored["y"]).max() < 2e-5
-    with pytest.raises(PlanError) as caught:
-        porter.port(source, tmp_path / "other.safetensors", variant="keras_convnext_tiny")
-    assert caught.value.code == "plan/other-network"
+    if result.plan.classifier_activation == "softmax":
+        found = np.exp(found) / np.exp(found).sum(-1, keepdims=True)
+    return np.abs(found - stored["y"]).max()
 
 
 def test_forms_with_a_whole_network_refuse_a_cut_one(heads, tmp_path):

@@ -22,6 +22,7 @@ import tensorflow as tf
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
 EXPORTED = ("convolved", "encoder", "strided")
+WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 
 
@@ -51,6 +52,8 @@ def main() -> None:
         cut_dense,
         cut_separable,
         norm_in_front,
+        norm_nested,
+        norm_behind,
         strided,
         valid,
         two_outputs,
@@ -232,8 +235,26 @@ def cut_separable(keras, layers):
 
 def norm_in_front(keras, layers):
     """ConvNeXt without top normalises its map; the pool that people put behind comes after that."""
-    base = keras.applications.ConvNeXtTiny(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    base = convnext(keras)
     return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base.output)))
+
+
+def norm_nested(keras, layers):
+    """The same as one layer, with more behind it than one Dense."""
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(6, activation="relu"), layers.Dense(3)]
+    return keras.Sequential([convnext(keras), *head])
+
+
+def norm_behind(keras, layers):
+    """ConvNeXt that pools by itself normalises what it has pooled."""
+    return keras.Sequential([convnext(keras, pooling="avg"), layers.Dense(3, activation="softmax")])
+
+
+def convnext(keras, **stated):
+    """Return ConvNeXt without its classifier."""
+    return keras.applications.ConvNeXtTiny(
+        input_shape=(SIZE, SIZE, 3), weights=None, include_top=False, **stated
+    )
 
 
 def strided(keras, layers):
@@ -324,8 +345,9 @@ def write(folder: Path, keras, model) -> None:
     folder.mkdir(parents=True)
     model.save(folder / "model.h5")
     model.save(folder / "model.keras")
-    if folder.name == "cut_at_a_block":
+    if folder.name in WEIGHTS_ALONE:
         model.save_weights(folder / "model.weights.h5")
+    if folder.name == "cut_at_a_block":
         tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
     if folder.name in EXPORTED:
         export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)

@@ -12,6 +12,8 @@ from porter.planning.network.head_steps import HeadPart, Shapes, UnstatableError
 from porter.planning.network.layer_pairing import ACTIVATIONS, told
 
 _SHAPES = ("flatten", "reshape")
+_VECTORS = ("flatten", *POOLS)
+_MAPS = ("input", "conv", "depthwise_conv")
 
 
 class HeadChain(NamedTuple):
@@ -92,7 +94,7 @@ def head_chain(
         branches = _branches(network, fork)
         listed = [*trunk, *(operation for branch in branches for operation in branch)]
         _require_all(network, own, listed)
-        takes_map = network.operations[last].kind != "dense"
+        takes_map = _gives_map(network.operations, last if end is None else end)
         if not branches:
             return _single(trunk, shapes, takes_map=takes_map) if trunk else None
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
@@ -102,6 +104,14 @@ def head_chain(
 
 def _holds(operation: Operation, keys: Collection[str]) -> bool:
     return any(key in keys for key in operation.variables.values())
+
+
+def _gives_map(operations: Sequence[Operation], number: int) -> bool:
+    """Whether an operation gives a map (N, H, W, C); a pool gives a vector, and a map times that is a map."""
+    operation = operations[number]
+    if operation.kind in _VECTORS or operation.kind in _MAPS:
+        return operation.kind in _MAPS
+    return any(_gives_map(operations, each) for each in operation.inputs)
 
 
 def _require_all(network: StoredNetwork, own: Collection[str], listed: Collection[Operation]) -> None:
