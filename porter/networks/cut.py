@@ -13,7 +13,16 @@ from porter.errors import OutputError
 from porter.networks.head import classifier_of
 
 # Classes of timm's whose children run one after the other, in their order.
-_SEQUENTIAL = ("EfficientNet", "MobileNetV3", "ResNet", "InceptionV3", "Xception", "DenseNet", "ConvNeXt")
+_SEQUENTIAL = (
+    "EfficientNet",
+    "MobileNetV3",
+    "ResNet",
+    "InceptionV3",
+    "Xception",
+    "DenseNet",
+    "ConvNeXt",
+    "VGG",
+)
 _SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage)
 _NORM = "bn"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PlanError
-from porter.planning.custom_head import OWN_HEAD
+from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.cut_variables import Part, first_part
 from porter.planning.fitting import key_below, roots_of, shape_fits
 from porter.planning.network.canonical import canonical
@@ -35,6 +35,12 @@ class _Found(NamedTuple):
     size: int  # how many variables
     stages: int
     ends: tuple[str, ...] = ()  # the source's names of what it ends with, where no module of timm's ends
+    operations: int = 0  # how many of the source's are the network's, pools and activations too
+
+    @property
+    def extent(self) -> tuple[int, bool, int]:
+        """How much of the source it explains."""
+        return self.size, self.is_named, self.operations
 
 
 def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:
@@ -61,8 +67,8 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
         found = [each for each in found if each.stages >= _FEWEST_STAGES]
     if not found:
         return None
-    most = max((each.size, each.is_named) for each in found)
-    found = [each for each in found if (each.size, each.is_named) == most]
+    most = max(each.extent for each in found)
+    found = [each for each in found if each.extent == most]
     ending = [each for each in found if not each.ends] or found
     best = list({each.match.variant.name: each.match for each in reversed(ending)}.values())
     known = {match.variant.name for match in best}
@@ -105,16 +111,20 @@ def _what_is_there(match: Recognised) -> object:
     return variant.table, modules, match.ending and match.ending.cut, variant.input, variant.bn_eps
 
 
-def with_outputs(checkpoint: Checkpoint, match: Recognised) -> Recognised:
-    """Return the match with all that the source returns, if those are several maps of the backbone."""
-    stored = checkpoint.stored_network
-    if stored is None or stored.is_graph or len(set(stored.outputs)) == 1:
+def with_ending(checkpoint: Checkpoint, match: Recognised, source: StoredNetwork) -> Recognised:
+    """Return the match of a whole backbone with where the source leaves it, if modules of timm's end there.
+
+    Args:
+        checkpoint: The source.
+        match: The network in it.
+        source: The source's network in its canonical form, which returns several maps of the backbone, or
+            ends before the backbone's own end.
+    """
+    found = _by_network(checkpoint, source, match.variant)
+    backbone = backbone_alone(match)
+    if found is None or found.match.keys != backbone.keys or found.match.ending is None:
         return match
-    found = _by_network(checkpoint, canonical(stored), match.variant)
-    if found is None or found.match.keys != match.keys:
-        return match
-    ending = found.match.ending
-    return match if ending is None or ending.tail else match._replace(ending=ending)
+    return backbone._replace(ending=found.match.ending)
 
 
 def without_missing(match: Recognised) -> Variant:
@@ -183,7 +193,7 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         ends = () if cut is not None else tuple(name for _, name in exits)
         nodes = {variant.parts[0].name: node}
         match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
-        best = _Found(match, named is not None, len(keys), len(stages), ends)
+        best = _Found(match, named is not None, len(keys), len(stages), ends, len(pairs))
     return best
 
 

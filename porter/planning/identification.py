@@ -36,11 +36,7 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         return cut
     if checkpoint.stored_network is None:
         return match
-    match = _dilated(checkpoint, match)
-    if len(set(checkpoint.stored_network.outputs)) > 1:
-        from porter.planning.cut_backbone import with_outputs  # noqa: PLC0415  (most return one)
-
-        match = with_outputs(checkpoint, match)
+    match = _with_ending(checkpoint, _dilated(checkpoint, match))
     if not match.twins:
         return match
     from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
@@ -58,6 +54,22 @@ def _dilated(checkpoint: Checkpoint, match: Recognised) -> Recognised:
         if computes_backbone(checkpoint, match._replace(variant=variant)):
             return match._replace(variant=variant, notes=(*match.notes, *note_of(variant)))
     return match
+
+
+def _with_ending(checkpoint: Checkpoint, match: Recognised) -> Recognised:
+    """Return the match with where the source leaves the backbone, if that is not at its own end."""
+    from porter.planning.network.canonical import canonical  # noqa: PLC0415  (not of weights alone)
+    from porter.planning.network.early_end import ends_early  # noqa: PLC0415
+
+    assert checkpoint.stored_network is not None  # noqa: S101 (the caller has asked)
+    source = canonical(checkpoint.stored_network)
+    has_several = len(set(source.outputs)) > 1 and not source.is_graph
+    if not has_several and not ends_early(source, match):
+        return match
+    from porter.planning.cut_backbone import with_ending  # noqa: PLC0415  (few)
+
+    found = with_ending(checkpoint, match, source)
+    return match if has_several and found.ending is not None and found.ending.tail else found
 
 
 def _cut(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:

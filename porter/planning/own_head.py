@@ -6,7 +6,7 @@ steps takes the classifier's place as a sequence of modules, which `porter.load_
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from porter.core.layouts import parse_layout
 from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.network.canonical import canonical
+from porter.planning.network.early_end import following, last_with
 from porter.planning.network.head_chain import HeadChain, Outside, head_chain
 from porter.planning.network.head_steps import HeadPart, Shapes
 from porter.planning.network.layer_norms import with_layer_norms
-from porter.planning.network.layer_pairing import POOLS, tail
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import Constant
@@ -139,27 +139,15 @@ def _activations(backbone: Recognised, stored: StoredNetwork) -> int | None:
     """
     variant = backbone.variant
     names = {variant.full_source(entry) for entry in variant.entries if entry.part in backbone.nodes}
-    last = _last_with(stored, {key for key in backbone.keys if key is not None})
+    last = last_with(stored, [key for key in backbone.keys if key is not None])
     kind = None if last is None else stored.operations[last].kind
     found: list[tuple[bool, int]] = []
     for network in recorded(variant):
-        last = _last_with(network, names)
-        if last is not None:
-            found.append((network.operations[last].kind == kind, _before_pool(network, last)))
+        last = last_with(network, names)
+        behind = following(network, names)
+        if last is not None and behind is not None:
+            found.append((network.operations[last].kind == kind, len(behind)))
     return next((count for is_same, count in found if is_same), found[0][1] if found else None)
-
-
-def _last_with(network: StoredNetwork, variables: Collection[str]) -> int | None:
-    listed = (
-        n for n, o in enumerate(network.operations) if not {*o.variables.values()}.isdisjoint(variables)
-    )
-    return max(listed, default=None)
-
-
-def _before_pool(network: StoredNetwork, number: int) -> int:
-    following = list(tail(network.operations, number))
-    ends = (n for n, o in enumerate(following) if o.kind in POOLS or o.variables or o.kind == "flatten")
-    return next(ends, len(following))
 
 
 def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Shapes) -> OwnHead:

@@ -26,6 +26,7 @@ CUTS = {
     "cut_in_branches": "behind Mixed_6b",
     "cut_dense": "inside features.transition2, behind its norm and its activation",
     "cut_separable": "behind block4",
+    "vgg_encoder": "behind features.34",
 }
 FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
 FILES += [("encoder", "saved_model")]

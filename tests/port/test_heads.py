@@ -20,6 +20,7 @@ HEADS = {
     "averaged": "conv 3, sigmoid, global_avg_pool, identity",
     "both_pools": "global_avg_max_pool, dense 3",
     "no_neck": "global_avg_pool, dense 4, softmax",
+    "dense_on_vgg": "flatten, dense 8, relu, dense 1, sigmoid",
     "strided": "conv 3x3 8, relu, layer_norm, flatten, dense 6, layer_norm, layer_norm, layer_norm, dense 3",
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }

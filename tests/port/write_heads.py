@@ -54,6 +54,8 @@ def main() -> None:
         norm_in_front,
         norm_nested,
         norm_behind,
+        dense_on_vgg,
+        vgg_encoder,
         strided,
         valid,
         two_outputs,
@@ -255,6 +257,20 @@ def convnext(keras, **stated):
     return keras.applications.ConvNeXtTiny(
         input_shape=(SIZE, SIZE, 3), weights=None, include_top=False, **stated
     )
+
+
+def dense_on_vgg(keras, layers):
+    """VGG without its two dense layers, and others in their place."""
+    base = keras.applications.VGG16(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    head = [layers.Flatten(), layers.Dense(8, activation="relu"), layers.Dropout(0.5)]
+    return keras.Sequential([base, *head, layers.Dense(1, activation="sigmoid")])
+
+
+def vgg_encoder(keras, layers):
+    """Maps in front of VGG's pools, as U-Nets and losses of style take them: the last pool is left out."""
+    base = keras.applications.VGG19(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    names = ("block1_conv2", "block3_conv4", "block4_pool", "block5_conv4")
+    return keras.Model(base.input, [base.get_layer(name).output for name in names])
 
 
 def strided(keras, layers):

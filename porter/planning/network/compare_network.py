@@ -179,7 +179,7 @@ class _Comparison:
     def _features(self) -> Iterator[LayerDifference]:
         """Compare what follows the backbone's last layer up to where a pool, or another layer, follows."""
         for position, wanted in enumerate(self._wanted):
-            if wanted.kind in POOLS or wanted.variables:
+            if wanted.kind in (*POOLS, "flatten") or wanted.variables:
                 return
             given = self._given[position] if position < len(self._given) else None
             if given is None:

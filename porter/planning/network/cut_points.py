@@ -12,20 +12,21 @@ from porter.tables.variants import Entry, Stage, Variant
 
 _ENDINGS = ("max_pool", "avg_pool", "pad", "global_avg_pool", "global_max_pool", "flatten", "reshape")
 _SQUEEZE = "se"  # what timm calls the module that weighs channels
-# Pools between two stages of a table, in neither, by the module in front of them.
+# Pools between two stages of a table, in neither, by the module in front of them; see `_pool_behind`.
 _POOLS = {
     "act1": "maxpool",
     "features.norm0": "features.pool0",
     "Conv2d_2b_3x3": "Pool1",
     "Conv2d_4a_3x3": "Pool2",
 }
+_IN_ORDER = re.compile(r"(features\.)(\d+)")  # VGG, which is one sequence
 _BEFORE_ALL = -1
 _BLOCKS = "blocks"
 # What the modules are called that `porter.networks.cut` runs in order.
 _SEQUENTIAL = re.compile(
     r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
     r"|stem|stages|Conv2d_\w+|Mixed_\w+)(\..+)?"  # ConvNeXt, InceptionV3
-    r"|features\.\w+"  # DenseNet, whose blocks are no sequences
+    r"|features\.\w+"  # VGG, and DenseNet, whose blocks are no sequences
 )
 _WITH_POOL = re.compile(r"features\.transition\d")  # whose last layer is a pool
 
@@ -90,13 +91,13 @@ class CutPoints:
         stage = self._stages[last]
         if self._end_of(last) in needed:
             pooled = any(number == self._pools.get(last) for number in exits)
-            end = _POOLS[stage.target[-1]] if pooled else stage.target[-1]
+            end = str(_pool_behind(stage.target[-1])) if pooled else stage.target[-1]
             return Cut(end, (), tuple(outputs), f"behind {stage.name}{told}")
         steps = self._steps(last, needed)
         if steps is None:
             return None
         before = self._stages[last - 1].target[-1] if last else ""
-        before = _POOLS[before] if last - 1 in self._pools else before
+        before = str(_pool_behind(before)) if last - 1 in self._pools else before
         place = f"inside {stage.name}, behind its {_told(steps[-1], stage)}"
         return Cut(before, steps, tuple(outputs), f"{place}{told}")
 
@@ -176,7 +177,7 @@ class CutPoints:
             side = LINEAR if operation.kind == "norm" else WHOLE
             return Feature(module, side) if module is not None and is_whole else None
         if self._pools.get(stage) == number:
-            return Feature(_POOLS[self._stages[stage].target[-1]])
+            return Feature(str(_pool_behind(self._stages[stage].target[-1])))
         before = operation.inputs[0] if operation.inputs else number
         if operation.kind in ACTIVATIONS and self._operations[before].kind == "norm":
             norm, _ = self._modules[before]
@@ -233,7 +234,7 @@ class CutPoints:
     def _between_stages(self) -> Iterator[tuple[int, int]]:
         """Yield the number of each stage that a pool of its own follows, and the pool's."""
         for number, stage in enumerate(self._stages):
-            if stage.target[-1] in _POOLS and (end := self._end_of(number)) is not None:
+            if _pool_behind(stage.target[-1]) and (end := self._end_of(number)) is not None:
                 padded = [user for user in self._users[end] if self._operations[user].kind == "pad"]
                 pools = [u for n in (end, *padded) for u in self._users[n]]
                 yield from ((number, u) for u in pools if self._operations[u].kind == "max_pool")
@@ -251,6 +252,12 @@ class CutPoints:
             if taken in self.ancestors([other]):
                 return taken
         return None
+
+
+def _pool_behind(module: str) -> str | None:
+    """Return the module that pools behind another, if the network pools there; None if none can."""
+    in_order = _IN_ORDER.fullmatch(module)
+    return f"{in_order[1]}{int(in_order[2]) + 1}" if in_order else _POOLS.get(module)
 
 
 def _is_strided(operation: Operation) -> bool:
