@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
+WINDOWS = ("max_pool", "avg_pool")
+WEIGHTED = ("dense", "conv", "depthwise_conv")
 BRANCHES = "branches"
 CLASSIFIERS = ("classifier", "fc", "head.fc")
 """Modules of timm's networks that classify what the module `global_pool` beside them gives."""
@@ -24,8 +26,10 @@ class HeadStep(NamedTuple):
     global_avg_max_pool                   both of them, averages first: (N, 2 C)
     flatten                               a map (N, H, W, C) to (N, H x W x C), in this order of axes
     dense                                 inputs, outputs, bias
+    max_pool, avg_pool                    a map to a smaller one: size, strides (h, w), padding as of a conv
     conv                                  the same of a map; kernel, strides and dilation (h, w) and padding,
                                           "same" or ((top, bottom), (left, right)), unless it is plain and 1x1
+    depthwise_conv                        likewise, always with a window; outputs is a multiple of inputs
     norm, layer_norm                      channels, epsilon, is_map: batch or layer normalisation
     relu                                  max_value or None, negative_slope
     gelu                                  approximate

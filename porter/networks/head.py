@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from porter.core.head import BRANCHES, CLASSIFIERS, POOLS, HeadStep, branches_of
+from porter.core.head import BRANCHES, CLASSIFIERS, POOLS, WEIGHTED, HeadStep, branches_of
 from porter.errors import OutputError
 from porter.same_padding.fixed import Conv2dPadded
-from porter.same_padding.modules import Conv2dSame
+from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
 
 
 class GlobalPool(nn.Module):
@@ -75,7 +75,7 @@ def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
     beside = model.get_submodule(place)
     if not name or not hasattr(beside, "global_pool"):
         raise OutputError("load/no-classifier", f"{type(model).__name__} has no place for a head")
-    widths = [step.attributes["outputs"] for step in steps if step.kind in ("dense", "conv")]
+    widths = [step.attributes["outputs"] for step in steps if step.kind in WEIGHTED]
     if _takes_map(steps):
         for pooling in ("global_pool", "flatten"):
             if hasattr(beside, pooling):
@@ -115,9 +115,12 @@ def _pool(kind: str, _stated: Mapping[str, Any]) -> nn.Module:
 
 def _conv(stated: Mapping[str, Any]) -> nn.Module:
     channels = stated["inputs"], stated["outputs"]
-    if "kernel" not in stated:
-        return nn.Conv2d(*channels, 1)
+    return _with_window(stated, channels) if "kernel" in stated else nn.Conv2d(*channels, 1)
+
+
+def _with_window(stated: Mapping[str, Any], channels: tuple[int, int], groups: int = 1) -> nn.Module:
     window: dict[str, Any] = {"stride": tuple(stated["strides"]), "dilation": tuple(stated["dilation"])}
+    window["groups"] = groups
     kernel = tuple(stated["kernel"])
     if stated["padding"] == "same":
         return Conv2dSame(*channels, kernel, **window)
@@ -125,6 +128,20 @@ def _conv(stated: Mapping[str, Any]) -> nn.Module:
     if (top, left) == (bottom, right):
         return nn.Conv2d(*channels, kernel, padding=(top, left), **window)
     return Conv2dPadded((left, right, top, bottom), *channels, kernel, **window)
+
+
+def _depthwise_conv(stated: Mapping[str, Any]) -> nn.Module:
+    return _with_window(stated, (stated["inputs"], stated["outputs"]), groups=stated["inputs"])
+
+
+def _max_pool(stated: Mapping[str, Any]) -> nn.Module:
+    kind = MaxPool2dSame if stated["padding"] == "same" else nn.MaxPool2d
+    return kind(tuple(stated["size"]), tuple(stated["strides"]))
+
+
+def _avg_pool(stated: Mapping[str, Any]) -> nn.Module:
+    kind = AvgPool2dSame if stated["padding"] == "same" else nn.AvgPool2d
+    return kind(tuple(stated["size"]), tuple(stated["strides"]))
 
 
 def _layer_norm(stated: Mapping[str, Any]) -> nn.Module:
@@ -157,6 +174,9 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyT
         "flatten": lambda _: FlattenChannelsLast(),
         "dense": lambda stated: nn.Linear(stated["inputs"], stated["outputs"]),
         "conv": _conv,
+        "depthwise_conv": _depthwise_conv,
+        "max_pool": _max_pool,
+        "avg_pool": _avg_pool,
         "norm": _norm,
         "layer_norm": _layer_norm,
         BRANCHES: _branches,

@@ -6,12 +6,12 @@ steps takes the classifier's place as a sequence of modules, which `porter.load_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.head import CLASSIFIERS, HeadStep
+from porter.core.head import CLASSIFIERS, WEIGHTED, HeadStep
 from porter.core.layouts import parse_layout
 from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
@@ -71,11 +71,8 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
     chain = _chain(checkpoint, backbone)
     if not isinstance(chain, HeadChain):
         return None
-    taken = {key for key in match.keys if key is not None}
     own = {key for part in chain.parts for key in part.variables.values()}
-    is_single = len(chain.outputs) == 1 and chain.parts[0].step.kind != "global_max_pool"
-    is_of_table = _early_end(match) is None and own <= taken and is_single
-    if is_of_table or not own <= checkpoint.specs.keys():
+    if _is_of_table(match, chain, own) or not own <= checkpoint.specs.keys():
         return None
     return _joined(backbone, chain, classifier, _shapes(checkpoint))
 
@@ -91,16 +88,15 @@ def outside_of_head(checkpoint: Checkpoint, match: Recognised) -> str:
     return f"{operation.name} ({operation.attributes.get('class_name', operation.kind)})"
 
 
-def _may_have_one(checkpoint: Checkpoint, match: Recognised) -> bool:
-    network = checkpoint.stored_network
-    if network is None:
-        return False
+def _is_of_table(match: Recognised, chain: HeadChain, own: Collection[str]) -> bool:
+    """Whether a head is the average and the classifier that the table has, and nothing else."""
     taken = {key for key in match.keys if key is not None}
-    stated = {key for operation in network.operations for key in operation.variables.values()}
-    end = _early_end(match)
-    # The table's classifier is the same dense layer, whatever pools before it.
-    pools = end is not None or any(o.kind == "global_max_pool" for o in network.operations)
-    return not ((stated <= taken and not pools) or (end is None and match.ending is not None))
+    is_usual = {step.kind for step in chain.steps} <= {"global_avg_pool", "dense", "conv"}
+    return _early_end(match) is None and taken.issuperset(own) and is_usual and len(chain.outputs) == 1
+
+
+def _may_have_one(checkpoint: Checkpoint, match: Recognised) -> bool:
+    return checkpoint.stored_network is not None and (match.ending is None or _early_end(match) is not None)
 
 
 def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside | None:
@@ -260,6 +256,8 @@ def _entries(
 def _layout(step: HeadStep, role: str, axes: int) -> str:
     if role != "kernel":
         return "c -> c"
+    if step.kind == "depthwise_conv":
+        return "h w c m -> (c m) 1 h w"
     return (_KERNELS if step.kind == "dense" else _CONV_KERNELS)[axes]
 
 
@@ -270,7 +268,7 @@ def _path(backbone: Recognised, key: str) -> str:
 
 def _constants(step: HeadStep, variables: Mapping[str, str], module: str) -> Iterator[Constant]:
     """Yield what PyTorch's module has and the source's layer does without."""
-    if step.kind in ("dense", "conv") and "bias" not in variables:
+    if step.kind in WEIGHTED and "bias" not in variables:
         yield Constant(OWN_HEAD, f"{module}.bias", (int(str(step.attributes["outputs"])),), 0.0)
     elif step.kind in ("norm", "layer_norm"):
         channels = int(str(step.attributes["channels"]))
@@ -292,7 +290,8 @@ def _in_words(chain: HeadChain) -> str:
 
 def _told(part: HeadPart) -> str:
     step = part.step
-    if step.kind not in ("dense", "conv"):
-        return step.kind
+    if step.kind not in WEIGHTED:
+        size = "x".join(map(str, step.attributes.get("size", ())))  # type: ignore[call-overload]
+        return f"{step.kind}{f' {size}' if size else ''}"
     size = "x".join(map(str, step.attributes.get("kernel", ())))  # type: ignore[call-overload]
     return f"{step.kind}{f' {size}' if size else ''} {step.attributes['outputs']}"

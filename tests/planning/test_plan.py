@@ -39,6 +39,12 @@ def expected(name):
     return name if twin is None else twin.of
 
 
+def expected_alone(name):
+    """Return the network that a backbone alone is taken for: one that has a classifier is not stored so."""
+    headless = (v.name for v in TABLES.variants.values() if v.twin and v.twin.layer and v.twin.of == name)
+    return next(headless, expected(name))
+
+
 def backbone(name, prefix):
     """Return a backbone saved by itself below `prefix`."""
     path = TABLES.variants[name].parts[0].path
@@ -63,7 +69,7 @@ def test_backbone_alone_becomes_a_network_without_classes(name, prefix):
     """A backbone is what timm calls ``num_classes=0``."""
     made = plan(MemoryCheckpoint(backbone(name, prefix)), TABLES)
 
-    assert expected(name) == made.variant.name
+    assert expected_alone(name) == made.variant.name
     assert made.arguments["num_classes"] == 0
     head = {entry.target for entry in made.variant.entries if entry.part != made.variant.parts[0].name}
     assert not head & {assignment.target for assignment in made.assignments}

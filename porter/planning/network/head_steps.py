@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from porter.core.head import POOLS, HeadStep
+from porter.core.head import POOLS, WINDOWS, HeadStep
 from porter.core.stored_network import Operation
 
 _PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish")
@@ -84,13 +84,17 @@ class _Reader:
             self._append(operation, HeadStep("flatten" if kind in _SHAPES else kind, {}))
         elif kind in ("dense", "conv"):
             self._append(operation, self._weighted(operation))
+        elif kind == "depthwise_conv":
+            self._append(operation, self._depthwise(operation))
+        elif kind in WINDOWS:
+            self._append(operation, _windowed(operation, is_map=self.is_map))
         elif kind in ("norm", "layer_norm"):
             self._append(operation, self._norm(operation))
         else:
             self._append(operation, _activation(operation, is_map=self.is_map))
 
     def _append(self, operation: Operation, step: HeadStep) -> None:
-        roles = {role.removeprefix("moving_"): key for role, key in operation.variables.items()}
+        roles = {_role(role): key for role, key in operation.variables.items()}
         place = f"{self._place}{len(self.parts)}"
         self.parts.append(HeadPart(step, roles, operation.name, place))
 
@@ -108,9 +112,21 @@ class _Reader:
             raise UnstatableError(operation)
         return HeadStep("conv" if self.is_map else "dense", sizes)
 
+    def _depthwise(self, operation: Operation) -> HeadStep:
+        keys = {_role(role): key for role, key in operation.variables.items()}
+        *kernel, channels, multiplier = self._shapes[keys["kernel"]]
+        if not set(keys) <= {"kernel", "bias"} or "data_format" in operation.attributes or not self.is_map:
+            raise UnstatableError(operation)
+        sizes = {"inputs": channels, "outputs": channels * multiplier, "bias": "bias" in keys}
+        strides, padding, dilation = (
+            operation.attributes[name] for name in ("strides", "padding", "dilation")
+        )
+        moves = {"kernel": kernel, "strides": strides, "padding": padding, "dilation": dilation}
+        return HeadStep("depthwise_conv", {**sizes, **moves})
+
     def _norm(self, operation: Operation) -> HeadStep:
         axes = operation.attributes["axes"]
-        roles = {role.removeprefix("moving_") for role in operation.variables}
+        roles = set(map(_role, operation.variables))
         statistics = {"mean", "variance"} if operation.kind == "norm" else set()
         if axes not in (((-1,), (3,)) if self.is_map else ((-1,), (1,))):
             raise UnstatableError(operation)
@@ -121,6 +137,21 @@ class _Reader:
         channels = self._shapes[next(iter(operation.variables.values()))][0]
         epsilon = _intended(operation.attributes["epsilon"])
         return HeadStep(operation.kind, {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
+
+
+def _role(role: str) -> str:
+    """Return what a variable is, whatever class of layer has it."""
+    return role.removeprefix("moving_").removeprefix("depthwise_")
+
+
+def _windowed(operation: Operation, *, is_map: bool) -> HeadStep:
+    """A pool whose padding, if there is any, counts for nothing."""
+    attributes = operation.attributes
+    padding = _NO_PADDING if attributes["padding"] == "valid" else attributes["padding"]
+    if not is_map or "data_format" in attributes or padding not in ("same", _NO_PADDING):
+        raise UnstatableError(operation)
+    sizes = {"size": attributes["size"], "strides": attributes["strides"], "padding": padding}
+    return HeadStep(operation.kind, sizes)
 
 
 def _is_flattening(operation: Operation) -> bool:
