@@ -75,25 +75,27 @@ def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     """
     engine = engine or Engine()
     require_package("torch", "torch")
-    images = open_data(data)
-    refuse_data(Path(out), Path(data))
-    if labels is not None:
-        names_of_file(Path(labels))
+    images = _images(Path(data), Path(out), labels)
     job = _job(Path(source), Path(ported), tables or load_tables(), engine, trust_table=trust_table)
     with RunFolder(Path(out), "rows") as folder:
         phase("listing the images")
         folder.prepare(images, engine.batch, _described(job))
         facts = _run(folder, job, engine, phase, progress)
         phase("counting")
-        if labels is not None:
-            names = read_labels(Path(labels), counted_classes(facts[1].classes)).names
-            facts = (facts[0], facts[1]._replace(names=names, codes=()))
-        notes = (*_of_another_source(job), *facts[0].notes)
-        facts = (facts[0]._replace(notes=notes), facts[1])
+        facts = _completed(job, facts, labels)
         report = _report(folder, facts, images, label_offset)
         write_whole(folder.path / "agreement.json", report.json())
         write_whole(folder.path / "agreement.html", report.html())
     return report
+
+
+def _images(data: Path, out: Path, labels: str | os.PathLike[str] | None) -> DataSet:
+    """Open the data, and refuse what would only be noticed once every image is done."""
+    images = open_data(data)
+    refuse_data(out, data)
+    if labels is not None:
+        names_of_file(Path(labels))
+    return images
 
 
 def _job(source: Path, ported: Path, tables: Tables, engine: Engine, *, trust_table: bool) -> AgreementJob:
@@ -126,6 +128,18 @@ def _of_another_source(job: AgreementJob) -> Sequence[str]:
     if not stated or sorted(stated) == found:
         return ()
     return (f"{Path(job.ported).name} was ported from other files than these: their digests differ",)
+
+
+def _completed(
+    job: AgreementJob, facts: tuple[SourceFacts, PortFacts], labels: str | os.PathLike[str] | None
+) -> tuple[SourceFacts, PortFacts]:
+    """Add to what the sides say of themselves what is known of them here."""
+    of_source, of_port = facts
+    if labels is not None:
+        names = read_labels(Path(labels), counted_classes(of_port.classes)).names
+        of_port = of_port._replace(names=names, codes=())
+    notes = (*_of_another_source(job), *of_source.notes)
+    return of_source._replace(notes=notes), of_port
 
 
 def _run(

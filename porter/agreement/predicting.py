@@ -66,16 +66,8 @@ def predict(
         PorterError: what is missing or refused.
     """
     engine = engine or Engine()
-    if out.suffix not in _ENDINGS:
-        raise OutputError(
-            "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
-        )
-    require_package("torch", "torch")
-    if out.suffix == ".parquet":
-        require_package("pyarrow", "data")
+    _refuse(ported, data, out)
     images = open_data(data)
-    refuse_data(out, data)
-    refuse_several_outputs(read_metadata(ported), ported)
     job = AgreementJob(
         source="",
         ported=str(ported.absolute()),
@@ -100,6 +92,19 @@ def predict(
             done += count
             progress(done, folder.images)
         return _finished(folder, out)
+
+
+def _refuse(ported: Path, data: Path, out: Path) -> None:
+    """Refuse what would only be noticed once every image is done."""
+    if out.suffix not in _ENDINGS:
+        raise OutputError(
+            "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
+        )
+    require_package("torch", "torch")
+    if out.suffix == ".parquet":
+        require_package("pyarrow", "data")
+    refuse_data(out, data)
+    refuse_several_outputs(read_metadata(ported), ported)
 
 
 def _local(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:

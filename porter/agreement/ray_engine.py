@@ -146,7 +146,8 @@ def _require_reachable(address: str) -> None:
     if not (host and port.isascii() and port.isdigit()):
         return
     # Ray takes this machine's own address for the loopback, and may listen at that alone.
-    hosts = [host.strip("[]"), *([ray.util.get_node_ip_address()] if host in _LOOPBACK else [])]
+    own_address: Any = ray.util.get_node_ip_address  # without types
+    hosts = [host.strip("[]"), *([own_address()] if host in _LOOPBACK else [])]
     said = ""
     for each in hosts:
         try:
