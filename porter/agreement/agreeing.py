@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from porter.agreement.class_labels import class_labels
 from porter.agreement.engine import Engine, Progress, require_package, silent
-from porter.agreement.folder import RunFolder, state_of
+from porter.agreement.folder import RunFolder, refuse_data, state_of
 from porter.agreement.gallery import thumbnails
 from porter.agreement.local_engine import LocalEngine, Stage
 from porter.agreement.report import AgreementReport
 from porter.agreement.statistics import Statistics
 from porter.checkpoints import open_checkpoint
-from porter.data.opening import open_data
-from porter.loading.labels import read_labels
-from porter.loading.ported_file import ported_files, read_metadata
+from porter.data.items import DataSet
+from porter.data.opening import open_data, stated_class_names
+from porter.loading.labels import names_of_file, read_labels
+from porter.loading.ported_file import ported_files, read_metadata, refuse_several_outputs
+from porter.parity.image_row import counted_classes
 from porter.parity.row_files import write_described
 from porter.runners.agreement_job import AgreementJob, PortFacts, SourceFacts
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.transfer.atomic_file import write_whole
+from porter.transfer.source_hashes import SourceHashes
 from porter.version import VERSION
 
 
@@ -72,24 +75,32 @@ def agree(  # noqa: PLR0913  (a person gives what differs from the defaults, by 
     """
     engine = engine or Engine()
     require_package("torch", "torch")
-    images = open_data(data)
+    images = _images(Path(data), Path(out), labels)
     job = _job(Path(source), Path(ported), tables or load_tables(), engine, trust_table=trust_table)
     with RunFolder(Path(out), "rows") as folder:
         phase("listing the images")
         folder.prepare(images, engine.batch, _described(job))
         facts = _run(folder, job, engine, phase, progress)
         phase("counting")
-        if labels is not None:
-            names = read_labels(Path(labels), facts[1].classes).names
-            facts = (facts[0], facts[1]._replace(names=names, codes=()))
-        report = _report(folder, facts, images.words, label_offset)
+        facts = _completed(job, facts, labels)
+        report = _report(folder, facts, images, label_offset)
         write_whole(folder.path / "agreement.json", report.json())
         write_whole(folder.path / "agreement.html", report.html())
     return report
 
 
+def _images(data: Path, out: Path, labels: str | os.PathLike[str] | None) -> DataSet:
+    """Open the data, and refuse what would only be noticed once every image is done."""
+    images = open_data(data)
+    refuse_data(out, data)
+    if labels is not None:
+        names_of_file(Path(labels))
+    return images
+
+
 def _job(source: Path, ported: Path, tables: Tables, engine: Engine, *, trust_table: bool) -> AgreementJob:
     described = read_metadata(ported)
+    refuse_several_outputs(described, ported)
     return AgreementJob(
         source=str(source.absolute()),
         ported=str(ported.absolute()),
@@ -105,7 +116,30 @@ def _described(job: AgreementJob) -> Mapping[str, Any]:
     with open_checkpoint(job.source) as checkpoint:
         sources = [state_of(file) for file in checkpoint.files]
     ported = [state_of(file) for file in ported_files(Path(job.ported))]
-    return {"porter": VERSION, "source": sources, "ported": ported, "gpu": job.gpu}
+    table = state_of(Path(job.table))
+    return {"porter": VERSION, "source": sources, "ported": ported, "table": table, "gpu": job.gpu}
+
+
+def _of_another_source(job: AgreementJob) -> Sequence[str]:
+    """Return a note if the ported file says that it was made of other files than the source's."""
+    stated = read_metadata(Path(job.ported)).source_digests
+    with open_checkpoint(job.source) as checkpoint, SourceHashes(checkpoint.files) as hashes:
+        found = sorted(file.sha256 for file in hashes.result())
+    if not stated or sorted(stated) == found:
+        return ()
+    return (f"{Path(job.ported).name} was ported from other files than these: their digests differ",)
+
+
+def _completed(
+    job: AgreementJob, facts: tuple[SourceFacts, PortFacts], labels: str | os.PathLike[str] | None
+) -> tuple[SourceFacts, PortFacts]:
+    """Add to what the sides say of themselves what is known of them here."""
+    of_source, of_port = facts
+    if labels is not None:
+        names = read_labels(Path(labels), counted_classes(of_port.classes)).names
+        of_port = of_port._replace(names=names, codes=())
+    notes = (*_of_another_source(job), *of_source.notes)
+    return of_source._replace(notes=notes), of_port
 
 
 def _run(
@@ -148,14 +182,15 @@ def _ray(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:
 
 
 def _report(
-    folder: RunFolder, facts: tuple[SourceFacts, PortFacts], data: str, offset: int | None
+    folder: RunFolder, facts: tuple[SourceFacts, PortFacts], data: DataSet, offset: int | None
 ) -> AgreementReport:
     rows = folder.finish()
     port = facts[1]
     found = {row.label for row in folder.read() if row.label is not None}
-    known = class_labels(found, port.classes, port.names, port.codes, offset)
+    stated = stated_class_names(data)
+    known = class_labels(found, counted_classes(port.classes), port.names, port.codes, offset, stated)
     statistics = Statistics()
     for row in folder.read():
         statistics.add(row, None if row.label is None else known.numbers.get(row.label))
     small = thumbnails(folder, statistics.largest_flips)
-    return AgreementReport(statistics, data, *facts, labels=known.words, rows=rows, thumbnails=small)
+    return AgreementReport(statistics, data.words, *facts, labels=known.words, rows=rows, thumbnails=small)

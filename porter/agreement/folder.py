@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from porter.data.files import OF_A_RUN
 from porter.data.items import DataSet, Part
 from porter.errors import DataError, OutputError
 from porter.parity.image_row import ImageRow
@@ -40,9 +42,10 @@ class RunFolder:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self._name = path, name
         self.rows, self.exchange = path / "parts-done", path / "exchange"
-        self._parts, self._run, self._facts = path / "parts.jsonl", path / "run.json", path / "sides.json"
+        self._parts, self._run, self._facts = (path / name for name in (*OF_A_RUN, "sides.json"))
         self.images = 0
         self._lock: FileLock | None = None
+        self._is_new = False
 
     def __enter__(self) -> Self:
         """Hold the folder: two runs at once would do the same parts.
@@ -53,6 +56,7 @@ class RunFolder:
         from filelock import FileLock, Timeout  # noqa: PLC0415  (comes with torch)
 
         try:
+            self._is_new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / ".lock", timeout=0)
             self._lock.acquire()
@@ -63,14 +67,22 @@ class RunFolder:
                 file=self.path,
                 hint="Wait until it ends, or give another --out.",
             ) from None
+        except FileExistsError:
+            raise OutputError("output/not-a-folder", "is there and is no folder", file=self.path) from None
         except OSError as error:
             raise output_error(error, Path(error.filename or self.path)) from None
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Let the folder go; a process that dies does so, too."""
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Let the folder go; a process that dies does so, too. A run that was refused leaves no folder."""
         if self._lock is not None:
             self._lock.release()
+        if kind is not None and self._is_new and not self._has_rows:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    @property
+    def _has_rows(self) -> bool:
+        return self.result is not None or bool(finished_parts(self.rows))
 
     def prepare(self, data: DataSet, batch: int, described: Mapping[str, Any]) -> None:
         """List the data set, and begin a run or go on with one.
@@ -89,7 +101,8 @@ class RunFolder:
             self.exchange.mkdir()
             listed = self.path / "parts.jsonl.new"
             digest = self._list(data, batch, listed)
-            given = {**described, "data": data.words, "images": self.images, "listing": digest}
+            about = {"data": data.words, "images": self.images, "batch": batch, "image files": digest}
+            given = {**described, **about}
             self._require_same(json.loads(json.dumps(given)))
             listed.replace(self._parts)
             self.rows.mkdir(exist_ok=True)
@@ -102,6 +115,7 @@ class RunFolder:
             for part in data.parts(batch):
                 line = json.dumps(part.to_json()) + "\n"
                 digest.update(line.encode())
+                digest.update(repr(_states(part)).encode())
                 lines.write(line)
                 self.images += part.count
         if not self.images:
@@ -109,7 +123,8 @@ class RunFolder:
         return digest.hexdigest()
 
     def _require_same(self, described: Mapping[str, Any]) -> None:
-        if not self._run.exists():
+        if not (self._run.exists() and self._has_rows):
+            self._facts.unlink(missing_ok=True)
             write_whole(self._run, json.dumps(described, indent=2))
             return
         try:
@@ -212,6 +227,35 @@ def _write_lines(path: Path, rows: Iterator[ImageRow]) -> None:
     with path.open("w", encoding="utf-8") as lines:
         for row in rows:
             lines.write(json.dumps(row.to_json(), sort_keys=True) + "\n")
+
+
+def _states(part: Part) -> list[list[object] | None]:
+    """Return the state of every file of a part; None for one that is not there."""
+    files = [entry.path for entry in part.entries] if part.entries else [part.file]
+    found: list[list[object] | None] = []
+    for file in files:
+        try:
+            found.append(state_of(Path(file)))
+        except (OSError, ValueError):
+            found.append(None)
+    return found
+
+
+def refuse_data(out: Path, data: Path) -> None:
+    """Refuse to write over the images, or a table among them that would be taken for images the next time.
+
+    Raises:
+        OutputError: `out` is the data set, or a Parquet file in its folder.
+    """
+    whole, place = Path(os.path.realpath(out)), Path(os.path.realpath(data))
+    if whole == place or (out.suffix == ".parquet" and place.is_dir() and place in whole.parents):
+        raise OutputError(
+            "agree/out-in-data",
+            "is the data, or would be taken for it the next time",
+            file=out,
+            found=f"the data {data}",
+            hint="Give an --out elsewhere.",
+        )
 
 
 def state_of(file: Path) -> list[object]:

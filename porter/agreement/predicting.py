@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from porter.agreement.engine import Engine, Progress, require_package, silent
-from porter.agreement.folder import RunFolder, state_of
+from porter.agreement.folder import RunFolder, refuse_data, state_of
 from porter.agreement.local_engine import LocalEngine, Stage
 from porter.data.opening import open_data
 from porter.errors import OutputError
-from porter.loading.ported_file import ported_files
+from porter.loading.labels import names_of_file
+from porter.loading.ported_file import ported_files, read_metadata, refuse_several_outputs
 from porter.parity.row_files import finished_parts, read_described, write_described
 from porter.runners.agreement_job import AgreementJob
-from porter.transfer.atomic_file import output_error
+from porter.transfer.atomic_file import output_error, require_writable
 from porter.version import VERSION
 
 _ENDINGS = (".parquet", ".jsonl")
@@ -65,13 +66,8 @@ def predict(
         PorterError: what is missing or refused.
     """
     engine = engine or Engine()
-    if out.suffix not in _ENDINGS:
-        raise OutputError(
-            "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
-        )
-    require_package("torch", "torch")
-    if out.suffix == ".parquet":
-        require_package("pyarrow", "data")
+    _refuse(ported, data, out)
+    images = open_data(data)
     job = AgreementJob(
         source="",
         ported=str(ported.absolute()),
@@ -84,17 +80,31 @@ def predict(
     described = {
         "porter": VERSION,
         "ported": [state_of(file) for file in ported_files(ported)],
-        "labels": job.labels,
+        "labels": None if labels is None else names_of_file(labels),
     }
     with RunFolder(out.with_name(f"{out.name}.unfinished"), "rows") as folder:
+        require_writable(out)
         phase("listing the images")
-        folder.prepare(open_data(data), engine.batch, described)
+        folder.prepare(images, engine.batch, described)
         done = folder.done_images()
         phase("starting PyTorch" + (f", {done} images are done already" if done else ""))
         for count in (_local if engine.name == "local" else _ray)(folder, job, engine):
             done += count
             progress(done, folder.images)
         return _finished(folder, out)
+
+
+def _refuse(ported: Path, data: Path, out: Path) -> None:
+    """Refuse what would only be noticed once every image is done."""
+    if out.suffix not in _ENDINGS:
+        raise OutputError(
+            "classify/out", "the file's ending says its format", file=out, expected=" or ".join(_ENDINGS)
+        )
+    require_package("torch", "torch")
+    if out.suffix == ".parquet":
+        require_package("pyarrow", "data")
+    refuse_data(out, data)
+    refuse_several_outputs(read_metadata(ported), ported)
 
 
 def _local(folder: RunFolder, job: AgreementJob, engine: Engine) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -21,6 +22,8 @@ from porter.runners.process import variables
 
 _STORE = 256 << 20  # bytes of shared memory of a cluster that is started here
 _BLOCKS = 2000
+_PATIENCE = 10.0  # seconds
+_LOOPBACK = ("127.0.0.1", "localhost")
 
 # What Ray passes from step to step: one part a row. A refusal goes along, for Ray would wrap an exception.
 Row = dict[str, Any]
@@ -57,6 +60,8 @@ class RayEngine:
         self._started = not ray.is_initialized()
         if not self._started:
             return
+        if address:
+            _require_reachable(address)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
@@ -133,6 +138,30 @@ class RayEngine:
         """End the cluster, or leave it, if this engine has connected to it."""
         if self._started:
             ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Refuse a cluster that does not answer: Ray itself tries for minutes. Other spellings are left to it."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        return
+    # Ray takes this machine's own address for the loopback, and may listen at that alone.
+    own_address: Any = ray.util.get_node_ip_address  # without types
+    hosts = [host.strip("[]"), *([own_address()] if host in _LOOPBACK else [])]
+    said = ""
+    for each in hosts:
+        try:
+            socket.create_connection((each, int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            said = getattr(error, "strerror", None) or str(error)
+        else:
+            return
+    raise ParityError(
+        "agree/ray",
+        f"no Ray cluster answers there ({said})",
+        found=address,
+        hint="The address is that of the head node, as ray start prints it.",
+    )
 
 
 def _in_words(resources: Mapping[str, float]) -> str:

@@ -164,7 +164,7 @@ class AgreementReport:
     def name(self, number: int) -> str:
         """Return the name of a class, or its number."""
         names: Sequence[str] = self.port.names
-        return names[number].split(",")[0] if names else f"class {number}"
+        return names[number].split(",")[0] if number < len(names) else f"class {number}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON-ready data."""

@@ -50,14 +50,17 @@ def write_predictions(path: Path, rows: Iterator[Mapping[str, Any]]) -> None:
     """Write what a network sees in images as Parquet."""
     with parquet.ParquetWriter(path, _PREDICTIONS) as writer:
         while some := list(islice(rows, _AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(some, schema=_PREDICTIONS))
+            written = [{**row, "key": _utf8(row["key"]), "label": _utf8(row["label"])} for row in some]
+            writer.write_table(pa.Table.from_pylist(written, schema=_PREDICTIONS))
 
 
 def write_table(path: Path, rows: Iterator[ImageRow]) -> None:
     """Write rows as Parquet; a label is stored as JSON, for it may be a number or a name."""
     with parquet.ParquetWriter(path, _SCHEMA) as writer:
         while some := list(islice(rows, _AT_ONCE)):
-            described = [{**row.to_json(), "label": _stored(row.label)} for row in some]
+            described = [
+                {**row.to_json(), "key": _utf8(row.key), "label": _stored(row.label)} for row in some
+            ]
             writer.write_table(pa.Table.from_pylist(described, schema=_SCHEMA))
 
 
@@ -74,6 +77,11 @@ def read_table(path: Path) -> Iterator[ImageRow]:
                 yield ImageRow.from_json({**row, "label": label})
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise OutputError("agree/rows", f"cannot be read as rows ({error})", file=path) from None
+
+
+def _utf8(text: str | None) -> str | None:
+    """Return a text with what UTF-8 cannot say escaped: names of files may be bytes that are no text."""
+    return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 def _stored(label: int | str | None) -> str | None:

@@ -57,7 +57,9 @@ def _write_reports(found: Sequence[CheckedCheckpoint], junit: Path | None, html:
 def _line(checked: CheckedCheckpoint) -> str:
     if checked.outcome is None:
         code = f" [{checked.error.code}]" if checked.error else ""
-        return f"{'failed':<8} {checked.checkpoint}: {checked.error}{code}"
+        is_named = checked.error is not None and str(checked.checkpoint) in str(checked.error.file)
+        named = "" if is_named else f"{checked.checkpoint}: "
+        return f"{'failed':<8} {named}{checked.error}{code}"
     word = "parity" if checked.passed else "differs"
     cases = [case.worst for case in checked.outcome.cases if case.decides]
     told = f"worst {max(cases, default=float('nan')):.1e}"

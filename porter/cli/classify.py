@@ -180,6 +180,8 @@ def _write(
         click.echo(f"unreadable  {done.faults} images:")
         for key, fault in done.unusable:
             click.echo(f"  {key}: {fault}")
+        if done.faults > len(done.unusable):
+            click.echo(f"  and {done.faults - len(done.unusable)} more, see the column fault")
 
 
 def _document(classifier: Classifier, labels: Labels, seen: Iterable[tuple[str, Seen]]) -> dict[str, object]:

@@ -16,13 +16,16 @@ import click
 from porter.errors import PorterError
 
 # Codes of names that nothing has.
-_WRONG_NAMES = (
-    "checkpoint/not-found",
-    "output/no-folder",
-    "plan/pictures",
-    "plan/unknown-choice",
-    "table/ambiguous-variant",
-    "table/unknown-variant",
+_WRONG_NAMES = frozenset(
+    {
+        "checkpoint/not-found",
+        "data/not-found",
+        "output/no-folder",
+        "plan/pictures",
+        "plan/unknown-choice",
+        "table/ambiguous-variant",
+        "table/unknown-variant",
+    }
 )
 
 

@@ -13,6 +13,8 @@ from porter.errors import DataError
 
 _LABELLED = re.compile(rf"(.+(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))[\s,;]+(.+)", re.IGNORECASE)
 _FEWEST_CLASSES = 2
+# What lies in a folder that porter writes while it works on images; none of it is data.
+OF_A_RUN = ("parts.jsonl", "run.json")
 
 
 def is_image(name: str) -> bool:
@@ -23,7 +25,7 @@ def is_image(name: str) -> bool:
 def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the path of every file below a folder, relative to it and in order; hidden ones are left out.
 
-    Links are followed, but not round in circles.
+    So is what a run of porter's has written there. Links are followed, but not round in circles.
 
     Raises:
         DataError: a folder cannot be listed.
@@ -35,14 +37,23 @@ def walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[str]:
         found = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError("data/unreadable", f"cannot be listed ({error.strerror})", file=folder) from None
+    if {entry.name for entry in found}.issuperset(OF_A_RUN):
+        return
     for entry in found:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             below = walk(Path(entry.path), (*above, real))
             yield from (f"{entry.name}/{path}" for path in below)
         else:
             yield entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself: reading it says so
+        return False
 
 
 class ImageFolder:
@@ -149,8 +160,8 @@ def read_files(part: Part) -> Iterator[Item]:
     for key, path, label in part.entries:
         try:
             yield Item(key, label, Path(path).read_bytes())
-        except OSError as error:
-            yield Item(key, label, b"", f"cannot be read ({error.strerror})")
+        except (OSError, ValueError) as error:  # no path has a zero byte, which Python says with a ValueError
+            yield Item(key, label, b"", f"cannot be read ({getattr(error, 'strerror', error)})")
 
 
 def number_or_name(text: str) -> Label:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from porter.data.files import FileList, ImageFolder, OneImage, is_image, read_files, walk
@@ -52,6 +52,11 @@ def read_part(part: Part) -> Iterator[Item]:
         DataError: a Parquet file or tar has changed or is damaged.
     """
     return _READERS[part.kind](part)
+
+
+def stated_class_names(data: DataSet) -> Sequence[str]:
+    """Return what a data set itself calls the classes of its labels 0, 1, ...; nothing if it does not say."""
+    return data.class_names if isinstance(data, ParquetFiles) else ()
 
 
 def read_items(data: DataSet) -> Iterator[Item]:

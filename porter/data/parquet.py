@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from porter.data.items import Item, Part
+from porter.data.items import Item, Label, Part
 from porter.errors import DataError, MissingDependencyError, not_installed
 
 _IMAGES = ("image", "img", "image_bytes", "bytes", "content", "jpg", "jpeg", "png")
@@ -23,6 +24,9 @@ class _Columns(NamedTuple):
 class ParquetFiles:
     """Images of Parquet files, one a row.
 
+    Attributes:
+        class_names: What the labels' numbers stand for, as Hugging Face's ClassLabel says; or nothing.
+
     Args:
         files: The files, in order.
 
@@ -33,7 +37,10 @@ class ParquetFiles:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
-        self._labelled = _columns(files[0], _opened(files[0])).label is not None
+        first = _opened(files[0])
+        label = _columns(files[0], first).label
+        self._labelled = label is not None
+        self.class_names = () if label is None else _class_names(first.schema_arrow.metadata, label)
 
     @property
     def words(self) -> str:
@@ -93,11 +100,29 @@ def _rows_of_group(opened: Any, group: int, skipped: int, columns: _Columns) -> 
 
 def _item(key: str, image: Any, label: Any) -> Item:
     encoded = image.get("bytes") if isinstance(image, dict) else image
-    label = label if isinstance(label, int | str) else None
     if encoded:
-        return Item(key, label, encoded)
+        return Item(key, _label(label), encoded)
     path = image.get("path") if isinstance(image, dict) else None
-    return Item(key, label, b"", f"the row holds no bytes, only the path {path}" if path else "is empty")
+    fault = f"the row holds no bytes, only the path {path}" if path else "is empty"
+    return Item(key, _label(label), b"", fault)
+
+
+def _label(stored: Any) -> Label | None:
+    """Return a label as a number or a name; a column with gaps has its numbers as 3.0, and NaN."""
+    if isinstance(stored, bool):
+        return int(stored)
+    if isinstance(stored, float):
+        return int(stored) if stored.is_integer() else None
+    return stored if isinstance(stored, int | str) else None
+
+
+def _class_names(stored: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
+    """Return the names of Hugging Face's ClassLabel, in the order of its numbers; nothing without one."""
+    try:
+        feature = json.loads((stored or {})[b"huggingface"])["info"]["features"][label]
+        return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else ()
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _opened(file: Path) -> Any:
@@ -141,4 +166,4 @@ def _holds_bytes(kind: Any) -> bool:
 
     if types.is_struct(kind):
         return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))

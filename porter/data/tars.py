@@ -96,10 +96,13 @@ def _offsets(file: Path) -> Iterator[int]:
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar, keeping none: the module itself remembers every member."""
+    """Yield the files of a tar but hidden ones, keeping none: the module itself remembers every member.
+
+    Hidden are, among others, the copies of a file's attributes that macOS puts beside it.
+    """
     while (member := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # typeshed leaves it out
-        if member.isfile():
+        if member.isfile() and not member.name.rpartition("/")[2].startswith("."):
             yield member
 
 

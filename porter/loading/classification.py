@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from porter.core.checkpoint import Array
-from porter.core.head import output_count
 from porter.data.items import Item
 from porter.errors import OutputError, ParityError
 from porter.loading.labels import Labels
 from porter.loading.load_model import load_model
-from porter.loading.ported_file import Ported, read_metadata
+from porter.loading.ported_file import Ported, read_metadata, refuse_several_outputs
 from porter.networks.any_target import answer_of
 from porter.parity.image_row import probabilities
 from porter.recordings.images import decode_bytes, prepare
@@ -72,14 +71,7 @@ class Classifier:
         self._path, self._device = path, device
         self.ported = read_metadata(path)
         self._spec = _input_spec(self.ported, path)
-        outputs = output_count(self.ported.head)
-        if outputs > 1:
-            raise OutputError(
-                "classify/several-outputs",
-                f"the network returns {outputs} outputs, and one of classes is wanted",
-                file=path,
-                hint="porter.load_model gives the network, which returns them as a tuple.",
-            )
+        refuse_several_outputs(self.ported, path)
         self._model = load_model(path, trust_table=trust_table, device=device)
         self.classes = _classes(self._model, self._spec.size, device)
         if self.classes == 0:

@@ -54,6 +54,19 @@ def imagenet_labels(classes: int) -> Labels:
     return Labels([BACKGROUND, *names], "1001 classes: class 0 is background, class n is ImageNet's n - 1")
 
 
+def names_of_file(path: Path) -> Sequence[str]:
+    """Read a file with one name a line, whatever their number.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
+    try:
+        names = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OutputError("labels/unreadable", f"cannot be read as text ({error})", file=path) from None
+    return without_numbers(names)
+
+
 def read_labels(path: Path, classes: int) -> Labels:
     """Read a file with one name a line and line it up with the network.
 
@@ -64,11 +77,7 @@ def read_labels(path: Path, classes: int) -> Labels:
     Raises:
         OutputError: the file cannot be read, or has another number of names.
     """
-    try:
-        names = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise OutputError("labels/unreadable", f"cannot be read as text ({error})", file=path) from None
-    names = without_numbers(names)
+    names = names_of_file(path)
     if len(names) == classes:
         return Labels(names, path.name)
     if len(names) == classes + 1 and names[0].strip().lower() in (BACKGROUND, "dummy"):

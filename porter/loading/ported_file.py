@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from porter.core.cut import Cut
 from porter.core.cut import from_text as cut_from_text
-from porter.core.head import HeadStep, from_text
+from porter.core.head import HeadStep, from_text, output_count
 from porter.errors import OutputError
 from porter.planning.class_names import ClassNames
 
@@ -72,6 +72,11 @@ class Ported:
     def classifier_activation(self) -> str:
         """What turns the network's answer into probabilities, as the source has it behind its classifier."""
         return self.metadata.get("porter.classifier_activation", "softmax")
+
+    @property
+    def source_digests(self) -> Sequence[str]:
+        """SHA-256 of every file that it was ported from; nothing if it does not say."""
+        return [file["sha256"] for file in json.loads(self.metadata.get("porter.source_files", "[]"))]
 
     @property
     def class_names(self) -> ClassNames | None:
@@ -150,6 +155,22 @@ def description(path: Path) -> Ported | None:
     except (OSError, SafetensorError) as error:
         raise unreadable(file, error) from None
     return described(says, file) if any(key.startswith("porter.") for key in says) else None
+
+
+def refuse_several_outputs(ported: Ported, path: Path) -> None:
+    """Refuse a port where one answer of classes is wanted.
+
+    Raises:
+        OutputError: its network returns several outputs.
+    """
+    outputs = output_count(ported.head)
+    if outputs > 1:
+        raise OutputError(
+            "classify/several-outputs",
+            f"the network returns {outputs} outputs, and one of classes is wanted",
+            file=path,
+            hint="porter.load_model gives the network, which returns them as a tuple.",
+        )
 
 
 def unreadable(file: Path, error: Exception) -> OutputError:

@@ -105,7 +105,9 @@ def compared(answers: Answers, activation: str) -> dict[str, Any]:
         answers: The logits.
         activation: ``"softmax"`` or ``"sigmoid"``, which makes probabilities of them.
     """
-    chain = [probabilities(logits, activation) for logits in answers]
+    chain = [_of_classes(probabilities(logits, activation)) for logits in answers]
+    if activation == "sigmoid" and answers.source.shape[-1] == 1:
+        activation = "softmax"  # of both classes together
     source, ported = chain[0], chain[-1]
     network, resize, decode = (_largest(one - other) for one, other in pairwise(chain))
     best = {name: _best(values) for name, values in (("source", source), ("ported", ported))}
@@ -129,6 +131,16 @@ def probabilities(logits: Array, activation: str) -> Array:
     exponents = np.exp(wide - wide.max(-1, keepdims=True))
     result: Array = exponents / exponents.sum(-1, keepdims=True)
     return result
+
+
+def counted_classes(classes: int) -> int:
+    """Return how many classes a network with so many outputs tells apart: one output says yes or no."""
+    return max(classes, 2)
+
+
+def _of_classes(values: Array) -> Array:
+    """Return a probability of every class; a single output is class 1's, and class 0 has the rest."""
+    return np.concatenate([1 - values, values]) if len(values) == 1 else values
 
 
 def agrees_better(source: Array, other: Array, than: Array, activation: str) -> bool:

@@ -107,8 +107,11 @@ class PortSide:
         turned = self._turned(theirs, source.logits[places], same_pixels)
         for number, (place, row) in enumerate(used):
             answers = Answers(source.logits[place], same_pixels[number], same_decoded[number], ported[number])
-            if not all(np.isfinite(logits).all() for logits in answers):
-                raise ParityError("agree/not-finite", "an answer is not finite", found=rows[row].key)
+            for logits, side in zip(answers, ("the source's", *["the port's"] * 3), strict=True):
+                if not np.isfinite(logits).all():
+                    raise ParityError(
+                        "agree/not-finite", f"{side} answer is not finite", found=f"image {rows[row].key}"
+                    )
             pixels = {
                 "decoded_pixels": _largest(resized[number], own[number]),
                 "resized_pixels": _largest(theirs[number], resized[number]),

@@ -44,6 +44,11 @@ def open_source_network(
             network = "the file's own network" if carried else "the network that params.yaml describes"
             reason = f"TensorFlow could not run {network} ({error})"
             _require_builder(port_plan, checkpoint, carried, reason)
+    elif (
+        job.checkpoint is not None and port_plan.has_own_head
+    ):  # TensorFlow.js's, which TensorFlow runs nowhere
+        reason = "TensorFlow cannot run the network that the source stores"
+        _require_builder(port_plan, checkpoint, carried, reason)
     builder = network_of(port_plan.variant).source.name
     if is_function_name(builder):
         require_trust([builder], port_plan.variant.table, trust_table=job.trust_table)

@@ -31,7 +31,7 @@ from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.restoring import index_of, objects, restore
 from porter.runners.source_network import open_source_network
-from porter.runners.substitute import carry, network_of, stages_of
+from porter.runners.substitute import BUILDER, carry, network_of, stages_of
 from porter.tables.variants import Stage
 
 Weights = Mapping[str, Array]  # by object path
@@ -100,7 +100,7 @@ def source_preparation(
         given: Images as the network takes them, (N, H, W, C).
         restored: Whether the table's network has the source's weights.
     """
-    if network_of(port_plan.variant) is not port_plan.variant:
+    if port_plan.variant.source.name == BUILDER:
         return None  # another network stands in, and its source may prepare images in another way
     if job.source is not None or not port_plan.variant.has_builder:
         return None

@@ -81,11 +81,12 @@ def altered(ported, tmp_path):
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 
-    def copy(*, shifts_classes=False, variant=None, **changes):
+    def copy(*, shifts_classes=False, variant=None, head=None, **changes):
         with safe_open(ported, framework="numpy") as opened:
             metadata = dict(opened.metadata())
         metadata["porter.input"] = json.dumps({**json.loads(metadata["porter.input"]), **changes})
         metadata["porter.variant"] = variant or metadata["porter.variant"]
+        metadata |= {"porter.head": head} if head else {}
         tensors = load_file(ported)
         if shifts_classes:
             tensors = {

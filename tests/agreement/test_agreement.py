@@ -165,3 +165,57 @@ def test_folders_that_are_no_classes_give_no_accuracy(source, ported, images, tm
     (tmp_path / "names").write_text("cat\ndog\nowl\nbird\nfish\n")
     named = porter.agree(source, ported, tmp_path / "data", out=tmp_path / "out", labels=tmp_path / "names")
     assert named.statistics.counts["labelled"] == 10
+
+
+def test_a_port_of_other_files_is_noted(sound, source, ported, images, tmp_path):
+    """The same network with other weights: the report says that the port is not of this source."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    with safe_open(ported, framework="numpy") as opened:
+        metadata = dict(opened.metadata())
+    (stated,) = json.loads(metadata["porter.source_files"])
+    metadata["porter.source_files"] = json.dumps([{**stated, "sha256": "0" * 64}])
+    save_file(load_file(ported), tmp_path / "other.safetensors", metadata)
+    found = porter.agree(source, tmp_path / "other.safetensors", images, out=tmp_path / "out")
+
+    assert "other.safetensors was ported from other files" in found.text()
+    assert "was ported from other files" not in sound.text()
+
+
+def test_a_port_with_several_outputs_is_refused_before_tensorflow_starts(
+    source, altered, images, tmp_path, monkeypatch
+):
+    """Its port says so already; "no classifier", which TensorFlow's side says, would be wrong."""
+    from porter.agreement import agreeing
+
+    branch = [["linear", {"outputs": 3}]]
+    several = altered(head=json.dumps([["branches", {"branches": [branch, branch]}]]))
+    monkeypatch.setattr(agreeing, "LocalEngine", None)
+    with pytest.raises(PorterError) as refused:
+        porter.agree(source, several, images, out=tmp_path / "out")
+
+    assert refused.value.code == "classify/several-outputs"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_frozen_graph_that_a_garden_network_stands_in_for_runs_itself(real_checkpoints, images, tmp_path):
+    """Its own head is in the graph; the network that checks of the backbone stand in is not needed."""
+    graph = real_checkpoints / "poets-frozen" / "retrained_graph.pb"
+    porter.port(graph, tmp_path / "out.safetensors")
+    found = porter.agree(
+        graph, tmp_path / "out.safetensors", lossless(images, tmp_path), out=tmp_path / "out"
+    )
+
+    assert "the file's own network" in found.source.network
+    assert found.statistics.quantiles("network")[1.0] < 1e-4
+
+
+def test_a_network_that_tensorflow_cannot_run_is_refused_by_its_reason(real_checkpoints, images, tmp_path):
+    """A TensorFlow.js model with a head that none of porter's builders has."""
+    model = real_checkpoints / "nsfwjs-tfjs"
+    porter.port(model, tmp_path / "out.safetensors")
+    with pytest.raises(PorterError, match="cannot run the network that the source stores") as refused:
+        porter.agree(model, tmp_path / "out.safetensors", images, out=tmp_path / "out")
+
+    assert refused.value.code == "runner/own-head"

@@ -64,3 +64,53 @@ def test_a_label_is_told_or_not_used(labels, classes, names, offset, expected):
 
     assert dict(found.numbers) == expected
     assert found.words
+
+
+IMAGENETTE = ("n01440764", "n02102040", "n02979186")
+
+
+@pytest.mark.parametrize(
+    ("data_names", "classes", "offset", "expected", "words"),
+    [
+        (IMAGENETTE, 5, None, {0: 3, 2: 4}, "names that the data has"),  # n01440764 is the network's class 3
+        (("x", "y", "z"), 5, None, {}, "'x'"),
+        (("x", "y", "z"), 5, 1, {0: 1, 2: 3}, "+1"),
+        (("x", "y", "z"), 5, 0, {0: 0, 2: 2}, "as the network counts"),
+        (("a", "b", "c", "d", "e"), 5, None, {0: 0, 2: 2}, "as the network counts"),
+    ],
+)
+def test_numbers_that_the_data_has_names_for_are_the_networks_by_name(
+    data_names, classes, offset, expected, words
+):
+    """A subset of ImageNet counts its own classes from 0, and they are not the network's first ones."""
+    names, codes = ("dog", "cat", "owl", "tench", "player"), ("n1", "n2", "n3", "n01440764", "n02979186")
+    found = class_labels([0, 2], classes, names, codes, offset, data_names)
+
+    assert dict(found.numbers) == expected
+    assert words in found.words
+
+
+def test_a_name_of_two_classes_tells_none():
+    """ImageNet has two classes called crane, a bird and a machine."""
+    found = class_labels(["crane", "dog"], 3, ("crane", "dog", "Crane"), (), None)
+
+    assert not found.numbers
+    assert "several" in found.words
+
+
+def test_the_label_that_is_out_of_range_is_named():
+    """With a negative offset it is the smallest."""
+    assert "class -1 is none" in class_labels([0, 5], 9, (), (), -1).words
+
+
+def test_one_output_tells_two_classes_apart():
+    """A network that says yes or no agrees where both say the same, not wherever it has one output."""
+    yes, no = (np.full(1, logit, np.float32) for logit in (2.0, -1.0))
+    same, other = (compared(Answers(yes, *[answer] * 3), "sigmoid") for answer in (yes, no))
+
+    assert (same["source_best"], same["ported_best"]) == ((1, 0), (1, 0))
+    assert (other["source_best"], other["ported_best"]) == ((1, 0), (0, 1))
+    assert other["difference"] == pytest.approx(1 / (1 + np.exp(-2)) - 1 / (1 + np.exp(1)))
+    p, q = 1 / (1 + np.exp(-2)), 1 / (1 + np.exp(1))
+    assert other["divergence"] == pytest.approx(p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q)))
+    assert other["network"] == other["difference"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,10 +127,35 @@ def test_other_inputs_do_not_go_on(source, ported, images, tmp_path):
     out = tmp_path / "out"
     porter.agree(source, ported, images, out=out)
 
-    with pytest.raises(PorterError, match="listing changed") as refused:
+    with pytest.raises(PorterError, match="batch") as refused:
         porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=3))
     assert refused.value.code == "agree/other-run"
     assert (out / "rows.parquet").exists()
+
+
+def test_images_that_changed_in_place_do_not_go_on(source, ported, images, tmp_path):
+    """The same names and labels with other bytes are other data: the old figures are not theirs."""
+    data, out = shutil.copytree(images, tmp_path / "data"), tmp_path / "out"
+    porter.agree(source, ported, data, out=out)
+    first, second = sorted(data.rglob("*.png"))[:2]
+    first.write_bytes(second.read_bytes())
+
+    with pytest.raises(PorterError, match="image files changed"):
+        porter.agree(source, ported, data, out=out)
+
+
+def test_a_run_that_was_refused_is_in_nobodys_way(source, ported, images, tmp_path):
+    """It leaves no folder; one that stood there before takes the run that is meant."""
+    for out in (tmp_path / "new", tmp_path / "old"):
+        out.with_name("old").mkdir(exist_ok=True)
+        with pytest.raises(PorterError, match=r"does not exist|no images"):
+            porter.agree(source, ported, tmp_path / "nothing", out=out)
+        (tmp_path / "list.txt").write_text("\n")
+        with pytest.raises(PorterError, match="no images"):
+            porter.agree(source, ported, tmp_path / "list.txt", out=out)
+        assert out.exists() == (out.name == "old")
+
+        assert porter.agree(source, ported, images, out=out).statistics.images == 10
 
 
 def started(arguments, **options):
@@ -184,3 +210,26 @@ def test_two_runs_do_not_write_one_folder_at_once(source, ported, images, tmp_pa
     assert refused.value.code == "agree/in-use"
     with RunFolder(tmp_path / "out", "rows"):
         assert (tmp_path / "out").is_dir()
+
+
+def test_a_file_where_the_folder_should_be_is_named(source, ported, images, tmp_path):
+    """It stays as it is."""
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(PorterError) as refused:
+        porter.agree(source, ported, images, out=tmp_path / "out")
+
+    assert refused.value.code == "output/not-a-folder"
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_the_folder_of_a_run_may_lie_among_the_images(source, ported, images, tmp_path):
+    """What is written there is no data the next time: its table of rows would be."""
+    data = shutil.copytree(images, tmp_path / "data")
+    first, second = (porter.agree(source, ported, data, out=data / "out") for _ in range(2))
+
+    assert first.rows.suffix == ".parquet"
+    assert second.top1 == first.top1
+    assert porter.agree(source, ported, data, out=tmp_path / "out").statistics.images == 10
+    with pytest.raises(PorterError) as refused:
+        porter.agree(source, ported, data, out=data)
+    assert refused.value.code == "agree/out-in-data"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,47 @@ def test_another_ending_is_refused(ported, images, tmp_path):
     with pytest.raises(PorterError) as refused:
         predict(ported, images, tmp_path / "out.csv")
     assert refused.value.code == "classify/out"
+
+
+def test_the_data_is_never_written_over(ported, images, tmp_path):
+    """Neither the file itself nor its folder, where the rows would be data the next time."""
+    data = tmp_path / "data.jsonl"
+    data.write_text(f"{next(images.rglob('*.png'))}\n")
+    folder = shutil.copytree(images, tmp_path / "images")
+    for given, out in ((data, data), (folder, folder / "0" / "out.parquet")):
+        with pytest.raises(PorterError) as refused:
+            predict(ported, given, out)
+        assert refused.value.code == "agree/out-in-data"
+
+    assert len(data.read_text().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "images"]
+
+
+@pytest.mark.parametrize("wrong", ["data", "port", "labels", "out"])
+def test_what_is_refused_is_refused_first_and_leaves_nothing(ported, images, wrong, tmp_path):
+    """Before any image is worked on; the run that is meant is then not taken for another."""
+    (tmp_path / "out.jsonl").mkdir() if wrong == "out" else None
+    nothing = tmp_path / "nothing.safetensors"
+    with pytest.raises(PorterError):
+        predict(
+            nothing if wrong == "port" else ported,
+            nothing if wrong == "data" else images,
+            tmp_path / "out.jsonl",
+            labels=nothing if wrong == "labels" else None,
+            progress=lambda *_: pytest.fail("an image was worked on"),
+        )
+
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_a_name_that_is_no_text_is_written_escaped(ported, images, ending, tmp_path):
+    """Parquet's strings are UTF-8; names of files need not be."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(next(images.rglob("*.png")), os.fsencode(folder) + b"/\xff.png")
+    done = predict(ported, folder, tmp_path / f"out.{ending}")
+
+    assert (done.images, done.faults) == (1, 0)
+    assert "udcff.png" in (tmp_path / f"out.{ending}").read_bytes().decode(errors="replace")

@@ -10,7 +10,7 @@ import pytest
 from agreement_rows import rows_of
 
 import porter
-from porter.errors import ParityError
+from porter.errors import ParityError, PorterError
 from porter.runners.agreement_job import AgreementJob
 
 # Ray leaves sockets and files to the garbage collector as it ends.
@@ -112,3 +112,18 @@ def test_a_cluster_that_is_too_small_is_refused(cluster, source, ported, images,
     with pytest.raises(ParityError, match="too small") as refused:
         porter.agree(source, ported, images, out=tmp_path / "out", engine=engine)
     assert (refused.value.expected, refused.value.found) == ("2 CPU, 2 GPU", "2 CPU, 1 GPU")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_does_not_answer_is_refused_at_once(address, monkeypatch):
+    """Ray itself tries for minutes."""
+    import ray
+
+    from porter.agreement.ray_engine import RayEngine
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+
+    with pytest.raises(PorterError, match="no Ray cluster answers") as refused:
+        RayEngine(address, 1, 0)
+    assert refused.value.code == "agree/ray"

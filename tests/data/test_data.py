@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from porter.data.items import Part
-from porter.data.opening import open_data, read_items, read_part
+from porter.data.opening import open_data, read_items, read_part, stated_class_names
 from porter.errors import PorterError
 
 COUNT = 11
@@ -186,3 +186,70 @@ def test_parquet_without_one_column_of_images_is_refused(tmp_path):
     with pytest.raises(PorterError, match="left, right") as refused:
         open_data(tmp_path / "a.parquet")
     assert refused.value.code == "data/columns"
+
+
+def parquet_labels(folder, column, **metadata):
+    """Return the labels of images with this column of labels, and the opened data."""
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = pa.table({"image": [b"x"] * len(column), "label": column})
+    described = {key: json.dumps(value) for key, value in metadata.items()}
+    parquet.write_table(table.replace_schema_metadata(described), folder / "a.parquet")
+    data = open_data(folder / "a.parquet")
+    return [item.label for item in read_items(data)], data
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ([True, False], [1, 0]),
+        ([3.0, None, float("nan"), 2.5], [3, None, None, None]),
+        (["cat", None], ["cat", None]),
+    ],
+)
+def test_labels_of_parquet_are_numbers_or_names(column, expected, tmp_path):
+    """A column with gaps is one of floating-point numbers; its labels are not lost for that."""
+    found, _ = parquet_labels(tmp_path, column)
+
+    assert found == expected
+    assert not any(isinstance(label, bool) for label in found)
+
+
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [
+        ({"names": ["cat", "dog"], "_type": "ClassLabel"}, ("cat", "dog")),
+        ({"dtype": "int64", "_type": "Value"}, ()),
+        (None, ()),
+    ],
+)
+def test_names_of_hugging_faces_labels_are_known(feature, expected, tmp_path):
+    """They stand in the file's metadata, the numbers in its rows."""
+    found, data = parquet_labels(tmp_path, [1, 0], huggingface={"info": {"features": {"label": feature}}})
+
+    assert found == [1, 0]
+    assert stated_class_names(data) == expected
+    assert stated_class_names(open_data(as_folder(tmp_path))) == ()
+
+
+def test_a_link_to_itself_and_a_path_that_is_none_are_items_with_a_fault(tmp_path):
+    """Neither ends the data set."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "self.png").symlink_to("self.png")
+    (tmp_path / "images" / "a.png").write_bytes(b"x")
+    (tmp_path / "list").write_bytes(b"images/a.png\nnul\0.png\n")
+
+    assert [bool(item.fault) for item in read_items(open_data(tmp_path / "images"))] == [False, True]
+    assert [bool(item.fault) for item in read_items(open_data(tmp_path / "list"))] == [False, True]
+
+
+def test_hidden_members_of_a_tar_are_no_images(tmp_path):
+    """Those that macOS puts beside each file have the same ending."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("._0.jpg", "0.jpg", "below/._1.jpg", "below/1.jpg"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            tar.addfile(member, io.BytesIO(b"abc"))
+
+    assert [item.key for item in read_items(open_data(tmp_path / "a.tar"))] == ["a.tar#0", "a.tar#below/1"]

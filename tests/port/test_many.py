@@ -17,6 +17,7 @@ from checkpoints.bundle_writer import Bundle
 from cli.command_line import run
 
 import porter
+from porter.errors import PorterError
 from porter.outputs.many.names import output_names
 from porter.outputs.many.processes import _Process
 from porter.outputs.many.records import Task
@@ -265,3 +266,21 @@ def test_interrupted_run_leaves_no_process_and_nothing_half_written(three, tmp_p
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 40
     assert all(folder.name.startswith("in") and len(list(folder.iterdir())) == 3 for folder in written)
+
+
+def test_another_size_of_shards_is_another_port(three, tmp_path):
+    """A folder that differs is refused, for it may hold more than a port; one that fits is left."""
+    porter.port_many(three[:1], tmp_path, max_shard_size="500kB")
+
+    (longer,) = porter.port_many(three[:1], tmp_path, max_shard_size="2MB").ports
+    (shorter,) = porter.port_many(three[:1], tmp_path, max_shard_size="300kB").ports
+    (same,) = porter.port_many(three[:1], tmp_path, max_shard_size="500kB").ports
+
+    assert [longer.status, shorter.status, same.status] == ["failed", "failed", "unchanged"]
+
+
+def test_sources_that_differ_in_their_ending_alone_are_told_so(tmp_path):
+    """Names of folders would not tell them apart."""
+    with pytest.raises(PorterError, match="ending") as refused:
+        porter.port_many([tmp_path / "a.h5", tmp_path / "a.keras"], tmp_path / "out")
+    assert refused.value.code == "output/same-name"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from porter.core.checkpoint import Checkpoint
@@ -30,40 +30,56 @@ def is_there(output: Output, checkpoint: Checkpoint, out: Path, hashes: SourceHa
     if not out.exists() or out.is_dir() == output.is_file(form):
         return False
     try:
-        found, tensors, longest = _described(out)
+        found, shards = _described(out)
     except OutputError:  # whatever it is, it is no port
         return False
-    is_too_long = form.shard_size is not None and longest > form.shard_size
-    if is_too_long or (_FOLDING in found) != form.fold_bn:
+    is_dealt_so = form.shard_size is None or _could_be_dealt(shards, form.shard_size)
+    if not is_dealt_so or (_FOLDING in found) != form.fold_bn:
         return False
     wanted = output.metadata(checkpoint)
     if {key: found[key] for key in found.keys() - {_SOURCES, _FOLDING}} != wanted:
         return False
+    tensors = {name for shard in shards for name in shard}
     same_names = form.fold_bn or {each.target for each in output.assignments} == tensors
     return same_names and _sources(found) == [file._asdict() for file in hashes.result()]
 
 
-def _described(out: Path) -> tuple[Mapping[str, str], set[str], int]:
-    """Return the metadata, the names of the tensors, and the bytes of the longest file that has several."""
+def _could_be_dealt(shards: Sequence[Mapping[str, int]], limit: int) -> bool:
+    """Whether each shard holds what it may, and none could have taken what the next one begins with.
+
+    Which tensor that is was forgotten with the order; if the largest one had found room, any would have.
+    """
+    sizes = [sum(shard.values()) for shard in shards]
+    fits = all(size <= limit or len(shard) == 1 for size, shard in zip(sizes, shards, strict=True))
+    return fits and all(
+        size + max(after.values(), default=0) > limit for size, after in zip(sizes, shards[1:], strict=False)
+    )
+
+
+def _described(out: Path) -> tuple[Mapping[str, str], Sequence[Mapping[str, int]]]:
+    """Return the metadata, and the bytes of every tensor, file by file."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - where nothing is there, nothing is read
 
     from porter.loading.ported_file import ported_files, unreadable  # noqa: PLC0415 - as above
 
     found: dict[str, str] = {}
-    names: set[str] = set()
-    longest = 0
+    shards: list[Mapping[str, int]] = []
     for file in ported_files(out):
         try:
             with safe_open(file, framework="numpy") as opened:
                 found = opened.metadata() or {}
-                inside = set(opened.keys())
-            names |= inside
-            if len(inside) > 1:
-                with file.open("rb") as raw:
-                    longest = max(longest, file.stat().st_size - 8 - int.from_bytes(raw.read(8), "little"))
-        except (OSError, SafetensorError) as error:
+            shards.append(_lengths(file))
+        except (OSError, SafetensorError, ValueError) as error:
             raise unreadable(file, error) from None
-    return found, names, longest
+    return found, shards
+
+
+def _lengths(file: Path) -> Mapping[str, int]:
+    """Return the bytes of each tensor of a safetensors file."""
+    with file.open("rb") as raw:
+        header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
+    places = {name: stored["data_offsets"] for name, stored in header.items() if name != "__metadata__"}
+    return {name: end - begin for name, (begin, end) in places.items()}
 
 
 def _sources(found: Mapping[str, str]) -> object:

@@ -77,6 +77,7 @@ def _refuse_shared(shared: Mapping[str, Iterable[Path]]) -> None:
     raise OutputError(
         "output/same-name",
         "an output would be written from more than one source",
-        hint="Name each source once; --parents 1 puts the name of its folder in front of the output's.",
+        hint="Name each source once; --parents 1 puts the name of its folder in front of the output's, and "
+        "sources that differ in their ending alone need an --out-dir for each.",
         details=[*lines[:_SHOWN], *rest],
     )
