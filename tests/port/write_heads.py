@@ -54,6 +54,8 @@ def main() -> None:
         norm_in_front,
         norm_nested,
         norm_behind,
+        windowed,
+        cut_at_the_last_norm,
         dense_on_vgg,
         vgg_encoder,
         strided,
@@ -257,6 +259,22 @@ def convnext(keras, **stated):
     return keras.applications.ConvNeXtTiny(
         input_shape=(SIZE, SIZE, 3), weights=None, include_top=False, **stated
     )
+
+
+def windowed(keras, layers):
+    """Pools with windows, of both paddings, and a separable convolution."""
+    base = backbone(keras, size=WIDE)
+    x = layers.SeparableConv2D(8, 3, padding="same", activation="relu")(base.output)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    x = layers.AveragePooling2D(2, strides=1, padding="valid")(layers.DepthwiseConv2D(2, padding="same")(x))
+    return keras.Model(base.input, layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+
+
+def cut_at_the_last_norm(keras, layers):
+    """The backbone's last activation is another one."""
+    base = backbone(keras, "MobileNetV2")
+    x = layers.Activation("swish")(base.get_layer("Conv_1_bn").output)
+    return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
 
 
 def dense_on_vgg(keras, layers):
