@@ -53,7 +53,7 @@ TENSORFLOW = {
     "tensorflow-newest": ("tensorflow", "tf_keras"),
 }
 TRANSFORMERS = {
-    "transformers-oldest": ("transformers==4.40.0", *TORCH["torch-oldest"], "pytest"),
+    "transformers-oldest": ("transformers==4.32.0", *TORCH["torch-oldest"], "pytest"),
     "transformers-newest": ("transformers", *TORCH["torch-newest"], "pytest"),
 }
 SHOWN = {
