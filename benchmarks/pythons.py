@@ -5,8 +5,9 @@
     python benchmarks/pythons.py 3.13 --only size  # or first, or tutorials, or tests
 
 size: the wheel alone is installed and a network ported. first: the README's first command, in a clone of the
-last commit. tutorials: every page of docs/tutorials with the extras that it names, from the first command to
-the last. tests: the tests that need no framework. Versions are those of constraints.txt.
+last commit. tutorials: every page of docs/tutorials with the extras that it names, from top to bottom, in the
+environment that the first command made if that was run. tests: those that need no framework. Versions are
+those of constraints.txt.
 """
 
 from __future__ import annotations
@@ -136,14 +137,15 @@ def first(python: Path, checkout: Path, folder: Path) -> str:
 
 def tutorials(python: Path, checkout: Path, folder: Path) -> str:
     """Run every tutorial from top to bottom; return which ran, and why another did not."""
-    commands, ran, other = environment(python, folder), [], []
+    made = checkout / ".venv" / "bin"  # by the first command
+    commands, ran, other = made if made.exists() else environment(python, folder), [], []
     for page in sorted(notebooks.TUTORIALS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         extras = _EXTRAS.search(text)
         assert extras, f"{page.name} names no extras"
         try:
             install(commands / "python", checkout, f".[{extras[1]}]")
-            _run_page(text, commands, folder / page.stem)
+            _run_page(text, commands, folder / "pages" / page.stem)
             ran.append(page.stem)
         except CommandError as failure:
             other.append(f"{page.stem} not ({failure})")
@@ -151,7 +153,7 @@ def tutorials(python: Path, checkout: Path, folder: Path) -> str:
 
 
 def _run_page(text: str, commands: Path, folder: Path) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for kind, name, body in notebooks.cells(text):
         if kind == "file":
             (folder / name).write_text(body, encoding="utf-8")
@@ -178,15 +180,15 @@ def row(python: Path, steps: Sequence[str]) -> str:
     """Return a row of the table; a step that was not asked for keeps what the page says of it."""
     version = call([python, "-c", "import platform; print(platform.python_version())"], Path.cwd()).strip()
     found = {}
-    for name in steps:
-        with tempfile.TemporaryDirectory() as folder:
-            checkout = Path(folder) / "checkout"
-            call(["git", "clone", "--quiet", ROOT, checkout], Path.cwd())
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "checkout"
+        call(["git", "clone", "--quiet", ROOT, checkout], Path.cwd())
+        for name in steps:
             try:
-                found[name] = STEPS[name](python, checkout, Path(folder) / "environment")
+                found[name] = STEPS[name](python, checkout, Path(folder) / name)
             except CommandError as failure:
                 found[name] = f"not: {failure}"
-        print(version, name, found[name], flush=True)
+            print(version, name, found[name], flush=True)
     return "| " + " | ".join([version, *(found.get(name, "") for name in STEPS)]) + " |"
 
 
