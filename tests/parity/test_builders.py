@@ -33,12 +33,12 @@ def test_unknown_network_of_a_known_source_is_refused():
 
 
 def test_package_of_another_version_is_named(monkeypatch):
-    """transformers 5 has no TensorFlow networks: what is missing in it is told, and which version has it."""
+    """Version 5 of transformers has no TensorFlow networks: the refusal names what is missing."""
     for package in ("tensorflow", "tf_keras", "transformers"):
         monkeypatch.setitem(sys.modules, package, ModuleType(package))
     monkeypatch.setenv("USE_TORCH", "0")
 
-    with pytest.raises(MissingDependencyError, match="transformers is not .* suits: cannot import") as caught:
+    with pytest.raises(MissingDependencyError, match=r"transformers is not .* suits: cannot") as caught:
         builders.source_of("transformers.mobilevit")
 
     assert "transformers<5" in caught.value.hint
