@@ -132,7 +132,8 @@ def first(python: Path, checkout: Path, folder: Path) -> str:
     names.mkdir(parents=True)
     (names / "python3").symlink_to(python)
     printed = call(["bash", "-c", command[1]], checkout, names)
-    return next(line for line in printed.splitlines() if line.startswith("logits")).partition("(")[0].strip()
+    logits = next(line for line in printed.splitlines() if line.startswith("logits"))
+    return " ".join(logits.partition("(")[0].split())
 
 
 def tutorials(python: Path, checkout: Path, folder: Path) -> str:
