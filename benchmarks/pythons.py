@@ -165,9 +165,11 @@ def _run_page(text: str, commands: Path, folder: Path) -> None:
 
 def tests(python: Path, checkout: Path, folder: Path) -> str:
     """Run the tests that need no framework against the installed package; return pytest's last line."""
-    commands = environment(python, folder)
+    call([python, "-m", "venv", folder], Path.cwd())  # with pip, which the tests of packaging run
+    commands = folder / "bin"
     install(commands / "python", checkout, ".[hdf5,test]")
-    chosen = ["-q", "-p", "no:cacheprovider", "-m", "not torch and not tensorflow and not onnx"]
+    two = ["--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    chosen = ["-q", *two, "-p", "no:cacheprovider", "-m", "not torch and not tensorflow and not onnx"]
     printed = call([commands / "pytest", *chosen], checkout, commands)
     return printed.strip().splitlines()[-1].strip("= ").partition(" in ")[0]
 
