@@ -5,6 +5,8 @@
     python benchmarks/versions.py torch-newest --python venv/bin/python   # with what is installed there
 
 With torch, ports are checked against goldens: every stage in float64 against what TensorFlow 2.20 computed.
+With transformers, the tests of its folders are run: it loads a port of every family that it has, misses no
+tensor, and gives timm's logits in float64.
 With TensorFlow, a network is written in each of its containers, and what porter (run by this interpreter)
 makes of it is held against the weights that TensorFlow says it has.
 """
@@ -12,6 +14,7 @@ makes of it is held against the weights that TensorFlow says it has.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -28,6 +31,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "versions.md"
+TRANSFORMERS_TESTS = ROOT / "tests" / "targets" / "test_transformers.py"
 SMALL = ("click", "google-crc32c", "pyyaml", "safetensors", "pillow")
 GOLDENS = (
     "mobilenetv4_conv_small",
@@ -48,7 +52,15 @@ TENSORFLOW = {
     "tensorflow-2.19": ("tensorflow==2.19.1", "tf_keras==2.19.0"),
     "tensorflow-newest": ("tensorflow", "tf_keras"),
 }
-SHOWN = {"goldens": ("torch", "torchvision", "timm"), "sources": ("tensorflow", "tf_keras", "keras")}
+TRANSFORMERS = {
+    "transformers-oldest": ("transformers==4.32.0", *TORCH["torch-oldest"], "pytest"),
+    "transformers-newest": ("transformers", *TORCH["torch-newest"], "pytest"),
+}
+SHOWN = {
+    "goldens": ("torch", "torchvision", "timm"),
+    "sources": ("tensorflow", "tf_keras", "keras"),
+    "folders": ("transformers", "torch", "timm"),
+}
 
 _WRITERS = {"legacy": "tf_keras", "current": "Keras 3"}
 _WRITE = """
@@ -90,7 +102,7 @@ def call(command: Sequence[object], **environment: str) -> str:
 
 def installed(python: Path) -> dict[str, str]:
     """Return the versions of the frameworks and of Python in an environment."""
-    names = [*SHOWN["goldens"], *SHOWN["sources"], "numpy"]
+    names = [*(name for shown in SHOWN.values() for name in shown), "numpy"]
     program = (
         "import importlib.metadata as m, json, platform; v = {}\n"
         f"for n in {names}:\n  try: v[n] = m.version(n)\n  except m.PackageNotFoundError: pass\n"
@@ -140,6 +152,19 @@ def sources(python: Path) -> str:
     return f"{len(done)} containers ported, shapes, sums and smallest values of all weights equal: {names}"
 
 
+def folders(python: Path) -> str:
+    """Run the tests that load ports with transformers, and return what they printed of the differences."""
+    chosen = ["-q", "-rpP", "-W", "ignore", "-p", "no:cacheprovider", "-k", "every_family or mapped_variants"]
+    printed = call([python, "-m", "pytest", *chosen, TRANSFORMERS_TESTS], PYTHONPATH=str(ROOT))
+    if "\n2 passed" not in printed:
+        raise SystemExit(printed[-3000:])
+    errors = {
+        match[1]: max(map(float, re.findall(r": ([\d.e-]+)", match[2])))
+        for match in re.finditer(r"^(\w+) \w+ForImageClassification \{(.*?)\}", printed, re.MULTILINE)
+    }
+    return f"{len(errors)} networks loaded whole, logits timm's in float64, worst {max(errors.values()):.1e}"
+
+
 def _port_and_compare(source: str, out: Path, expected: list[Any]) -> None:
     words = [sys.executable, "-m", "porter.cli.main", "port-weights", source, out, "-q"]
     subprocess.run(words, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -161,13 +186,30 @@ def row(python: Path, check: Callable[[Path], str]) -> str:
     return f"| {shown} | {versions['Python']} | {versions['numpy']} | {check(python)} |"
 
 
-def keep(line: str) -> None:
-    """Put a row into the page, in place of the one of the same versions."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, mark, table = text.partition("|---|---|---|---|\n")
-    rows = {old.split(" | ")[0]: old for old in table.splitlines() if old.startswith("|")}
-    rows[line.split(" | ", maxsplit=1)[0]] = line
-    PAGE.write_text(before + mark + "\n".join(rows[key] for key in sorted(rows)) + "\n", encoding="utf-8")
+def keep(line: str, column: str) -> None:
+    """Put a row into the page's table of this first column, in place of the one of the same versions.
+
+    A cell that is empty keeps what the page has.
+    """
+    text = PAGE.read_text(encoding="utf-8").splitlines()
+    start = next(number for number, old in enumerate(text) if old.startswith(f"| {column} |")) + 2
+    kept = itertools.takewhile(lambda old: old.startswith("|"), text[start:])
+    rows = {(cells := _cells(old))[0]: cells for old in kept}
+    count, new = len(rows), _cells(line)
+    rows[new[0]] = [cell or old for cell, old in zip(new, rows.get(new[0], new), strict=True)]
+    text[start : start + count] = [f"| {' | '.join(cells)} |" for _, cells in sorted(rows.items())]
+    PAGE.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+CHECKS: dict[str, tuple[tuple[str, ...], Callable[[Path], str]]] = {
+    **{name: (packages, goldens) for name, packages in TORCH.items()},
+    **{name: (packages, sources) for name, packages in TENSORFLOW.items()},
+    **{name: (packages, folders) for name, packages in TRANSFORMERS.items()},
+}
 
 
 def main() -> None:
@@ -175,17 +217,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*TORCH, *TENSORFLOW]))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CHECKS))
     parser.add_argument("--python", type=Path, help="use this environment instead of making one")
     asked = parser.parse_args()
-    for name in asked.names or [*TORCH, *TENSORFLOW]:
-        check = goldens if name in TORCH else sources
+    for name in asked.names or CHECKS:
+        packages, check = CHECKS[name]
         with tempfile.TemporaryDirectory() as folder:
-            packages = {**TORCH, **TENSORFLOW}[name]
             python = asked.python or environment(packages, Path(folder) / "venv")
             line = row(python, check)
         print(line)
-        keep(line)
+        keep(line, "frameworks")
 
 
 if __name__ == "__main__":

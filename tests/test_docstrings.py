@@ -16,9 +16,11 @@ from porter.recordings.recording import Recording
 VARIANT = "keras_mobilenetv1_025"
 NEEDS = {
     "CheckReport": ("torch", "timm"),
+    "agree": ("torch",),
     "capture": ("torch",),
     "check": ("torch", "timm"),
     "load_model": ("torch", "timm"),
+    "match": ("torch", "timm", "torchvision"),
 }
 NAMES = [name for name in porter.__all__ if name != "__version__"]
 OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF

@@ -12,8 +12,9 @@ from porter.outputs.forms import chosen_output
 from porter.outputs.output_options import OutputOptions
 from porter.planning.port_options import DEFAULTS
 from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import mappings_folder
 
-TABLE = Path(porter.__file__).parent.parent / "mappings" / "keras" / "mobilenet_v2.toml"
+TABLE = mappings_folder() / "keras" / "mobilenet_v2.toml"
 
 
 @pytest.fixture

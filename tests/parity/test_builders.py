@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
-from porter.errors import TableError
+from porter.errors import MissingDependencyError, TableError
 from porter.runners import builders
 
 
@@ -29,3 +30,15 @@ def test_unknown_network_of_a_known_source_is_refused():
 
     assert "TableError: unknown source builder 'model_garden.nothing'" in run.stderr
     assert "model_garden.mobilenet" in run.stderr
+
+
+def test_package_of_another_version_is_named(monkeypatch):
+    """Version 5 of transformers has no TensorFlow networks: the refusal names what is missing."""
+    for package in ("tensorflow", "tf_keras", "transformers"):
+        monkeypatch.setitem(sys.modules, package, ModuleType(package))
+    monkeypatch.setenv("USE_TORCH", "0")
+
+    with pytest.raises(MissingDependencyError, match=r"transformers is not .* suits: cannot") as caught:
+        builders.source_of("transformers.mobilevit")
+
+    assert "transformers<5" in caught.value.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -30,9 +31,9 @@ def written(tmp_path_factory):
     """A folder where TensorFlow wrote MobileViT XXS as a checkpoint and as an .h5 file."""
     for package in ("transformers", "tensorflow", "tf_keras"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(
-                f"{package} is not installed: pip install 'port-weights[transformers]' tensorflow tf_keras"
-            )
+            pytest.skip(f"{package} is not installed: pip install 'transformers<5' tensorflow tf_keras")
+    if int(importlib.metadata.version("transformers").partition(".")[0]) >= 5:
+        pytest.skip("transformers 5 has no TensorFlow networks: pip install 'transformers<5'")
     folder = tmp_path_factory.mktemp("mobilevit")
     script = Path(__file__).parent / "write_mobilevit.py"
     run = subprocess.run(

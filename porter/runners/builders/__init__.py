@@ -73,16 +73,19 @@ def source_of(builder: str) -> BuilderSet:
 
     Raises:
         TableError: there is no such builder.
-        MissingDependencyError: a package that the source needs is not installed.
+        MissingDependencyError: a package that the source needs is not installed, or in no version that suits.
     """
     module, _, name = builder.partition(".")
     if module not in SOURCES:
         raise _unknown(builder, [f"{known}.*" for known in SOURCES])
     try:
         source: BuilderSet = importlib.import_module(f"{__name__}.{module}").SOURCE
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        # What another version no longer has is an ImportError too: transformers 5 has no TensorFlow networks.
         raise MissingDependencyError(
-            "runner/no-builder-package", f"{error.name} is not installed", hint=SOURCES[module]
+            "runner/no-builder-package",
+            f"{error.name} is not installed, or not in a version that suits: {error.msg}",
+            hint=SOURCES[module],
         ) from None
     if name not in source.builders:
         raise _unknown(builder, [f"{module}.{known}" for known in source.builders])
