@@ -39,6 +39,7 @@ NAMES = [
     "keras_convnext_tiny",
     "keras_densenet121",
     "keras_inception_v3",
+    "keras_vgg16",
     "keras_xception",
     "keras_efficientnetv2_b0",
     "keras_efficientnetv2_l",
