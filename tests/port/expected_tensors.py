@@ -34,7 +34,7 @@ def expected_tensors(
 
 def _made(values: Mapping[Entry, Array]) -> Array:
     """Return what the variables of one tensor make: joined, multiplied by a gate's factor, less a bias."""
-    joined = [laid_out(entry.source, value) for entry, value in values.items() if not entry.folded]
+    joined = [laid_out(entry.source, _as_kernel(entry, v)) for entry, v in values.items() if not entry.folded]
     whole = np.concatenate(joined) if len(joined) > 1 else joined[0]
     (factor,) = {entry.scale for entry in values}
     if factor != 1:
@@ -43,6 +43,14 @@ def _made(values: Mapping[Entry, Array]) -> Array:
         if entry.folded:
             whole = (whole.astype(np.float64) - bias).astype(np.float32)
     return whole
+
+
+def _as_kernel(entry: Entry, value: Array) -> Array:
+    """Return a dense layer behind a Flatten, whose rows are in the order H, W, C, as the kernel that it is."""
+    if value.ndim != 2 or len(entry.target_shape) != 4:
+        return value
+    outputs, channels, height, width = map(int, entry.target_shape)
+    return value.reshape(height, width, channels, outputs)
 
 
 def laid_out(path: str, value: Array) -> Array:
