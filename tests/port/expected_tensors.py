@@ -46,7 +46,7 @@ def _made(values: Mapping[Entry, Array]) -> Array:
 
 
 def _as_kernel(entry: Entry, value: Array) -> Array:
-    """Return a dense layer behind a Flatten, whose rows are in the order H, W, C, as the kernel that it is."""
+    """Return a dense layer behind a Flatten, whose rows are in the order H W C, as the kernel that it is."""
     if value.ndim != 2 or len(entry.target_shape) != 4:
         return value
     outputs, channels, height, width = map(int, entry.target_shape)
