@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from porter.core.head import BRANCHES, POOLS, HeadStep
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.early_end import last_with
 from porter.planning.network.findings import NO_LOGITS
 from porter.planning.network.head_steps import HeadPart, Shapes, UnstatableError, read_steps
 from porter.planning.network.layer_pairing import ACTIVATIONS, told
@@ -77,7 +78,7 @@ def head_chain(
         end: Number of the operation that the backbone ends with, if that is before its own end; what follows
             need have no variables then.
     """
-    last = max((n for n, o in enumerate(network.operations) if _holds(o, backbone)), default=None)
+    last = last_with(network, backbone)
     if last is None:
         return None
     own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
@@ -100,10 +101,6 @@ def head_chain(
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
     except UnstatableError as error:
         return Outside(error.operation)
-
-
-def _holds(operation: Operation, keys: Collection[str]) -> bool:
-    return any(key in keys for key in operation.variables.values())
 
 
 def _gives_map(operations: Sequence[Operation], number: int) -> bool:
