@@ -29,10 +29,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     _refuse_taken(path)
     hidden = path.absolute().parent / f".porter.{os.urandom(4).hex()}.tmp"
     try:
-        hidden.mkdir()
-    except OSError as error:
-        raise output_error(error, path) from error
-    try:
+        try:
+            hidden.mkdir()
+        except OSError as error:
+            raise output_error(error, path) from error
         yield hidden
         sync_folder(hidden)
         try:

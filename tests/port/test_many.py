@@ -17,6 +17,7 @@ from checkpoints.bundle_writer import Bundle
 from cli.command_line import run
 
 import porter
+from porter.core.child_process import ChildProcess
 from porter.errors import PorterError
 from porter.outputs.many.names import output_names
 from porter.outputs.many.processes import _Process
@@ -266,6 +267,25 @@ def test_interrupted_run_leaves_no_process_and_nothing_half_written(three, tmp_p
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 40
     assert all(folder.name.startswith("in") and len(list(folder.iterdir())) == 3 for folder in written)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux alone sends the signal of a parent's end more than once"
+)
+def test_signals_that_follow_do_not_end_the_tidying_up(three, tmp_path):
+    """A parent that is killed sends one for each of its threads."""
+    for _ in range(10):
+        with ChildProcess("porter.outputs.many.worker", {}) as process:
+            for name in ("whole", "begun"):
+                shutil.rmtree(tmp_path / name, ignore_errors=True)
+                task = Task(three[0], tmp_path / name, PortOptions(), OutputOptions(target="hub-folder"))
+                process.ask(task.to_line()) if name == "whole" else process.say(task.to_line())
+            while len(list(tmp_path.iterdir())) == 1:
+                pass
+            while process.exit_code() is None:
+                os.kill(process.pid, signal.SIGTERM)
+
+        assert {path.name for path in tmp_path.iterdir()} <= {"whole", "begun"}
 
 
 def test_another_size_of_shards_is_another_port(three, tmp_path):

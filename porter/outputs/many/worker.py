@@ -67,7 +67,11 @@ def _tables(file: Path | None) -> Tables:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    """End in order, so that nothing half-written stays."""
+    """End in order, so that nothing half-written stays.
+
+    Linux sends the signal again for every thread of a parent that is killed: it must not end the tidying up.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(1)
 
 
