@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from timm.layers import ClassifierHead
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 
 from porter.errors import OutputError
+from porter.networks.pre_activation import StridedPreActBottleneck
 from porter.same_padding import AvgPool2dSame, emulate_same_padding
 from porter.same_padding.averages import average_without_padding
 
@@ -23,6 +26,24 @@ def _average_without_padding(model: Network) -> None:
         raise OutputError("network/adjustment", "no block has a branch that pools")
     for block in blocks:
         average_without_padding(block)
+
+
+def _biases_without_norm(model: Network) -> None:
+    """Biases in the convolutions of a ResNetV2 that no norm follows: the first, the shortcuts', a block's last."""
+    convolutions = [model.stem.conv]
+    for stage in model.stages:
+        convolutions += [block.conv3 for block in stage.blocks]
+        convolutions += [block.downsample.conv for block in stage.blocks if block.downsample is not None]
+    for convolution in convolutions:
+        weight = convolution.weight
+        convolution.bias = nn.Parameter(weight.new_zeros(convolution.out_channels))
+
+
+def _linear_classifier(model: Network) -> None:
+    """Classify with a linear layer, where timm has a 1x1 convolution."""
+    rate = model.head.drop.p
+    pool = model.head.global_pool.pool_type
+    model.head = ClassifierHead(model.num_features, model.num_classes, pool_type=pool, drop_rate=rate)
 
 
 def _linear_first_block(model: Network) -> None:
@@ -62,13 +83,27 @@ def _stride_in_first_convolution(model: Network) -> None:
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
+def _stride_in_last_block(model: Network) -> None:
+    """Halve a ResNetV2's resolution in the last block of a stage, for the stage behind it."""
+    for stage, following in pairwise(model.stages):
+        first = following.blocks[0]
+        stride = first.conv2.stride
+        if stride == (1, 1):
+            raise OutputError("network/adjustment", "the stride is not in a stage's first block")
+        first.conv2.stride = first.downsample.conv.stride = (1, 1)
+        stage.blocks[-1] = StridedPreActBottleneck(stage.blocks[-1], stride)
+
+
 ADJUSTMENTS: Mapping[str, Callable[[Network], None]] = MappingProxyType(
     {
         "average_without_padding": _average_without_padding,
+        "biases_without_norm": _biases_without_norm,
+        "linear_classifier": _linear_classifier,
         "linear_first_block": _linear_first_block,
         "relu_in_squeeze_excite": _relu_in_squeeze_excite,
         "same_padding": _same_padding,
         "same_pool_in_first_shortcut": _same_pool_in_first_shortcut,
         "stride_in_first_convolution": _stride_in_first_convolution,
+        "stride_in_last_block": _stride_in_last_block,
     }
 )

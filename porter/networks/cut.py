@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from timm.models.convnext import ConvNeXtStage
+from timm.models.resnetv2 import ResNetStage
 from torch import nn
 
 from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
@@ -17,13 +18,14 @@ _SEQUENTIAL = (
     "EfficientNet",
     "MobileNetV3",
     "ResNet",
+    "ResNetV2",
     "InceptionV3",
     "Xception",
     "DenseNet",
     "ConvNeXt",
     "VGG",
 )
-_SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage)
+_SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage, ResNetStage)
 _NORM = "bn"
 
 

@@ -35,11 +35,14 @@ _SE_LAYER: Mapping[str, type] = {"gate_layer": str, "force_act_layer": str, "rd_
 # What `porter.networks.adjustments` has a function for.
 ADJUSTMENTS = (
     "average_without_padding",
+    "biases_without_norm",
+    "linear_classifier",
     "linear_first_block",
     "relu_in_squeeze_excite",
     "same_padding",
     "same_pool_in_first_shortcut",
     "stride_in_first_convolution",
+    "stride_in_last_block",
 )
 
 _ENTRY_POINT = re.compile(r"[a-z][a-z0-9_]*")
