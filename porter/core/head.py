@@ -14,7 +14,7 @@ POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
 WINDOWS = ("max_pool", "avg_pool")
 WEIGHTED = ("dense", "conv", "depthwise_conv")
 BRANCHES = "branches"
-CLASSIFIERS = ("classifier", "fc", "head.fc")
+CLASSIFIERS = ("classifier", "classif", "fc", "head.fc")
 """Modules of timm's networks that classify what the module `global_pool` beside them gives."""
 
 

@@ -29,7 +29,7 @@ def _average_without_padding(model: Network) -> None:
 
 
 def _biases_without_norm(model: Network) -> None:
-    """Biases in the convolutions of a ResNetV2 that no norm follows: the first, the shortcuts', a block's last."""
+    """Biases in the convolutions of a ResNetV2 that no norm follows: stem, shortcuts, a block's last one."""
     convolutions = [model.stem.conv]
     for stage in model.stages:
         convolutions += [block.conv3 for block in stage.blocks]

@@ -24,6 +24,7 @@ _SEQUENTIAL = (
     "DenseNet",
     "ConvNeXt",
     "VGG",
+    "InceptionResnetV2",
 )
 _SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage, ResNetStage)
 _NORM = "bn"

@@ -9,7 +9,13 @@ from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.layers import Layer
 from porter.checkpoints.keras.network_calls import UNREADABLE, Call, LayerOutput, parse_call, parse_sources
 from porter.checkpoints.keras.network_functions import function_name, function_steps
-from porter.checkpoints.keras.network_layers import Step, as_in_training, steps
+from porter.checkpoints.keras.network_layers import (
+    SCALED_SUM,
+    Step,
+    as_in_training,
+    scaled_sum,
+    steps,
+)
 from porter.core.stored_network import Operation, StoredNetwork
 
 ORIGIN = "the file's config"
@@ -126,6 +132,8 @@ class _Builder:
         stored = stored or self._only(layer.name)
         if layer.layers is not None:
             return self._called_model(layer, inputs, stored, call)
+        if layer.class_name == SCALED_SUM and not layer.is_foreign and len(inputs) == 2:
+            return [self._scaled_sum(layer, inputs)]
         name = function_name(layer) if call is not None else ""
         if name and call is not None and not (stored and stored.variables):
             found = function_steps(layer, name, call)
@@ -134,6 +142,13 @@ class _Builder:
         if _trains(call, default=self._trains):
             found = as_in_training(layer, found)
         return [self._chain(found, layer.name, inputs, _variables(stored))]
+
+    def _scaled_sum(self, layer: LayerConfig, inputs: Sequence[int]) -> int:
+        """Add a layer that multiplies its second input with a constant and adds it to the first."""
+        shortcut, branch = inputs
+        scale, total = scaled_sum(layer.values)
+        scaled = self._add(scale, layer.name, (branch,), {})
+        return self._add(total, layer.name, (shortcut, scaled), {})
 
     def _begin(self, layer: LayerConfig) -> None:
         self.reading = f"the layer {layer.name} ({layer.class_name})"

@@ -49,6 +49,8 @@ RANDOM = frozenset(
         *("AlphaDropout", "StochasticDepth"),
     )
 )
+# Of keras.applications.inception_resnet_v2.
+SCALED_SUM = "CustomScaleLayer"
 _STRENGTHS = ("rate", "stddev", "stochastic_depth_drop_rate")
 _NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
 # What a config says that changes nothing when the network is used.
@@ -61,6 +63,7 @@ _IRRELEVANT = frozenset(
     )
 )
 _LARGEST = 1 << 16
+_LAST_OF_A_MAP = 3
 _IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
 
@@ -88,6 +91,11 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     for step in own if values.get("data_format") == "channels_first" else ():
         step.attributes["data_format"] = "channels_first"
     return [*own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
+
+
+def scaled_sum(values: Mapping[str, Any]) -> tuple[Step, Step]:
+    """Return the two operations of a `SCALED_SUM`: the second input's scaling, and the sum."""
+    return Step("scale", {"scale": float(values["scale"]), "offset": 0.0}), Step("add", {})
 
 
 def as_in_training(layer: LayerConfig, found: list[Step]) -> list[Step]:
@@ -186,7 +194,7 @@ def _norm(kind: str) -> Callable[[Mapping[str, Any]], Step]:
         axes = axes["items"] if isinstance(axes, Mapping) else axes
         listed = axes if isinstance(axes, list) else [axes]
         # Of four axes, or of whatever number there is: the last one.
-        last = tuple(-1 if axis in (3, -1) else int(axis) for axis in listed)
+        last = tuple(-1 if axis in (_LAST_OF_A_MAP, -1) else int(axis) for axis in listed)
         return Step(kind, {"epsilon": float(values.get("epsilon", 1e-3)), "axes": last})
 
     return read
@@ -216,6 +224,11 @@ def _relu(values: Mapping[str, Any]) -> Step:
             "threshold": float(values.get("threshold") or 0),
         },
     )
+
+
+def _concat(values: Mapping[str, Any]) -> Step:
+    axis = values.get("axis", -1)
+    return Step("concat", {"axis": -1 if axis == _LAST_OF_A_MAP else axis})
 
 
 def _softmax(values: Mapping[str, Any]) -> Step:
@@ -265,7 +278,7 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
         "Add": _plain("add"),
         "Subtract": _plain("subtract"),
         "Multiply": _plain("multiply"),
-        "Concatenate": _plain("concat", axis=-1),
+        "Concatenate": _concat,
         "Rescaling": _rescaling,
         "MaxPooling2D": _pool("max_pool"),
         "AveragePooling2D": _pool("avg_pool"),

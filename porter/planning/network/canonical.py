@@ -59,6 +59,8 @@ class _Canonical:
             if _resizes(operation):
                 self._sizes[inputs[0]] = _target_size(operation)
             return inputs[0]
+        if kind == "scale" and _changes_nothing(operation):
+            return inputs[0]
         if kind in _SHAPES and self._sizes[inputs[0]] == _PIXEL and _is_flat(operation):
             return inputs[0]
         if kind in _CONVOLUTIONS:
@@ -293,6 +295,11 @@ def _image_size(shape: object) -> Size:
     if not isinstance(shape, tuple | list) or len(shape) != 4:
         return _UNKNOWN
     return tuple(length if type(length) is int else None for length in shape[1:3])  # type: ignore[return-value]
+
+
+def _changes_nothing(operation: Operation) -> bool:
+    """Whether a scale is by one, and adds nothing."""
+    return operation.attributes.get("scale") == 1 and operation.attributes.get("offset") == 0
 
 
 def _per_axis(size: Size, length_of: Any) -> Size:
