@@ -7,7 +7,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from timm.layers import ClassifierHead
+from timm.layers.classifier import ClassifierHead
 from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import nn
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from timm.models.resnetv2 import PreActBottleneck
 from torch import nn
 
 
@@ -13,14 +14,16 @@ class StridedPreActBottleneck(nn.Module):
     Maps (N, C, H, W) to (N, C, ceil(H / stride), ceil(W / stride)). Its modules have timm's names.
 
     Args:
-        block: The block without a stride, whose modules this one takes over.
+        block: A `timm.models.resnetv2.PreActBottleneck` without a stride, whose modules this one takes over.
         stride: Along height and width.
     """
 
-    def __init__(self, block: PreActBottleneck, stride: tuple[int, int]) -> None:
+    def __init__(self, block: Any, stride: tuple[int, int]) -> None:
         super().__init__()
-        for name, module in block.named_children():
-            self.add_module(name, module)
+        self.norm1, self.conv1 = block.norm1, block.conv1
+        self.norm2, self.conv2 = block.norm2, block.conv2
+        self.norm3, self.conv3 = block.norm3, block.conv3
+        self.drop_path = block.drop_path
         self.conv2.stride = stride
         self._stride = stride
 
@@ -30,4 +33,5 @@ class StridedPreActBottleneck(nn.Module):
         branch = self.conv1(self.norm1(x))
         branch = self.conv2(self.norm2(branch))
         branch = self.conv3(self.norm3(branch))
-        return self.drop_path(branch) + x[:, :, ::down, ::right]
+        added: torch.Tensor = self.drop_path(branch) + x[:, :, ::down, ::right]
+        return added

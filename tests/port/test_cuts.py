@@ -27,9 +27,11 @@ CUTS = {
     "cut_dense": "inside features.transition2, behind its norm and its activation",
     "cut_separable": "behind block4",
     "vgg_encoder": "behind features.34",
+    "pre_activated_encoder": "behind norm",
+    "scaled_sums": "behind repeat.2",
 }
 FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
-FILES += [("encoder", "saved_model")]
+FILES += [(name, "saved_model") for name in ("encoder", "pre_activated_encoder", "scaled_sums")]
 FILES += [("cut_at_a_block", file) for file in ("model.weights.h5", "ckpt-1")]
 
 

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = ("convolved", "encoder", "strided")
+EXPORTED = ("convolved", "encoder", "strided", "pre_activated_encoder", "scaled_sums")
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 
@@ -58,6 +58,9 @@ def main() -> None:
         cut_at_the_last_norm,
         dense_on_vgg,
         vgg_encoder,
+        pre_activated,
+        pre_activated_encoder,
+        scaled_sums,
         strided,
         valid,
         two_outputs,
@@ -289,6 +292,26 @@ def vgg_encoder(keras, layers):
     base = keras.applications.VGG19(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
     names = ("block1_conv2", "block3_conv4", "block4_pool", "block5_conv4")
     return keras.Model(base.input, [base.get_layer(name).output for name in names])
+
+
+def pre_activated(keras, layers):
+    """ResNetV2, which ends with a norm, nested."""
+    base = keras.applications.ResNet50V2(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(8, activation="relu")]
+    return keras.Sequential([base, *head, layers.Dense(1, activation="sigmoid")])
+
+
+def pre_activated_encoder(keras, layers):
+    """Maps inside ResNetV2's blocks and at both ends, not in the order of their names; one is one pixel."""
+    base = keras.applications.ResNet50V2(input_shape=(32, 32, 3), weights=None, include_top=False)
+    names = ("post_relu", "conv4_block6_1_relu", "conv2_block3_out", "conv1_conv")
+    return keras.Model(base.input, [base.get_layer(name).output for name in names])
+
+
+def scaled_sums(keras, layers):
+    """The first blocks of InceptionResNetV2, whose sums scale what they add."""
+    base = keras.applications.InceptionResNetV2(input_shape=(96, 96, 3), weights=None, include_top=False)
+    return keras.Model(base.input, base.get_layer("block35_3_ac").output)
 
 
 def strided(keras, layers):

@@ -10,6 +10,8 @@ from typing import Any
 from porter.formats.malformed import Malformed
 
 _MOST_DEPTH = 32
+# Keras's own, of keras.applications.inception_resnet_v2, in the package of people's own classes.
+_REGISTERED_AS_CUSTOM = "Custom>CustomScaleLayer"
 _KERAS = ("keras", "tf_keras", "tensorflow", "builtins")
 _LARGEST_CONFIG = 64 << 20
 
@@ -121,6 +123,8 @@ def _is_foreign(class_name: str, document: Mapping[str, Any]) -> bool:
     module = document.get("module")
     is_elsewhere = isinstance(module, str) and module.partition(".")[0] not in _KERAS
     is_own = isinstance(document.get("registered_name"), str) and is_elsewhere
+    if class_name == _REGISTERED_AS_CUSTOM:
+        return is_elsewhere
     return is_own or bool(package and package.partition(".")[0].lower() not in _KERAS)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from porter.checkpoints.keras.config import LayerConfig, parse_config, parse_layer
 from porter.checkpoints.keras.layers import Layer, Variable
+from porter.checkpoints.keras.network_calls import UNREADABLE, parse_sources
 from porter.checkpoints.keras.stored_input import stored_input
 from porter.checkpoints.keras.wrappers import unwrapped
 from porter.checkpoints.tensorflow.input_shapes import axis_lengths, image_size
@@ -83,6 +84,23 @@ def config_of_root(description: Path) -> str | None:
     with naming(description.with_name(_METADATA)):
         roots = (each for each in _objects(description) if each.path == _ROOT and each.is_model)
         return next((root.config.decode("utf-8", "replace") for root in roots), None)
+
+
+def output_layers(description: Path) -> tuple[str, ...]:
+    """Return the layers whose outputs a SavedModel's Keras model returns, in order; nothing if it tells none.
+
+    Raises:
+        CheckpointError: the metadata are damaged.
+    """
+    document = config_of_root(description)
+    if document is None:
+        return ()
+    with naming(description.with_name(_METADATA)):
+        outputs = parse_config(document).values.get("output_layers")
+    try:
+        return tuple(source.layer for source in parse_sources(outputs))
+    except UNREADABLE:
+        return ()
 
 
 def _stored_model(objects: Iterable[_Object], graph: ObjectGraph) -> tuple[LayerConfig, Layer] | None:

@@ -5,13 +5,14 @@ Source of the field numbers: tensorflow/core/protobuf/{saved_model,meta_graph,sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import network_of_graph
+from porter.checkpoints.tensorflow.saved_model_input import output_layers
 from porter.checkpoints.tensorflow.trackable_graph import text
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import StoredNetwork
@@ -31,7 +32,7 @@ _ASSIGNS = ("AssignVariableOp", "Assign")
 class _MetaGraph(NamedTuple):
     tags: frozenset[bytes]
     graph: Buffer
-    signatures: Mapping[str, tuple[str, ...]]
+    signatures: Mapping[str, Mapping[str, str]]
     restore: str
 
 
@@ -60,9 +61,10 @@ def saved_model_network(description: Path, checkpoint: Checkpoint) -> StoredNetw
         if not found:
             return None
         chosen = min(found, key=lambda each: (b"serve" not in each.tags, b"train" in each.tags))
-        outputs = next(iter(_outputs(chosen)), None)
-        if outputs is None:
+        named = next(iter(_outputs(chosen)), None)
+        if named is None:
             return None
+        outputs = _in_order(named, output_layers(description))
         graph = InlinedGraph(parse_graph_def(chosen.graph))
         specs = checkpoint.specs
         twins = _twins(checkpoint)
@@ -83,18 +85,26 @@ def _meta_graph(data: Buffer) -> _MetaGraph:
             restore = next((text(inner) for kind, inner in fields(value) if kind == _RESTORE), "")
         elif tag == _SIGNATURE:
             name, signature = _entry(value)
-            signatures[name] = tuple(_tensors(signature))
+            signatures[name] = _tensors(signature)
     return _MetaGraph(frozenset(tags), graph, signatures, restore)
 
 
-def _tensors(signature: Buffer) -> Iterator[str]:
-    """Yield the name of each tensor that a signature returns.
-
-    They are stored in no order; their own names, ``output_0``, ``output_1``, tell the model's.
-    """
+def _tensors(signature: Buffer) -> Mapping[str, str]:
+    """Return the tensor that a signature returns under each name."""
     named = [_entry(entry) for tag, entry in fields(signature) if tag == _OUTPUT]
-    for _, info in sorted(named, key=lambda each: _numbered(each[0])):
-        yield from (text(value) for kind, value in fields(info) if kind == 0x0A)
+    found = {name: [text(value) for kind, value in fields(info) if kind == 0x0A] for name, info in named}
+    return {name: tensors[-1] for name, tensors in found.items() if tensors}
+
+
+def _in_order(named: Mapping[str, str], layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the tensors of a signature in the order in which the model returns them.
+
+    They are stored in no order. tf_keras calls them as the layers that give them, others ``output_0``,
+    ``output_1``.
+    """
+    if sorted(layers) == sorted(named):
+        return tuple(named[layer] for layer in layers)
+    return tuple(named[name] for name in sorted(named, key=_numbered))
 
 
 def _numbered(name: str) -> tuple[str, int]:
@@ -103,7 +113,7 @@ def _numbered(name: str) -> tuple[str, int]:
     return (stem.rstrip("_"), int(digits[:_DIGITS])) if digits else (name, -1)
 
 
-def _outputs(meta_graph: _MetaGraph) -> Iterator[tuple[str, ...]]:
+def _outputs(meta_graph: _MetaGraph) -> Iterator[Mapping[str, str]]:
     """Yield what each signature returns, the one that serves first."""
     signatures = meta_graph.signatures
     for name in sorted(signatures, key=lambda name: (name not in _SERVING, name)):

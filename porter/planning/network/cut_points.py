@@ -18,6 +18,7 @@ _POOLS = {
     "features.norm0": "features.pool0",
     "Conv2d_2b_3x3": "Pool1",
     "Conv2d_4a_3x3": "Pool2",
+    "stem.conv": "stem.pool",
     "conv2d_2b": "maxpool_3a",
     "conv2d_4a": "maxpool_5a",
 }
@@ -27,7 +28,7 @@ _BLOCKS = "blocks"
 # What the modules are called that `porter.networks.cut` runs in order.
 _SEQUENTIAL = re.compile(
     r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
-    r"|stem|stages|Conv2d_\w+|Mixed_\w+"  # ConvNeXt and ResNetV2, InceptionV3
+    r"|stem|stages|norm|Conv2d_\w+|Mixed_\w+"  # ConvNeXt and ResNetV2, InceptionV3
     r"|conv2d_\d\w|mixed_\w+|repeat(_\d)?)(\..+)?"  # InceptionResNetV2
     r"|features\.\w+"  # VGG, and DenseNet, whose blocks are no sequences
 )
