@@ -22,6 +22,7 @@ _LENGTHS = {
     "dense_as_conv2d": "i o",
     "batch_norm": "c",
     "layer_norm": "c",
+    "group_norm": "c",
 }
 
 

@@ -1,7 +1,8 @@
-"""Layer normalisation in a graph, which has no operation for it: what Keras writes out is joined again.
+"""Layer and group normalisation in a graph, which has no operation for them: what Keras writes out is joined.
 
 Source of both forms: ``tf.nn.moments`` with ``tf.nn.batch_normalization``, and the fused batch norm in
-training mode, over one long batch, that tf_keras takes for an epsilon above 1e-5.
+training mode, over one long batch, that tf_keras takes for an epsilon above 1e-5. GroupNormalization is the
+first between two reshapes, over pixels and the channels of a group.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _SUMS = ("AddV2", "Add")
 
 
 class _Norm(NamedTuple):
-    """A layer normalisation: what it takes, its last operation, and what it consists of."""
+    """A normalisation: what it takes, its last operation, and what it consists of."""
 
     taken: int
     end: int
@@ -24,10 +25,13 @@ class _Norm(NamedTuple):
     gamma: str | None
     beta: str | None
     parts: tuple[int, ...]
+    kind: str = "layer_norm"
 
 
-def join_layer_norms(found: list[SourceOperation]) -> None:
+def join_norms(found: list[SourceOperation]) -> None:
     """Turn every layer normalisation over the last axis into one ``layer_norm``, in place.
+
+    Every group normalisation becomes one ``group_norm``.
 
     Its last operation becomes it; the variables of the others are taken from them.
     """
@@ -37,6 +41,8 @@ def join_layer_norms(found: list[SourceOperation]) -> None:
             consumers[taken].append(number)
     for number in range(len(found)):
         norm = _written_out(found, consumers, number) or _fused(found, consumers, number)
+        if norm is not None and norm.kind == "group_norm":
+            norm = _of_groups(found, consumers, norm)
         if norm is not None:
             _join(found, norm)
 
@@ -45,8 +51,11 @@ def _join(found: list[SourceOperation], norm: _Norm) -> None:
     for number in norm.parts:
         found[number].variables = {}
     end = found[norm.end]
-    end.kind, end.inputs = "layer_norm", [norm.taken]
+    end.kind, end.inputs = norm.kind, [norm.taken]
     end.attributes = {"epsilon": norm.epsilon, "axes": (-1,)}
+    if norm.kind == "group_norm":
+        shape = found[norm.parts[-1]].attributes.get("shape")
+        end.attributes = {"epsilon": norm.epsilon, **({"groups": shape[-2]} if shape else {})}
     end.variables = {
         role: key for role, key in (("gamma", norm.gamma), ("beta", norm.beta)) if key is not None
     }
@@ -76,7 +85,19 @@ def _written_out(
     ends = set(consumers[of_input[0]]) & set(consumers[offset])
     if len(ends) != 1 or found[end := ends.pop()].kind not in ("add", "subtract"):
         return None
-    return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset))
+    kind = "layer_norm" if len(found[mean].attributes["axes"]) == 1 else "group_norm"
+    return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset), kind)
+
+
+def _of_groups(
+    found: Sequence[SourceOperation], consumers: Mapping[int, list[int]], norm: _Norm
+) -> _Norm | None:
+    """Return a norm between two reshapes as what it is of the unshaped values."""
+    end = _only(consumers[norm.end])
+    if found[norm.taken].kind != "reshape" or end is None or found[end].kind != "reshape":
+        return None
+    parts = (*norm.parts, norm.end, norm.taken)
+    return norm._replace(taken=found[norm.taken].inputs[0], end=end, parts=parts)
 
 
 def _moments(found: Sequence[SourceOperation], number: int) -> tuple[int, int, float, tuple[int, ...]] | None:
@@ -96,7 +117,7 @@ def _moments(found: Sequence[SourceOperation], number: int) -> tuple[int, int, f
     if (
         not _is(found[mean], "Mean")
         or found[mean].inputs != [taken]
-        or not _over_one_axis(found, mean, variance)
+        or not _over_same_axes(found, mean, variance)
     ):
         return None
     return taken, mean, float(found[shift].attributes["offset"]), (shift, variance, squares, mean)
@@ -106,10 +127,10 @@ def _is(operation: SourceOperation, name: str) -> bool:
     return operation.kind == "other" and operation.attributes.get("class_name") == name
 
 
-def _over_one_axis(found: Sequence[SourceOperation], *numbers: int) -> bool:
-    """Whether means are over one axis; that it is the last is seen when the values are compared."""
+def _over_same_axes(found: Sequence[SourceOperation], *numbers: int) -> bool:
+    """Whether means are over the same axes; which ones is seen when the values are compared."""
     axes = [found[number].attributes.get("axes") for number in numbers]
-    return axes[0] == axes[1] and isinstance(axes[0], list) and len(axes[0]) == 1
+    return axes[0] == axes[1] and isinstance(axes[0], list)
 
 
 def _is_mean(found: Sequence[SourceOperation], product: int, factor: int, mean: int) -> bool:

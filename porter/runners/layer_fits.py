@@ -18,7 +18,7 @@ from porter.runners.joined_attention import PREFIX, InProjection
 
 Shapes = Mapping[str, tuple[int, ...]]
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 (the class that all batch norms share)
-WITH_EPSILON = (*NORMS, nn.LayerNorm)
+WITH_EPSILON = (*NORMS, nn.LayerNorm, nn.GroupNorm)
 _MOST_JOINED = 4
 REFUSED = (nn.RNNBase, nn.RNNCellBase, nn.Embedding, nn.EmbeddingBag)
 
@@ -183,6 +183,19 @@ def _layer_norm(module: nn.LayerNorm, operation: SourceOperation, shapes: Shapes
         yield from _statistics(module, operation, shapes, "layer_norm", _ROLES[:2])
 
 
+def _group_norm(module: nn.GroupNorm, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    if operation.kind == "group_norm":
+        yield from _statistics(module, operation, shapes, "group_norm", _ROLES[:2])
+
+
+def _prelu(module: nn.PReLU, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    if operation.kind == "prelu":
+        key, wanted = operation.variables["alpha"], tuple(module.weight.shape)
+        layout = f"{_spelt(shapes[key])} -> {_spelt(wanted)}"
+        if _shape(layout, shapes[key]) == wanted:
+            yield Fit("tensor", (Moved(key, "alpha", "weight", layout),))
+
+
 def _norm(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     if operation.kind == "norm":
         yield from _statistics(module, operation, shapes, "batch_norm", _ROLES)
@@ -237,5 +250,7 @@ _FINDERS: tuple[tuple[type[nn.Module], Callable[..., Iterator[Fit]]], ...] = (
     (nn.Linear, _linear),
     (nn.ConvTranspose2d, _transposed),
     (nn.LayerNorm, _layer_norm),
+    (nn.GroupNorm, _group_norm),
+    (nn.PReLU, _prelu),
     (BareParameter, _bare),
 )

@@ -99,6 +99,7 @@ KINDS = MappingProxyType(
             ),
             Kind("batch_norm", _STATISTICS, rank=1, counter=True),
             Kind("layer_norm", _STATISTICS[:2], rank=1),
+            Kind("group_norm", _STATISTICS[:2], rank=1),
         )
     }
 )
