@@ -17,6 +17,7 @@ _PART = "model"
 _LENGTHS = {
     "conv2d": "h w i o",
     "depthwise_conv2d": "h w c m",
+    "conv2d_transpose": "h w o i",
     "conv2d_as_linear": "1 1 i o",
     "dense": "i o",
     "dense_as_conv2d": "i o",
@@ -191,9 +192,21 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "layout": each["layout"],
             "shape": " ".join(names),
             **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
+            **({"counter": True} if each["role"] == "moving_variance" else {}),
         }
+        if number == 0:
+            rule |= _beside(layer)
         lines.append(f"{_text(each['path'].removeprefix(below).lstrip('/'))} = {_toml(rule)}")
     return "\n".join(lines), lengths
+
+
+def _beside(layer: MatchedLayer) -> dict[str, dict[str, str]]:
+    """Return what the module has and the layer does without, for a rule of one tensor."""
+    found: dict[str, dict[str, str]] = {}
+    for each in layer.constants:
+        shape = " ".join(map(str, each["shape"]))
+        found.setdefault("ones" if each["value"] else "zeros", {})[each["leaf"]] = shape
+    return found
 
 
 def each_role(kind: str, role: str) -> str:
@@ -214,6 +227,10 @@ def _kind_rule(layer: MatchedLayer, key: str, inner: str, into: str) -> tuple[st
     implied = {"weight": "gamma", "bias": "beta"} if layer.kind.endswith("norm") else {"bias": "bias"}
     if layer.constants:
         rule["without"] = [implied[each["leaf"]] for each in layer.constants]
+    told = {*rule.get("without", ()), *(each["role"] for each in layer.moved)}
+    neither = [leaf.source for leaf in KINDS[layer.kind].leaves if leaf.source not in told]
+    if neither and layer.kind.endswith("norm"):
+        rule["neither"] = neither
     return f"{_text(key)} = {_toml(rule)}", lengths
 
 

@@ -28,6 +28,16 @@ class _Norm(NamedTuple):
     kind: str = "layer_norm"
 
 
+class _Moments(NamedTuple):
+    """Mean and variance: what they are of, the mean, what the variance is raised by, over how many axes."""
+
+    taken: int
+    mean: int
+    epsilon: float
+    axes: int
+    parts: tuple[int, ...]
+
+
 def join_norms(found: list[SourceOperation]) -> None:
     """Turn every layer normalisation over the last axis into one ``layer_norm``, in place.
 
@@ -68,7 +78,7 @@ def _written_out(
     moments = _moments(found, number)
     if moments is None:
         return None
-    taken, mean, epsilon, parts = moments
+    taken, mean, epsilon, axes, parts = moments
     factor, gamma = number, None
     for scaled in consumers[number]:
         if _weighs(found[scaled], ("Mul",)):
@@ -85,7 +95,7 @@ def _written_out(
     ends = set(consumers[of_input[0]]) & set(consumers[offset])
     if len(ends) != 1 or found[end := ends.pop()].kind not in ("add", "subtract"):
         return None
-    kind = "layer_norm" if len(found[mean].attributes["axes"]) == 1 else "group_norm"
+    kind = "layer_norm" if axes == 1 else "group_norm"
     return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset), kind)
 
 
@@ -100,37 +110,51 @@ def _of_groups(
     return norm._replace(taken=found[norm.taken].inputs[0], end=end, parts=parts)
 
 
-def _moments(found: Sequence[SourceOperation], number: int) -> tuple[int, int, float, tuple[int, ...]] | None:
-    """Return what rsqrt(mean((x - mean(x))^2) + epsilon) takes, its mean, epsilon and its operations."""
-    chain = [number]
-    for wanted in ("Rsqrt", "", "Mean", "SquaredDifference"):
-        operation = found[chain[-1]]
-        if not (_is(operation, wanted) if wanted else operation.kind == "scale"):
-            return None
-        if not operation.inputs:
-            return None
-        chain.append(operation.inputs[0])
-    _, shift, variance, squares, taken = chain
-    if len(found[squares].inputs) != 2 or found[shift].attributes.get("scale") != 1.0:
-        return None
-    mean = found[squares].inputs[1]
+def _moments(found: Sequence[SourceOperation], number: int) -> _Moments | None:
+    """Return what rsqrt(mean((x - mean(x))^2) + epsilon) consists of."""
+    shift = (found[number].inputs or [number])[0]
     if (
-        not _is(found[mean], "Mean")
-        or found[mean].inputs != [taken]
-        or not _over_same_axes(found, mean, variance)
+        not _is(found[number], "Rsqrt")
+        or found[shift].kind != "scale"
+        or found[shift].attributes["scale"] != 1.0
     ):
         return None
-    return taken, mean, float(found[shift].attributes["offset"]), (shift, variance, squares, mean)
+    variance = found[shift].inputs[0]
+    squares, axes = _averaged(found, variance)
+    if squares is None or not _is(found[squares], "SquaredDifference") or len(found[squares].inputs) != 2:
+        return None
+    taken, mean = found[squares].inputs
+    if axes is None or _averaged(found, mean) != (taken, axes):
+        return None
+    epsilon = float(found[shift].attributes["offset"])
+    return _Moments(taken, mean, epsilon, len(axes), (shift, variance, squares, mean))
+
+
+def _averaged(found: Sequence[SourceOperation], number: int) -> tuple[int | None, list[int] | None]:
+    """Return what an operation is the mean of, and over which axes; which ones those are, values tell.
+
+    GroupNormalization of tf_keras takes a mean in which everything has the weight 1.
+    """
+    if _is(found[number], "Mean"):
+        axes = found[number].attributes.get("axes")
+        return found[number].inputs[0], axes if isinstance(axes, list) else None
+    if not _is(found[number], "DivNoNan") or not _is(found[total := found[number].inputs[0]], "Sum"):
+        return None, None
+    product = found[found[total].inputs[0]]
+    constants = found[total].attributes.get("constants") or [None]
+    if product.kind != "multiply" or len(product.inputs) != 2 or not _are_ones(found, product.inputs[0]):
+        return None, None
+    return product.inputs[1], constants[0]
+
+
+def _are_ones(found: Sequence[SourceOperation], number: int) -> bool:
+    while found[number].kind == "reshape":
+        number = found[number].inputs[0]
+    return _is(found[number], "OnesLike")
 
 
 def _is(operation: SourceOperation, name: str) -> bool:
     return operation.kind == "other" and operation.attributes.get("class_name") == name
-
-
-def _over_same_axes(found: Sequence[SourceOperation], *numbers: int) -> bool:
-    """Whether means are over the same axes; which ones is seen when the values are compared."""
-    axes = [found[number].attributes.get("axes") for number in numbers]
-    return axes[0] == axes[1] and isinstance(axes[0], list)
 
 
 def _is_mean(found: Sequence[SourceOperation], product: int, factor: int, mean: int) -> bool:

@@ -167,7 +167,7 @@ def flat_layout(fit: Fit, base: tuple[int, ...]) -> Fit:
 
 def _transposed(module: nn.ConvTranspose2d, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     if operation.kind == "transposed_conv":
-        yield from _kernel_fit(module, operation, shapes, "tensor", "h w o i -> i o h w")
+        yield from _kernel_fit(module, operation, shapes, "conv2d_transpose", "h w o i -> i o h w")
 
 
 _ROLES = (

@@ -21,7 +21,7 @@ from porter.recordings.layer_weights import random_weights
 from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
 from porter.runners.file_network import FileNetwork
-from porter.runners.graph_lifting import lifted
+from porter.runners.graph_lifting import lifted, without_float64
 from porter.runners.graph_operations import (
     UNARY,
     SourceOperation,
@@ -136,7 +136,10 @@ class _Runner:
                 _write_exact(node)
             node.attr.pop("_output_shapes", None)
         with tf.Graph().as_default() as own_graph:
-            tf.import_graph_def(graph, name="")
+            try:
+                tf.import_graph_def(graph, name="")
+            except ValueError as error:
+                raise _no_float64(network) from error
         settings = _V1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = _V1.Session(graph=own_graph, config=settings)
@@ -169,6 +172,14 @@ class _Runner:
         """The one size that the source says it takes."""
         height, width = (self._network.shape or (None,) * 4)[1:3]
         return (height, width) if height and width else None
+
+
+def _no_float64(network: FileNetwork) -> ParityError:
+    return ParityError(
+        "match/no-float64",
+        "TensorFlow cannot compute the source in float64, which a proof needs",
+        found=", ".join(without_float64(network.graph)),
+    )
 
 
 def _write_exact(node: Any) -> None:

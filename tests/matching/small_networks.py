@@ -104,6 +104,31 @@ class Network(nn.Module):
         """Normalise over groups of channels."""
         return self.classified(self.norm2(self.second(functional.relu(self.norm(self.conv(x))))))
 
+    _old_groups, old_groups = _groups, groups
+
+    def _unbiased(self, wrong):
+        has = not wrong
+        self.conv, self.norm = nn.Conv2d(3, 6, 3, bias=has), nn.BatchNorm2d(6, eps=1e-3)
+        self.up, self.norm2 = (
+            nn.ConvTranspose2d(6, 6, 2, 2, bias=has),
+            nn.BatchNorm2d(6, eps=1e-3, affine=has),
+        )
+        self.dense, self.norm3 = nn.Linear(294, 8, bias=has), nn.LayerNorm(8, bias=has)
+        self.head = nn.Linear(8, 5, bias=has)
+
+    def unbiased(self, x):
+        """Have biases that the source has not, or have none either."""
+        x = functional.relu(self.up(self.norm(functional.relu(self.conv(x)))))
+        x = self.norm2(functional.max_pool2d(x, 4)).flatten(1)
+        return self.head(self.norm3(functional.relu(self.dense(x))))
+
+    def _multiplied(self, _):
+        self.conv, self.head = nn.Conv2d(3, 6, 3, groups=3), nn.Linear(6, 5)
+
+    def multiplied(self, x):
+        """Make two channels of each."""
+        return self.classified(functional.relu(self.conv(x)))
+
     def _slopes(self, wrong):
         self.conv, self.dense, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 7), nn.Linear(7, 5)
         self.slope, self.slope2 = nn.ReLU() if wrong else nn.PReLU(6), nn.PReLU(7)

@@ -10,7 +10,19 @@ import pytest
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
-EQUAL = ("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes")
+EQUAL = (
+    *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
+    *("unbiased", "multiplied", "old_groups"),
+)
+PORTED = (  # a file, the network, a variant of the torch module
+    *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
+    ("exported", "plain", ""),
+    *(
+        (file, "unbiased", form)
+        for file in ("unbiased.keras", "unbiased.weights.h5")
+        for form in ("", "none")
+    ),
+)
 
 # The network, what is wrong with it, the place that is named first, and what is said of it.
 FAULTS = [
@@ -102,8 +114,8 @@ def test_preparation_that_a_table_cannot_state_is_told(small_networks):
     assert recorded[0]["notes"][0].startswith("the source prepares its images, and PyTorch takes what")
 
 
-@pytest.mark.parametrize("name", ["flat", "exported", "dilated", "groups", "slopes"])
-def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize(("file", "name", "form"), PORTED)
+def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypatch, file, name, form):
     """From a file to a table, to weights, to a loaded module with the source's answers."""
     torch = pytest.importorskip("torch")
     import porter
@@ -112,15 +124,15 @@ def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypat
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     from small_networks import build
 
-    source = small_networks / ("exported" if name == "exported" else f"{name}.keras")
-    found = porter.match(source, "small_networks:build", arguments=[f"name={name}"])
-    found.save(tmp_path / "mine.toml")
-    porter.port(source, tmp_path / "mine.safetensors", tables=porter.load_tables(tmp_path / "mine.toml"))
-    network = porter.load_model(tmp_path / "mine.safetensors", model=build(name))
-    x = np.load(small_networks / "x.npy")
-    answer = np.load(small_networks / f"{'plain' if name == 'exported' else name}_y.npy")
+    source, table, out = small_networks / file, tmp_path / "mine.toml", tmp_path / "mine.safetensors"
+    function = "write_small_networks:build_unbiased" if "weights" in file else ""
+    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
+    found = porter.match(source, "small_networks:build", function=function, arguments=arguments)
+    found.save(table)
+    porter.port(source, out, tables=porter.load_tables(table))
+    network = porter.load_model(out, model=build(name, form))
     with torch.no_grad():
-        ours = network(torch.from_numpy(x).permute(0, 3, 1, 2)).numpy()
+        ours = network(torch.from_numpy(np.load(small_networks / "x.npy")).permute(0, 3, 1, 2)).numpy()
 
     assert found.status == "proved", found
-    assert np.abs(ours - answer).max() < 2e-5
+    assert np.abs(ours - np.load(small_networks / f"{name}_y.npy")).max() < 2e-5
