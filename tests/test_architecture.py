@@ -55,6 +55,7 @@ FRAMEWORKS = {
         "runners/agreement_source.py",
         "runners/builders/",
         "runners/decoding.py",
+        "runners/exact_constants.py",
         "runners/file_network.py",
         "runners/file_witness.py",
         "runners/garden_task.py",

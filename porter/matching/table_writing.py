@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.matching.comparable import has_stage
 from porter.tables.kinds import KINDS
 
 if TYPE_CHECKING:  # the result writes itself with this module
@@ -115,16 +116,16 @@ def _input(result: MatchResult) -> str:
             *known,
             "[input]",
             f"size = {image['size']}",
-            f"mean = {_toml(_by_channel(image['mean']))}",
-            f"std = {_toml(_by_channel(image['std']))}",
+            f"mean = {_toml(_by_channel(image['mean'], image['channels']))}",
+            f"std = {_toml(_by_channel(image['std'], image['channels']))}",
             "crop_pct = 1.0",
             'interpolation = "bilinear"',
         ]
     )
 
 
-def _by_channel(values: Sequence[float]) -> list[float]:
-    return list(values) * 3 if len(values) == 1 else list(values)
+def _by_channel(values: Sequence[float], channels: int) -> list[float]:
+    return list(values) * channels if len(values) == 1 else list(values)
 
 
 def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
@@ -159,6 +160,7 @@ def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) 
     values = {
         "source": f"{_PART}/{below}" if below else _PART,
         **({"stage": layer.module} if target != layer.module else {}),
+        **({} if has_stage(layer, result.layers) else {"stage": ""}),
         "target": target,
         "template": templates[rules],
         **lengths,

@@ -20,6 +20,7 @@ from porter.errors import ParityError
 from porter.recordings.layer_weights import random_weights
 from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
+from porter.runners.exact_constants import with_exact_constants
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import lifted, without_float64
 from porter.runners.graph_operations import (
@@ -41,13 +42,6 @@ _LARGE = 30.0
 _POOLS = ("avg_pool", "max_pool")
 # Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
 _SMALL = (64, 96, 128, 160, 224)
-# Graphs round these to float32 in a float64 network too; what their authors wrote is meant here: constants
-# of tf.nn.gelu and of hard swish.
-_EXACT = {
-    float(np.float32(1 / 6)): 1 / 6,
-    float(np.float32(0.7071067811865476)): 0.7071067811865476,
-    float(np.float32(0.044715)): 0.044715,
-}
 Size = tuple[int, int]
 
 
@@ -122,7 +116,7 @@ class _Runner:
     def __init__(
         self, network: FileNetwork, operations: Sequence[SourceOperation], keys: Mapping[str, str]
     ) -> None:
-        graph = lifted(network.graph)
+        graph = with_exact_constants(lifted(network.graph))
         for node in graph.node:
             if node.name in keys or node.name == network.source:
                 is_weight = node.name in keys
@@ -132,8 +126,6 @@ class _Runner:
                 node.attr["dtype"].type = _DOUBLE
                 if shape is not None:
                     node.attr["shape"].shape.CopyFrom(shape)
-            elif node.op == "Const":
-                _write_exact(node)
             node.attr.pop("_output_shapes", None)
         with tf.Graph().as_default() as own_graph:
             try:
@@ -180,14 +172,6 @@ def _no_float64(network: FileNetwork) -> ParityError:
         "TensorFlow cannot compute the source in float64, which a proof needs",
         found=", ".join(without_float64(network.graph)),
     )
-
-
-def _write_exact(node: Any) -> None:
-    tensor = node.attr["value"].tensor
-    if tensor.dtype == _DOUBLE and not tensor.tensor_shape.dim:
-        value = float(tf.make_ndarray(tensor))
-        if value in _EXACT:
-            tensor.CopyFrom(tf.make_tensor_proto(np.float64(_EXACT[value])))
 
 
 def _runs(

@@ -129,6 +129,45 @@ class Network(nn.Module):
         """Make two channels of each."""
         return self.classified(functional.relu(self.conv(x)))
 
+    def _attention(self, wrong):
+        self.patch, self.norm, self.norm2 = (
+            nn.Conv2d(3, 12, 4, 4),
+            nn.LayerNorm(12, 1e-6),
+            nn.LayerNorm(12, 1e-6),
+        )
+        self.up, self.down, self.head = nn.Linear(12, 20), nn.Linear(20, 12), nn.Linear(12, 5)
+        self.joined = nn.MultiheadAttention(12, 3, batch_first=True) if wrong == "joined" else None
+        if self.joined is None:
+            self.query, self.key, self.value, self.out = (nn.Linear(12, 12) for _ in range(4))
+
+    def attention(self, x):
+        """Attend over patches, with layers of its own or with PyTorch's module."""
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        y = self.norm(x)
+        if self.joined is not None:
+            x = x + self.joined(y, y, y)[0]
+        else:
+            parts = (f(y).unflatten(2, (3, 4)).transpose(1, 2) for f in (self.query, self.key, self.value))
+            x = x + self.out(functional.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+        return self.head(self.down(functional.gelu(self.up(self.norm2(x)))).mean(1))
+
+    def _shared(self, _):
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3, eps=1e-3)
+        self.head = nn.Linear(3, 5)
+
+    def shared(self, x):
+        """Call both layers twice."""
+        for _ in range(2):
+            x = self.norm(functional.relu(self.conv(x)))
+        return self.classified(x)
+
+    def _grey(self, _):
+        self.conv, self.head = nn.Conv2d(1, 6, 3), nn.Linear(6, 5)
+
+    def grey(self, x):
+        """Take images of one channel."""
+        return self.classified(self.conv(x).tanh())
+
     def _slopes(self, wrong):
         self.conv, self.dense, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 7), nn.Linear(7, 5)
         self.slope, self.slope2 = nn.ReLU() if wrong else nn.PReLU(6), nn.PReLU(7)

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 EQUAL = (
     *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
-    *("unbiased", "multiplied", "old_groups"),
+    *("unbiased", "multiplied", "old_groups", "attention", "shared", "grey"),
+)
+CHECKED = (  # a network, a variant of the torch module
+    *(("groups", ""), ("slopes", ""), ("unbiased", ""), ("unbiased", "none"), ("shared", ""), ("grey", "")),
+    *(("attention", ""), ("attention", "joined")),
 )
 PORTED = (  # a file, the network, a variant of the torch module
     *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
@@ -136,3 +141,22 @@ def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypat
 
     assert found.status == "proved", found
     assert np.abs(ours - np.load(small_networks / f"{name}_y.npy")).max() < 2e-5
+
+
+@pytest.mark.parametrize(("name", "form"), CHECKED)
+def test_table_is_checked_as_it_was_proved(small_networks, tmp_path, monkeypatch, name, form):
+    """`parity-check` with a proved table finds parity: no layer is compared with another place."""
+    pytest.importorskip("torch")
+    import porter
+    from porter.cli.main import main
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    source, table = small_networks / f"{name}.keras", tmp_path / "mine.toml"
+    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
+    porter.match(source, "small_networks:build", arguments=arguments).save(table)
+
+    done = CliRunner().invoke(
+        main, ["parity-check", "--checkpoint", str(source), "--table", str(table), "--trust-table"]
+    )
+
+    assert done.exit_code == 0, done.output

@@ -97,6 +97,26 @@ def multiplied(layers, x):
     return classified(layers, layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu")(x))
 
 
+def attention(layers, x):
+    """Attend over patches, with a GELU after it."""
+    x = layers.Reshape((16, 12))(layers.Conv2D(12, 4, strides=4)(x))
+    y = layers.LayerNormalization(epsilon=1e-6)(x)
+    x = layers.Add()([x, layers.MultiHeadAttention(3, 4)(y, y)])
+    x = layers.Dense(12)(layers.Dense(20, activation="gelu")(layers.LayerNormalization(epsilon=1e-6)(x)))
+    return layers.Dense(5)(layers.GlobalAveragePooling1D()(x))
+
+
+def shared(layers, x):
+    """Call a convolution and a norm twice."""
+    conv, norm = layers.Conv2D(3, 3, padding="same", activation="relu"), layers.BatchNormalization()
+    return classified(layers, norm(conv(norm(conv(x)))))
+
+
+def grey(layers, x):
+    """Take images of one channel."""
+    return classified(layers, layers.Conv2D(6, 3, activation="tanh")(x))
+
+
 def classified(layers, x):
     """Return classes."""
     return layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
@@ -104,7 +124,7 @@ def classified(layers, x):
 
 NETWORKS = (
     *(flat, pool_first, norm_first, reversed_channels, two_outputs, plain, dilated, resized, groups, slopes),
-    *(unbiased, multiplied),
+    *(unbiased, multiplied, attention, shared, grey),
 )
 
 
@@ -115,11 +135,11 @@ def build_unbiased():
 
 def network(generation, build):
     """Return a network, with values that differ everywhere."""
-    given = generation.Input((16, 16, 3))
+    given = generation.Input((16, 16, 1 if build is grey else 3))
     model = generation.Model(given, build(generation.layers, given))
     for variable in model.weights:
         name, shape = getattr(variable, "path", variable.name), tuple(variable.shape)
-        if len(shape) == 1:
+        if len(shape) == 1 or "bias" in name:
             is_scale = any(word in name for word in ("gamma", "variance"))
             variable.assign(RNG.uniform(0.6, 1.4, shape) if is_scale else RNG.normal(0, 0.3, shape))
         elif "alpha" in name:
@@ -130,7 +150,7 @@ def network(generation, build):
 def write(folder, name, model):
     """Write a network, what it answers, and what a match records of it."""
     model.save(folder / f"{name}.keras")
-    if name != "two_outputs":
+    if name not in ("two_outputs", "grey"):
         np.save(folder / f"{name}_y.npy", np.asarray(model(np.load(folder / "x.npy"))))
     keep(folder, name, f"{name}.keras")
 
