@@ -120,8 +120,17 @@ def _input(result: MatchResult) -> str:
             f"std = {_toml(_by_channel(image['std'], image['channels']))}",
             "crop_pct = 1.0",
             'interpolation = "bilinear"',
+            *([f"check_sizes = {_toml(sizes)}"] if (sizes := _check_sizes(result)) else []),
         ]
     )
+
+
+def _check_sizes(result: MatchResult) -> list[int]:
+    """Return the sizes that a check runs: the one that the source takes, or the square ones of the proof."""
+    if result.image["fixed"]:
+        return [result.image["size"]]
+    proved = (tuple(map(int, run.size.split("x"))) for run in result.proof)
+    return list(dict.fromkeys(height for height, width in proved if height == width))
 
 
 def _by_channel(values: Sequence[float], channels: int) -> list[float]:

@@ -15,10 +15,18 @@ EQUAL = (
     *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
     *("unbiased", "multiplied", "old_groups", "attention", "shared", "grey"),
 )
-CHECKED = (  # a network, a variant of the torch module
-    *(("groups", ""), ("slopes", ""), ("unbiased", ""), ("unbiased", "none"), ("shared", ""), ("grey", "")),
-    *(("attention", ""), ("attention", "joined")),
+CHECKED = (  # a file, the network, a variant of the torch module
+    *(
+        (f"{name}.keras", name, "")
+        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention")
+    ),
+    *(("unbiased.weights.h5", "unbiased", "none"), ("groups-1", "groups", "")),
+    ("attention.keras", "attention", "joined"),
 )
+FUNCTIONS = {
+    "unbiased.weights.h5": "write_small_networks:build_unbiased",
+    "groups-1": "write_small_networks:build_groups",
+}
 PORTED = (  # a file, the network, a variant of the torch module
     *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
     ("exported", "plain", ""),
@@ -130,7 +138,7 @@ def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypat
     from small_networks import build
 
     source, table, out = small_networks / file, tmp_path / "mine.toml", tmp_path / "mine.safetensors"
-    function = "write_small_networks:build_unbiased" if "weights" in file else ""
+    function = FUNCTIONS.get(file, "")
     arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
     found = porter.match(source, "small_networks:build", function=function, arguments=arguments)
     found.save(table)
@@ -143,17 +151,18 @@ def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypat
     assert np.abs(ours - np.load(small_networks / f"{name}_y.npy")).max() < 2e-5
 
 
-@pytest.mark.parametrize(("name", "form"), CHECKED)
-def test_table_is_checked_as_it_was_proved(small_networks, tmp_path, monkeypatch, name, form):
+@pytest.mark.parametrize(("file", "name", "form"), CHECKED)
+def test_table_is_checked_as_it_was_proved(small_networks, tmp_path, monkeypatch, file, name, form):
     """`parity-check` with a proved table finds parity: no layer is compared with another place."""
     pytest.importorskip("torch")
     import porter
     from porter.cli.main import main
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    source, table = small_networks / f"{name}.keras", tmp_path / "mine.toml"
+    source, table = small_networks / file, tmp_path / "mine.toml"
+    function = FUNCTIONS.get(file, "")
     arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
-    porter.match(source, "small_networks:build", arguments=arguments).save(table)
+    porter.match(source, "small_networks:build", function=function, arguments=arguments).save(table)
 
     done = CliRunner().invoke(
         main, ["parity-check", "--checkpoint", str(source), "--table", str(table), "--trust-table"]

@@ -14,6 +14,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tf_keras
 
 from porter.runners.match_source import record
@@ -133,6 +134,11 @@ def build_unbiased():
     return network(keras, unbiased)
 
 
+def build_groups():
+    """Return the network of tf_keras as such code does."""
+    return network(tf_keras, groups)
+
+
 def network(generation, build):
     """Return a network, with values that differ everywhere."""
     given = generation.Input((16, 16, 1 if build is grey else 3))
@@ -164,12 +170,13 @@ def keep(folder, name, file):
 
 
 def main(folder):
-    """Write all of them; one as Keras exports it, one as weights alone, one of tf_keras."""
+    """Write all of them; one as Keras exports it, two as weights alone, one of tf_keras."""
     np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
     models = {build.__name__: network(keras, build) for build in NETWORKS}
     models["old_groups"] = network(tf_keras, groups)
     for name, model in models.items():
         write(folder, name, model)
+    tf.train.Checkpoint(model=models["old_groups"]).write(str(folder / "groups-1"))
     models["unbiased"].save_weights(folder / "unbiased.weights.h5")
     models["plain"].export(folder / "exported", verbose=False)
     keep(folder, "exported", "exported")
