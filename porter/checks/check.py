@@ -345,6 +345,6 @@ def count_ledger(port_plan: Plan) -> Mapping[str, int]:
 
 
 def channels_of(port_plan: Plan) -> int:
-    """Return how many channels the network's images have; a checkpoint may decide that."""
-    free = port_plan.variant.free.get("channels")
-    return 3 if free is None else int(str(port_plan.arguments.get(free.argument, free.default)))
+    """Return how many channels the network's images have; a checkpoint may decide that, or else the table."""
+    free, mean = port_plan.variant.free.get("channels"), port_plan.variant.input.mean
+    return int(str(port_plan.arguments.get(free.argument, free.default))) if free else len(mean)

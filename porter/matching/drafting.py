@@ -61,7 +61,7 @@ def draft_of(checkpoint: Checkpoint, source: str, target: Target, paths: Mapping
         proof=(),
         notes=(),
         end=None,
-        image={"size": _SIZE, "mean": [0.0], "std": [1.0], "known": False},
+        image={"size": _SIZE, "fixed": False, "channels": 3, "mean": [0.0], "std": [1.0], "known": False},
         preparing=(),
         versions={},
         seconds={"torch": time.perf_counter() - started},

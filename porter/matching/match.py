@@ -197,7 +197,14 @@ def _image(recorded: Mapping[str, Any]) -> dict[str, Any]:
     if operation["kind"] == "scale" and (scale > 0).all():
         std = (1 / (255 * scale)).tolist()
         mean, known = (-offset / (255 * scale)).tolist(), True
-    return {"size": int(size), "mean": mean, "std": std, "known": known}
+    return {
+        "size": int(size),
+        "fixed": bool(declared[1]),
+        "channels": declared[3] or 3,
+        "mean": mean,
+        "std": std,
+        "known": known,
+    }
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:

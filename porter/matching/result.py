@@ -74,7 +74,8 @@ class MatchResult:
         proof: The runs.
         notes: What else a reader should know.
         end: The source's operation that PyTorch's output is.
-        image: ``mean``, ``std`` and ``size`` of the images, as far as the source tells.
+        image: ``mean``, ``std``, ``size`` and ``channels`` of the images, as far as the source tells;
+            whether that size is ``fixed``.
         preparing: Object paths of variables that only prepare images.
         versions: Packages that ran both sides.
         seconds: Of each part.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from porter.matching.comparable import has_stage
 from porter.tables.kinds import KINDS
 
 if TYPE_CHECKING:  # the result writes itself with this module
@@ -17,11 +18,13 @@ _PART = "model"
 _LENGTHS = {
     "conv2d": "h w i o",
     "depthwise_conv2d": "h w c m",
+    "conv2d_transpose": "h w o i",
     "conv2d_as_linear": "1 1 i o",
     "dense": "i o",
     "dense_as_conv2d": "i o",
     "batch_norm": "c",
     "layer_norm": "c",
+    "group_norm": "c",
 }
 
 
@@ -113,16 +116,25 @@ def _input(result: MatchResult) -> str:
             *known,
             "[input]",
             f"size = {image['size']}",
-            f"mean = {_toml(_by_channel(image['mean']))}",
-            f"std = {_toml(_by_channel(image['std']))}",
+            f"mean = {_toml(_by_channel(image['mean'], image['channels']))}",
+            f"std = {_toml(_by_channel(image['std'], image['channels']))}",
             "crop_pct = 1.0",
             'interpolation = "bilinear"',
+            *([f"check_sizes = {_toml(sizes)}"] if (sizes := _check_sizes(result)) else []),
         ]
     )
 
 
-def _by_channel(values: Sequence[float]) -> list[float]:
-    return list(values) * 3 if len(values) == 1 else list(values)
+def _check_sizes(result: MatchResult) -> list[int]:
+    """Return the sizes that a check runs: the one that the source takes, or the square ones of the proof."""
+    if result.image["fixed"]:
+        return [result.image["size"]]
+    proved = (tuple(map(int, run.size.split("x"))) for run in result.proof)
+    return list(dict.fromkeys(height for height, width in proved if height == width))
+
+
+def _by_channel(values: Sequence[float], channels: int) -> list[float]:
+    return list(values) * channels if len(values) == 1 else list(values)
 
 
 def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
@@ -157,6 +169,7 @@ def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) 
     values = {
         "source": f"{_PART}/{below}" if below else _PART,
         **({"stage": layer.module} if target != layer.module else {}),
+        **({} if has_stage(layer, result.layers) else {"stage": ""}),
         "target": target,
         "template": templates[rules],
         **lengths,
@@ -190,9 +203,21 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "layout": each["layout"],
             "shape": " ".join(names),
             **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
+            **({"counter": True} if each["role"] == "moving_variance" else {}),
         }
+        if number == 0:
+            rule |= _beside(layer)
         lines.append(f"{_text(each['path'].removeprefix(below).lstrip('/'))} = {_toml(rule)}")
     return "\n".join(lines), lengths
+
+
+def _beside(layer: MatchedLayer) -> dict[str, dict[str, str]]:
+    """Return what the module has and the layer does without, for a rule of one tensor."""
+    found: dict[str, dict[str, str]] = {}
+    for each in layer.constants:
+        shape = " ".join(map(str, each["shape"]))
+        found.setdefault("ones" if each["value"] else "zeros", {})[each["leaf"]] = shape
+    return found
 
 
 def each_role(kind: str, role: str) -> str:
@@ -213,6 +238,10 @@ def _kind_rule(layer: MatchedLayer, key: str, inner: str, into: str) -> tuple[st
     implied = {"weight": "gamma", "bias": "beta"} if layer.kind.endswith("norm") else {"bias": "bias"}
     if layer.constants:
         rule["without"] = [implied[each["leaf"]] for each in layer.constants]
+    told = {*rule.get("without", ()), *(each["role"] for each in layer.moved)}
+    neither = [leaf.source for leaf in KINDS[layer.kind].leaves if leaf.source not in told]
+    if neither and layer.kind.endswith("norm"):
+        rule["neither"] = neither
     return f"{_text(key)} = {_toml(rule)}", lengths
 
 

@@ -43,7 +43,7 @@ _AVERAGES = ("average", TF1_AVERAGE)
 # tf.compat.v1.train optimizers store a slot as <variable>/<name>[_N].
 _TF1_SLOTS = ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl", "LARSOptimizer")
 _OPTIMIZER_EDGES = ("optimizer", "_optimizer", "base_optimizer", "inner_optimizer")
-_COPIES = "_all_variables/"  # in what Keras 3 exports
+COPIES = "_all_variables/"  # in what Keras 3 exports
 _METRICS = ("metrics/", "compile_metrics/", "_metrics/")  # in Keras's own files
 _WRAPPER = "optimisation_wrapper"  # what a Keras file's wrappers keep for themselves
 _GENERATORS = frozenset(("seed_generator", "_random_generator"))  # of Keras 3, of tf_keras
@@ -159,7 +159,7 @@ def _bookkeeping(path: str, full_name: str) -> str | None:
     leaf = path.rpartition("/")[2]
     if leaf in _COUNTERS or path.split("/.ATTRIBUTES", maxsplit=1)[0].rpartition("/")[2] in _COUNTERS:
         return "the object graph" if leaf.startswith("_CHECKPOINTABLE") else "a counter"
-    if path.startswith(_COPIES):
+    if path.startswith(COPIES):
         return "Keras's second copy of a variable"
     if not _GENERATORS.isdisjoint(path.split("/")) or full_name.endswith("seed_generator_state"):
         return "state of a random generator"

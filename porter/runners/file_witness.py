@@ -19,6 +19,7 @@ from porter.recordings.activation import Activation
 from porter.recordings.recording import Run
 from porter.runners import file_network
 from porter.runners.as_ported import kept_classes, source_order
+from porter.runners.exact_constants import with_exact_constants
 from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import computed_types, lifted, without_float64
 from porter.runners.graph_part import between
@@ -164,7 +165,11 @@ class FileWitness:
         ends = [self._scale.tensor, *self._found.stages.values()]
         part = between(graph, self._scale.tensor, ends)
         self._lacking = without_float64(part)
-        forms = {"float32": part} if self._lacking else {"float32": part, "float64": lifted(part)}
+        forms = {"float32": part}
+        if not self._lacking:
+            wide = lifted(part)
+            # PyTorch computes with the numbers themselves, unless the table names another activation.
+            forms["float64"] = wide if self._plan.variant.float64_activation else with_exact_constants(wide)
         return {dtype: _session(form, threads) for dtype, form in forms.items()}
 
     def _measured(self, threads: int) -> ImageScale:

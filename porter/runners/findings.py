@@ -38,7 +38,7 @@ def explain_output(name: str, module: nn.Module, operation: SourceOperation, err
         ("stride", getattr(module, "stride", None), known.get("strides")),
         ("dilation", getattr(module, "dilation", None), known.get("dilation")),
         ("epsilon", getattr(module, "eps", None), known.get("epsilon")),
-        ("groups", getattr(module, "groups", None), known.get("groups")),
+        ("groups", getattr(module, "groups", getattr(module, "num_groups", None)), known.get("groups")),
     ]
     if operation.kind == "depthwise_conv":
         pairs.pop()

@@ -6,7 +6,7 @@ becomes float64; the weights keep their values, because float64 holds each float
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,31 +14,28 @@ import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2, graph_pb2, node_def_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
+from porter.runners.lifted_resizing import bilinear
 from porter.runners.stored_constants import intended
 
 Graph = Any  # tensorflow's GraphDef
 _WIDE = tf.float64.as_datatype_enum
 _NARROW = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-_LEAKY = "LeakyRelu"
 _USUAL_SLOPE = 0.2  # where a graph leaves the attribute out
 
 
 def lifted(graph: Graph) -> Graph:
     """Return the graph with float64 in the place of every narrower float; names of tensors stay.
 
-    Fused batch normalisation, which has no float64 kernel, is written out; so is a leaky ReLU, whose slope
-    its operation holds as float32.
+    Fused batch normalisation, which has no float64 kernel, is written out; so are a leaky ReLU, whose slope
+    its operation holds as float32, and bilinear resizing, which gives float32 whatever it takes.
     """
     result = graph_pb2.GraphDef(versions=graph.versions)
     for node in graph.node:
-        if node.op in _FUSED:
-            result.node.extend(_batch_norm(node))
-            continue
-        if node.op == _LEAKY:
-            result.node.extend(_leaky_relu(node))
-            continue
-        _add_widened(result.node, node)
+        if node.op in _WRITTEN_OUT:
+            result.node.extend(_WRITTEN_OUT[node.op](node))
+        else:
+            _add_widened(result.node, node)
     for function in graph.library.function:
         _widen_function(result.library.function.add(), function)
     return result
@@ -73,12 +70,11 @@ def without_float64(graph: Graph) -> tuple[str, ...]:
 
     In a function, as Keras calls one for a grouped convolution, nothing is written out anew.
     """
-    written_out = (*_FUSED, _LEAKY)
-    nodes = [node for node in graph.node if node.op not in (*written_out, "Const")]
+    nodes = [node for node in graph.node if node.op not in (*_WRITTEN_OUT, "Const")]
     inside = [node for function in graph.library.function for node in function.node_def]
     known = {function.signature.name for function in graph.library.function}
-    found = {node.op for node in inside if node.op in written_out}
-    nodes += [node for node in inside if node.op not in (*written_out, "Const")]
+    found = {node.op for node in inside if node.op in _WRITTEN_OUT}
+    nodes += [node for node in inside if node.op not in (*_WRITTEN_OUT, "Const")]
     return tuple(
         sorted(found | {op for op in {node.op for node in nodes} if not _has_float64(op, nodes, known)})
     )
@@ -207,3 +203,10 @@ def _operation(op: str, name: str, *inputs: str) -> Any:
     node = node_def_pb2.NodeDef(name=name, op=op, input=inputs)
     node.attr["T"].CopyFrom(attr_value_pb2.AttrValue(type=_WIDE))
     return node
+
+
+_WRITTEN_OUT: Mapping[str, Callable[[Any], list[Any]]] = {
+    **dict.fromkeys(_FUSED, _batch_norm),
+    "LeakyRelu": _leaky_relu,
+    "ResizeBilinear": bilinear,
+}

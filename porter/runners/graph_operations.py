@@ -9,9 +9,10 @@ from typing import Any
 from porter.checkpoints.tensorflow.graph_def import parse_graph_def
 from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
-from porter.core.stored_network import Operation
+from porter.core.stored_network import REVERSED_CHANNELS, Operation
 from porter.runners.joined_gates import join_gates
-from porter.runners.joined_norms import join_layer_norms
+from porter.runners.joined_layers import join_layers
+from porter.runners.joined_norms import join_norms
 
 UNARY = (
     *("relu", "sigmoid", "softmax", "tanh", "softplus", "swish", "hard_sigmoid", "hard_swish", "gelu"),
@@ -19,8 +20,14 @@ UNARY = (
 )
 _SHAPING = ("reshape", "flatten")
 _SUMS = ("Add", "AddV2", "BiasAdd")
+_BIASED = ("conv", "depthwise_conv", "transposed_conv", "einsum", "dense")
 _PRODUCTS = ("MatMul", "BatchMatMulV2", "Einsum")
-_PREPARING = ("scale", "other", "norm", "subtract", "divide", "multiply", "add", "input", "resize", "concat")
+# What may stand before a network and prepare its images; a pool or a Flatten there belongs to the network.
+_PREPARING = ("scale", "subtract", "divide", "multiply", "add", "input", "resize", "concat")
+_PREPARING_CLASSES = (
+    *(REVERSED_CHANNELS, "Cast", "Sub", "Mul", "Add", "AddV2", "RealDiv", "Square", "Sqrt", "Maximum"),
+    *("StridedSlice", "GatherV2", "Pack", "Tile"),
+)
 
 
 @dataclass(slots=True)
@@ -71,9 +78,10 @@ def read_operations(
         _operation(operation, tensor)
         for operation, tensor in zip(located.network.operations, located.tensors, strict=True)
     ]
+    join_layers(found)
     for number in range(len(found)):
         _join_bias(found, number)
-    join_layer_norms(found)
+    join_norms(found)
     join_gates(found)
     for number in range(len(found)):
         _join_token(found, number)
@@ -86,9 +94,18 @@ def _operation(operation: Operation, tensor: str) -> SourceOperation:
     class_name = attributes.get("class_name")
     if class_name == "Conv2DBackpropInput" and len(variables) == 1:
         kind, variables = "transposed_conv", {"kernel": next(iter(variables.values()))}
+        attributes |= _of_transposed(attributes)
     elif class_name in _PRODUCTS and len(variables) == 1:
         kind, variables = "einsum", {"kernel": next(iter(variables.values()))}
     return SourceOperation(kind, operation.name, list(operation.inputs), attributes, variables, tensor)
+
+
+def _of_transposed(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a graph says of a transposed convolution, in the words for the other convolutions."""
+    axes = slice(2, 4) if attributes.get("data_format") == "NCHW" else slice(1, 3)
+    named = {"strides": attributes.get("strides"), "dilation": attributes.get("dilations")}
+    found = {name: tuple(each[axes]) for name, each in named.items() if isinstance(each, list | tuple)}
+    return {**found, "padding": str(attributes.get("padding", "")).lower()}
 
 
 def _join_bias(found: list[SourceOperation], number: int) -> None:
@@ -100,7 +117,7 @@ def _join_bias(found: list[SourceOperation], number: int) -> None:
     while found[chain[-1]].kind in _SHAPING and len(found[chain[-1]].inputs) == 1:
         chain.append(found[chain[-1]].inputs[0])
     layer = found[chain[-1]]
-    if layer.kind not in ("transposed_conv", "einsum", "dense") or "bias" in layer.variables or layer.merged:
+    if layer.kind not in _BIASED or "bias" in layer.variables or layer.merged:
         return
     if any(sum(n in other.inputs for other in found) != 1 for n in chain):
         return
@@ -125,12 +142,25 @@ def _join_token(found: list[SourceOperation], number: int) -> None:
 
 
 def image_operation(operations: Sequence[SourceOperation]) -> int:
-    """Return the operation whose output the first layer takes as images, behind the source's preparation."""
-    first = next(n for n, each in enumerate(operations) if _is_layer(each))
-    place = operations[first].inputs[0]
-    while operations[place].kind == "pad":
+    """Return the operation that gives the network's images, after the source's preparation of them."""
+    prepares: list[bool] = []
+    for each in operations:
+        is_known = each.kind in _PREPARING or each.attributes.get("class_name") in _PREPARING_CLASSES
+        prepares.append(is_known and all(prepares[n] for n in each.inputs))
+    place = next(n for n, each in enumerate(operations) if _is_layer(each))
+    while not prepares[place]:
         place = operations[place].inputs[0]
     return place
+
+
+def unstated_preparation(operations: Sequence[SourceOperation], image: int) -> list[str]:
+    """Return what prepares the source's images and is no plain scaling, which a table states."""
+    needed = {image}
+    for number in range(image, -1, -1):
+        if number in needed:
+            needed.update(operations[number].inputs)
+    told = [operations[number] for number in sorted(needed)]
+    return [f"{each.name} ({each.kind})" for each in told if each.kind not in ("input", "scale")]
 
 
 def _is_layer(operation: SourceOperation) -> bool:

@@ -1,7 +1,8 @@
-"""Layer normalisation in a graph, which has no operation for it: what Keras writes out is joined again.
+"""Layer and group normalisation in a graph, which has no operation for them: what Keras writes out is joined.
 
 Source of both forms: ``tf.nn.moments`` with ``tf.nn.batch_normalization``, and the fused batch norm in
-training mode, over one long batch, that tf_keras takes for an epsilon above 1e-5.
+training mode, over one long batch, that tf_keras takes for an epsilon above 1e-5. GroupNormalization is the
+first between two reshapes, over pixels and the channels of a group.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _SUMS = ("AddV2", "Add")
 
 
 class _Norm(NamedTuple):
-    """A layer normalisation: what it takes, its last operation, and what it consists of."""
+    """A normalisation: what it takes, its last operation, and what it consists of."""
 
     taken: int
     end: int
@@ -24,10 +25,23 @@ class _Norm(NamedTuple):
     gamma: str | None
     beta: str | None
     parts: tuple[int, ...]
+    kind: str = "layer_norm"
 
 
-def join_layer_norms(found: list[SourceOperation]) -> None:
+class _Moments(NamedTuple):
+    """Mean and variance: what they are of, the mean, what the variance is raised by, over how many axes."""
+
+    taken: int
+    mean: int
+    epsilon: float
+    axes: int
+    parts: tuple[int, ...]
+
+
+def join_norms(found: list[SourceOperation]) -> None:
     """Turn every layer normalisation over the last axis into one ``layer_norm``, in place.
+
+    Every group normalisation becomes one ``group_norm``.
 
     Its last operation becomes it; the variables of the others are taken from them.
     """
@@ -37,6 +51,8 @@ def join_layer_norms(found: list[SourceOperation]) -> None:
             consumers[taken].append(number)
     for number in range(len(found)):
         norm = _written_out(found, consumers, number) or _fused(found, consumers, number)
+        if norm is not None and norm.kind == "group_norm":
+            norm = _of_groups(found, consumers, norm)
         if norm is not None:
             _join(found, norm)
 
@@ -45,8 +61,11 @@ def _join(found: list[SourceOperation], norm: _Norm) -> None:
     for number in norm.parts:
         found[number].variables = {}
     end = found[norm.end]
-    end.kind, end.inputs = "layer_norm", [norm.taken]
+    end.kind, end.inputs = norm.kind, [norm.taken]
     end.attributes = {"epsilon": norm.epsilon, "axes": (-1,)}
+    if norm.kind == "group_norm":
+        shape = found[norm.parts[-1]].attributes.get("shape")
+        end.attributes = {"epsilon": norm.epsilon, **({"groups": shape[-2]} if shape else {})}
     end.variables = {
         role: key for role, key in (("gamma", norm.gamma), ("beta", norm.beta)) if key is not None
     }
@@ -59,7 +78,7 @@ def _written_out(
     moments = _moments(found, number)
     if moments is None:
         return None
-    taken, mean, epsilon, parts = moments
+    taken, mean, epsilon, axes, parts = moments
     factor, gamma = number, None
     for scaled in consumers[number]:
         if _weighs(found[scaled], ("Mul",)):
@@ -76,40 +95,66 @@ def _written_out(
     ends = set(consumers[of_input[0]]) & set(consumers[offset])
     if len(ends) != 1 or found[end := ends.pop()].kind not in ("add", "subtract"):
         return None
-    return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset))
+    kind = "layer_norm" if axes == 1 else "group_norm"
+    return _Norm(taken, end, epsilon, gamma, beta, (*parts, number, factor, *products, offset), kind)
 
 
-def _moments(found: Sequence[SourceOperation], number: int) -> tuple[int, int, float, tuple[int, ...]] | None:
-    """Return what rsqrt(mean((x - mean(x))^2) + epsilon) takes, its mean, epsilon and its operations."""
-    chain = [number]
-    for wanted in ("Rsqrt", "", "Mean", "SquaredDifference"):
-        operation = found[chain[-1]]
-        if not (_is(operation, wanted) if wanted else operation.kind == "scale"):
-            return None
-        if not operation.inputs:
-            return None
-        chain.append(operation.inputs[0])
-    _, shift, variance, squares, taken = chain
-    if len(found[squares].inputs) != 2 or found[shift].attributes.get("scale") != 1.0:
+def _of_groups(
+    found: Sequence[SourceOperation], consumers: Mapping[int, list[int]], norm: _Norm
+) -> _Norm | None:
+    """Return a norm between two reshapes as what it is of the unshaped values."""
+    end = _only(consumers[norm.end])
+    if found[norm.taken].kind != "reshape" or end is None or found[end].kind != "reshape":
         return None
-    mean = found[squares].inputs[1]
+    parts = (*norm.parts, norm.end, norm.taken)
+    return norm._replace(taken=found[norm.taken].inputs[0], end=end, parts=parts)
+
+
+def _moments(found: Sequence[SourceOperation], number: int) -> _Moments | None:
+    """Return what rsqrt(mean((x - mean(x))^2) + epsilon) consists of."""
+    shift = (found[number].inputs or [number])[0]
     if (
-        not _is(found[mean], "Mean")
-        or found[mean].inputs != [taken]
-        or not _over_one_axis(found, mean, variance)
+        not _is(found[number], "Rsqrt")
+        or found[shift].kind != "scale"
+        or found[shift].attributes["scale"] != 1.0
     ):
         return None
-    return taken, mean, float(found[shift].attributes["offset"]), (shift, variance, squares, mean)
+    variance = found[shift].inputs[0]
+    squares, axes = _averaged(found, variance)
+    if squares is None or not _is(found[squares], "SquaredDifference") or len(found[squares].inputs) != 2:
+        return None
+    taken, mean = found[squares].inputs
+    if axes is None or _averaged(found, mean) != (taken, axes):
+        return None
+    epsilon = float(found[shift].attributes["offset"])
+    return _Moments(taken, mean, epsilon, len(axes), (shift, variance, squares, mean))
+
+
+def _averaged(found: Sequence[SourceOperation], number: int) -> tuple[int | None, list[int] | None]:
+    """Return what an operation is the mean of, and over which axes; which ones those are, values tell.
+
+    GroupNormalization of tf_keras takes a mean in which everything has the weight 1.
+    """
+    if _is(found[number], "Mean"):
+        axes = found[number].attributes.get("axes")
+        return found[number].inputs[0], axes if isinstance(axes, list) else None
+    if not _is(found[number], "DivNoNan") or not _is(found[total := found[number].inputs[0]], "Sum"):
+        return None, None
+    product = found[found[total].inputs[0]]
+    constants = found[total].attributes.get("constants") or [None]
+    if product.kind != "multiply" or len(product.inputs) != 2 or not _are_ones(found, product.inputs[0]):
+        return None, None
+    return product.inputs[1], constants[0]
+
+
+def _are_ones(found: Sequence[SourceOperation], number: int) -> bool:
+    while found[number].kind == "reshape":
+        number = found[number].inputs[0]
+    return _is(found[number], "OnesLike")
 
 
 def _is(operation: SourceOperation, name: str) -> bool:
     return operation.kind == "other" and operation.attributes.get("class_name") == name
-
-
-def _over_one_axis(found: Sequence[SourceOperation], *numbers: int) -> bool:
-    """Whether means are over one axis; that it is the last is seen when the values are compared."""
-    axes = [found[number].attributes.get("axes") for number in numbers]
-    return axes[0] == axes[1] and isinstance(axes[0], list) and len(axes[0]) == 1
 
 
 def _is_mean(found: Sequence[SourceOperation], product: int, factor: int, mean: int) -> bool:

@@ -18,7 +18,7 @@ from porter.runners.joined_attention import PREFIX, InProjection
 
 Shapes = Mapping[str, tuple[int, ...]]
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 (the class that all batch norms share)
-WITH_EPSILON = (*NORMS, nn.LayerNorm)
+WITH_EPSILON = (*NORMS, nn.LayerNorm, nn.GroupNorm)
 _MOST_JOINED = 4
 REFUSED = (nn.RNNBase, nn.RNNCellBase, nn.Embedding, nn.EmbeddingBag)
 
@@ -167,7 +167,7 @@ def flat_layout(fit: Fit, base: tuple[int, ...]) -> Fit:
 
 def _transposed(module: nn.ConvTranspose2d, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     if operation.kind == "transposed_conv":
-        yield from _kernel_fit(module, operation, shapes, "tensor", "h w o i -> i o h w")
+        yield from _kernel_fit(module, operation, shapes, "conv2d_transpose", "h w o i -> i o h w")
 
 
 _ROLES = (
@@ -181,6 +181,19 @@ _ROLES = (
 def _layer_norm(module: nn.LayerNorm, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     if operation.kind == "layer_norm" and len(module.normalized_shape) == 1:
         yield from _statistics(module, operation, shapes, "layer_norm", _ROLES[:2])
+
+
+def _group_norm(module: nn.GroupNorm, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    if operation.kind == "group_norm":
+        yield from _statistics(module, operation, shapes, "group_norm", _ROLES[:2])
+
+
+def _prelu(module: nn.PReLU, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    if operation.kind == "prelu":
+        key, wanted = operation.variables["alpha"], tuple(module.weight.shape)
+        layout = f"{_spelt(shapes[key])} -> {_spelt(wanted)}"
+        if _shape(layout, shapes[key]) == wanted:
+            yield Fit("tensor", (Moved(key, "alpha", "weight", layout),))
 
 
 def _norm(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
@@ -237,5 +250,7 @@ _FINDERS: tuple[tuple[type[nn.Module], Callable[..., Iterator[Fit]]], ...] = (
     (nn.Linear, _linear),
     (nn.ConvTranspose2d, _transposed),
     (nn.LayerNorm, _layer_norm),
+    (nn.GroupNorm, _group_norm),
+    (nn.PReLU, _prelu),
     (BareParameter, _bare),
 )

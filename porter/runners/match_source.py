@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -16,48 +15,46 @@ import numpy as np
 import tensorflow as tf
 
 from porter.checkpoints import open_checkpoint
-from porter.core.checkpoint import Array, Checkpoint
+from porter.core.checkpoint import Array
 from porter.errors import ParityError
 from porter.recordings.layer_weights import random_weights
 from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
+from porter.runners.exact_constants import with_exact_constants
 from porter.runners.file_network import FileNetwork
-from porter.runners.graph_lifting import lifted
+from porter.runners.graph_lifting import lifted, without_float64
 from porter.runners.graph_operations import (
     UNARY,
     SourceOperation,
     image_operation,
     preparing,
     read_operations,
+    unstated_preparation,
 )
 from porter.runners.matched_network import load
+from porter.runners.source_keys import constant_keys
 
 _V1 = tf.compat.v1
 _DOUBLE = tf.float64.as_datatype_enum
 _BATCH = 2
+# Images so much larger than usual bring signals past the caps that PyTorch may have and the source has not.
+_LARGE = 30.0
 _POOLS = ("avg_pool", "max_pool")
 # Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
 _SMALL = (64, 96, 128, 160, 224)
-# Graphs round these to float32 in a float64 network too; what their authors wrote is meant here: constants
-# of tf.nn.gelu and of hard swish.
-_EXACT = {
-    float(np.float32(1 / 6)): 1 / 6,
-    float(np.float32(0.7071067811865476)): 0.7071067811865476,
-    float(np.float32(0.044715)): 0.044715,
-}
-_EQUAL = (
-    "{count} variables of the source hold values that others hold too, {first} first, and only their order "
-    "tells which layer is whose: give the source other values (train it a step) to prove it"
-)
 Size = tuple[int, int]
 
 
 class _Run(NamedTuple):
-    """A recording: with which weights, at which size, of all operations or the layers alone."""
+    """A recording: with which weights, at which size, of all operations or the layers alone, on which images.
+
+    `factor` is how much larger than usual the images are.
+    """
 
     weights: str
     size: Size
     whole: bool
+    factor: float = 1.0
 
 
 def record(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +70,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     out = Path(request["out"])
     with open_checkpoint(request["source"]) as checkpoint:
         network = load(checkpoint, request["function"])
-        keys, assumed = _keys(network.graph, checkpoint)
+        keys, assumed = constant_keys(network.graph, checkpoint)
         shapes = {key: checkpoint.specs[key].shape for key in keys.values()}
         read = read_operations(network.graph.SerializeToString(), network.outputs, keys, shapes.get)
         if read is None:
@@ -100,64 +97,17 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
         "declared": network.shape,
         "weights": list(weights),
         "runs": runs,
-        "notes": notes,
+        "notes": [*_preparation(operations, image), *notes],
         "untested": [*assumed, *untested],
     }
     (out / "source.json").write_text(json.dumps(document, default=str), encoding="utf-8")
     return document
 
 
-def _keys(graph: Any, checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:
-    """Return the checkpoint key of each constant that is a weight, found by its values.
-
-    Variables that hold equal values are told apart by their names, or else taken in the source's order. With
-    equal values nothing can prove an order, so the second is also returned in words.
-    """
-    stored: dict[str, list[str]] = {}
-    for key, spec in checkpoint.specs.items():
-        if spec.dtype.is_float and spec.shape and key in checkpoint.graph.node_of_key:
-            stored.setdefault(_digest(checkpoint.read(key)), []).append(key)
-    named = _by_name(graph, checkpoint)
-    found: dict[str, str] = {}
-    assumed: list[str] = []
-    for name, value in _constants(graph):
-        keys = stored.get(_digest(value), [])
-        if len(keys) == 1:
-            found[name] = keys[0]
-        elif name in named:
-            found[name] = named[name]
-        elif keys:
-            found[name] = _in_order(name, keys, found)
-            assumed.append(found[name])
-    return found, [_EQUAL.format(count=len(assumed), first=assumed[0])] if assumed else []
-
-
-def _in_order(name: str, keys: Sequence[str], found: Mapping[str, str]) -> str:
-    """Return the key that is left of those that hold equal values, in the source's order."""
-    left = [key for key in keys if key not in found.values()]
-    alike = [key for key in left if _leaf(key) in _leaf(name) or _leaf(name) in _leaf(key)]
-    return (alike or left or list(keys))[0]
-
-
-def _leaf(name: str) -> str:
-    return name.rpartition("/")[2].partition(":")[0]
-
-
-def _by_name(graph: Any, checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the constants that are called as the checkpoint calls them: those of a frozen graph."""
-    return {node.name: node.name for node in graph.node if node.name in checkpoint.specs}
-
-
-def _constants(graph: Any) -> Iterator[tuple[str, Array]]:
-    for node in graph.node:
-        tensor = node.attr["value"].tensor
-        if node.op == "Const" and tensor.dtype in (1, 2, 19, 14) and tensor.tensor_shape.dim:
-            yield node.name, tf.make_ndarray(tensor)
-
-
-def _digest(values: Array) -> str:
-    shape = str(values.shape).encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(values, np.float32).tobytes()).hexdigest()
+def _preparation(operations: Sequence[SourceOperation], image: int) -> list[str]:
+    """Say what a person must do to images that the table cannot state."""
+    told = ", ".join(unstated_preparation(operations, image))
+    return [f"the source prepares its images, and PyTorch takes what that gives: {told}"] if told else []
 
 
 class _Runner:
@@ -166,7 +116,7 @@ class _Runner:
     def __init__(
         self, network: FileNetwork, operations: Sequence[SourceOperation], keys: Mapping[str, str]
     ) -> None:
-        graph = lifted(network.graph)
+        graph = with_exact_constants(lifted(network.graph))
         for node in graph.node:
             if node.name in keys or node.name == network.source:
                 is_weight = node.name in keys
@@ -176,11 +126,12 @@ class _Runner:
                 node.attr["dtype"].type = _DOUBLE
                 if shape is not None:
                     node.attr["shape"].shape.CopyFrom(shape)
-            elif node.op == "Const":
-                _write_exact(node)
             node.attr.pop("_output_shapes", None)
         with tf.Graph().as_default() as own_graph:
-            tf.import_graph_def(graph, name="")
+            try:
+                tf.import_graph_def(graph, name="")
+            except ValueError as error:
+                raise _no_float64(network) from error
         settings = _V1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = _V1.Session(graph=own_graph, config=settings)
@@ -215,12 +166,12 @@ class _Runner:
         return (height, width) if height and width else None
 
 
-def _write_exact(node: Any) -> None:
-    tensor = node.attr["value"].tensor
-    if tensor.dtype == _DOUBLE and not tensor.tensor_shape.dim:
-        value = float(tf.make_ndarray(tensor))
-        if value in _EXACT:
-            tensor.CopyFrom(tf.make_tensor_proto(np.float64(_EXACT[value])))
+def _no_float64(network: FileNetwork) -> ParityError:
+    return ParityError(
+        "match/no-float64",
+        "TensorFlow cannot compute the source in float64, which a proof needs",
+        found=", ".join(without_float64(network.graph)),
+    )
 
 
 def _runs(
@@ -238,12 +189,13 @@ def _runs(
     layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
     base, sizes = _base(graph, weights[names[-1]], request.get("size"), operations)
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
-    plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes)]
+    large = _Run(names[-1], base, whole=False, factor=_LARGE)
+    plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes), large]
     runs: list[dict[str, Any]] = []
     notes: list[str] = []
     untested: list[str] = []
     for plan in plans:
-        images = _images(graph, plan.size, operations)
+        images = _images(graph, plan.size, operations) * plan.factor
         numbers = everything if plan.whole else sorted({*layers, *ends, *_last(operations)})
         try:
             found = graph.run(weights[plan.weights], images, numbers)
@@ -252,11 +204,14 @@ def _runs(
         if not all(len(found.get(n, ())) == len(images) for n in ends):
             notes.append(f"the source does not take {plan.size[0]}x{plan.size[1]} pixels")
             continue
+        if not all(np.isfinite(value).all() for value in found.values()):
+            notes.append(f"the source's values are not finite with {plan.weights}, images x {plan.factor:g}")
+            continue
         if plan.whole:
             untested = [words for words, _ in unreached(operations, found)]
         file = f"run{len(runs)}.npz"
         _save(out / file, {"images": images, **{str(n): value for n, value in found.items()}})
-        runs.append({"file": file, "weights": plan.weights, "size": plan.size, "whole": plan.whole})
+        runs.append({"file": file, **plan._asdict()})
     return runs, list(dict.fromkeys(notes)), untested
 
 
@@ -298,7 +253,8 @@ def _base(
     """Return the smallest size that the source takes, or its own, and all sizes to prove at."""
     declared = graph.declared
     small = [(n, n) for n in _SMALL if declared is None or n < min(declared)]
-    if declared and _pads_unevenly(operations) and (declared[0] % 32 or declared[1] % 32):
+    odd = declared and _pads_unevenly(operations) and (declared[0] % 32 or declared[1] % 32)
+    if odd or _resizes_to_constants(operations):
         small = []
     tried = [*small, *([declared] if declared else [])]
     if wanted:
@@ -322,7 +278,8 @@ def _sizes(
     """Return an even, an odd and a mixed size, and its own; only that if it was made for it."""
     declared = graph.declared
     own = [declared] if declared else []
-    if declared and (_pads_unevenly(operations) or (base == declared and _pools_all(operations, found))):
+    is_fixed = _pads_unevenly(operations) or _resizes_to_constants(operations)
+    if declared and (is_fixed or (base == declared and _pools_all(operations, found))):
         return own
     height, width = base
     return list(dict.fromkeys([base, (height + 11, width + 11), (height, width + 21), *own]))
@@ -335,6 +292,12 @@ def _pools_all(operations: Sequence[SourceOperation], found: Mapping[int, Array]
         for each in operations
         if each.inputs and each.inputs[0] in found
     )
+
+
+def _resizes_to_constants(operations: Sequence[SourceOperation]) -> bool:
+    """Whether maps are resized to sizes that were worked out for one size of images."""
+    image = image_operation(operations)
+    return any(each.kind == "resize" and each.attributes["size"] for each in operations[image + 1 :])
 
 
 def _pads_unevenly(operations: Sequence[SourceOperation]) -> bool:

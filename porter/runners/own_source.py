@@ -23,6 +23,7 @@ from porter.runners.job import Job
 from porter.tables.variants import Stage
 
 _SHOWN = 3
+_BARE = ".weights.h5"
 
 
 def open_own_source(
@@ -70,7 +71,8 @@ def _assign(built: Built, job: Job, port_plan: Plan, checkpoint: Checkpoint) -> 
     """Give every variable of the network its value, and say which have none."""
     variables, initial = built.variables, [np.array(variable) for variable in built.variables]
     with tempfile.TemporaryDirectory(prefix="porter-") as folder:
-        numbered, paths = _numbered(built, job, port_plan, Path(folder))
+        form = checkpoint if job.checkpoint is not None else None
+        numbered, paths = _numbered(built, job, port_plan, _saved(built, Path(folder), form))
     raws = {average: raw for raw, average in moving_averages(checkpoint).items()}
     values: dict[int, Array] = {}
     for assignment in port_plan.assignments:
@@ -102,18 +104,16 @@ def _left(built: Built, variables: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _numbered(
-    built: Built, job: Job, port_plan: Plan, folder: Path
+    built: Built, job: Job, port_plan: Plan, path: Path
 ) -> tuple[Mapping[str, tuple[int, ...]], Mapping[str, int]]:
-    """Find the variables of the network by saving it with their numbers in the place of their values.
+    """Find the variables of the network, which was saved with their numbers in the place of their values.
 
     However Keras or TensorFlow name what they save, it is read and planned as the source is.
 
     Returns:
         Numbers of the variables of each target tensor, in the order of the plan; the same by object path.
     """
-    for number, variable in enumerate(built.variables):
-        variable.assign(np.full(tuple(variable.shape), number, np.float32))
-    with open_checkpoint(_saved(built, folder)) as saved:
+    with open_checkpoint(path) as saved:
         floats = [key for key in _keys(saved).values() if saved.specs[key].dtype.is_float]
         numbers = {key: _number(saved.read(key)) for key in floats}
         options = replace(job.options, weights="raw", bn_eps=None)
@@ -134,12 +134,18 @@ def _number(values: Array) -> int:
     return int(values.reshape(-1)[0]) if values.size else 0
 
 
-def _saved(built: Built, folder: Path) -> Path:
-    if not built.is_keras_3:
-        return Path(tf.train.Checkpoint(root=built.model).write(str(folder / "numbered")))
-    path = folder / "numbered.keras"
-    built.model.save(path)
-    return path
+def _saved(built: Built, folder: Path, form: Checkpoint | None) -> Path:
+    """Save the network with the number of every variable for its values, in the form of a source if any."""
+    for number, variable in enumerate(built.variables):
+        variable.assign(np.full(tuple(variable.shape), number, np.float32))
+    if built.is_keras_3:
+        is_bare = form is not None and form.path.name.endswith(_BARE)
+        path = folder / f"numbered{_BARE if is_bare else '.keras'}"
+        (built.model.save_weights if is_bare else built.model.save)(path)
+        return path
+    names = {key.partition("/")[0] for key in form.specs} if form is not None else set()
+    edge = "model" if "model" in names else "root"
+    return Path(tf.train.Checkpoint(**{edge: built.model}).write(str(folder / "numbered")))
 
 
 def _keys(checkpoint: Checkpoint) -> dict[str, str]:

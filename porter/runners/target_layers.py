@@ -168,16 +168,6 @@ def _holder(module: nn.Module) -> nn.Module:
     return holder
 
 
-def first_tensor(output: Any) -> torch.Tensor:
-    """Return the logits of what a network returns: a tensor, a tuple or an output object of transformers."""
-    if isinstance(output, torch.Tensor):
-        return output
-    if hasattr(output, "logits"):
-        return output.logits  # type: ignore[no-any-return]
-    values = list(output.values()) if isinstance(output, Mapping) else list(output)
-    return first_tensor(values[0])
-
-
 def owns_parameters(module: nn.Module) -> bool:
     """Whether a module has parameters or buffers that are not its children's."""
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]

@@ -21,20 +21,19 @@ from porter.runners.bare_parameters import BareParameter, ParameterUse, bare_par
 from porter.runners.findings import explain_input, explain_output
 from porter.runners.joined_attention import InProjection, attend, is_joined
 from porter.runners.layer_finder import CALL, Candidate, LayerFinder, Taken
-from porter.runners.layer_fits import NORMS, REFUSED
+from porter.runners.layer_fits import REFUSED, WITH_EPSILON
+from porter.runners.network_ends import Ends, find_ends
 from porter.runners.source_recording import RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
     apply_adjustment,
     channels_last,
-    difference,
-    first_tensor,
     owns_parameters,
     undo_adjustment,
 )
 from porter.runners.target_pools import Pools
 
-_KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, nn.LayerNorm, *NORMS, BareParameter)
+_KINDS = (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, *WITH_EPSILON, nn.PReLU, BareParameter)
 _MOST_ATTEMPTS, _MOST_SECONDS, _MOST_OTHERS, _MOST_FORCED = 600, 240.0, 30, 12
 
 
@@ -97,7 +96,7 @@ class Search:
         self.attempts = 0
         self._place = 0
         self._forced_at = -1
-        self.end: int | None = None
+        self.ends = Ends()
         self._finder = LayerFinder(source, outputs, weights)
         self.pools = Pools(source, outputs, self._finder)
 
@@ -308,16 +307,8 @@ class Search:
             if module not in called and not _is_refused(module)
         ]
         self.findings += self.refused()
-        values = first_tensor(output)
-        found = channels_last(values, self.model)
-        self.end, least = None, float("inf")
-        for number in self._ends():
-            error = difference(found, self._outputs[number]) if number in self._outputs else float("inf")
-            if error < EQUAL:
-                self.end = number
-                return
-            least = min(least, error)
-        self.findings.append(f"the output differs from the source's, by {least:.1e} of its largest value")
+        self.ends = find_ends(output, self.model, self.source, self._outputs)
+        self.findings += self.ends.findings
 
     def called(self, module: nn.Module) -> str:
         """Return what a module, or a parameter that no layer holds, is called in the network."""
@@ -332,14 +323,6 @@ class Search:
             for module, name in self.owners.items()
             if _is_refused(module)
         ]
-
-    def _ends(self) -> Iterator[int]:
-        """Yield the source's output, and what comes before its last activation."""
-        for number in self.source.document["outputs"]:
-            yield number
-            operation = self.source.operations[number]
-            if operation.kind in ("softmax", "sigmoid"):
-                yield operation.inputs[0]
 
 
 def _is_refused(module: nn.Module) -> bool:

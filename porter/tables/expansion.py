@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from math import prod
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -42,6 +43,11 @@ class Rule(NamedTuple):
         scale: The values of the main variable are multiplied by it.
         gain: Gain of the main variable when its values are random, or None for the usual.
         without: Variables that PyTorch's layer has and TensorFlow's does without: gamma, beta or bias.
+        neither: Variables that both do without.
+        ones: For kind ``"tensor"``: shape by name of parameters beside the target that TensorFlow does
+            without, and that are 1.
+        zeros: Those that are 0.
+        counter: For kind ``"tensor"``: whether PyTorch counts batches beside the target.
     """
 
     source: str
@@ -58,6 +64,10 @@ class Rule(NamedTuple):
     scale: float
     gain: float | None
     without: tuple[str, ...] = ()
+    neither: tuple[str, ...] = ()
+    ones: Mapping[str, str] = MappingProxyType({})
+    zeros: Mapping[str, str] = MappingProxyType({})
+    counter: bool = False
 
 
 class Template:
@@ -173,6 +183,7 @@ def constants(block: Block) -> Iterator[Constant]:
     """Yield the parameters of PyTorch's that the layers of `block` do without in TensorFlow."""
     for rule in block.template.rules:
         if rule.when is None or block.parameters[rule.when]:
+            yield from _beside(rule, block)
             kind = kind_named(rule.kind, rule.layout)
             for leaf in filter(None, (*kind.leaves, kind.bias)):
                 if leaf.source in rule.without:
@@ -181,9 +192,18 @@ def constants(block: Block) -> Iterator[Constant]:
                         yield Constant(block.part, entry.target, entry.target_shape, IMPLIED[leaf.source])
 
 
-def has_counter(rule: Rule) -> bool:
-    """Whether PyTorch keeps a batch counter for the rule's layer."""
-    return kind_named(rule.kind, rule.layout).counter
+def _beside(rule: Rule, block: Block) -> Iterator[Constant]:
+    """Yield the parameters that a rule of one tensor names beside its target."""
+    module = ".".join(filter(None, (block.target, rule.target.rpartition(".")[0])))
+    for value, shapes in ((1.0, rule.ones), (0.0, rule.zeros)):
+        for leaf, shape in shapes.items():
+            lengths = tuple(_length(token, block.parameters) for token in shape.split())
+            yield Constant(block.part, ".".join(filter(None, (module, leaf))), lengths, value)
+
+
+def has_counter(rule: Rule, entry: Entry) -> bool:
+    """Whether PyTorch keeps a batch counter beside an entry of a rule."""
+    return rule.counter or (entry.is_variance and kind_named(rule.kind, rule.layout).counter)
 
 
 def check_rule(rule: Rule) -> None:
@@ -209,6 +229,15 @@ def check_rule(rule: Rule) -> None:
         raise TableError(
             "table/without", f"without = {list(rule.without)}", expected=f"some of {sorted(known)}"
         )
+    leaves = {leaf.source for leaf in kind.leaves}
+    if not set(rule.neither) < leaves or set(rule.neither) & set(rule.without):
+        raise TableError(
+            "table/neither", f"neither = {list(rule.neither)}", expected=f"some of {sorted(leaves)}"
+        )
+    if rule.kind != "tensor" and (rule.ones or rule.zeros or rule.counter):
+        raise TableError(
+            "table/beside", "ones, zeros and counter belong to kind 'tensor'", hint="Use without."
+        )
     if (rule.repeat is not None) != ("{}" in rule.source):
         raise TableError("table/repeat", "a rule with repeat, and no other, has {} in its key")
 
@@ -218,7 +247,8 @@ def _names(rules: tuple[Rule, ...]) -> Iterator[str]:
     for rule in rules:
         if rule.when is not None:
             yield rule.when
-        tokens = (*rule.shape, rule.repeat) if rule.repeat else rule.shape
+        beside = [token for shape in (*rule.ones.values(), *rule.zeros.values()) for token in shape.split()]
+        tokens = (*rule.shape, *beside, *([rule.repeat] if rule.repeat else []))
         for token in tokens:
             yield from (name for name in token.split("*") if not name.isdigit())
 
@@ -239,7 +269,7 @@ def _leaves(rule: Rule) -> Iterator[tuple[Leaf, bool]]:
     """Yield (variable, whether it is the main one)."""
     kind: Kind = kind_named(rule.kind, rule.layout)
     for number, leaf in enumerate(kind.leaves):
-        if leaf.source not in rule.without:
+        if leaf.source not in (*rule.without, *rule.neither):
             yield leaf, number == 0
     if rule.bias and kind.bias is not None:
         yield kind.bias, False
@@ -250,7 +280,7 @@ def _entry(
 ) -> Entry:
     parameters = block.parameters
     dims = [parameters[t] if t in parameters else _length(t, parameters) for t in rule.shape]
-    shape = tuple(dims if leaf.axes is None else [dims[axis] for axis in leaf.axes])
+    shape = tuple(dims if leaf.axes is None else [_side(dims, axis) for axis in leaf.axes])
     folded = rule.bias == "fold" and leaf.source == "bias"
     inner = (rule.bias_into, _MEAN) if folded else (rule.target, leaf.target)
     name = leaf_names.get(leaf.source, leaf.source)
@@ -271,6 +301,16 @@ def _entry(
         scale=rule.scale if is_main else 1.0,
         gain=rule.gain if is_main else None,
     )
+
+
+def _side(dims: Sequence[Dim], axis: int | tuple[int, ...]) -> Dim:
+    """Return the length of one axis of a leaf: one of the rule's, or the product of several."""
+    lengths = [dims[axis]] if isinstance(axis, int) else [dims[n] for n in axis if dims[n] != 1]
+    if len(lengths) == 1:
+        return lengths[0]
+    if any(isinstance(length, str) for length in lengths):
+        raise TableError("table/shape", f"{dims}: a free length cannot be multiplied")
+    return prod(length for length in lengths if isinstance(length, int))
 
 
 def _length(token: str, parameters: Mapping[str, Dim]) -> Dim:

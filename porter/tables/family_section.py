@@ -208,6 +208,11 @@ def _template(name: str, section: Section, faults: Faults) -> Template:
     return template
 
 
+def _shapes(section: Section, key: str) -> dict[str, str]:
+    shapes = section.section(key, optional=True)
+    return {name: shapes.take(name, str) for name in shapes.keys}
+
+
 def _rule(key: str, section: Section) -> Rule:
     rule = Rule(
         source=key,
@@ -224,6 +229,10 @@ def _rule(key: str, section: Section) -> Rule:
         scale=section.take("scale", float, 1.0),
         gain=section.take("gain", float, None),
         without=tuple(section.take_list("without", str, [])),
+        neither=tuple(section.take_list("neither", str, [])),
+        ones=_shapes(section, "ones"),
+        zeros=_shapes(section, "zeros"),
+        counter=section.take("counter", bool, default=False),
     )
     section.finish()
     try:

@@ -16,14 +16,15 @@ class Leaf(NamedTuple):
         source: Attribute name in TensorFlow's object graph, e.g. ``"depthwise_kernel"``.
         target: Attribute name in the PyTorch module, e.g. ``"weight"``.
         layout: Axis order pattern from source to target.
-        axes: Indices into the rule's shape that give this leaf's source shape; None for all of them.
+        axes: Indices into the rule's shape that give this leaf's source shape, several for the product of
+            those lengths; None for all of them.
         is_variance: True if a negative value is a fault.
     """
 
     source: str
     target: str
     layout: str
-    axes: tuple[int, ...] | None = None
+    axes: tuple[int | tuple[int, ...], ...] | None = None
     is_variance: bool = False
 
 
@@ -68,7 +69,7 @@ KINDS = MappingProxyType(
                 "depthwise_conv2d",
                 (Leaf("depthwise_kernel", "weight", "h w c m -> (c m) 1 h w"),),
                 rank=4,
-                bias=Leaf("bias", "bias", "c -> c", axes=(2,)),
+                bias=Leaf("bias", "bias", "c -> c", axes=((2, 3),)),
             ),
             # Both are the gradient of a convolution: TensorFlow has the channels that it gives before those
             # that it takes, PyTorch the reverse.
@@ -99,6 +100,7 @@ KINDS = MappingProxyType(
             ),
             Kind("batch_norm", _STATISTICS, rank=1, counter=True),
             Kind("layer_norm", _STATISTICS[:2], rank=1),
+            Kind("group_norm", _STATISTICS[:2], rank=1),
         )
     }
 )

@@ -196,7 +196,7 @@ def _expand_block(
     for rule, entry in expand(block, family.leaf_names, path, numbering, layer_names):
         used.add((block.template.name, rule.source))
         entries.append(entry)
-        if entry.is_variance and has_counter(rule):
+        if has_counter(rule, entry):
             counters.append((block.part, f"{entry.target.rpartition('.')[0]}.num_batches_tracked"))
     return _Expanded(block, tuple(entries), tuple(counters), tuple(constants(block)), frozenset(used))
 

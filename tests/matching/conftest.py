@@ -1,4 +1,4 @@
-"""A network of somebody's own, written and recorded by TensorFlow once per session, in one process."""
+"""Networks of somebody's own, written and recorded by TensorFlow once per session, in one process each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from warm_frameworks import run_with_tensorflow
 from porter.runners.process import missing_packages, variables
 
 
+def _written(tmp_path_factory, name):
+    if missing_packages("tensorflow"):
+        pytest.skip("needs TensorFlow")
+    folder = tmp_path_factory.mktemp(name)
+    run_with_tensorflow(Path(__file__).with_name(f"write_{name}.py"), folder, **variables(1))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def own_network(tmp_path_factory):
     """Folder with what `write_own_network.py` writes."""
-    if missing_packages("tensorflow"):
-        pytest.skip("needs TensorFlow")
-    folder = tmp_path_factory.mktemp("own_network")
-    program = Path(__file__).with_name("write_own_network.py")
-    run_with_tensorflow(program, folder, **variables(1))
-    return folder
+    return _written(tmp_path_factory, "own_network")
+
+
+@pytest.fixture(scope="session")
+def small_networks(tmp_path_factory):
+    """Folder with what `write_small_networks.py` writes."""
+    return _written(tmp_path_factory, "small_networks")

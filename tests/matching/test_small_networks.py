@@ -1,0 +1,171 @@
+"""Networks as people write them: what is equal is proved, and what is not is never."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
+
+EQUAL = (
+    *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
+    *("unbiased", "multiplied", "old_groups", "attention", "shared", "grey"),
+)
+CHECKED = (  # a file, the network, a variant of the torch module
+    *(
+        (f"{name}.keras", name, "")
+        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention")
+    ),
+    *(("unbiased.weights.h5", "unbiased", "none"), ("groups-1", "groups", "")),
+    ("attention.keras", "attention", "joined"),
+)
+FUNCTIONS = {
+    "unbiased.weights.h5": "write_small_networks:build_unbiased",
+    "groups-1": "write_small_networks:build_groups",
+}
+PORTED = (  # a file, the network, a variant of the torch module
+    *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
+    ("exported", "plain", ""),
+    *(
+        (file, "unbiased", form)
+        for file in ("unbiased.keras", "unbiased.weights.h5")
+        for form in ("", "none")
+    ),
+)
+
+# The network, what is wrong with it, the place that is named first, and what is said of it.
+FAULTS = [
+    ("pool_first", "no pool", "conv: ", "takes the output of images"),
+    ("norm_first", "no norm", "conv: ", "takes the output of images"),
+    ("two_outputs", "tanh", "output 2 ", "differs from the source's"),
+    ("plain", "capped at 6", "16x16 pixels, random weights, seed 2, images x 30: second ", "differs"),
+    ("plain", "capped at 20", "16x16 pixels, random weights, seed 2, images x 30: second ", "differs"),
+    ("dilated", "dilation", "conv: ", "dilation 1 where the source has 2"),
+    ("resized", "corners", "second: ", "takes nothing that the source computes"),
+    ("groups", "groups", "norm: ", "groups 2 where the source has 3"),
+    ("slopes", "ReLU", "dense: ", "takes nothing that the source computes"),
+]
+
+
+@pytest.fixture(scope="module")
+def match_target(small_networks):
+    """Return a function from a network and what is wrong with it to what a match finds."""
+    pytest.importorskip("torch")
+    from porter.runners.match_target import match
+
+    def run(name, wrong=""):
+        target = {
+            "library": "torch",
+            "name": "small_networks:build",
+            "arguments": {"name": name, "wrong": wrong},
+        }
+        return match({**target, "folder": str(small_networks / f"recorded {name}"), "threads": 1})
+
+    return run
+
+
+@pytest.mark.parametrize("name", EQUAL)
+def test_what_computes_the_same_is_proved(small_networks, match_target, name):
+    """On both sides nothing is open, and every run agrees."""
+    found = match_target(name)
+    recorded = json.loads((small_networks / f"recorded {name}" / "answer.json").read_text())
+
+    assert [*found["findings"], *recorded["untested"]] == []
+    assert max(run["worst"] for run in found["proof"]) < 1e-11
+    assert "random weights, seed 2, images x 30" in {run["weights"] for run in found["proof"]}
+
+
+@pytest.mark.parametrize(("name", "wrong", "place", "words"), FAULTS)
+def test_what_computes_something_else_is_not_proved(match_target, name, wrong, place, words):
+    """The first finding names the module that is wrong, or the first that sees it."""
+    (first, *_) = match_target(name, wrong)["findings"]
+
+    assert first.startswith(place)
+    assert words in first
+
+
+def test_epsilon_of_a_group_norm_is_an_adjustment(match_target):
+    """It is found from the graph, as that of other norms is."""
+    found = match_target("groups", "epsilon")
+
+    assert found["findings"] == []
+    assert found["adjust"] == {"eps": {"norm": 1e-5}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "notes"),
+    [
+        ("", []),
+        ("no sigmoid", ["PyTorch's output 2 is what the source has before its last sigmoid"]),
+        (
+            "turned",
+            ["PyTorch's output 1 is the source's output 2", "PyTorch's output 2 is the source's output 1"],
+        ),
+        ("alone", ["PyTorch does not return the source's output 2"]),
+    ],
+)
+def test_every_output_is_compared_and_what_differs_in_form_is_told(match_target, wrong, notes):
+    """Order, a last activation that is left to others and outputs that are missing are no faults."""
+    found = match_target("two_outputs", wrong)
+
+    assert found["findings"] == []
+    assert [told[: len(note)] for told, note in zip(found["notes"], notes, strict=True)] == notes
+
+
+def test_preparation_that_a_table_cannot_state_is_told(small_networks):
+    """PyTorch takes what the source's preparation gives; a scaling is in the table's [input]."""
+    recorded = [
+        json.loads((small_networks / f"recorded {name}" / "answer.json").read_text())
+        for name in ("reversed_channels", "plain")
+    ]
+
+    assert [len(each["notes"]) for each in recorded] == [1, 0]
+    assert recorded[0]["notes"][0].startswith("the source prepares its images, and PyTorch takes what")
+
+
+@pytest.mark.parametrize(("file", "name", "form"), PORTED)
+def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypatch, file, name, form):
+    """From a file to a table, to weights, to a loaded module with the source's answers."""
+    torch = pytest.importorskip("torch")
+    import porter
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from small_networks import build
+
+    source, table, out = small_networks / file, tmp_path / "mine.toml", tmp_path / "mine.safetensors"
+    function = FUNCTIONS.get(file, "")
+    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
+    found = porter.match(source, "small_networks:build", function=function, arguments=arguments)
+    found.save(table)
+    porter.port(source, out, tables=porter.load_tables(table))
+    network = porter.load_model(out, model=build(name, form))
+    with torch.no_grad():
+        ours = network(torch.from_numpy(np.load(small_networks / "x.npy")).permute(0, 3, 1, 2)).numpy()
+
+    assert found.status == "proved", found
+    assert np.abs(ours - np.load(small_networks / f"{name}_y.npy")).max() < 2e-5
+
+
+@pytest.mark.parametrize(("file", "name", "form"), CHECKED)
+def test_table_is_checked_as_it_was_proved(small_networks, tmp_path, monkeypatch, file, name, form):
+    """`parity-check` with a proved table finds parity: no layer is compared with another place."""
+    pytest.importorskip("torch")
+    import porter
+    from porter.cli.main import main
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    source, table = small_networks / file, tmp_path / "mine.toml"
+    function = FUNCTIONS.get(file, "")
+    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
+    porter.match(source, "small_networks:build", function=function, arguments=arguments).save(table)
+
+    done = CliRunner().invoke(
+        main, ["parity-check", "--checkpoint", str(source), "--table", str(table), "--trust-table"]
+    )
+
+    assert done.exit_code == 0, done.output
