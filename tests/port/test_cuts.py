@@ -186,6 +186,21 @@ def test_a_norm_in_front_of_the_pool_is_told_from_one_behind_it(  # noqa: PLR091
     assert caught.value.code == "plan/other-network"
 
 
+@pytest.mark.parametrize(
+    ("model", "variant"),
+    [("norm_nested", "keras_convnext_tiny_no_top"), ("norm_behind", "keras_convnext_tiny")],
+)
+def test_graphs_spell_layer_norms_in_two_ways(heads, tmp_path, model, variant):
+    """Both Kerases' graphs are the network; Keras 3 exports a plain list of variables."""
+    source, out = heads / model / "saved_model", tmp_path / "out.safetensors"
+
+    result = porter.port(source, out)
+
+    assert result.plan.variant.name == variant
+    assert "as the source's graph says" in result.plan.network
+    assert furthest_of_convnext(result, source, out) < 2e-5
+
+
 def test_weights_alone_are_taken_for_the_likelier_of_the_two_and_the_other_is_named(heads, tmp_path):
     """Names of layers, where a file has them, tell a network with its top from one without."""
     source, out = heads / "norm_in_front" / "model.weights.h5", tmp_path / "out.safetensors"

@@ -21,7 +21,15 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = ("convolved", "encoder", "strided", "pre_activated_encoder", "scaled_sums")
+EXPORTED = (
+    "convolved",
+    "encoder",
+    "strided",
+    "pre_activated_encoder",
+    "scaled_sums",
+    "norm_nested",
+    "norm_behind",
+)
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 

@@ -11,7 +11,8 @@ Source: the attributes of keras.Functional, keras.Sequential and keras.export.Ex
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from porter.checkpoints.tensorflow.variable_lists import add_listed_layers
 from porter.core.checkpoint import TensorSpec
@@ -22,6 +23,11 @@ _EXPORTED, _COPIES = "variables", "_all_variables"
 _PRIVATE = ("_kernel", "_embeddings")
 _LAYER = "layer_with_weights-"
 _RANDOM_STATE = "seed_generator"
+_NESTED, _UNNAMED = "nested", "variable"
+_LAYER_AND_LEAF = ("layer", "variable")  # the path of a variable that is in no inner model
+
+_Named = tuple[list[str], int]
+"""A variable's path in the model, and its node."""
 
 
 def add_layer_edges(nodes: list[Node], specs: Mapping[str, TensorSpec]) -> None:
@@ -66,18 +72,51 @@ def _is_normalization(layer: Node) -> bool:
 
 
 def _add_exported_layers(nodes: list[Node], exported: int) -> None:
-    """Make a layer of each run of variables that share a layer's name: the list is in the model's order."""
-    before, layer, count = "", Node(), 0
-    for _, number in sorted(nodes[exported].children.items(), key=lambda child: _position(child[0])):
-        name, _, leaf = nodes[number].full_name.rpartition("/")
-        if not name or leaf.startswith(_RANDOM_STATE):
-            continue
-        if name != before or leaf in layer.children:
-            before, layer = name, Node()
-            nodes[0].children[f"{_LAYER}{count}"] = len(nodes)
-            nodes.append(layer)
-            count += 1
-        layer.children[leaf] = number
+    """Make a layer of each run of variables that share a layer's name: the list is in the model's order.
+
+    The models inside the model count as one layer each in some tables (ConvNeXt's stem), so a second node
+    has the layers as they are nested.
+    """
+    listed = sorted(nodes[exported].children.items(), key=lambda child: _position(child[0]))
+    named = [(nodes[number].full_name.split("/"), number) for _, number in listed]
+    found = [(path, number) for path, number in named if path[1:] and not path[-1].startswith(_RANDOM_STATE)]
+    _add_runs(nodes, nodes[0], [(["/".join(path[:-1]), path[-1]], number) for path, number in found])
+    if any(len(path) > len(_LAYER_AND_LEAF) for path, _ in found):
+        nodes[0].children[_NESTED] = len(nodes)
+        nodes.append(Node())
+        _add_runs(nodes, nodes[-1], found)
+
+
+def _add_runs(nodes: list[Node], model: Node, named: Sequence[_Named]) -> None:
+    """Add a layer to a model for each run of variables whose paths begin alike."""
+    runs = groupby(_told_apart(named), key=lambda each: each[0])
+    for count, (_, run) in enumerate(runs):
+        variables = [each for _, each in run]
+        layer = Node()
+        model.children[f"{_LAYER}{count}"] = len(nodes)
+        nodes.append(layer)
+        inner = [(path[1:], number) for path, number in variables]
+        if len(inner[0][0]) > 1:
+            _add_runs(nodes, layer, inner)
+        else:
+            layer.children |= {_public(path[0]): number for path, number in inner}
+
+
+def _told_apart(named: Sequence[_Named]) -> Iterator[tuple[tuple[str, int], _Named]]:
+    """Yield each variable with its layer's name, and how many layers of this name there were in a row."""
+    before, repeated = "", 0
+    seen: set[tuple[str, ...]] = set()
+    for path, number in named:
+        if path[0] != before or tuple(path) in seen:
+            repeated = repeated + 1 if path[0] == before else 0
+            before, seen = path[0], set()
+        seen.add(tuple(path))
+        yield (path[0], repeated), (path, number)
+
+
+def _public(leaf: str) -> str:
+    """Return what a layer calls a variable that has no name of its own: ConvNeXt's LayerScale its gamma."""
+    return "gamma" if leaf.rstrip("0123456789_") == _UNNAMED else leaf
 
 
 def _add_numbers(model: Node, operations: Node, weighted: set[int]) -> None:

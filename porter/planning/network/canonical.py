@@ -16,7 +16,7 @@ _UNKNOWN: Size = (None, None)
 _PIXEL: Size = (1, 1)
 _CONVOLUTIONS = ("conv", "depthwise_conv")
 _POOLS = {"avg_pool": "global_avg_pool", "max_pool": "global_max_pool"}
-_GLOBAL_POOLS = tuple(_POOLS.values())
+GLOBAL_POOLS = tuple(_POOLS.values())
 _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
 _PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
@@ -67,7 +67,7 @@ class _Canonical:
             operation = self._convolution(operation)
         elif kind in _POOLS:
             operation = self._pool(operation)
-        elif kind in _GLOBAL_POOLS:
+        elif kind in GLOBAL_POOLS:
             operation = operation._replace(attributes=_order(operation))
         elif kind == "scale":
             operation = self._scaled(operation)
@@ -80,8 +80,8 @@ class _Canonical:
     def _in_one_spelling(self, operation: Operation) -> Operation:
         if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
             return operation._replace(attributes=_RELU)
-        if operation.kind == "layer_norm" and self._operations[operation.inputs[0]].kind in _GLOBAL_POOLS:
-            return _of_vectors(operation)
+        if operation.kind == "layer_norm" and self._operations[operation.inputs[0]].kind in GLOBAL_POOLS:
+            return of_vectors(operation)
         return operation
 
     def network(self, outputs: tuple[int, ...], origin: str) -> StoredNetwork:
@@ -122,7 +122,7 @@ class _Canonical:
         kind, attributes = operation.kind, operation.attributes
         if kind == "input":
             return _image_size(attributes.get("shape"))
-        if kind in _GLOBAL_POOLS or not operation.inputs:
+        if kind in GLOBAL_POOLS or not operation.inputs:
             return _PIXEL
         before = self._sizes[operation.inputs[0]]
         if kind == "pad":
@@ -232,7 +232,7 @@ def _order(operation: Operation) -> Mapping[str, Any]:
     return {name: value for name, value in operation.attributes.items() if name == "data_format"}
 
 
-def _of_vectors(operation: Operation) -> Operation:
+def of_vectors(operation: Operation) -> Operation:
     """Call the last of two axes -1, as the last of four is called."""
     listed: Any = operation.attributes["axes"]
     axes = tuple(-1 if axis == 1 else axis for axis in listed)

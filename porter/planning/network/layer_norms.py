@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.canonical import GLOBAL_POOLS, of_vectors
+
+_LAST_OF_A_MAP = 3
 
 
 class _Norm(NamedTuple):
@@ -40,6 +43,29 @@ def with_layer_norms(network: StoredNetwork) -> StoredNetwork:
                 {role: key for role, key in roles.items() if key is not None},
             )
     return network._replace(operations=tuple(_reached(operations, network.outputs)))
+
+
+def in_one_spelling(network: StoredNetwork) -> StoredNetwork:
+    """Return a network whose layer normalisations are one operation each, however a graph spells them.
+
+    Args:
+        network: In its canonical form.
+    """
+    if not any(_axis_of_mean(operation) is not None for operation in network.operations):
+        return network
+    joined = with_layer_norms(network)
+    kept = [n for n, o in enumerate(joined.operations) if o.inputs or o.variables or o.kind == "input"]
+    new = {old: position for position, old in enumerate(kept)}
+    operations: list[Operation] = []
+    for old in kept:
+        operation = joined.operations[old]
+        operation = operation._replace(inputs=tuple(new[taken] for taken in operation.inputs))
+        if operation.kind == "layer_norm" and operations[operation.inputs[0]].kind in GLOBAL_POOLS:
+            operation = of_vectors(operation)
+        operations.append(operation)
+    return network._replace(
+        operations=tuple(operations), outputs=tuple(new[number] for number in network.outputs)
+    )
 
 
 def _of_moments(operations: Sequence[Operation], mean: int) -> _Norm | None:
@@ -111,7 +137,9 @@ def _axis_of_mean(operation: Operation) -> int | None:
     axes = stated.get("axes")
     if stated.get("class_name") != "Mean" or stated.get("keep_dims") is not True:
         return None
-    return axes[0] if isinstance(axes, list) and len(axes) == 1 and type(axes[0]) is int else None
+    if not isinstance(axes, list | tuple) or len(axes) != 1 or type(axes[0]) is not int:
+        return None
+    return -1 if axes[0] == _LAST_OF_A_MAP else axes[0]
 
 
 def _users(operations: Sequence[Operation], number: int) -> Iterator[int]:
