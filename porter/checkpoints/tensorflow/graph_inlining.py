@@ -71,10 +71,12 @@ class InlinedGraph:
 
     Attributes:
         main: The frame of its own nodes.
+        given: The output of a node of its own that calls, by the frame, name and number of what it gives.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.main = Frame(graph.nodes, {}, None)
+        self.given: dict[tuple[Frame, str, int], str] = {}
         self._data = graph.functions
         self._functions: dict[str, GraphFunction] = {}
         self._frames: dict[tuple[Frame, str], Frame] = {}
@@ -85,6 +87,7 @@ class InlinedGraph:
         Raises:
             Malformed: it does not exist, or calls follow each other without end.
         """
+        call = ""
         for _ in range(_MOST_STEPS):
             name, _, rest = spelt.partition(":")
             if frame.caller is not None and name in frame.arguments:
@@ -98,10 +101,13 @@ class InlinedGraph:
             number = self._number(node, rest)
             called = self.called(frame, node)
             if called is not None:
+                call = f"{name}:{number}" if frame is self.main else call
                 frame, spelt = called, _at(called.results, number, node)
             elif node.inputs and (node.op in _PASSING or (node.op == "Cast" and not _truncates(node))):
                 spelt = _at(node.inputs, number, node)
             else:
+                if call:
+                    self.given[frame, node.name, number] = call
                 return NodeOutput(frame, node, number)
         raise Malformed("graphdef/endless", "the graph's nodes pass one value on without end")
 

@@ -129,9 +129,11 @@ class _Reader:
     def tensors(self) -> dict[int, str]:
         """Return the tensor of each operation by number: the first one that was found to be its output."""
         found: dict[int, str] = {}
-        for (frame, name, number), value in self._values.items():
+        for identity, value in self._values.items():
+            frame, name, number = identity
             if isinstance(value, int):
-                found.setdefault(value, f"{name}:{number}" if frame is self._graph.main else "")
+                own = f"{name}:{number}" if frame is self._graph.main else self._graph.given.get(identity, "")
+                found[value] = found.get(value) or own
         return found
 
     def _is_end(self, output: NodeOutput) -> bool:
