@@ -106,6 +106,14 @@ class Network(nn.Module):
 
     _old_groups, old_groups = _groups, groups
 
+    def _in_groups(self, _):
+        self._one(_)
+        self.second, self.norm = nn.Conv2d(6, 6, 3, groups=2, bias=False), nn.BatchNorm2d(6, eps=1e-3)
+
+    def in_groups(self, x):
+        """Convolve groups of channels."""
+        return self.classified(functional.relu(self.norm(self.second(functional.relu(self.conv(x))))))
+
     def _unbiased(self, wrong):
         has = not wrong
         self.conv, self.norm = nn.Conv2d(3, 6, 3, bias=has), nn.BatchNorm2d(6, eps=1e-3)

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 EQUAL = (
     *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
-    *("unbiased", "multiplied", "old_groups", "attention", "shared", "grey"),
+    *("unbiased", "multiplied", "old_groups", "in_groups", "attention", "shared", "grey"),
 )
 CHECKED = (  # a file, the network, a variant of the torch module
     *(

@@ -77,6 +77,13 @@ def groups(layers, x):
     return classified(layers, layers.GroupNormalization(2, epsilon=1e-5, center=False)(x))
 
 
+def in_groups(layers, x):
+    """Convolve groups of channels without a bias, which tf_keras compiles as a function of its own."""
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+    x = layers.Conv2D(6, 3, groups=2, use_bias=False)(x)
+    return classified(layers, layers.ReLU()(layers.BatchNormalization()(x)))
+
+
 def slopes(layers, x):
     """Take PReLU after a convolution, and after a dense layer."""
     x = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(6, 3, padding="same")(x))
@@ -170,10 +177,10 @@ def keep(folder, name, file):
 
 
 def main(folder):
-    """Write all of them; one as Keras exports it, two as weights alone, one of tf_keras."""
+    """Write all of them; one as Keras exports it, two as weights alone, two of tf_keras."""
     np.save(folder / "x.npy", np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32))
     models = {build.__name__: network(keras, build) for build in NETWORKS}
-    models["old_groups"] = network(tf_keras, groups)
+    models |= {"old_groups": network(tf_keras, groups), "in_groups": network(tf_keras, in_groups)}
     for name, model in models.items():
         write(folder, name, model)
     tf.train.Checkpoint(model=models["old_groups"]).write(str(folder / "groups-1"))
