@@ -21,7 +21,8 @@ from porter.tables.shipped import load_tables
 TABLES = load_tables()
 RECORDED = [name for name, variant in TABLES.variants.items() if recorded(variant)]
 # Norms that no convolution takes, attention, and kernels that are split over groups of channels.
-_UNFOLDED = ("_hybrid_", "_vit_", "_mixnet_", "_convnext_", "_densenet")
+_UNFOLDED = ("_hybrid_", "_vit_", "_mixnet_", "_convnext_", "_densenet", "_resnet50v2")
+_UNFOLDED += ("_resnet101v2", "_resnet152v2")
 REFUSED = {name for name in RECORDED if any(w in name for w in _UNFOLDED)}
 # One network by two projects, whose modules timm's side calls by two names.
 ALIKE = {"edgetpu_mobilenet_v1", "garden_mobilenetv3_edgetpu"}

@@ -30,6 +30,7 @@ EXPORTED = (
     "norm_nested",
     "norm_behind",
 )
+SAVED_BY_KERAS = ("pre_activated_encoder",)  # with its metadata: TensorFlow alone stores no order of outputs
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 
@@ -415,8 +416,13 @@ def write(folder: Path, keras, model) -> None:
     if folder.name == "cut_at_a_block":
         tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
     if folder.name in EXPORTED:
-        export = model.export if keras.__name__ == "keras" else lambda path: tf.saved_model.save(model, path)
-        export(str(folder / "saved_model"))
+        path = str(folder / "saved_model")
+        if keras.__name__ == "keras":
+            model.export(path)
+        elif folder.name in SAVED_BY_KERAS:
+            model.save(path)
+        else:
+            tf.saved_model.save(model, path)
     x = RNG.uniform(-1, 1, (2, *model.input_shape[1:])).astype("float32")
     answer = model(x, training=False)
     answers = answer if isinstance(answer, list | tuple) else [answer]
