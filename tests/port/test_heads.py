@@ -22,6 +22,7 @@ HEADS = {
     "cut_at_the_last_norm": "swish, global_avg_pool, dense 3",
     "no_neck": "global_avg_pool, dense 4, softmax",
     "dense_on_vgg": "flatten, dense 8, relu, dense 1, sigmoid",
+    "vgg_of_icons": "global_avg_pool, dense 3",
     "pre_activated": "global_avg_pool, dense 8, relu, dense 1, sigmoid",
     "windowed": "depthwise_conv 3x3 256, conv 8, relu, max_pool 3x3, depthwise_conv 2x2 8, "
     "avg_pool 2x2, flatten, dense 3, softmax",

@@ -65,6 +65,7 @@ def main() -> None:
         windowed,
         cut_at_the_last_norm,
         dense_on_vgg,
+        vgg_of_icons,
         vgg_encoder,
         pre_activated,
         pre_activated_encoder,
@@ -293,6 +294,12 @@ def dense_on_vgg(keras, layers):
     base = keras.applications.VGG16(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
     head = [layers.Flatten(), layers.Dense(8, activation="relu"), layers.Dropout(0.5)]
     return keras.Sequential([base, *head, layers.Dense(1, activation="sigmoid")])
+
+
+def vgg_of_icons(keras, layers):
+    """VGG on the smallest images that it takes: its last pool is over all of its map."""
+    base = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base.output)))
 
 
 def vgg_encoder(keras, layers):

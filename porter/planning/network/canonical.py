@@ -24,6 +24,8 @@ _CROPS = ("CenterCrop", "RandomCrop", "Cropping2D", "StridedSlice", "Slice", "Cr
 PREPARED = "prepared"
 # Of a 1x1 convolution on one pixel, which is a dense layer there: what it is on larger maps.
 AS_CONV = "as_conv"
+# Of a pool over all of a small map, which is a global one there: what it is on larger maps.
+AS_POOL = "as_pool"
 _SIXTH = 1 / 6
 _CLOSE = 1e-6
 
@@ -173,7 +175,8 @@ class _Canonical:
         size = self._sizes[operation.inputs[0]]
         window = _pair(operation.attributes["size"])
         if size == window and operation.attributes["padding"] == "valid":
-            return operation._replace(kind=_POOLS[operation.kind], attributes=_order(operation))
+            attributes = {**_order(operation), AS_POOL: (operation.kind, operation.attributes)}
+            return operation._replace(kind=_POOLS[operation.kind], attributes=attributes)
         return operation
 
     def _scaled(self, operation: Operation) -> Operation:
@@ -210,6 +213,17 @@ class _Canonical:
                 kind = "swish" if inner.kind == "sigmoid" else "hard_swish"
                 return operation._replace(kind=kind, attributes=inner.attributes, inputs=(gated,))
         return operation
+
+
+def in_form_of(given: Operation, wanted: Operation) -> Operation:
+    """Return an operation of a source with small images as it is on larger maps, if the wanted one is so."""
+    if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
+        as_conv: Any = given.attributes[AS_CONV]
+        return given._replace(kind="conv", attributes=as_conv)
+    if wanted.kind in _POOLS and AS_POOL in given.attributes:
+        as_pool: Any = given.attributes[AS_POOL]
+        return given._replace(kind=as_pool[0], attributes=as_pool[1])
+    return given
 
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
