@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
+from porter.planning.network.head_steps import is_flattening
 
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)
@@ -50,6 +51,7 @@ class _Canonical:
         self._operations: list[Operation] = []
         self._sizes: list[Size] = []
         self._prepares: list[bool] = []
+        self._pooled: list[bool] = []  # whether it depends on a global pool: of one pixel at every size
 
     def add(self, operation: Operation) -> int:
         """Add an operation, and return the number of what stands for its output."""
@@ -63,7 +65,7 @@ class _Canonical:
             return inputs[0]
         if kind == "scale" and _changes_nothing(operation):
             return inputs[0]
-        if kind in _SHAPES and self._sizes[inputs[0]] == _PIXEL and _is_flat(operation):
+        if kind in _SHAPES and self._is_dropped(operation):
             return inputs[0]
         if kind in _CONVOLUTIONS:
             operation = self._convolution(operation)
@@ -78,6 +80,15 @@ class _Canonical:
         else:
             operation = self._in_one_spelling(operation)
         return self._append(operation, prepares=prepares or kind == "input")
+
+    def _is_dropped(self, operation: Operation) -> bool:
+        """Whether a reshape changes nothing; a Flatten of a map that is small as its images are does."""
+        number = operation.inputs[0]
+        before = self._operations[number]
+        is_vector = self._pooled[number] or before.kind == "global_avg_pool"
+        if self._sizes[number] != _PIXEL or not _is_flat(operation):
+            return False
+        return is_vector or before.kind == "dense" or not is_flattening(operation)
 
     def _in_one_spelling(self, operation: Operation) -> Operation:
         if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
@@ -117,6 +128,8 @@ class _Canonical:
         self._operations.append(operation)
         self._sizes.append(self._size(operation))
         self._prepares.append(prepares)
+        is_pool = operation.kind in GLOBAL_POOLS and AS_POOL not in operation.attributes
+        self._pooled.append(is_pool or any(self._pooled[number] for number in operation.inputs))
         return len(self._operations) - 1
 
     def _size(self, operation: Operation) -> Size:
