@@ -18,7 +18,7 @@ from porter.checkpoints.keras.names import leaf_names
 from porter.checkpoints.keras.network_config import stored_network
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PorterError
-from porter.planning.network.canonical import AS_CONV, canonical
+from porter.planning.network.canonical import AS_CONV, AS_POOL, canonical
 from porter.planning.network.record import folder, recorded, write_record
 from porter.runners.builders import Keras, build, source_of
 from porter.runners.substitute import network_of
@@ -136,7 +136,7 @@ def _merged(found: Sequence[StoredNetwork]) -> StoredNetwork:
 
 def _plain(seen: Sequence[Operation]) -> Operation:
     first = seen[0]
-    dropped = ("same_amounts", "shape", "use_bias", "kernel", AS_CONV)
+    dropped = ("same_amounts", "shape", "use_bias", "kernel", AS_CONV, AS_POOL)
     attributes = {name: value for name, value in first.attributes.items() if name not in dropped}
     if isinstance(attributes.get("padding"), tuple):
         attributes["padding"] = tuple(

@@ -13,8 +13,11 @@ import pytest
 from warm_frameworks import run_with_tensorflow
 
 import porter
+from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PlanError
 from porter.formats.hdf5.description import describe
+from porter.planning.network.canonical import canonical
+from porter.planning.network.layer_pairing import own_differences
 from porter.planning.network.record import is_stale, recorded
 from porter.planning.plan import plan
 from porter.tables.shipped import load_tables
@@ -56,6 +59,20 @@ def test_records_name_every_variable(name):
 
     names = {name for operation in network.operations for name in operation.variables.values()}
     assert names == {variant.full_source(entry) for entry in variant.entries}
+
+
+@pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
+def test_a_pool_over_all_of_a_small_map_is_compared_as_either(kind):
+    """InceptionV3's last at 75 pixels, DenseNet's and VGG's at 32: a network's own pool, or a global one."""
+    window = {"size": (2, 2), "strides": (2, 2), "padding": "valid"}
+    image = Operation("input", "image", (), {"shape": (None, 2, 2, 8)}, {})
+    pool = Operation(kind, "pool", (0,), window, {})
+    given = canonical(StoredNetwork((image, pool), (1,), "a test")).operations[1]
+
+    assert given.kind == f"global_{kind}"
+    assert not [*own_differences(given, pool)]
+    assert not [*own_differences(given, pool._replace(kind=given.kind, attributes={}))]
+    assert [*own_differences(given, pool._replace(attributes={**window, "size": (3, 3)}))]
 
 
 @pytest.fixture

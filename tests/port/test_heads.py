@@ -22,6 +22,9 @@ HEADS = {
     "cut_at_the_last_norm": "swish, global_avg_pool, dense 3",
     "no_neck": "global_avg_pool, dense 4, softmax",
     "dense_on_vgg": "flatten, dense 8, relu, dense 1, sigmoid",
+    "vgg_of_icons": "global_avg_pool, dense 3",
+    "flat_pixel": "flatten, dense 8, relu, dense 3",
+    "flat_pool": "flatten, dense 3, softmax",
     "pre_activated": "global_avg_pool, dense 8, relu, dense 1, sigmoid",
     "windowed": "depthwise_conv 3x3 256, conv 8, relu, max_pool 3x3, depthwise_conv 2x2 8, "
     "avg_pool 2x2, flatten, dense 3, softmax",
@@ -29,7 +32,7 @@ HEADS = {
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
-ALSO_SAVED = ("convolved", "strided")
+ALSO_SAVED = ("convolved", "strided", "flat_pixel")
 FILES = [
     (head, file)
     for head in HEADS

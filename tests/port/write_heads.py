@@ -25,6 +25,7 @@ EXPORTED = (
     "convolved",
     "encoder",
     "strided",
+    "flat_pixel",
     "pre_activated_encoder",
     "scaled_sums",
     "norm_nested",
@@ -66,6 +67,9 @@ def main() -> None:
         windowed,
         cut_at_the_last_norm,
         dense_on_vgg,
+        vgg_of_icons,
+        flat_pixel,
+        flat_pool,
         vgg_encoder,
         pre_activated,
         pre_activated_encoder,
@@ -294,6 +298,24 @@ def dense_on_vgg(keras, layers):
     base = keras.applications.VGG16(input_shape=(SIZE, SIZE, 3), weights=None, include_top=False)
     head = [layers.Flatten(), layers.Dense(8, activation="relu"), layers.Dropout(0.5)]
     return keras.Sequential([base, *head, layers.Dense(1, activation="sigmoid")])
+
+
+def vgg_of_icons(keras, layers):
+    """VGG on the smallest images that it takes: its last pool is over all of its map."""
+    base = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base.output)))
+
+
+def flat_pixel(keras, layers):
+    """The smallest images leave one pixel, which is flattened all the same."""
+    base = backbone(keras, size=(32, 32))
+    return keras.Sequential([base, layers.Flatten(), layers.Dense(8, activation="relu"), layers.Dense(3)])
+
+
+def flat_pool(keras, layers):
+    """The same behind VGG's own last pool."""
+    base = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    return keras.Model(base.input, layers.Dense(3, activation="softmax")(layers.Flatten()(base.output)))
 
 
 def vgg_encoder(keras, layers):

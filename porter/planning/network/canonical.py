@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
+from porter.planning.network.head_steps import is_flattening
 
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)
@@ -24,6 +25,8 @@ _CROPS = ("CenterCrop", "RandomCrop", "Cropping2D", "StridedSlice", "Slice", "Cr
 PREPARED = "prepared"
 # Of a 1x1 convolution on one pixel, which is a dense layer there: what it is on larger maps.
 AS_CONV = "as_conv"
+# Of a pool over all of a small map, which is a global one there: what it is on larger maps.
+AS_POOL = "as_pool"
 _SIXTH = 1 / 6
 _CLOSE = 1e-6
 
@@ -48,6 +51,7 @@ class _Canonical:
         self._operations: list[Operation] = []
         self._sizes: list[Size] = []
         self._prepares: list[bool] = []
+        self._pooled: list[bool] = []  # whether it depends on a global pool: of one pixel at every size
 
     def add(self, operation: Operation) -> int:
         """Add an operation, and return the number of what stands for its output."""
@@ -61,7 +65,7 @@ class _Canonical:
             return inputs[0]
         if kind == "scale" and _changes_nothing(operation):
             return inputs[0]
-        if kind in _SHAPES and self._sizes[inputs[0]] == _PIXEL and _is_flat(operation):
+        if kind in _SHAPES and self._is_dropped(operation):
             return inputs[0]
         if kind in _CONVOLUTIONS:
             operation = self._convolution(operation)
@@ -76,6 +80,15 @@ class _Canonical:
         else:
             operation = self._in_one_spelling(operation)
         return self._append(operation, prepares=prepares or kind == "input")
+
+    def _is_dropped(self, operation: Operation) -> bool:
+        """Whether a reshape changes nothing; a Flatten of a map that is small as its images are does."""
+        number = operation.inputs[0]
+        before = self._operations[number]
+        is_vector = self._pooled[number] or before.kind == "global_avg_pool"
+        if self._sizes[number] != _PIXEL or not _is_flat(operation):
+            return False
+        return is_vector or before.kind == "dense" or not is_flattening(operation)
 
     def _in_one_spelling(self, operation: Operation) -> Operation:
         if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
@@ -115,6 +128,8 @@ class _Canonical:
         self._operations.append(operation)
         self._sizes.append(self._size(operation))
         self._prepares.append(prepares)
+        is_pool = operation.kind in GLOBAL_POOLS and AS_POOL not in operation.attributes
+        self._pooled.append(is_pool or any(self._pooled[number] for number in operation.inputs))
         return len(self._operations) - 1
 
     def _size(self, operation: Operation) -> Size:
@@ -173,7 +188,8 @@ class _Canonical:
         size = self._sizes[operation.inputs[0]]
         window = _pair(operation.attributes["size"])
         if size == window and operation.attributes["padding"] == "valid":
-            return operation._replace(kind=_POOLS[operation.kind], attributes=_order(operation))
+            attributes = {**_order(operation), AS_POOL: (operation.kind, operation.attributes)}
+            return operation._replace(kind=_POOLS[operation.kind], attributes=attributes)
         return operation
 
     def _scaled(self, operation: Operation) -> Operation:
@@ -210,6 +226,17 @@ class _Canonical:
                 kind = "swish" if inner.kind == "sigmoid" else "hard_swish"
                 return operation._replace(kind=kind, attributes=inner.attributes, inputs=(gated,))
         return operation
+
+
+def in_form_of(given: Operation, wanted: Operation) -> Operation:
+    """Return an operation of a source with small images as it is on larger maps, if the wanted one is so."""
+    if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
+        as_conv: Any = given.attributes[AS_CONV]
+        return given._replace(kind="conv", attributes=as_conv)
+    if wanted.kind in _POOLS and AS_POOL in given.attributes:
+        as_pool: Any = given.attributes[AS_POOL]
+        return given._replace(kind=as_pool[0], attributes=as_pool[1])
+    return given
 
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import AS_CONV
+from porter.planning.network.canonical import AS_CONV, in_form_of
 from porter.planning.network.layer_pairing import own_differences
 
 _COMMUTATIVE = ("add", "multiply")
@@ -131,6 +131,7 @@ def _learned(network: StoredNetwork) -> list[bool]:
 
 
 def _is_alike(given: Operation, wanted: Operation, pairs: Pairs) -> bool:
+    given = in_form_of(given, wanted)
     if given.kind != wanted.kind or len(given.inputs) != len(wanted.inputs):
         return False
     if bool(given.variables) != bool(wanted.variables):

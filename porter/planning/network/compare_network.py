@@ -9,7 +9,7 @@ from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.custom_head import backbone_alone
-from porter.planning.network.canonical import PREPARED, canonical
+from porter.planning.network.canonical import PREPARED, canonical, in_form_of
 from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded
 from porter.planning.network.layer_norms import in_one_spelling
@@ -138,8 +138,9 @@ class _Comparison:
         self.classifier_activation: str | None = None
         self._pairing = pairing
         last, wanted = pairing.last()
-        self._given = list(tail(source.operations, last))
+        given = list(tail(source.operations, last))
         self._wanted = list(tail(reference.operations, wanted))
+        self._given = [*map(in_form_of, given, self._wanted), *given[len(self._wanted) :]]
         self._last = source.operations[last]
         self._wants_preparation = _prepares(reference) and not _prepares(source)
         found = dict.fromkeys(pairing.differences())

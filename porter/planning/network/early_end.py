@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.canonical import AS_POOL, in_form_of
 from porter.planning.network.layer_pairing import POOLS, tail
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
@@ -46,9 +47,10 @@ def last_with(network: StoredNetwork, variables: Collection[str]) -> int | None:
 
 
 def _is_of_maps(operation: Operation) -> bool:
-    return not (operation.kind in POOLS or operation.kind in _PLAIN or operation.variables)
+    is_global = operation.kind in POOLS and AS_POOL not in operation.attributes
+    return not (is_global or operation.kind in _PLAIN or operation.variables)
 
 
 def _is_shorter(given: Sequence[Operation], wanted: Sequence[Operation]) -> bool:
-    kinds = [operation.kind for operation in given]
-    return kinds[: len(wanted)] != [operation.kind for operation in wanted]
+    kinds = [operation.kind for operation in map(in_form_of, given, wanted)]
+    return kinds != [operation.kind for operation in wanted]

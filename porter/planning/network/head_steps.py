@@ -77,7 +77,7 @@ class _Reader:
         kind = operation.kind
         if kind in _SHAPES and not self.is_map:
             return
-        if kind in POOLS or (kind in _SHAPES and _is_flattening(operation)):
+        if kind in POOLS or (kind in _SHAPES and is_flattening(operation)):
             if not self.is_map:
                 raise UnstatableError(operation)
             self.is_map = False
@@ -154,7 +154,7 @@ def _windowed(operation: Operation, *, is_map: bool) -> HeadStep:
     return HeadStep(operation.kind, sizes)
 
 
-def _is_flattening(operation: Operation) -> bool:
+def is_flattening(operation: Operation) -> bool:
     """Whether a map comes out as a vector; in a graph of Keras 3 the shape is computed, and unknown.
 
     Other axes would not have the length that the dense layer behind them takes: such a port would not run.

@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import AS_CONV, PREPARED
+from porter.planning.network.canonical import AS_CONV, AS_POOL, PREPARED, in_form_of
 
 # Known of the source and compared elsewhere, or no part of what is computed.
 _APART = frozenset(
@@ -22,6 +22,7 @@ _APART = frozenset(
         "use_bias",
         PREPARED,
         AS_CONV,
+        AS_POOL,
     )
 )
 _COMMUTATIVE = ("add", "multiply")
@@ -155,7 +156,7 @@ class Pairing:
         if source in self._owned or reference in self.pairs:
             if self.pairs.get(reference) == source:
                 return ()
-        elif given.kind == wanted.kind:
+        elif in_form_of(given, wanted).kind == wanted.kind:
             return tuple(own_differences(given, wanted)) or self._inputs(source, reference)
         layer = user.name if given.kind == "input" or source in self._owned else given.name
         behind = "" if layer != user.name else "takes "
@@ -184,7 +185,7 @@ def told(operation: Operation) -> str:
     values = {
         name: value
         for name, value in operation.attributes.items()
-        if name not in ("same_amounts", "kernel", "use_bias", "class_name", "shape", AS_CONV)
+        if name not in ("same_amounts", "kernel", "use_bias", "class_name", "shape", AS_CONV, AS_POOL)
         and value not in (None, 0.0, (1, 1), 1, [])
     }
     kind = operation.kind if operation.kind != "other" else str(operation.attributes.get("class_name"))
@@ -196,9 +197,7 @@ def told(operation: Operation) -> str:
 
 def own_differences(given: Operation, wanted: Operation) -> Iterator[LayerDifference]:
     """Yield the differences between the attributes of two operations."""
-    if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
-        as_conv: Any = given.attributes[AS_CONV]
-        given = given._replace(kind="conv", attributes=as_conv)  # small images leave it one pixel
+    given = in_form_of(given, wanted)
     if given.kind != wanted.kind:
         yield LayerDifference(given.name, wanted.kind, given.kind)
         return
