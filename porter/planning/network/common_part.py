@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import AS_CONV, in_form_of
+from porter.planning.network.canonical import in_form_of
 from porter.planning.network.layer_pairing import own_differences
 
 _COMMUTATIVE = ("add", "multiply")
@@ -27,7 +26,6 @@ def common_part(source: StoredNetwork, reference: StoredNetwork, fits: Fits) -> 
         reference: The network of a table.
         fits: Whether the variables of an operation of the source may be those of one of the reference.
     """
-    source = source._replace(operations=tuple(map(_as_of_maps, source.operations)))
     candidates = _Candidates(source, reference, fits)
     possible = candidates.from_the_image_on()
     tied = {n for n, found in possible.items() if len(found) > 1 and reference.operations[n].variables}
@@ -35,12 +33,6 @@ def common_part(source: StoredNetwork, reference: StoredNetwork, fits: Fits) -> 
         return possible
     narrowed = _narrowed(possible, source.operations, reference.operations)
     return candidates.from_the_image_on({n: narrowed[n] for n in tied})
-
-
-def _as_of_maps(operation: Operation) -> Operation:
-    """Return a convolution of one pixel, which the canonical form has as a dense layer, as what it is."""
-    as_conv: Any = operation.attributes.get(AS_CONV)
-    return operation if as_conv is None else operation._replace(kind="conv", attributes=as_conv)
 
 
 class _Candidates:
