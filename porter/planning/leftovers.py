@@ -10,7 +10,7 @@ import numpy as np
 from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.errors import PlanError
-from porter.planning.custom_head import OWN_HEAD, is_foreign_head
+from porter.planning.custom_head import OWN_HEAD, backbone_alone, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
 from porter.planning.surroundings import hint_for_surroundings
@@ -40,12 +40,15 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
     """Refuse a port that would lose a variable.
 
     Raises:
-        PlanError: the ledger has lines that are refused (``plan/left-over``); the message lists them.
+        PlanError: the ledger has lines that are refused (``plan/left-over``); the message lists them. If the
+            backbone in front of a head is another network, its layers (``plan/other-network``).
     """
     refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
     if not refused:
         return
     is_head = is_foreign_head(match, refused)
+    if is_head:
+        _refuse_other_backbone(checkpoint, match)
     # A custom head is no misspelt rule: the table's own head is another layer.
     is_known = is_head or match.cut is not None
     unmatched = [] if is_known else [e.source for e in match.variant.entries if e.part not in match.nodes]
@@ -61,6 +64,15 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
         hint=hint_for_surroundings(checkpoint, match) if is_head else _REFUSED,
         details=lines + more,
     )
+
+
+def _refuse_other_backbone(checkpoint: Checkpoint, match: Recognised) -> None:
+    """Refuse a backbone that --backbone-only would refuse too: what it says is nearer to the cause."""
+    if checkpoint.stored_network is None or match.cut is not None:
+        return
+    from porter.planning.network.compare_network import compare_network  # noqa: PLC0415  (of refusals alone)
+
+    compare_network(checkpoint, checkpoint.stored_network, backbone_alone(match))
 
 
 def refuse_tail(checkpoint: Checkpoint, match: Recognised) -> None:

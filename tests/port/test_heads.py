@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import porter
 from porter.errors import OutputError, PlanError
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
@@ -207,6 +212,22 @@ def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path
     assert "--backbone-only ports it" in str(caught.value)
     assert "(multiply) is none of these" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_backbone_is_named_before_the_head_that_is_no_chain(written, tmp_path):
+    """--backbone-only would refuse it too: it is not named as a way out."""
+    config_edits = pytest.importorskip("config_edits", reason="needs h5py")
+
+    def without_cap(layers):
+        (layer,) = [each for each in layers if each["config"]["name"] == "conv_pw_13_relu"]
+        layer["config"]["max_value"] = None
+        return True
+
+    assert config_edits.edited(written / "gated" / "model.keras", tmp_path / "edited.keras", without_cap)
+    with pytest.raises(PlanError) as caught:
+        porter.port(tmp_path / "edited.keras", tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/other-network"
+    assert "conv_pw_13_relu" in str(caught.value)
 
 
 @pytest.mark.parametrize("backbone_only", [False, True])
