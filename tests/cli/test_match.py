@@ -53,7 +53,7 @@ def result(**changes):
         "proof": (Run("random weights, seed 1", "32x32", 2e-15, "conv"),),
         "notes": (),
         "end": "norm",
-        "image": {"size": 32, "mean": [0.0], "std": [1.0], "known": False},
+        "image": {"size": 32, "fixed": False, "channels": 3, "mean": [0.0], "std": [1.0], "known": False},
         "preparing": (),
         "versions": {"torch": "2"},
         "seconds": {"torch": 1.0},
