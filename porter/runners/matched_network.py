@@ -49,7 +49,8 @@ def _restore(model: Any, checkpoint: Checkpoint) -> None:
     path = str(checkpoint.path)
     try:
         if checkpoint.format.startswith("Keras"):
-            model.load_weights(path)
+            # Keras loads no folder, as a preset of KerasHub is.
+            model.load_weights(str(checkpoint.files[0]) if checkpoint.path.is_dir() else path)
             return
         prefix = tf.train.latest_checkpoint(path) or path.removesuffix(".index")
         names = {name.partition("/")[0] for name, _ in tf.train.list_variables(prefix)}

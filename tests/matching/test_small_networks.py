@@ -24,17 +24,15 @@ CHECKED = (  # a file, the network, a variant of the torch module
     ("attention.keras", "attention", "joined"),
 )
 FUNCTIONS = {
-    "unbiased.weights.h5": "write_small_networks:build_unbiased",
+    **dict.fromkeys(("unbiased.weights.h5", "preset"), "write_small_networks:build_unbiased"),
     "groups-1": "write_small_networks:build_groups",
 }
 PORTED = (  # a file, the network, a variant of the torch module
     *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
     ("exported", "plain", ""),
-    *(
-        (file, "unbiased", form)
-        for file in ("unbiased.keras", "unbiased.weights.h5")
-        for form in ("", "none")
-    ),
+    *(("unbiased.keras", "unbiased", form) for form in ("", "none")),
+    ("unbiased.weights.h5", "unbiased", "none"),
+    ("preset", "unbiased", ""),
 )
 
 # The network, what is wrong with it, the place that is named first, and what is said of it.

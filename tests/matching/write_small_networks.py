@@ -185,6 +185,10 @@ def main(folder):
         write(folder, name, model)
     tf.train.Checkpoint(model=models["old_groups"]).write(str(folder / "groups-1"))
     models["unbiased"].save_weights(folder / "unbiased.weights.h5")
+    preset = folder / "preset"  # as KerasHub writes one
+    preset.mkdir()
+    (preset / "config.json").write_text("{}")
+    models["unbiased"].save_weights(preset / "model.weights.h5")
     models["plain"].export(folder / "exported", verbose=False)
     keep(folder, "exported", "exported")
 
