@@ -125,22 +125,49 @@ def test_preparation_that_a_table_cannot_state_is_told(small_networks):
     assert recorded[0]["notes"][0].startswith("the source prepares its images, and PyTorch takes what")
 
 
-@pytest.mark.parametrize(("file", "name", "form"), PORTED)
-def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypatch, file, name, form):
-    """From a file to a table, to weights, to a loaded module with the source's answers."""
-    torch = pytest.importorskip("torch")
+@pytest.fixture(scope="module")
+def match_of(small_networks, tmp_path_factory):
+    """Return a function that makes the match of a file with a torch module, once, and writes its table."""
     import porter
 
+    known, folder = {}, tmp_path_factory.mktemp("tables")
+
+    def run(file, name, form):
+        if (file, name, form) not in known:
+            arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
+            known[file, name, form] = porter.match(
+                small_networks / file,
+                "small_networks:build",
+                function=FUNCTIONS.get(file, ""),
+                arguments=arguments,
+            )
+        found, table = known[file, name, form], folder / f"{file} {form}.toml"
+        found.save(table)
+        return found, table
+
+    return run
+
+
+@pytest.fixture
+def with_networks(monkeypatch):
+    """Have the modules of this folder be imported by name, in processes of a match too."""
+    pytest.importorskip("torch")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+
+@pytest.mark.usefixtures("with_networks")
+@pytest.mark.parametrize(("file", "name", "form"), PORTED)
+def test_table_ports_what_the_source_answers(small_networks, tmp_path, match_of, file, name, form):
+    """From a file to a table, to weights, to a loaded module with the source's answers."""
+    import torch
     from small_networks import build
 
-    source, table, out = small_networks / file, tmp_path / "mine.toml", tmp_path / "mine.safetensors"
-    function = FUNCTIONS.get(file, "")
-    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
-    found = porter.match(source, "small_networks:build", function=function, arguments=arguments)
-    found.save(table)
-    porter.port(source, out, tables=porter.load_tables(table))
+    import porter
+
+    found, table = match_of(file, name, form)
+    out = tmp_path / "mine.safetensors"
+    porter.port(small_networks / file, out, tables=porter.load_tables(table))
     network = porter.load_model(out, model=build(name, form))
     with torch.no_grad():
         ours = network(torch.from_numpy(np.load(small_networks / "x.npy")).permute(0, 3, 1, 2)).numpy()
@@ -149,21 +176,17 @@ def test_table_ports_what_the_source_answers(small_networks, tmp_path, monkeypat
     assert np.abs(ours - np.load(small_networks / f"{name}_y.npy")).max() < 2e-5
 
 
+@pytest.mark.usefixtures("with_networks")
 @pytest.mark.parametrize(("file", "name", "form"), CHECKED)
-def test_table_is_checked_as_it_was_proved(small_networks, tmp_path, monkeypatch, file, name, form):
+def test_table_is_checked_as_it_was_proved(small_networks, match_of, file, name, form):
     """`parity-check` with a proved table finds parity: no layer is compared with another place."""
-    pytest.importorskip("torch")
-    import porter
     from porter.cli.main import main
 
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    source, table = small_networks / file, tmp_path / "mine.toml"
-    function = FUNCTIONS.get(file, "")
-    arguments = [f"name={name}", *([f"wrong={form}"] if form else [])]
-    porter.match(source, "small_networks:build", function=function, arguments=arguments).save(table)
+    _, table = match_of(file, name, form)
 
     done = CliRunner().invoke(
-        main, ["parity-check", "--checkpoint", str(source), "--table", str(table), "--trust-table"]
+        main,
+        ["parity-check", "--checkpoint", str(small_networks / file), "--table", str(table), "--trust-table"],
     )
 
     assert done.exit_code == 0, done.output

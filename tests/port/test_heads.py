@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from written_heads import written_heads
 
 import porter
 from porter.errors import OutputError, PlanError
@@ -45,10 +46,10 @@ FILES = [
 ]
 
 
-@pytest.fixture
-def written(heads):
-    """Every head as Keras wrote it."""
-    return heads
+@pytest.fixture(scope="session", params=("keras", "tf_keras"))
+def written(request, tmp_path_factory):
+    """Every head as Keras wrote it, in another order than `test_cuts.py`: neither waits for the other."""
+    return written_heads(request.param, tmp_path_factory)
 
 
 def answers(model, x):

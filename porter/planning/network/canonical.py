@@ -39,9 +39,10 @@ def canonical(network: StoredNetwork) -> StoredNetwork:
     """
     found = _Canonical()
     numbers: list[int] = []
-    for operation in network.operations:
-        inputs = tuple(numbers[number] for number in operation.inputs)
-        numbers.append(found.add(operation._replace(inputs=inputs)))
+    summands = {taken for each in network.operations if each.kind == "add" for taken in each.inputs}
+    for number, operation in enumerate(network.operations):
+        inputs = tuple(numbers[taken] for taken in operation.inputs)
+        numbers.append(found.add(operation._replace(inputs=inputs), is_summand=number in summands))
     outputs = tuple(numbers[number] for number in network.outputs)
     return found.network(outputs, network.origin)
 
@@ -53,8 +54,14 @@ class _Canonical:
         self._prepares: list[bool] = []
         self._pooled: list[bool] = []  # whether it depends on a global pool: of one pixel at every size
 
-    def add(self, operation: Operation) -> int:
-        """Add an operation, and return the number of what stands for its output."""
+    def add(self, operation: Operation, *, is_summand: bool) -> int:
+        """Add an operation, and return the number of what stands for its output.
+
+        Args:
+            operation: With the numbers of what it takes here.
+            is_summand: Whether a sum takes it: in what Keras 3 exports, sums reshape maps to shapes that are
+                computed, and no vector comes of that.
+        """
         kind, inputs = operation.kind, operation.inputs
         prepares = kind in _PREPARING and all(self._prepares[number] for number in inputs)
         prepares = prepares and bool(inputs) and not _is_learned(operation)
@@ -65,7 +72,7 @@ class _Canonical:
             return inputs[0]
         if kind == "scale" and _changes_nothing(operation):
             return inputs[0]
-        if kind in _SHAPES and self._is_dropped(operation):
+        if kind in _SHAPES and self._is_dropped(operation, is_summand=is_summand):
             return inputs[0]
         if kind in _CONVOLUTIONS:
             operation = self._convolution(operation)
@@ -81,14 +88,14 @@ class _Canonical:
             operation = self._in_one_spelling(operation)
         return self._append(operation, prepares=prepares or kind == "input")
 
-    def _is_dropped(self, operation: Operation) -> bool:
+    def _is_dropped(self, operation: Operation, *, is_summand: bool) -> bool:
         """Whether a reshape changes nothing; a Flatten of a map that is small as its images are does."""
         number = operation.inputs[0]
         before = self._operations[number]
         is_vector = self._pooled[number] or before.kind == "global_avg_pool"
         if self._sizes[number] != _PIXEL or not _is_flat(operation):
             return False
-        return is_vector or before.kind == "dense" or not is_flattening(operation)
+        return is_vector or is_summand or before.kind == "dense" or not is_flattening(operation)
 
     def _in_one_spelling(self, operation: Operation) -> Operation:
         if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
