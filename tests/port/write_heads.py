@@ -21,17 +21,8 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = (
-    "convolved",
-    "encoder",
-    "strided",
-    "flat_pixel",
-    "pre_activated_encoder",
-    "scaled_sums",
-    "norm_nested",
-    "norm_behind",
-)
-SAVED_BY_KERAS = ("pre_activated_encoder",)  # with its metadata: TensorFlow alone stores no order of outputs
+EXPORTED = ("convolved", "encoder", "strided", "unsorted", "scaled_sums", "norm_nested")
+SAVED_BY_KERAS = ("unsorted",)  # with its metadata: TensorFlow alone stores no order of outputs
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 
@@ -73,6 +64,7 @@ def main() -> None:
         vgg_encoder,
         pre_activated,
         pre_activated_encoder,
+        unsorted,
         scaled_sums,
         strided,
         valid,
@@ -337,6 +329,12 @@ def pre_activated_encoder(keras, layers):
     base = keras.applications.ResNet50V2(input_shape=(32, 32, 3), weights=None, include_top=False)
     names = ("post_relu", "conv4_block6_1_relu", "conv2_block3_out", "conv1_conv")
     return keras.Model(base.input, [base.get_layer(name).output for name in names])
+
+
+def unsorted(keras, layers):
+    """Two maps, not in the order of their layers' names."""
+    base = backbone(keras)
+    return keras.Model(base.input, [base.get_layer(f"conv_pw_{n}_relu").output for n in (1, 13)])
 
 
 def scaled_sums(keras, layers):
