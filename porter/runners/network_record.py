@@ -18,8 +18,9 @@ from porter.checkpoints.keras.names import leaf_names
 from porter.checkpoints.keras.network_config import stored_network
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.errors import PorterError
-from porter.planning.network.canonical import AS_CONV, AS_POOL, canonical
+from porter.planning.network.canonical import canonical
 from porter.planning.network.record import folder, recorded, write_record
+from porter.planning.network.small_maps import AS_CONV, AS_POOL
 from porter.runners.builders import Keras, build, source_of
 from porter.runners.substitute import network_of
 from porter.runners.traced_network import traced_network

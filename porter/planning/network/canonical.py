@@ -11,22 +11,17 @@ from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
 from porter.planning.network.head_steps import is_flattening
+from porter.planning.network.small_maps import AS_CONV, AS_POOL, GLOBAL_OF, GLOBAL_POOLS
 
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)
 _PIXEL: Size = (1, 1)
 _CONVOLUTIONS = ("conv", "depthwise_conv")
-_POOLS = {"avg_pool": "global_avg_pool", "max_pool": "global_max_pool"}
-GLOBAL_POOLS = tuple(_POOLS.values())
 _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
 _PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
 _CROPS = ("CenterCrop", "RandomCrop", "Cropping2D", "StridedSlice", "Slice", "CropAndResize")
 PREPARED = "prepared"
-# Of a 1x1 convolution on one pixel, which is a dense layer there: what it is on larger maps.
-AS_CONV = "as_conv"
-# Of a pool over all of a small map, which is a global one there: what it is on larger maps.
-AS_POOL = "as_pool"
 _SIXTH = 1 / 6
 _CLOSE = 1e-6
 
@@ -76,7 +71,7 @@ class _Canonical:
             return inputs[0]
         if kind in _CONVOLUTIONS:
             operation = self._convolution(operation)
-        elif kind in _POOLS:
+        elif kind in GLOBAL_OF:
             operation = self._pool(operation)
         elif kind in GLOBAL_POOLS:
             operation = operation._replace(attributes=_order(operation))
@@ -150,7 +145,7 @@ class _Canonical:
         if kind == "pad":
             amounts = _pairs(attributes["amounts"])
             return _per_axis(before, lambda axis, length: length + sum(amounts[axis]))
-        if kind in _CONVOLUTIONS or kind in _POOLS:
+        if kind in _CONVOLUTIONS or kind in GLOBAL_OF:
             return self._strided(operation, before)
         if kind in ("flatten", "reshape", "resize", "other", "transposed_conv"):
             return _UNKNOWN
@@ -196,7 +191,7 @@ class _Canonical:
         window = _pair(operation.attributes["size"])
         if size == window and operation.attributes["padding"] == "valid":
             attributes = {**_order(operation), AS_POOL: (operation.kind, operation.attributes)}
-            return operation._replace(kind=_POOLS[operation.kind], attributes=attributes)
+            return operation._replace(kind=GLOBAL_OF[operation.kind], attributes=attributes)
         return operation
 
     def _scaled(self, operation: Operation) -> Operation:
@@ -233,17 +228,6 @@ class _Canonical:
                 kind = "swish" if inner.kind == "sigmoid" else "hard_swish"
                 return operation._replace(kind=kind, attributes=inner.attributes, inputs=(gated,))
         return operation
-
-
-def in_form_of(given: Operation, wanted: Operation) -> Operation:
-    """Return an operation of a source with small images as it is on larger maps, if the wanted one is so."""
-    if given.kind == "dense" and wanted.kind == "conv" and AS_CONV in given.attributes:
-        as_conv: Any = given.attributes[AS_CONV]
-        return given._replace(kind="conv", attributes=as_conv)
-    if wanted.kind in _POOLS and AS_POOL in given.attributes:
-        as_pool: Any = given.attributes[AS_POOL]
-        return given._replace(kind=as_pool[0], attributes=as_pool[1])
-    return given
 
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}

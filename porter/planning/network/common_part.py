@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import in_form_of
 from porter.planning.network.layer_pairing import own_differences
+from porter.planning.network.small_maps import in_form_of
 
 _COMMUTATIVE = ("add", "multiply")
 

@@ -9,13 +9,14 @@ from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.custom_head import backbone_alone
-from porter.planning.network.canonical import PREPARED, canonical, in_form_of
+from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded
 from porter.planning.network.layer_norms import in_one_spelling
 from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
 from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
+from porter.planning.network.small_maps import in_form_of
 from porter.planning.recognition import Recognised
 
 _SHOWN = 5

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import AS_POOL, in_form_of
 from porter.planning.network.layer_pairing import POOLS, tail
 from porter.planning.network.record import recorded
+from porter.planning.network.small_maps import AS_POOL, in_form_of
 from porter.planning.recognition import Recognised
 
 _PLAIN = ("flatten", "reshape")

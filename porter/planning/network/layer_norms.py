@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import GLOBAL_POOLS, of_vectors
+from porter.planning.network.canonical import of_vectors
+from porter.planning.network.small_maps import GLOBAL_POOLS
 
 _LAST_OF_A_MAP = 3
 

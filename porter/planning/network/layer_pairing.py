@@ -7,7 +7,8 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import AS_CONV, AS_POOL, PREPARED, in_form_of
+from porter.planning.network.canonical import PREPARED
+from porter.planning.network.small_maps import AS_CONV, AS_POOL, in_form_of
 
 # Known of the source and compared elsewhere, or no part of what is computed.
 _APART = frozenset(
