@@ -26,12 +26,18 @@ class _Gate(NamedTuple):
     inside: tuple[int, ...]
 
 
-def join_gates(found: list[SourceOperation]) -> None:
-    """Turn every swish and hard swish into one operation, in place: its last one, the others are merged."""
+def count_takers(found: Sequence[SourceOperation]) -> list[int]:
+    """Return how often each operation's output is taken."""
     takers = [0] * len(found)
     for operation in found:
         for taken in operation.inputs:
             takers[taken] += 1
+    return takers
+
+
+def join_gates(found: list[SourceOperation]) -> None:
+    """Turn every swish and hard swish into one operation, in place: its last one, the others are merged."""
+    takers = count_takers(found)
     for end in range(len(found)):
         for gate in _gates(found, end):
             if all(takers[number] == 1 for number in gate.inside):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from porter.runners.joined_gates import count_takers
+
 if TYPE_CHECKING:
     from porter.runners.graph_operations import SourceOperation
 
@@ -18,10 +20,7 @@ _PLAIN: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshol
 
 def join_layers(found: list[SourceOperation]) -> None:
     """Turn each such layer into one operation, in place: its last one, the others are merged."""
-    takers = [0] * len(found)
-    for operation in found:
-        for taken in operation.inputs:
-            takers[taken] += 1
+    takers = count_takers(found)
     for end in range(len(found)):
         _join_dilated(found, takers, end)
         _join_prelu(found, takers, end)

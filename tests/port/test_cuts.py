@@ -187,6 +187,22 @@ def test_a_norm_in_front_of_the_pool_is_told_from_one_behind_it(  # noqa: PLR091
     assert caught.value.code == "plan/other-network"
 
 
+@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
+def test_another_scale_in_a_sum_is_refused(heads, tmp_path, file):
+    """It is a constant of the network that no variable tells."""
+
+    def rescaled(layers):
+        sums = [each for each in layers if each["class_name"].endswith("CustomScaleLayer")]
+        sums[1]["config"]["scale"] = 0.3
+        return True
+
+    assert config_edits.edited(heads / "scaled_sums" / file, tmp_path / file, rescaled)
+    with pytest.raises(PlanError) as caught:
+        porter.port(tmp_path / file, tmp_path / "out.safetensors")
+    assert caught.value.code == "plan/cut-inside"
+    assert "block35_2_conv" in str(caught.value)
+
+
 def test_graphs_spell_layer_norms_in_two_ways(heads, tmp_path):
     """Both Kerases' graphs are the network; Keras 3 exports a plain list of variables."""
     source, out = heads / "norm_nested" / "saved_model", tmp_path / "out.safetensors"

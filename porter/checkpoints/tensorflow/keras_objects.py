@@ -99,7 +99,8 @@ def _add_runs(nodes: list[Node], model: Node, named: Sequence[_Named]) -> None:
         if len(inner[0][0]) > 1:
             _add_runs(nodes, layer, inner)
         else:
-            layer.children |= {_public(path[0]): number for path, number in inner}
+            layer.children |= {path[0]: number for path, number in inner}
+            _name_the_only(layer)
 
 
 def _told_apart(named: Sequence[_Named]) -> Iterator[tuple[tuple[str, int], _Named]]:
@@ -114,9 +115,11 @@ def _told_apart(named: Sequence[_Named]) -> Iterator[tuple[tuple[str, int], _Nam
         yield (path[0], repeated), (path, number)
 
 
-def _public(leaf: str) -> str:
-    """Return what a layer calls a variable that has no name of its own: ConvNeXt's LayerScale its gamma."""
-    return "gamma" if leaf.rstrip("0123456789_") == _UNNAMED else leaf
+def _name_the_only(layer: Node) -> None:
+    """Call a layer's only variable what ConvNeXt's LayerScale calls it, if it has no name of its own."""
+    (leaf, number), *others = layer.children.items()
+    if not others and leaf.rstrip("0123456789_") == _UNNAMED:
+        layer.children["gamma"] = number
 
 
 def _add_numbers(model: Node, operations: Node, weighted: set[int]) -> None:
