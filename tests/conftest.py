@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def _begin_warm(request, warm_frameworks):
         if not getattr(request.module, "STARTS_COLD", False):
             stack.enter_context(warm_frameworks.patch())
         yield
+
+
+@pytest.fixture(scope="module")
+def module_folder(tmp_path_factory):
+    """Return a function from a name to a new folder that ends with the module: networks would fill a disk."""
+    made = []
+
+    def folder(name):
+        made.append(tmp_path_factory.mktemp(name))
+        return made[-1]
+
+    yield folder
+    for each in made:
+        shutil.rmtree(each)
 
 
 @pytest.fixture(scope="session")

@@ -27,13 +27,13 @@ OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(module_folder):
     """A folder with ``ckpt-1``, a small network with random weights as TensorFlow would have written it."""
     weights = RandomCheckpoint(porter.load_tables().variant(VARIANT), seed=0)
     bundle = Bundle()
     for key in weights.specs:
         bundle.put(key, np.asarray(weights.read(key)))
-    folder = tmp_path_factory.mktemp("examples")
+    folder = module_folder("examples")
     bundle.store(folder / "ckpt-1")
     return folder
 

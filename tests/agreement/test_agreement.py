@@ -15,9 +15,9 @@ pytestmark = pytest.mark.tensorflow
 
 
 @pytest.fixture(scope="module")
-def sound(source, ported, images, tmp_path_factory):
+def sound(source, ported, images, module_folder):
     """The agreement of the port as it is."""
-    out = tmp_path_factory.mktemp("sound") / "out"
+    out = module_folder("sound") / "out"
     return porter.agree(source, ported, images, out=out, engine=porter.Engine(batch=4))
 
 

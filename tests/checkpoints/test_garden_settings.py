@@ -24,13 +24,13 @@ SETTINGS = (
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(module_folder):
     """Return the prefix of a checkpoint in a training directory, beside which settings may be put."""
     made = Bundle()
     with RandomCheckpoint(TABLES.variants[VARIANT], 1) as source:
         for key in source.specs:
             made.put(key, source.read(key))
-    return made.store(tmp_path_factory.mktemp("training") / "ckpt-1")
+    return made.store(module_folder("training") / "ckpt-1")
 
 
 @pytest.fixture

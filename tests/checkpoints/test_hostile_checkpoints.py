@@ -10,9 +10,9 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
+def outcomes(module_folder):
     """What opening each malformed checkpoint did, in one child process with 300 MB to spare."""
-    folder = tmp_path_factory.mktemp("hostile")
+    folder = module_folder("hostile")
     command = [sys.executable, HERE / "hostile_corpus.py", folder]
     result = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=600, cwd=HERE.parent.parent,

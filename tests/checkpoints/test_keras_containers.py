@@ -19,25 +19,25 @@ from porter.planning.ledger import Bucket, write_ledger
 _WRITER = Path(__file__).with_name("write_keras_containers.py")
 
 
-def _written(tmp_path_factory, name):
+def _written(module_folder, name):
     for needed in (name, "tensorflow", *(["tensorflow_model_optimization"] if name == "tf_keras" else [])):
         if importlib.util.find_spec(needed) is None:
             pytest.skip(f"needs {needed}")
-    out = tmp_path_factory.mktemp(name)
+    out = module_folder(name)
     run_with_tensorflow(_WRITER, name, out)
     return out
 
 
 @pytest.fixture(scope="module")
-def tf_keras(tmp_path_factory):
+def tf_keras(module_folder):
     """Folder of what tf_keras wrote."""
-    return _written(tmp_path_factory, "tf_keras")
+    return _written(module_folder, "tf_keras")
 
 
 @pytest.fixture(scope="module")
-def keras(tmp_path_factory):
+def keras(module_folder):
     """Folder of what Keras 3 wrote."""
-    return _written(tmp_path_factory, "keras")
+    return _written(module_folder, "keras")
 
 
 def _reference(folder, name="reference"):

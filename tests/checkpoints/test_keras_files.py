@@ -20,7 +20,7 @@ GENERATIONS = ("keras", "tf_keras", "tf.keras")
 
 
 @pytest.fixture(scope="module", params=GENERATIONS)
-def generation(request, tmp_path_factory):
+def generation(request, module_folder):
     """A folder of files that one generation of Keras wrote; each generation runs once."""
     name = request.param
     python = os.environ.get("PORTER_OLD_TENSORFLOW")
@@ -28,7 +28,7 @@ def generation(request, tmp_path_factory):
         pytest.skip("PORTER_OLD_TENSORFLOW names no Python that has the oldest TensorFlow (2.12)")
     if name != "tf.keras" and importlib.util.find_spec(name) is None:
         pytest.skip("needs the [tensorflow] extra")
-    folder = tmp_path_factory.mktemp(name.replace(".", "_"))
+    folder = module_folder(name.replace(".", "_"))
     if name == "tf.keras":
         subprocess.run([python, HERE / "keras_files.py", name, folder], check=True, timeout=600)
     else:

@@ -21,11 +21,11 @@ NAME = "keras_mobilenetv1_025"
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
-def written(request, tmp_path_factory):
+def written(request, module_folder):
     """A folder with one network, saved in every way that one Keras has."""
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("needs the [tensorflow] extra")
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = module_folder(request.param)
     run_with_tensorflow(Path(__file__).parent / "keras_networks.py", request.param, folder)
     return folder
 

@@ -7,9 +7,9 @@ PER_BATCH = 250
 
 
 @pytest.fixture(scope="module")
-def mutator(tmp_path_factory):
+def mutator(module_folder):
     """Healthy checkpoints of every kind, ready to be damaged."""
-    return Mutator(tmp_path_factory.mktemp("mutations"))
+    return Mutator(module_folder("mutations"))
 
 
 @pytest.mark.parametrize("batch", range(8))

@@ -16,11 +16,11 @@ _WRITER = Path(__file__).with_name("write_graphs.py")
 
 
 @pytest.fixture(scope="module")
-def graphs(tmp_path_factory):
+def graphs(module_folder):
     """Folder of graphs that TensorFlow wrote, with what it computes of them."""
     if importlib.util.find_spec("tensorflow") is None:  # importing it here would forbid timm in this process
         pytest.skip("needs the [tensorflow] extra")
-    out = tmp_path_factory.mktemp("graphs")
+    out = module_folder("graphs")
     run_with_tensorflow(_WRITER, out)
     return out
 

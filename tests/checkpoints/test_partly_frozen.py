@@ -22,11 +22,11 @@ LEFT = "the full model (.h5, .keras) or a checkpoint does"
 
 
 @pytest.fixture(scope="module")
-def frozen(tmp_path_factory):
+def frozen(module_folder):
     """Return the folder where Keras saved networks that were frozen in part."""
     if find_spec("tf_keras") is None:
         pytest.skip("needs tensorflow and tf-keras")
-    folder = tmp_path_factory.mktemp("frozen")
+    folder = module_folder("frozen")
     run_with_tensorflow(WRITER, folder)
     return folder
 

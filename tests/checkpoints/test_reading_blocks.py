@@ -35,9 +35,9 @@ def _bundle(**options):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(module_folder):
     """Tensors of every shape that matters, one of them in slices."""
-    with open_checkpoint(_bundle().store(tmp_path_factory.mktemp("blocks") / "ckpt")) as opened:
+    with open_checkpoint(_bundle().store(module_folder("blocks") / "ckpt")) as opened:
         yield opened
 
 

@@ -28,11 +28,11 @@ OPTIMIZERS = {
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """A folder of what TensorFlow 1's code writes."""
     if importlib.util.find_spec("tensorflow") is None:
         pytest.skip("needs the [tensorflow] extra")
-    folder = tmp_path_factory.mktemp("slim")
+    folder = module_folder("slim")
     run_with_tensorflow(Path(__file__).parent / "slim_checkpoints.py", folder)
     return folder
 

@@ -35,9 +35,9 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def ported(tmp_path_factory):
+def ported(module_folder):
     """Return a function from a number of classes to a ported conv_small with seeded weights."""
-    tables, folder = load_tables(), tmp_path_factory.mktemp("ported")
+    tables, folder = load_tables(), module_folder("ported")
     variant = tables.variant("conv_small")
 
     checkpoint = RandomCheckpoint(variant, 0)
@@ -60,9 +60,9 @@ def ported(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image(module_folder):
     """Return an image file of noise, wider than high."""
-    path = tmp_path_factory.mktemp("pictures") / "noise.png"
+    path = module_folder("pictures") / "noise.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (230, 300, 3), np.uint8)).save(path)
     return path
 

@@ -19,12 +19,12 @@ pytestmark = [pytest.mark.onnx, pytest.mark.torch]
 
 
 @pytest.fixture(scope="module")
-def ported(tmp_path_factory):
+def ported(module_folder):
     """A network ported from seeded weights."""
     pytest.importorskip("onnxscript", reason="needs the [onnx] extra")
     checkpoint = RandomCheckpoint(load_tables().variant("conv_small"), 0)
     made = plan(checkpoint, variant="mobilenetv4_conv_small")
-    out = tmp_path_factory.mktemp("ported") / "conv_small.safetensors"
+    out = module_folder("ported") / "conv_small.safetensors"
     transfer(checkpoint, made.assignments, out, metadata=describe(made, checkpoint.format, None))
     return out
 

@@ -92,21 +92,21 @@ def test_help_works_on_every_installation(hidden):
 
 
 @pytest.fixture(scope="module")
-def ported(tmp_path_factory):
+def ported(module_folder):
     """A ported file, made where nothing optional is installed."""
-    out = tmp_path_factory.mktemp("ported") / "model.safetensors"
+    out = module_folder("ported") / "model.safetensors"
     run = without(PACKAGES, "-c", PORT, out)
     assert run.returncode == 0, run.stderr
     return out
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(module_folder):
     """A checkpoint that TensorFlow could have written."""
     weights, bundle = RandomCheckpoint(load_tables().variant("mlperf_tiny_vww"), 0), Bundle()
     for key in weights.specs:
         bundle.put(key, np.asarray(weights.read(key)))
-    return bundle.store(tmp_path_factory.mktemp("checkpoint") / "ckpt-1")
+    return bundle.store(module_folder("checkpoint") / "ckpt-1")
 
 
 KERAS_FILE = ROOT / "tests" / "checkpoints" / "written_by_keras_2_12" / "nested.full.h5"

@@ -56,9 +56,9 @@ def shell(command, folder):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(module_folder):
     """A folder with the files of the page."""
-    folder = tmp_path_factory.mktemp("page")
+    folder = module_folder("page")
     for name, text in BLOCKS.findall(PAGE):
         (folder / name).write_text(text)
     return folder

@@ -126,11 +126,11 @@ def test_preparation_that_a_table_cannot_state_is_told(small_networks):
 
 
 @pytest.fixture(scope="module")
-def match_of(small_networks, tmp_path_factory):
+def match_of(small_networks, module_folder):
     """Return a function that makes the match of a file with a torch module, once, and writes its table."""
     import porter
 
-    known, folder = {}, tmp_path_factory.mktemp("tables")
+    known, folder = {}, module_folder("tables")
 
     def run(file, name, form):
         if (file, name, form) not in known:

@@ -31,7 +31,7 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(module_folder):
     """Seeded weights of the smallest network, in a training directory; return the checkpoint's prefix."""
     import bundle_writer
 
@@ -39,7 +39,7 @@ def source(tmp_path_factory):
     bundle = bundle_writer.Bundle()
     for key in checkpoint.specs:
         bundle.put(key, checkpoint.read(key))
-    folder = tmp_path_factory.mktemp("training")
+    folder = module_folder("training")
     (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-7"\n')
     return bundle.store(folder / "ckpt-7")
 

@@ -42,10 +42,10 @@ print(json.dumps([report.passed, report.worst, [c.name for c in report.cases],
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory):
+def traced(module_folder):
     """A check of a port without its background class: what it said, and what was called by which process."""
     pytest.importorskip("official", reason="needs tf-models-official")
-    folder = tmp_path_factory.mktemp("traced")
+    folder = module_folder("traced")
     run_with_tensorflow(WITH_BACKGROUND, folder / "ckpt")
     paths = os.pathsep.join([str(ROOT / "tests" / "traced"), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths, "TRACE_FILE": str(folder / "calls")}

@@ -21,11 +21,11 @@ ASKED = {"sizes": [64], "dtypes": ["float64"]}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(module_folder):
     """Checkpoints of one network, and files that are none."""
     if missing_packages("tensorflow") or missing_packages("torch"):
         pytest.skip("needs both frameworks")
-    made = tmp_path_factory.mktemp("sweep")
+    made = module_folder("sweep")
     program = Path(__file__).with_name("write_sweep.py")
     run_with_tensorflow(program, made)
     (made / "junk.h5").write_bytes(b"junk")

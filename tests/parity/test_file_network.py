@@ -47,11 +47,11 @@ def unrecorded(folder):
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory):
+def checked(module_folder):
     """Return the report of every file, by generation and name: one process per framework for all."""
     if find_spec("tf_keras") is None or find_spec("timm") is None:
         pytest.skip("needs tensorflow, tf-keras and timm")
-    folder = tmp_path_factory.mktemp("models")
+    folder = module_folder("models")
     for generation in GENERATIONS:
         run_with_tensorflow(WRITER, folder, generation)
     variant = load_tables(unrecorded(folder)).variant("own_mobilenetv1_025")

@@ -25,16 +25,16 @@ BUILT = "TensorFlow ran the network of params.yaml, built by the Model Garden's 
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory):
+def checked(module_folder):
     """Return the report of every edit of the settings, by name."""
     if find_spec("official") is None or find_spec("timm") is None:
         pytest.skip("needs tensorflow, tf-models-official and timm")
-    written = tmp_path_factory.mktemp("written")
+    written = module_folder("written")
     run_with_tensorflow(WRITER, written)
     variant = load_tables().variants["garden_mobilenetv2_035"]
     checks = []
     for name, (old, new) in EDITS.items():
-        folder = shutil.copytree(written, tmp_path_factory.mktemp(name) / "training")
+        folder = shutil.copytree(written, module_folder(name) / "training")
         settings = folder / "params.yaml"
         assert settings.read_text().count(old) == 1
         settings.write_text(settings.read_text().replace(old, new))

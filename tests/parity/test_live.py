@@ -142,9 +142,9 @@ def test_oblong_input_to_a_hybrid_is_refused(tables):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """ConvSmall with 11 classes, saved by TensorFlow as a model, a bare backbone, and with averages."""
-    folder = tmp_path_factory.mktemp("written")
+    folder = module_folder("written")
     run_with_tensorflow(WRITER, folder, "MobileNetV4ConvSmall", *WAYS)
     return folder
 

@@ -34,9 +34,9 @@ CHECK = "from porter.cli.parity_check import parity_check as p; p()"
 
 
 @pytest.fixture(scope="module")
-def golden(ports, tmp_path_factory):
+def golden(ports, module_folder):
     """The golden of the checkpoint, with one image, and the live check that it was made of."""
-    folder = tmp_path_factory.mktemp("golden")
+    folder = module_folder("golden")
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((400, 300)).save(folder / "photo.jpg")
     report = porter.record_golden(ports / "ckpt", folder / "own.golden", images=[folder / "photo.jpg"])

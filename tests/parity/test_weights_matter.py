@@ -19,7 +19,7 @@ WITHOUT_EFFECT = ("attn.key.norm.bias", "attn.key.norm.running_mean")
 
 
 @pytest.fixture(scope="module", params=["conv_small", "hybrid_medium", "garden_mobilenetv3_small_100"])
-def network(request, tables, tmp_path_factory):
+def network(request, tables, module_folder):
     """A variant and its ported network in float64."""
     pytest.importorskip("timm", reason="needs timm")
     import torch
@@ -32,7 +32,7 @@ def network(request, tables, tmp_path_factory):
     variant = tables.variant(request.param)
     checkpoint = RandomCheckpoint(variant, 0)
     made = plan(checkpoint, Tables({variant.name: variant}), variant=variant.name)
-    path = tmp_path_factory.mktemp("ported") / "model.safetensors"
+    path = module_folder("ported") / "model.safetensors"
     transfer(checkpoint, made.assignments, path, metadata=describe(made, checkpoint.format, None))
     yield variant, load_model(path).double()
     torch.set_num_threads(threads)

@@ -17,11 +17,11 @@ WRITER = Path(__file__).parent / "write_garden_networks.py"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Return the folder where TensorFlow wrote its networks and the edited copies."""
     if find_spec("official") is None:
         pytest.skip("needs tf-models-official")
-    folder = tmp_path_factory.mktemp("garden_networks")
+    folder = module_folder("garden_networks")
     run_with_tensorflow(WRITER, folder)
     return folder
 

@@ -29,11 +29,11 @@ MODELS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "Mobi
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
-def written(request, tmp_path_factory):
+def written(request, module_folder):
     """Let one generation of Keras write its networks."""
     if find_spec(request.param) is None:  # importing it here would bring TensorFlow into this process
         pytest.skip(f"needs {request.param}")
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = module_folder(request.param)
     run_with_tensorflow(Path(__file__).parent / "write_networks.py", request.param, folder)
     return folder
 

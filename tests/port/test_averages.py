@@ -20,11 +20,11 @@ EVERYWHERE = ["model.keras", "model.weights.h5", "objects", "list"]
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
-def trained(request, tmp_path_factory):
+def trained(request, module_folder):
     """Return the folder where one generation of Keras wrote models in training."""
     if find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = module_folder(request.param)
     run_with_tensorflow(WRITER, request.param, folder)
     return folder
 

@@ -50,10 +50,10 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Let TensorFlow write every network once."""
     pytest.importorskip("official", reason="needs tf-models-official")
-    folder = tmp_path_factory.mktemp("written")
+    folder = module_folder("written")
     run_with_tensorflow(Path(__file__).parent / "write_variants.py", folder, *NAMES)
     return folder
 

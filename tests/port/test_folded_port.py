@@ -41,13 +41,13 @@ COUNTS = {
 
 
 @pytest.fixture(scope="module")
-def ported(tmp_path_factory):
+def ported(module_folder):
     """Return a function from short name and dtype to (plain file, folded file, result), once per module."""
     done = {}
 
     def both(name, dtype=None):
         if (name, dtype) not in done:
-            folder = tmp_path_factory.mktemp(name)
+            folder = module_folder(name)
             checkpoint = RandomCheckpoint(TABLES.variant(name), 0)
             made = plan(checkpoint, TABLES, variant=TABLES.variant(name).name)
             plain, folded = folder / "plain.safetensors", folder / "folded.safetensors"

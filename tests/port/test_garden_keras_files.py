@@ -21,10 +21,10 @@ WAYS = ("only.h5", "state.weights.h5", "archive.keras")
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Let TensorFlow write the networks once."""
     pytest.importorskip("official", reason="needs tf-models-official")
-    folder = tmp_path_factory.mktemp("garden")
+    folder = module_folder("garden")
     run_with_tensorflow(Path(__file__).parent / "write_keras_files.py", folder, *NETWORKS)
     return folder
 

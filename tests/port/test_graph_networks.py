@@ -23,11 +23,11 @@ APART = ("same_amounts", "use_bias", "shape", "target_shape")
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Return the folder where TensorFlow wrote its models and the edited copies."""
     if find_spec("tf_keras") is None:
         pytest.skip("needs tensorflow and tf-keras")
-    folder = tmp_path_factory.mktemp("networks")
+    folder = module_folder("networks")
     run_with_tensorflow(WRITER, folder)
     return folder
 

@@ -32,7 +32,7 @@ def run(*arguments):
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(module_folder):
     """Return a function from variant to a checkpoint of seeded weights, stored once per module."""
     import bundle_writer
 
@@ -44,7 +44,7 @@ def source(tmp_path_factory):
             bundle = bundle_writer.Bundle()
             for key in checkpoint.specs:
                 bundle.put(key, checkpoint.read(key))
-            done[name] = bundle.store(tmp_path_factory.mktemp(name) / "ckpt")
+            done[name] = bundle.store(module_folder(name) / "ckpt")
         return done[name]
 
     return store

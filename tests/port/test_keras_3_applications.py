@@ -33,12 +33,12 @@ LIMIT = 1e-11
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Let Keras 3 write and run every network once."""
     for package in ("keras", "tensorflow", "h5py"):
         if find_spec(package) is None:  # importing it here would bring TensorFlow into torch's process
             pytest.skip(f"needs {package}")
-    folder = tmp_path_factory.mktemp("keras_3")
+    folder = module_folder("keras_3")
     arguments = json.dumps({name: TABLES.variants[name].source.arguments for name in NETWORKS})
     run_with_tensorflow(WRITER, folder, arguments)
     return folder

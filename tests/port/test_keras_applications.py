@@ -30,8 +30,8 @@ WAYS = ["checkpoint", "save_weights", "saved_model", "h5", "whole_h5", "keras"]
 NETWORKS = ["keras_mobilenetv2_035", "keras_efficientnet_b0"]
 
 
-@pytest.fixture(scope="session")
-def written(tmp_path_factory):
+@pytest.fixture(scope="module")
+def written(module_folder):
     """Return a function from variant to the folder where Keras wrote it, once per session."""
     if find_spec("tf_keras") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow and tf-keras")
@@ -39,7 +39,7 @@ def written(tmp_path_factory):
 
     def folder(name):
         if name not in done:
-            done[name] = tmp_path_factory.mktemp(name)
+            done[name] = module_folder(name)
             arguments = dict(TABLES.variants[name].source.arguments)
             model = arguments.pop("model")
             ways = WAYS if name in NETWORKS else WAYS[:1]

@@ -39,9 +39,9 @@ def written(out, **form):
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory):
+def stored(module_folder):
     """Return the metadata of a port."""
-    return dict(read_metadata(written(tmp_path_factory.mktemp("stored") / "m.safetensors")).metadata)
+    return dict(read_metadata(written(module_folder("stored") / "m.safetensors")).metadata)
 
 
 def refusal(path):

@@ -42,9 +42,9 @@ def stored(out, seed, **changed):
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory):
+def three(module_folder):
     """Three trainings, each with a checkpoint of the same name in a folder of its own."""
-    folder = tmp_path_factory.mktemp("sweep")
+    folder = module_folder("sweep")
     return [stored(folder / name / "ckpt-1", seed) for seed, name in enumerate("abc")]
 
 

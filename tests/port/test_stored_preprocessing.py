@@ -24,11 +24,11 @@ OF_AN_OLD_KERAS = Path(__file__).parent.parent / "checkpoints" / "written_by_ker
 
 
 @pytest.fixture(scope="module", params=["tf_keras", "keras"])
-def models(request, tmp_path_factory):
+def models(request, module_folder):
     """Return the folder where one generation of Keras wrote models that prepare their own images."""
     if find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    folder = tmp_path_factory.mktemp(request.param)
+    folder = module_folder(request.param)
     run_with_tensorflow(WRITER, request.param, folder)
     return folder
 

@@ -38,12 +38,12 @@ NETWORKS = [
 STOOD_IN = [name for name, variant in TABLES.variants.items() if variant.source.name == BUILDER]
 
 
-@pytest.fixture(scope="session")
-def written(tmp_path_factory):
-    """Return the folder where TensorFlow wrote a folder per network, once per session."""
+@pytest.fixture(scope="module")
+def written(module_folder):
+    """Return the folder where TensorFlow wrote a folder per network, once."""
     if find_spec("tensorflow") is None:  # importing it here would bring TensorFlow into timm's process
         pytest.skip("needs tensorflow")
-    folder = tmp_path_factory.mktemp("tensorflow1")
+    folder = module_folder("tensorflow1")
     run_with_tensorflow(WRITER, folder, *NETWORKS)
     return folder
 

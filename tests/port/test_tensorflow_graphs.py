@@ -26,11 +26,11 @@ WRITER = Path(__file__).parent / "write_graphs.py"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Return the folder where TensorFlow wrote its graphs and modules."""
     if find_spec("tf_keras") is None:
         pytest.skip("needs tensorflow and tf-keras")
-    folder = tmp_path_factory.mktemp("graphs")
+    folder = module_folder("graphs")
     run_with_tensorflow(WRITER, folder)
     return folder
 

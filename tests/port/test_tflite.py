@@ -35,11 +35,11 @@ def run(script, *arguments):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """Return the folder where TensorFlow wrote its models."""
     if find_spec("tensorflow") is None:
         pytest.skip("needs tensorflow")
-    folder = tmp_path_factory.mktemp("tflite")
+    folder = module_folder("tflite")
     run("write_tflite.py", folder)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def written_heads(generation, tmp_path_factory) -> Path:
     folder.parent.mkdir(exist_ok=True)
     with filelock.FileLock(folder.with_suffix(".lock")):
         if not written.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what a writer that failed has left
             run_with_tensorflow(Path(__file__).with_name("write_heads.py"), generation, folder)
             written.touch()
     return folder

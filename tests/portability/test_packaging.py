@@ -44,15 +44,15 @@ def install(python, *packages):
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory):
+def builder(module_folder):
     """A Python that has the build backend."""
-    return environment(sys.executable, tmp_path_factory.mktemp("builder") / "venv", "hatchling") / "python"
+    return environment(sys.executable, module_folder("builder") / "venv", "hatchling") / "python"
 
 
 @pytest.fixture(scope="module")
-def built(builder, tmp_path_factory):
+def built(builder, module_folder):
     """The folder with wheel and sdist."""
-    folder = tmp_path_factory.mktemp("built")
+    folder = module_folder("built")
     call(builder, "-m", "hatchling", "build", "-d", folder, cwd=ROOT)
     return folder
 

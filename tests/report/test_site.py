@@ -16,11 +16,11 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s]+)\)")
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(module_folder):
     """The built site."""
     if importlib.util.find_spec("mkdocs") is None:
         pytest.skip("needs the [docs] extra")
-    folder = tmp_path_factory.mktemp("site")
+    folder = module_folder("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
         capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},

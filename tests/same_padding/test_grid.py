@@ -111,11 +111,11 @@ def test_only_tensorflows_wrong_gradients_are_excepted():
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live(module_folder):
     """Return TensorFlow's answers for the live grid, computed once in a process of its own."""
     if find_spec("tensorflow") is None:
         pytest.skip("needs tensorflow")
-    path = tmp_path_factory.mktemp("grid") / "answers.npy"
+    path = module_folder("grid") / "answers.npy"
     run_with_tensorflow(HERE / "record_tensorflow.py", "live", path)
     return np.load(path)
 

@@ -27,14 +27,14 @@ TABLES = load_tables()
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written(module_folder):
     """A folder where TensorFlow wrote MobileViT XXS as a checkpoint and as an .h5 file."""
     for package in ("transformers", "tensorflow", "tf_keras"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install 'transformers<5' tensorflow tf_keras")
     if int(importlib.metadata.version("transformers").partition(".")[0]) >= 5:
         pytest.skip("transformers 5 has no TensorFlow networks: pip install 'transformers<5'")
-    folder = tmp_path_factory.mktemp("mobilevit")
+    folder = module_folder("mobilevit")
     script = Path(__file__).parent / "write_mobilevit.py"
     run = subprocess.run(
         [sys.executable, script, folder, "hf_mobilevit_xxs"],
