@@ -41,8 +41,9 @@ class SampleRule:
         if size <= self.count:
             return np.arange(size, dtype=np.int64)
         chosen = dict.fromkeys(self._special(shape)) if len(shape) == 4 else {}
-        anywhere = np.argsort(self._words("anywhere", size), kind="stable")[: self.count]
-        chosen.update(dict.fromkeys(anywhere.tolist()))
+        words = self._words("anywhere", size)  # no two of one stream are equal
+        smallest = np.argpartition(words, self.count)[: self.count]
+        chosen.update(dict.fromkeys(smallest[np.argsort(words[smallest])].tolist()))
         return np.sort(np.array(list(chosen)[: self.count], dtype=np.int64))
 
     def _special(self, shape: tuple[int, ...]) -> list[int]:

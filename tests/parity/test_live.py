@@ -75,9 +75,9 @@ def test_second_seed_is_no_false_alarm(tables):
     assert checked.expected.provenance.seed == 99
 
 
-@pytest.mark.parametrize("name", ["conv_small", "conv_medium", "conv_large", "hybrid_medium", "hybrid_large"])
-def test_every_variant_agrees_in_float64(tables, name, capsys):
-    """Every stage agrees to 1e-11 at 224, 225, 200 and 96 pixels: what the README calls works."""
+@pytest.mark.parametrize("name", ["conv_small", "conv_medium", "hybrid_medium"])
+def test_network_agrees_in_float64(tables, name, capsys):
+    """Every stage agrees to 1e-11 at 224, 225, 200 and 96 pixels; benchmarks/measure.py has all networks."""
     sizes = tuple((size, size) for size in (224, 225, 200, 96))
 
     checked = check_against_tensorflow(Check(tables.variant(name), sizes=sizes, dtypes=("float64",)))

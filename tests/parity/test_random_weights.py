@@ -42,6 +42,15 @@ def test_bits_are_splitmix64_from_a_sha256(seed, name, count):
     assert bits(seed, name, count).tolist() == expected
 
 
+def test_a_variable_is_its_whole_stream_however_large_it_is():
+    """It is made in pieces, each of which goes on where the one before ended."""
+    count = 3 * (1 << 15) + 5
+    steps = (bits(2, "a/kernel", count, (count,)) >> np.uint64(40)).astype(np.int64) - (1 << 23)
+    whole = (steps.astype(np.float64) * (0.7 / (1 << 23)) + 0.1).astype(np.float32)
+
+    assert np.array_equal(uniform(2, "a/kernel", (count,), 0.1, 0.7), whole)
+
+
 def test_stream_is_frozen():
     """These values are in every golden; a change of them makes all goldens worthless."""
     assert variable(0, "a/kernel", (2, 2), 4).ravel().tolist() == [

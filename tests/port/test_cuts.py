@@ -32,7 +32,7 @@ CUTS = {
     "scaled_sums": "behind repeat.2",
 }
 FILES = [(name, file) for name in CUTS for file in ("model.h5", "model.keras")]
-FILES += [(name, "saved_model") for name in ("encoder", "unsorted", "scaled_sums")]
+FILES += [(name, "saved_model") for name in ("unsorted", "scaled_sums")]
 FILES += [("cut_at_a_block", file) for file in ("model.weights.h5", "ckpt-1")]
 
 

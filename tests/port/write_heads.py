@@ -21,7 +21,7 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = ("convolved", "encoder", "strided", "unsorted", "scaled_sums", "norm_nested")
+EXPORTED = ("convolved", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
 SAVED_BY_KERAS = ("unsorted",)  # with its metadata: TensorFlow alone stores no order of outputs
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
