@@ -1,4 +1,4 @@
-"""What follows a backbone in a person's own model: a chain of steps that the source states.
+"""What follows a backbone in a person's own model: steps that the source states, one after the other.
 
 Tables describe networks that somebody published; a head that was trained on top of one is read from the
 source, goes through a port as a list of steps, and stands in the output's metadata.
@@ -14,6 +14,8 @@ POOLS = ("global_avg_pool", "global_max_pool", "global_avg_max_pool")
 WINDOWS = ("max_pool", "avg_pool")
 WEIGHTED = ("dense", "conv", "depthwise_conv")
 BRANCHES = "branches"
+JOIN = "join"
+JOINS = ("add", "multiply", "average", "maximum", "concat")
 CLASSIFIERS = ("classifier", "classif", "fc", "head.fc")
 """Modules of timm's networks that classify what the module `global_pool` beside them gives."""
 
@@ -31,12 +33,19 @@ class HeadStep(NamedTuple):
                                           "same" or ((top, bottom), (left, right)), unless it is plain and 1x1
     depthwise_conv                        likewise, always with a window; outputs is a multiple of inputs
     norm, layer_norm                      channels, epsilon, is_map: batch or layer normalisation
+    group_norm                            channels, groups, epsilon
+    unit_norm                             nothing: each vector of channels divided by its length
+    scale                                 scale, offset: x * scale + offset
     relu                                  max_value or None, negative_slope
     gelu                                  approximate
     elu                                   alpha
+    prelu                                 channels, each with a slope of its own
     softmax                               over the classes
     sigmoid, tanh, softplus, swish, mish  nothing
+    selu, softsign, exponential           nothing
     hard_sigmoid, hard_swish              nothing: relu6(x + 3) / 6, and x times that
+    join                                  how, one of `JOINS`, and branches: the steps of each tensor that is
+                                          joined; beside maps, vectors (N, C) stand for maps of one pixel
     branches                              branches: the steps of each output, in the source's order, each a
                                           pair as `to_text` writes it; the last step, if there is one
     ====================================  ===========================================================
@@ -65,7 +74,7 @@ def from_text(text: str) -> tuple[HeadStep, ...]:
 
 
 def branches_of(step: HeadStep) -> tuple[tuple[HeadStep, ...], ...]:
-    """Return the steps of each output of a step ``branches``.
+    """Return the steps of each branch of a step ``branches`` or ``join``.
 
     Raises:
         ValueError: they are malformed.

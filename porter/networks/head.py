@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
-from porter.core.head import BRANCHES, CLASSIFIERS, POOLS, WEIGHTED, HeadStep, branches_of
+from porter.core.head import BRANCHES, CLASSIFIERS, JOIN, POOLS, WEIGHTED, HeadStep, branches_of
 from porter.errors import OutputError
 from porter.same_padding.fixed import Conv2dPadded
 from porter.same_padding.modules import AvgPool2dSame, Conv2dSame, MaxPool2dSame
@@ -61,6 +61,66 @@ class Branches(nn.Sequential):
         return tuple(branch(x) for branch in self)
 
 
+class Join(nn.Sequential):
+    """What several heads make of the same features, joined: vectors are maps of one pixel beside maps.
+
+    Args:
+        how: See `porter.core.head.JOINS`.
+        branches: The heads.
+    """
+
+    def __init__(self, how: str, *branches: nn.Module) -> None:
+        super().__init__(*branches)
+        self.how = how
+        self._joined = _JOINED[how]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Run each and join: the features to one tensor."""
+        found = [branch(x) for branch in self]
+        axes = max(each.ndim for each in found)
+        return self._joined([each[..., None, None] if each.ndim < axes else each for each in found])
+
+
+class Scale(nn.Module):
+    """x * scale + offset."""
+
+    def __init__(self, scale: float, offset: float) -> None:
+        super().__init__()
+        self.scale, self.offset = scale, offset
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale: any shape to the same."""
+        return x * self.scale + self.offset
+
+
+class UnitNorm(nn.Module):
+    """Each vector of channels divided by its length, as tf.math.l2_normalize: (N, C, ...) to the same."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise the channels."""
+        return x * x.square().sum(1, keepdim=True).clamp(min=_SHORTEST).rsqrt()
+
+
+class Exponential(nn.Module):
+    """e to the x."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it elementwise: any shape to the same."""
+        return x.exp()
+
+
+_SHORTEST = 1e-12  # the square of a length: the default of tf.math.l2_normalize, which Keras takes
+_JOINED: Mapping[str, Callable[[list[torch.Tensor]], torch.Tensor]] = MappingProxyType(
+    {
+        "add": lambda found: reduce(torch.add, found),
+        "multiply": lambda found: reduce(torch.mul, found),
+        "average": lambda found: reduce(torch.add, found) / len(found),
+        "maximum": lambda found: reduce(torch.maximum, found),
+        "concat": lambda found: torch.cat(found, 1),
+    }
+)
+
+
 def attach_head(model: nn.Module, steps: Sequence[HeadStep]) -> None:
     """Put a head in the place of a network's classifier, and of its pooling if the head takes maps.
 
@@ -91,9 +151,11 @@ def classifier_of(model: nn.Module) -> str | None:
 
 
 def _takes_map(steps: Sequence[HeadStep]) -> bool:
-    if steps and steps[-1].kind == BRANCHES:
-        return _takes_map(steps[:-1]) or any(map(_takes_map, branches_of(steps[-1])))
-    return any(step.kind in (*POOLS, "flatten") for step in steps)
+    return any(
+        step.kind in (*POOLS, "flatten")
+        or (step.kind in (BRANCHES, JOIN) and any(map(_takes_map, branches_of(step))))
+        for step in steps
+    )
 
 
 def _module(step: HeadStep) -> nn.Module:
@@ -150,8 +212,15 @@ def _layer_norm(stated: Mapping[str, Any]) -> nn.Module:
 
 
 def _branches(stated: Mapping[str, Any]) -> nn.Module:
-    listed = branches_of(HeadStep(BRANCHES, stated))
-    return Branches(*(nn.Sequential(*map(_module, steps)) for steps in listed))
+    return Branches(*_each_branch(stated))
+
+
+def _join(stated: Mapping[str, Any]) -> nn.Module:
+    return Join(stated["how"], *_each_branch(stated))
+
+
+def _each_branch(stated: Mapping[str, Any]) -> Iterator[nn.Module]:
+    return (nn.Sequential(*map(_module, steps)) for steps in branches_of(HeadStep(BRANCHES, stated)))
 
 
 def _norm(stated: Mapping[str, Any]) -> nn.Module:
@@ -179,10 +248,18 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyT
         "avg_pool": _avg_pool,
         "norm": _norm,
         "layer_norm": _layer_norm,
+        "group_norm": lambda stated: nn.GroupNorm(stated["groups"], stated["channels"], stated["epsilon"]),
+        "unit_norm": lambda _: UnitNorm(),
+        "scale": lambda stated: Scale(stated["scale"], stated["offset"]),
         BRANCHES: _branches,
+        JOIN: _join,
         "relu": _relu,
         "gelu": lambda stated: nn.GELU("tanh" if stated["approximate"] else "none"),
         "elu": lambda stated: nn.ELU(stated["alpha"]),
+        "prelu": lambda stated: nn.PReLU(stated["channels"]),
+        "selu": lambda _: nn.SELU(),
+        "softsign": lambda _: nn.Softsign(),
+        "exponential": lambda _: Exponential(),
         "softmax": lambda _: nn.Softmax(-1),
         "sigmoid": lambda _: nn.Sigmoid(),
         "tanh": lambda _: nn.Tanh(),

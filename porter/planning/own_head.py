@@ -1,6 +1,6 @@
 """A head of a person's own on a backbone that a table knows: how it becomes part of the port.
 
-A pooling and one dense layer are what timm's own classifier computes, so they go there. Any other chain of
+A pooling and one dense layer are what timm's own classifier computes, so they go there. Any other head of
 steps takes the classifier's place as a sequence of modules, which `porter.load_model` builds.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.head import CLASSIFIERS, WEIGHTED, HeadStep
+from porter.core.head import CLASSIFIERS, JOIN, WEIGHTED, HeadStep, branches_of
 from porter.core.layouts import parse_layout
 from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
@@ -25,6 +25,7 @@ from porter.planning.recognition import Recognised
 from porter.tables.table_records import Constant
 from porter.tables.variants import Entry, ModelPart, Network, Stage, Variant
 
+_NORMS = ("norm", "layer_norm", "group_norm")
 _POOL_ARGUMENTS = {"global_avg_pool": {}, "global_max_pool": {"global_pool": "max"}}
 _LOGITS = "logits"
 _KERNELS = {2: "i o -> o i", 4: "1 1 i o -> o i"}
@@ -229,9 +230,8 @@ def _stages_of_outputs(chain: HeadChain, modules: Mapping[str, HeadPart]) -> Ite
 def _entries(
     step: HeadStep, variables: Iterable[tuple[str, str, tuple[int, ...]]], module: str, layer: str
 ) -> Iterator[Entry]:
-    is_norm = step.kind in ("norm", "layer_norm")
-    named = {role: name for role, name, _ in _STATISTICS} if is_norm else {"kernel": "weight"}
-    named = {"bias": "bias", **named}
+    named = {role: name for role, name, _ in _STATISTICS} if step.kind in _NORMS else {}
+    named = {"kernel": "weight", "alpha": "weight", "bias": "bias", **named}
     for role, path, shape in variables:
         layout = parse_layout(_layout(step, role, len(shape)))
         yield Entry(
@@ -255,7 +255,7 @@ def _entries(
 
 def _layout(step: HeadStep, role: str, axes: int) -> str:
     if role != "kernel":
-        return "c -> c"
+        return "c -> c" if axes == 1 else "1 1 c -> c"
     if step.kind == "depthwise_conv":
         return "h w c m -> (c m) 1 h w"
     return (_KERNELS if step.kind == "dense" else _CONV_KERNELS)[axes]
@@ -270,7 +270,7 @@ def _constants(step: HeadStep, variables: Mapping[str, str], module: str) -> Ite
     """Yield what PyTorch's module has and the source's layer does without."""
     if step.kind in WEIGHTED and "bias" not in variables:
         yield Constant(OWN_HEAD, f"{module}.bias", (int(str(step.attributes["outputs"])),), 0.0)
-    elif step.kind in ("norm", "layer_norm"):
+    elif step.kind in _NORMS:
         channels = int(str(step.attributes["channels"]))
         for role, name, value in _STATISTICS if step.kind == "norm" else _STATISTICS[:2]:
             if role not in variables:
@@ -278,18 +278,21 @@ def _constants(step: HeadStep, variables: Mapping[str, str], module: str) -> Ite
 
 
 def _in_words(chain: HeadChain) -> str:
-    trunk = [_told(part) for part in chain.parts if "." not in part.place]
     if len(chain.outputs) == 1:
-        return ", ".join([*trunk, *([chain.activation] if chain.activation else [])])
-    branches = (
-        f"{name}: {', '.join(map(_told, chain.branch(number))) or 'as it is'}"
-        for number, name in enumerate(chain.outputs)
-    )
-    return ", ".join([*trunk, f"then {'; '.join(branches)}"])
+        return ", ".join([*map(_told, chain.steps), *([chain.activation] if chain.activation else [])])
+    *trunk, fork = chain.steps
+    named = zip(chain.outputs, branches_of(fork), strict=True)
+    branches = (f"{name}: {_listed(steps)}" for name, steps in named)
+    return ", ".join([*map(_told, trunk), f"then {'; '.join(branches)}"])
 
 
-def _told(part: HeadPart) -> str:
-    step = part.step
+def _listed(steps: Iterable[HeadStep]) -> str:
+    return ", ".join(map(_told, steps)) or "as it is"
+
+
+def _told(step: HeadStep) -> str:
+    if step.kind == JOIN:
+        return f"{step.attributes['how']} of ({'; '.join(map(_listed, branches_of(step)))})"
     if step.kind not in WEIGHTED:
         size = "x".join(map(str, step.attributes.get("size", ())))  # type: ignore[call-overload]
         return f"{step.kind}{f' {size}' if size else ''}"

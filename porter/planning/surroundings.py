@@ -11,8 +11,8 @@ _UNTOLD = (
     "is ported too."
 )
 _HELD = (
-    "A head is ported if it leads to each output as a chain of pooling, Flatten, Dense, convolutions, norms "
-    "and activations"
+    "A head is ported if it is made of pooling, Flatten, Dense, convolutions, norms, activations and what "
+    "joins them (Add, Multiply, Average, Maximum, Concatenate)"
 )
 _GOES_ON = (
     "Behind it the source goes on with {tail}, which is not what {name} has there, and no head that a port "

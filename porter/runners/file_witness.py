@@ -24,6 +24,7 @@ from porter.runners.file_network import FileNetwork
 from porter.runners.graph_lifting import computed_types, lifted, without_float64
 from porter.runners.graph_part import between
 from porter.runners.graph_stages import Found, GraphStages
+from porter.runners.head_end import end_of_head
 from porter.runners.image_scale import ImageScale, measured_scale, scale_note
 from porter.runners.job import Job
 from porter.tables.variants import Stage
@@ -71,9 +72,7 @@ class FileWitness:
         self._network, self._plan, self._inputs = network, port_plan, inputs
         _require_size(network, inputs)
         weights = _weights(network.graph, port_plan, stages, checkpoint)
-        self._found = _found(
-            network, stages, weights, is_cut=port_plan.cut is not None and not port_plan.head
-        )
+        self._found = _found(network, port_plan, stages, weights)
         graph = _with_values(network.graph, weights.averages)
         self._done: dict[tuple[str, int], Run] = {}
         try:
@@ -307,9 +306,10 @@ def _with_values(graph: Any, values: Mapping[str, Array]) -> Any:
     return copy
 
 
-def _found(network: FileNetwork, stages: tuple[Stage, ...], weights: _Weights, *, is_cut: bool) -> Found:
+def _found(network: FileNetwork, port_plan: Plan, stages: tuple[Stage, ...], weights: _Weights) -> Found:
     graph = GraphStages(network.graph.node, network.source, network.outputs)
-    found = graph.find(stages, weights.stages, weights.weightless, is_cut=is_cut)
+    is_cut = port_plan.cut is not None and not port_plan.head
+    found = graph.find(stages, weights.stages, weights.weightless, is_cut=is_cut, end=end_of_head(port_plan))
     if found is None or stages[-1].name in found.missing:
         raise UnfitError(f"no tensor of its graph is the stage {stages[-1].name}")
     return found

@@ -76,6 +76,7 @@ class GraphStages:
         weightless: Collection[int],
         *,
         is_cut: bool = False,
+        end: str | None = None,
     ) -> Found | None:
         """Find the ends of stages; None where no output follows the last stage's weights.
 
@@ -84,6 +85,8 @@ class GraphStages:
             weights: Name of a constant to the place of its stage in `stages`.
             weightless: Places of the stages that have no weights.
             is_cut: Whether other layers may follow the last stage, and take what earlier ones give.
+            end: TensorFlow's operation that makes something else of the logits, e.g. ``"Softmax"``, or "" if
+                the network returns them; if None, they are what the last weights give, biases included.
         """
         users: dict[int, set[str]] = {}
         for constant, stage in weights.items():
@@ -99,9 +102,16 @@ class GraphStages:
         sought = {n: s for n, s in enumerate(stages) if places.get(n) or n in weightless}
         ends, image = self._ends(sought, {s: found for s, found in places.items() if found}, list(order))
         ends |= self._beside(stages, users, ends)
+        if end is not None and stages[-1].name == _LOGITS:
+            ends[_LOGITS] = self._before(end, list(order))
         ends = {stage.name: ends[stage.name] for stage in stages if stage.name in ends}
         missing = tuple(stage.name for stage in stages if stage.name not in ends)
         return Found(f"{image}:0", {name: f"{end}:0" for name, end in ends.items()}, missing)
+
+    def _before(self, end: str, order: Sequence[str]) -> str:
+        """Return what the last operation of a kind takes, or the output for ""."""
+        last = next((name for name in reversed(order) if self._nodes[name].op == end), None)
+        return order[-1] if last is None else self._inputs[last][0]
 
     def _beside(
         self, stages: Sequence[Stage], users: Mapping[int, set[str]], known: Collection[str]

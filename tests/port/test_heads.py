@@ -35,10 +35,15 @@ HEADS = {
     "windowed": "depthwise_conv 3x3 256, conv 8, relu, max_pool 3x3, depthwise_conv 2x2 8, "
     "avg_pool 2x2, flatten, dense 3, softmax",
     "strided": "conv 3x3 8, relu, layer_norm, flatten, dense 6, layer_norm, layer_norm, layer_norm, dense 3",
+    "gated": "global_avg_pool, multiply of (as it is; dense 256, sigmoid), dense 3",
+    "joined": "multiply of (as it is; global_avg_pool, dense 256, sigmoid), conv 8, group_norm, prelu, "
+    "average of (global_avg_pool; global_max_pool), add of (as it is; dense 8, selu), "
+    "maximum of (dense 6; dense 6, softsign), concat of (dense 2; as it is), unit_norm, identity",
+    "tempered": "global_avg_pool, dense 3, scale, softmax",
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
 NORMALISES_BY_BATCH = ("keras", "convolved", "saved_model")
-ALSO_SAVED = ("convolved", "strided", "flat_pixel")
+ALSO_SAVED = ("convolved", "gated", "strided", "flat_pixel")
 FILES = [
     (head, file)
     for head in HEADS
@@ -204,18 +209,29 @@ def test_one_of_several_outputs_is_no_classifier(written, tmp_path):
     assert caught.value.code == "classify/several-outputs"
 
 
+def test_a_map_beside_the_logits_is_an_output(written, tmp_path):
+    """It is PyTorch's map, (N, C, H, W)."""
+    out = tmp_path / "out.safetensors"
+    result = porter.port(written / "map_and_logits" / "model.keras", out)
+    stored = np.load(written / "map_and_logits" / "answer.npz")
+    features, logits = answers(porter.load_model(out), stored["x"])
+    assert np.abs(features.permute(0, 2, 3, 1).numpy() - stored["y0"]).max() < 2e-5
+    assert np.abs(logits.numpy() - stored["y1"]).max() < 2e-5
+    assert ": as it is; logits: global_avg_pool, dense 3" in result.plan.network
+
+
 @pytest.mark.parametrize("file", ["model.h5", "model.keras"])
-def test_a_head_that_is_no_chain_is_refused_with_its_variables(written, tmp_path, file):
-    """Never in part, and nothing is written; the layer that no chain has is named."""
+def test_a_head_of_other_layers_is_refused_with_its_variables(written, tmp_path, file):
+    """Never in part, and nothing is written; the layer that no head has is named."""
     with pytest.raises(PlanError) as caught:
-        porter.port(written / "gated" / file, tmp_path / "out.safetensors")
+        porter.port(written / "turned" / file, tmp_path / "out.safetensors")
     assert caught.value.code == "plan/left-over"
     assert "--backbone-only ports it" in str(caught.value)
-    assert "(multiply) is none of these" in str(caught.value)
+    assert "(Permute) is none of these" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_backbone_is_named_before_the_head_that_is_no_chain(written, tmp_path):
+def test_another_backbone_is_named_before_the_head_that_is_none(written, tmp_path):
     """--backbone-only would refuse it too: it is not named as a way out."""
     config_edits = pytest.importorskip("config_edits", reason="needs h5py")
 
@@ -224,7 +240,7 @@ def test_another_backbone_is_named_before_the_head_that_is_no_chain(written, tmp
         layer["config"]["max_value"] = None
         return True
 
-    assert config_edits.edited(written / "gated" / "model.keras", tmp_path / "edited.keras", without_cap)
+    assert config_edits.edited(written / "turned" / "model.keras", tmp_path / "edited.keras", without_cap)
     with pytest.raises(PlanError) as caught:
         porter.port(tmp_path / "edited.keras", tmp_path / "out.safetensors")
     assert caught.value.code == "plan/other-network"
@@ -250,9 +266,10 @@ def test_a_form_that_cannot_hold_the_head_refuses_it(written, tmp_path):
     assert caught.value.code == "output/own-head"
 
 
-def test_the_check_compares_the_head(written, tmp_path):
-    """The file itself is the witness, up to its logits."""
-    report = porter.check(checkpoint=written / "dense_twice" / "model.keras", dtypes=("float64",))
+@pytest.mark.parametrize("head", ["dense_twice", "averaged", "joined", "tempered"])
+def test_the_check_compares_the_head(written, head):
+    """The file itself is the witness, up to its logits, whatever follows the last weights."""
+    report = porter.check(checkpoint=written / head / "model.keras", dtypes=("float64",))
     assert report.passed
     assert "logits" in report.text()
 

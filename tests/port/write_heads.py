@@ -21,7 +21,7 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = ("convolved", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
+EXPORTED = ("convolved", "gated", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
 SAVED_BY_KERAS = ("unsorted",)  # with its metadata: TensorFlow alone stores no order of outputs
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
@@ -42,6 +42,10 @@ def main() -> None:
         no_neck,
         several,
         gated,
+        joined,
+        tempered,
+        turned,
+        map_and_logits,
         cut_at_a_block,
         cut_with_a_head,
         cut_pooled,
@@ -171,11 +175,43 @@ def several(keras, layers):
 
 
 def gated(keras, layers):
-    """A head that is no chain: the features weigh themselves."""
+    """The features weigh themselves."""
     base = backbone(keras)
     x = layers.GlobalAveragePooling2D()(base.output)
     gate = layers.Dense(256, activation="sigmoid")(x)
     return keras.Model(base.input, layers.Dense(3)(layers.Multiply()([x, gate])))
+
+
+def joined(keras, layers):
+    """Channels of the map are weighed, vectors are joined in every way, the last is divided by its length."""
+    base = backbone(keras)
+    gate = layers.Dense(256, activation="sigmoid")(layers.GlobalAveragePooling2D()(base.output))
+    x = layers.Conv2D(8, 1)(layers.Multiply()([base.output, layers.Reshape((1, 1, 256))(gate)]))
+    x = layers.PReLU(shared_axes=[1, 2])(layers.GroupNormalization(4)(x))
+    x = layers.Average()([layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)])
+    x = layers.Add()([x, layers.Dense(8, activation="selu")(x)])
+    x = layers.Maximum()([layers.Dense(6)(x), layers.Dense(6, activation="softsign")(x)])
+    x = layers.Concatenate()([layers.Dense(2)(x), x])
+    return keras.Model(base.input, layers.UnitNormalization()(x))
+
+
+def tempered(keras, layers):
+    """Logits are divided by a temperature."""
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3), layers.Rescaling(0.5), layers.Softmax()]
+    return keras.Sequential([backbone(keras), *head])
+
+
+def turned(keras, layers):
+    """A layer that no head has."""
+    head = [layers.Permute((2, 1, 3)), layers.Flatten(), layers.Dense(3)]
+    return keras.Sequential([backbone(keras), *head])
+
+
+def map_and_logits(keras, layers):
+    """What explains a classification by where the network looks: the last map beside the logits."""
+    base = backbone(keras)
+    logits = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D()(base.output))
+    return keras.Model(base.input, [base.output, logits])
 
 
 def cut_at_a_block(keras, layers):

@@ -62,6 +62,8 @@ def function_steps(layer: LayerConfig, name: str, call: Call) -> list[Step]:
     axes = named.get("axis", layer.values.get("axis"))
     if name in _MEANS and axes == _PIXELS:
         return [Step("global_avg_pool", {})]
+    if name == "l2_normalize" and set(named) <= {"axis"}:
+        return [Step("unit_norm", {"axes": (axes,)})]
     plain = {key: value for key, value in named.items() if not isinstance(value, LayerOutput)}
     own = {key: value for key, value in relevant(layer.values).items() if key != "function"}
     given = [item for item in call.arguments if not isinstance(item, LayerOutput)]

@@ -39,7 +39,8 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "gelu": ("gelu", {"approximate": False}),
         "elu": ("elu", {"alpha": 1.0}),
     }
-    | {name: (name, {}) for name in ("sigmoid", "softmax", "tanh", "softplus", "mish", "selu", "exponential")}
+    | {name: (name, {}) for name in ("sigmoid", "softmax", "tanh", "softplus", "softsign", "mish")}
+    | {name: (name, {}) for name in ("selu", "exponential")}
 )
 
 # They draw at random while a network trains, with these strengths.
@@ -200,6 +201,14 @@ def _norm(kind: str) -> Callable[[Mapping[str, Any]], Step]:
     return read
 
 
+def _group_norm(values: Mapping[str, Any]) -> Step:
+    return Step("group_norm", {**_norm("")(values).attributes, "groups": int(values.get("groups", 32))})
+
+
+def _unit_norm(values: Mapping[str, Any]) -> Step:
+    return Step("unit_norm", {"axes": _norm("")(values).attributes["axes"]})
+
+
 def _pool(kind: str) -> Callable[[Mapping[str, Any]], Step]:
     def read(values: Mapping[str, Any]) -> Step:
         size = _positive(values.get("pool_size"), 2)
@@ -270,14 +279,19 @@ _LAYERS: Mapping[str, Callable[[Mapping[str, Any]], Step]] = MappingProxyType(
             _norm("norm"),
         ),
         "LayerNormalization": _norm("layer_norm"),
+        "GroupNormalization": _group_norm,
+        "UnitNormalization": _unit_norm,
         "LayerScale": lambda _values: Step("layer_scale", {}),  # of keras.applications.convnext
         "ReLU": _relu,
         "LeakyReLU": _leaky,
         "ELU": _plain("elu", alpha=1.0),
+        "PReLU": _plain("prelu"),
         "Softmax": _softmax,
         "Add": _plain("add"),
         "Subtract": _plain("subtract"),
         "Multiply": _plain("multiply"),
+        "Average": _plain("average"),
+        "Maximum": _plain("maximum"),
         "Concatenate": _concat,
         "Rescaling": _rescaling,
         "MaxPooling2D": _pool("max_pool"),

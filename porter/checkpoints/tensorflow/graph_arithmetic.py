@@ -239,7 +239,10 @@ ARITHMETIC: Mapping[str, Reader] = MappingProxyType(
     {
         **dict.fromkeys(("Relu", "Relu6", "LeakyRelu"), _relu),
         "Elu": _elu,
-        **{name: _plain(name.lower()) for name in ("Selu", "Sigmoid", "Softmax", "Tanh", "Softplus")},
+        **{
+            name: _plain(name.lower())
+            for name in ("Selu", "Sigmoid", "Softmax", "Softsign", "Tanh", "Softplus")
+        },
         "Exp": _plain("exponential"),
         **dict.fromkeys(("Minimum", "Maximum"), _limited),
         **dict.fromkeys(_KINDS, _binary),

@@ -95,11 +95,11 @@ def _add_runs(nodes: list[Node], model: Node, named: Sequence[_Named]) -> None:
         layer = Node()
         model.children[f"{_LAYER}{count}"] = len(nodes)
         nodes.append(layer)
-        inner = [(path[1:], number) for path, number in variables]
-        if len(inner[0][0]) > 1:
+        layer.children |= {path[1]: number for path, number in variables if len(path) == len(_LAYER_AND_LEAF)}
+        inner = [(path[1:], number) for path, number in variables if len(path) > len(_LAYER_AND_LEAF)]
+        if inner:
             _add_runs(nodes, layer, inner)
         else:
-            layer.children |= {path[0]: number for path, number in inner}
             _name_the_only(layer)
 
 

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from porter.core.head import BRANCHES, POOLS, HeadStep
 from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.network.early_end import last_with
 from porter.planning.network.findings import NO_LOGITS
-from porter.planning.network.head_steps import HeadPart, Shapes, UnstatableError, read_steps
+from porter.planning.network.head_nodes import common_source, nodes_between, operations_of
+from porter.planning.network.head_steps import (
+    HeadPart,
+    Joined,
+    Node,
+    Shapes,
+    UnstatableError,
+    as_branches,
+    read_steps,
+)
 from porter.planning.network.layer_pairing import ACTIVATIONS, told
 
 _SHAPES = ("flatten", "reshape")
 _VECTORS = ("flatten", *POOLS)
 _MAPS = ("input", "conv", "depthwise_conv")
+# What logits go through and are none any more: no softmax makes probabilities of an average of activations.
+_NO_LINEAR = (*ACTIVATIONS, "selu", "softsign", "exponential", "prelu", "unit_norm")
 
 
 class HeadChain(NamedTuple):
     """A head as the source states it.
 
     Attributes:
-        parts: Its steps in order, without the activation that ends it, those of each branch last.
+        steps: The head's modules in order, without the activation that ends it; the steps of branches stand
+            inside a step.
+        parts: Each step that is no join, those of branches too, with its variables.
         activation: What ends it, e.g. ``"softmax"``; None for nothing, so that it gives logits;
             ``"identity"`` for nothing, although it gives none.
         takes_map: Whether it begins with a map (N, H, W, C), and not with a vector (N, C).
         outputs: The source's names of what it gives.
     """
 
+    steps: tuple[HeadStep, ...]
     parts: tuple[HeadPart, ...]
     activation: str | None
     takes_map: bool
     outputs: tuple[str, ...]
 
-    @property
-    def steps(self) -> tuple[HeadStep, ...]:
-        """The head's modules, in order; the steps of branches stand inside the last."""
-        trunk = [part.step for part in self.parts if "." not in part.place]
-        if len(self.outputs) == 1:
-            return tuple(trunk)
-        branches = [
-            [[part.step.kind, dict(part.step.attributes)] for part in self.branch(number)]
-            for number in range(len(self.outputs))
-        ]
-        return (*trunk, HeadStep(BRANCHES, {BRANCHES: branches}))
-
     def branch(self, number: int) -> tuple[HeadPart, ...]:
-        """Return the steps that lead from where the head forks to one of its outputs."""
-        return tuple(part for part in self.parts if part.place.split(".")[1:2] == [str(number)])
+        """Return the parts that lead from where the head forks to one of its outputs."""
+        place = f"{len(self.steps) - 1}.{number}."
+        return tuple(part for part in self.parts if part.place.startswith(place))
 
 
 class Outside(NamedTuple):
@@ -84,23 +87,34 @@ def head_chain(
     own = {key for o in network.operations[last + 1 :] for key in o.variables.values()}
     if end is None and not own:
         return None
-    fork, trunk = _trunk(network, last if end is None else end)
-    if end is None:
-        if passed is None:
-            passed = next((n for n, o in enumerate(trunk) if o.kind not in ACTIVATIONS), len(trunk))
-        if len(trunk) < passed:
-            return None
-        trunk = trunk[passed:]
+    start = _passed(network, last, passed) if end is None else end
+    if start is None or {*network.outputs} == {start}:
+        return None
     try:
-        branches = _branches(network, fork)
-        listed = [*trunk, *(operation for branch in branches for operation in branch)]
-        _require_all(network, own, listed)
+        fork = common_source(network.operations, network.outputs, start)
+        trunk = nodes_between(network.operations, start, fork)
+        branches = [nodes_between(network.operations, fork, output) for output in network.outputs]
+        _require_each_once(network, own, [trunk, *branches])
         takes_map = _gives_map(network.operations, last if end is None else end)
-        if not branches:
-            return _single(trunk, shapes, takes_map=takes_map) if trunk else None
+        if len(branches) == 1:
+            return _single(trunk, shapes, takes_map=takes_map)
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
     except UnstatableError as error:
         return Outside(error.operation)
+
+
+def _passed(network: StoredNetwork, number: int, passed: int | None) -> int | None:
+    """Return the last operation of the backbone, or None if it is left before that."""
+    done = 0
+    while done != passed:
+        users = [n for n, o in enumerate(network.operations) if number in o.inputs]
+        follows_at_once = len(users) == 1 and number not in network.outputs
+        if passed is None and not (follows_at_once and network.operations[users[0]].kind in ACTIVATIONS):
+            return number
+        if not follows_at_once:
+            return None
+        number, done = users[0], done + 1
+    return number
 
 
 def _gives_map(operations: Sequence[Operation], number: int) -> bool:
@@ -111,96 +125,54 @@ def _gives_map(operations: Sequence[Operation], number: int) -> bool:
     return any(_gives_map(operations, each) for each in operation.inputs)
 
 
-def _require_all(network: StoredNetwork, own: Collection[str], listed: Collection[Operation]) -> None:
-    missing = {*own} - {key for operation in listed for key in operation.variables.values()}
+def _require_each_once(
+    network: StoredNetwork, own: Collection[str], listed: Iterable[Iterable[Node]]
+) -> None:
+    """Require that every variable behind the backbone is a part of the head, and of one step of it."""
+    taken: set[str] = set()
+    for operation in (each for nodes in listed for each in operations_of(nodes)):
+        keys = {*operation.variables.values()}
+        if taken & keys:
+            raise UnstatableError(operation)
+        taken |= keys
     for operation in network.operations:
-        if missing & {*operation.variables.values()}:
+        if {*operation.variables.values()} & {*own} - taken:
             raise UnstatableError(operation)
 
 
-def _trunk(network: StoredNetwork, number: int) -> tuple[int, list[Operation]]:
-    """Return what follows an operation until the network returns it or forks, and the number of its end."""
-    found: list[Operation] = []
-    while number not in network.outputs and (following := _next(network.operations, number)) is not None:
-        number, operation = following
-        found.append(operation)
-    return number, found
-
-
-def _next(operations: Sequence[Operation], number: int) -> tuple[int, Operation] | None:
-    """Return the one operation that takes another's output, two pools that are joined as one."""
-    users = [n for n, o in enumerate(operations) if number in o.inputs]
-    if len(users) == 1:
-        return users[0], operations[users[0]]
-    joins = {n for user in users for n, o in enumerate(operations) if user in o.inputs}
-    kinds = [operations[user].kind for user in users]
-    if sorted(kinds) != ["global_avg_pool", "global_max_pool"] or len(joins) != 1:
-        return None
-    join = joins.pop()
-    joined = operations[join]
-    if joined.kind != "concat" or [operations[n].kind for n in joined.inputs] != list(POOLS[:2]):
-        return None
-    return join, joined._replace(kind=POOLS[2], attributes={})
-
-
-def _branches(network: StoredNetwork, fork: int) -> list[list[Operation]]:
-    """Return the operations between a fork and each output; nothing if the fork is the only output.
-
-    Raises:
-        UnstatableError: they are no chains, or share an operation.
-    """
-    if {*network.outputs} == {fork}:
-        return []
-    taken: dict[int, int] = {}
-    found = []
-    for place, output in enumerate(network.outputs):
-        numbers = list(_back(network.operations, output, fork))[::-1]
-        for number in numbers:
-            if taken.setdefault(number, place) != place:
-                raise UnstatableError(network.operations[number])
-        found.append([network.operations[number] for number in numbers])
-    return found
-
-
-def _back(operations: Sequence[Operation], number: int, fork: int) -> Iterator[int]:
-    while number != fork:
-        operation = operations[number]
-        if number < fork or len(operation.inputs) != 1:
-            raise UnstatableError(operation)
-        yield number
-        number = operation.inputs[0]
-
-
-def _single(following: Sequence[Operation], shapes: Shapes, *, takes_map: bool) -> HeadChain:
-    weighted = max((n for n, operation in enumerate(following) if operation.variables), default=-1)
-    body, rest = following[: weighted + 1], following[weighted + 1 :]
-    parts, is_map = read_steps(body, shapes, is_map=takes_map)
-    rest = [operation for operation in rest if is_map or operation.kind not in _SHAPES]
+def _single(trunk: Sequence[Node], shapes: Shapes, *, takes_map: bool) -> HeadChain:
+    weighted = [any(operation.variables for operation in operations_of([node])) for node in trunk]
+    end = max((n for n, is_weighted in enumerate(weighted) if is_weighted), default=-1) + 1
+    body, rest = [*trunk[:end]], [*trunk[end:]]
+    is_map = read_steps(body, shapes, is_map=takes_map).is_map
+    rest = [node for node in rest if is_map or isinstance(node, Joined) or node.kind not in _SHAPES]
     activation = None
-    if rest and rest[-1].kind in ACTIVATIONS:
-        activation = told(rest.pop())
-    elif any(operation.kind in ACTIVATIONS for operation in rest):
-        activation = NO_LOGITS  # an average of activations, of which no softmax makes probabilities
-    parts, is_map = read_steps([*body, *rest], shapes, is_map=takes_map)
-    if is_map:
-        raise UnstatableError(following[-1])
-    return HeadChain(parts, activation, takes_map, (following[-1].name,))
+    if rest and isinstance(rest[-1], Operation) and rest[-1].kind in ACTIVATIONS:
+        activation = told(rest[-1])
+        rest = rest[:-1]
+    elif any(isinstance(node, Joined) or node.kind in _NO_LINEAR for node in rest):
+        activation = NO_LOGITS
+    read = read_steps([*body, *rest], shapes, is_map=takes_map)
+    last = [*operations_of(trunk[-1:])][-1]
+    if read.is_map:
+        raise UnstatableError(last)
+    return HeadChain(read.steps, read.parts, activation, takes_map, (last.name,))
 
 
 def _several(
     network: StoredNetwork,
-    trunk: Sequence[Operation],
-    branches: Sequence[Sequence[Operation]],
+    trunk: Sequence[Node],
+    branches: Sequence[Sequence[Node]],
     shapes: Shapes,
     *,
     takes_map: bool,
 ) -> HeadChain:
-    parts, is_map = read_steps(trunk, shapes, is_map=takes_map)
-    forked = len(parts)
-    for number, branch in enumerate(branches):
-        own, gives_map = read_steps(branch, shapes, is_map=is_map, place=f"{forked}.{number}.")
-        if gives_map:
-            raise UnstatableError(network.operations[network.outputs[number]])
-        parts = (*parts, *own)
+    shared = read_steps(trunk, shapes, is_map=takes_map)
+    own = [
+        read_steps(nodes, shapes, is_map=shared.is_map, place=f"{len(shared.steps)}.{number}.")
+        for number, nodes in enumerate(branches)
+    ]
+    steps = (*shared.steps, HeadStep(BRANCHES, {BRANCHES: as_branches(each.steps for each in own)}))
+    parts = (*shared.parts, *(part for each in own for part in each.parts))
     names = tuple(network.operations[number].name for number in network.outputs)
-    return HeadChain(parts, NO_LOGITS, takes_map, names)
+    return HeadChain(steps, parts, NO_LOGITS, takes_map, names)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from porter.core.head import POOLS, WINDOWS, HeadStep
+from porter.core.head import BRANCHES, JOIN, POOLS, WINDOWS, HeadStep
 from porter.core.stored_network import Operation
 
-_PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish")
+_PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish", "selu", "softsign", "exponential")
 _SIXTH = {"slope": 1 / 6, "offset": 0.5}
 _CLOSE = 1e-6
 _SHAPES = ("flatten", "reshape")
@@ -43,13 +43,40 @@ class HeadPart(NamedTuple):
     place: str
 
 
-def read_steps(
-    operations: Iterable[Operation], shapes: Shapes, *, is_map: bool, place: str = ""
-) -> tuple[tuple[HeadPart, ...], bool]:
-    """Return the steps that operations are, and whether the last of them gives a map.
+class Joined(NamedTuple):
+    """An operation that joins what several chains make of one tensor.
+
+    Attributes:
+        operation: What joins, of one of the kinds `JOINS`.
+        branches: What leads to each of its inputs, in order; nothing if that is the tensor itself.
+    """
+
+    operation: Operation
+    branches: tuple[tuple[Node, ...], ...]
+
+
+Node = Operation | Joined
+
+
+class Read(NamedTuple):
+    """The steps that operations are.
+
+    Attributes:
+        steps: In order; those of branches stand inside a step.
+        parts: Each step that is no join, those of branches too.
+        is_map: Whether the last step gives a map (N, H, W, C), and not a vector (N, C).
+    """
+
+    steps: tuple[HeadStep, ...]
+    parts: tuple[HeadPart, ...]
+    is_map: bool
+
+
+def read_steps(nodes: Iterable[Node], shapes: Shapes, *, is_map: bool, place: str = "") -> Read:
+    """Return the steps that operations are.
 
     Args:
-        operations: In order.
+        nodes: In order.
         shapes: Of the stored variables, by key.
         is_map: Whether the first takes a map (N, H, W, C), and not a vector (N, C).
         place: Of the module that has the steps, with a dot behind it.
@@ -58,19 +85,49 @@ def read_steps(
         UnstatableError: one is none of the steps of a head.
     """
     reader = _Reader(shapes, place, is_map=is_map)
-    for operation in operations:
+    for node in nodes:
+        operation = node.operation if isinstance(node, Joined) else node
         try:
-            reader.add(operation)
+            if isinstance(node, Joined):
+                reader.join(node)
+            else:
+                reader.add(node)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UnstatableError(operation) from error
-    return tuple(reader.parts), reader.is_map
+    return Read(tuple(reader.steps), tuple(reader.parts), reader.is_map)
+
+
+def as_branches(listed: Iterable[Iterable[HeadStep]]) -> list[list[list[object]]]:
+    """Return the steps of several branches as a step holds them."""
+    return [[[step.kind, dict(step.attributes)] for step in steps] for steps in listed]
 
 
 class _Reader:
     def __init__(self, shapes: Shapes, place: str, *, is_map: bool) -> None:
         self._shapes, self._place = shapes, place
         self.is_map = is_map
+        self.steps: list[HeadStep] = []
         self.parts: list[HeadPart] = []
+
+    def join(self, joined: Joined) -> None:
+        """Add the step that runs several branches on one tensor, and joins what they give."""
+        operation = joined.operation
+        here = f"{self._place}{len(self.steps)}"
+        found = [
+            read_steps(nodes, self._shapes, is_map=self.is_map, place=f"{here}.{number}.")
+            for number, nodes in enumerate(joined.branches)
+        ]
+        kinds = [[step.kind for step in each.steps] for each in found]
+        gives_maps = {each.is_map for each in found}
+        if operation.kind == "concat" and kinds == [[pool] for pool in POOLS[:2]]:
+            self._append(operation, HeadStep(POOLS[2], {}))
+        elif operation.kind == "concat" and not _is_along_channels(operation, gives_maps):
+            raise UnstatableError(operation)
+        else:
+            how = {"how": operation.kind, BRANCHES: as_branches(each.steps for each in found)}
+            self.steps.append(HeadStep(JOIN, how))
+            self.parts += [part for each in found for part in each.parts]
+        self.is_map = any(gives_maps)
 
     def add(self, operation: Operation) -> None:
         """Add the step that an operation is, if it does anything."""
@@ -90,12 +147,15 @@ class _Reader:
             self._append(operation, _windowed(operation, is_map=self.is_map))
         elif kind in ("norm", "layer_norm"):
             self._append(operation, self._norm(operation))
+        elif kind in ("group_norm", "unit_norm", "prelu", "scale"):
+            self._append(operation, getattr(self, f"_{kind}")(operation))
         else:
             self._append(operation, _activation(operation, is_map=self.is_map))
 
     def _append(self, operation: Operation, step: HeadStep) -> None:
         roles = {_role(role): key for role, key in operation.variables.items()}
-        place = f"{self._place}{len(self.parts)}"
+        place = f"{self._place}{len(self.steps)}"
+        self.steps.append(step)
         self.parts.append(HeadPart(step, roles, operation.name, place))
 
     def _weighted(self, operation: Operation) -> HeadStep:
@@ -124,12 +184,37 @@ class _Reader:
         moves = {"kernel": kernel, "strides": strides, "padding": padding, "dilation": dilation}
         return HeadStep("depthwise_conv", {**sizes, **moves})
 
+    def _require_channels(self, operation: Operation) -> None:
+        """Require that a norm is over the channels."""
+        if operation.attributes["axes"] not in (((-1,), (3,)) if self.is_map else ((-1,), (1,))):
+            raise UnstatableError(operation)
+
+    def _group_norm(self, operation: Operation) -> HeadStep:
+        self._require_channels(operation)
+        (channels,) = {self._shapes[key] for key in operation.variables.values()}.pop()
+        groups = int(str(operation.attributes["groups"]))
+        epsilon = _intended(operation.attributes["epsilon"])
+        whole = {"channels": channels, "groups": channels if groups == -1 else groups, "epsilon": epsilon}
+        return HeadStep("group_norm", whole)
+
+    def _unit_norm(self, operation: Operation) -> HeadStep:
+        self._require_channels(operation)
+        return HeadStep("unit_norm", {})
+
+    def _prelu(self, operation: Operation) -> HeadStep:
+        *pixels, channels = self._shapes[operation.variables["alpha"]]
+        if any(length != 1 for length in pixels) or len(pixels) != (2 if self.is_map else 0):
+            raise UnstatableError(operation)
+        return HeadStep("prelu", {"channels": channels})
+
+    def _scale(self, operation: Operation) -> HeadStep:
+        values = {name: float(str(operation.attributes[name])) for name in ("scale", "offset")}
+        return HeadStep("scale", values)
+
     def _norm(self, operation: Operation) -> HeadStep:
-        axes = operation.attributes["axes"]
         roles = set(map(_role, operation.variables))
         statistics = {"mean", "variance"} if operation.kind == "norm" else set()
-        if axes not in (((-1,), (3,)) if self.is_map else ((-1,), (1,))):
-            raise UnstatableError(operation)
+        self._require_channels(operation)
         if not statistics <= roles or not roles <= {"gamma", "beta", *statistics}:
             raise UnstatableError(operation)
         if operation.attributes.get("training") or not roles:
@@ -137,6 +222,11 @@ class _Reader:
         channels = self._shapes[next(iter(operation.variables.values()))][0]
         epsilon = _intended(operation.attributes["epsilon"])
         return HeadStep(operation.kind, {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
+
+
+def _is_along_channels(operation: Operation, gives_maps: Collection[bool]) -> bool:
+    """Whether tensors are joined along their channels: all maps (N, H, W, C), or all vectors (N, C)."""
+    return len(gives_maps) == 1 and operation.attributes["axis"] in ((-1,) if True in gives_maps else (-1, 1))
 
 
 def _role(role: str) -> str:
