@@ -34,7 +34,7 @@ class HeadStep(NamedTuple):
     depthwise_conv                        likewise, always with a window; outputs is a multiple of inputs
     norm, layer_norm                      channels, epsilon, is_map: batch or layer normalisation
     group_norm                            channels, groups, epsilon
-    unit_norm                             nothing: each vector of channels divided by its length
+    unit_norm                             shortest: each vector of channels divided by its length, or by this
     scale                                 scale, offset: x * scale + offset
     relu                                  max_value or None, negative_slope
     gelu                                  approximate

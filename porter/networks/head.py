@@ -94,11 +94,15 @@ class Scale(nn.Module):
 
 
 class UnitNorm(nn.Module):
-    """Each vector of channels divided by its length, as tf.math.l2_normalize: (N, C, ...) to the same."""
+    """Each vector of channels divided by its length, or by the shortest one that counts: (N, C, ...)."""
+
+    def __init__(self, shortest: float) -> None:
+        super().__init__()
+        self.shortest = shortest
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise the channels."""
-        return x * x.square().sum(1, keepdim=True).clamp(min=_SHORTEST).rsqrt()
+        return nn.functional.normalize(x, dim=1, eps=self.shortest)
 
 
 class Exponential(nn.Module):
@@ -109,7 +113,6 @@ class Exponential(nn.Module):
         return x.exp()
 
 
-_SHORTEST = 1e-12  # the square of a length: the default of tf.math.l2_normalize, which Keras takes
 _JOINED: Mapping[str, Callable[[list[torch.Tensor]], torch.Tensor]] = MappingProxyType(
     {
         "add": lambda found: reduce(torch.add, found),
@@ -249,7 +252,7 @@ _MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = MappingProxyT
         "norm": _norm,
         "layer_norm": _layer_norm,
         "group_norm": lambda stated: nn.GroupNorm(stated["groups"], stated["channels"], stated["epsilon"]),
-        "unit_norm": lambda _: UnitNorm(),
+        "unit_norm": lambda stated: UnitNorm(stated["shortest"]),
         "scale": lambda stated: Scale(stated["scale"], stated["offset"]),
         BRANCHES: _branches,
         JOIN: _join,

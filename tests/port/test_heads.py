@@ -35,7 +35,8 @@ HEADS = {
     "windowed": "depthwise_conv 3x3 256, conv 8, relu, max_pool 3x3, depthwise_conv 2x2 8, "
     "avg_pool 2x2, flatten, dense 3, softmax",
     "strided": "conv 3x3 8, relu, layer_norm, flatten, dense 6, layer_norm, layer_norm, layer_norm, dense 3",
-    "gated": "global_avg_pool, multiply of (as it is; dense 256, sigmoid), dense 3",
+    "gated": "global_avg_pool, multiply of (as it is; dense 256, sigmoid), dense 3, prelu, "
+    "unit_norm, identity",
     "joined": "multiply of (as it is; global_avg_pool, dense 256, sigmoid), conv 8, group_norm, prelu, "
     "average of (global_avg_pool; global_max_pool), add of (as it is; dense 8, selu), "
     "maximum of (dense 6; dense 6, softsign), concat of (dense 2; as it is), unit_norm, identity",

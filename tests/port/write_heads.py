@@ -175,11 +175,14 @@ def several(keras, layers):
 
 
 def gated(keras, layers):
-    """The features weigh themselves."""
+    """The features weigh themselves, and become vectors of unit length; in tf_keras a function does that."""
     base = backbone(keras)
     x = layers.GlobalAveragePooling2D()(base.output)
     gate = layers.Dense(256, activation="sigmoid")(x)
-    return keras.Model(base.input, layers.Dense(3)(layers.Multiply()([x, gate])))
+    x = layers.PReLU()(layers.Dense(3)(layers.Multiply()([x, gate])))
+    is_layer = keras.__name__ == "keras"
+    x = layers.UnitNormalization()(x) if is_layer else tf.math.l2_normalize(x, axis=1)
+    return keras.Model(base.input, x)
 
 
 def joined(keras, layers):

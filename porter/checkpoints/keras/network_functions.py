@@ -9,7 +9,7 @@ from typing import Any
 
 from porter.checkpoints.keras.config import LayerConfig
 from porter.checkpoints.keras.network_calls import Call, LayerOutput
-from porter.checkpoints.keras.network_layers import ACTIVATIONS, Step, activation_step, relevant
+from porter.checkpoints.keras.network_layers import ACTIVATIONS, SHORTEST, Step, activation_step, relevant
 
 _LAMBDAS = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 _ARITHMETIC = MappingProxyType(
@@ -63,7 +63,7 @@ def function_steps(layer: LayerConfig, name: str, call: Call) -> list[Step]:
     if name in _MEANS and axes == _PIXELS:
         return [Step("global_avg_pool", {})]
     if name == "l2_normalize" and set(named) <= {"axis"}:
-        return [Step("unit_norm", {"axes": (axes,)})]
+        return [Step("unit_norm", {"axes": (axes,), "shortest": SHORTEST})]
     plain = {key: value for key, value in named.items() if not isinstance(value, LayerOutput)}
     own = {key: value for key, value in relevant(layer.values).items() if key != "function"}
     given = [item for item in call.arguments if not isinstance(item, LayerOutput)]

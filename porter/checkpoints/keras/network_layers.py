@@ -64,6 +64,8 @@ _IRRELEVANT = frozenset(
     )
 )
 _LARGEST = 1 << 16
+# tf.math.l2_normalize takes no sum of squares below 1e-12, keras.ops.normalize no length.
+SHORTEST, _SHORTEST_OF_KERAS_3 = 1e-6, 1e-12
 _LAST_OF_A_MAP = 3
 _IRRELEVANT_ENDS = ("_initializer", "_regularizer", "_constraint")
 
@@ -87,6 +89,8 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     if known is None or layer.is_foreign:
         return [Step("other", {"class_name": layer.class_name, **relevant(values)})]
     own = [known(values)]
+    if layer.class_name == "UnitNormalization" and is_keras_3:
+        own[0].attributes["shortest"] = _SHORTEST_OF_KERAS_3
     if layer.class_name == "SeparableConv2D":
         own = _separable(own[0])
     for step in own if values.get("data_format") == "channels_first" else ():
@@ -206,7 +210,7 @@ def _group_norm(values: Mapping[str, Any]) -> Step:
 
 
 def _unit_norm(values: Mapping[str, Any]) -> Step:
-    return Step("unit_norm", {"axes": _norm("")(values).attributes["axes"]})
+    return Step("unit_norm", {"axes": _norm("")(values).attributes["axes"], "shortest": SHORTEST})
 
 
 def _pool(kind: str) -> Callable[[Mapping[str, Any]], Step]:

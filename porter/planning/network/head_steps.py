@@ -199,7 +199,7 @@ class _Reader:
 
     def _unit_norm(self, operation: Operation) -> HeadStep:
         self._require_channels(operation)
-        return HeadStep("unit_norm", {})
+        return HeadStep("unit_norm", {"shortest": float(str(operation.attributes["shortest"]))})
 
     def _prelu(self, operation: Operation) -> HeadStep:
         *pixels, channels = self._shapes[operation.variables["alpha"]]

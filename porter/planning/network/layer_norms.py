@@ -43,7 +43,7 @@ def with_layer_norms(network: StoredNetwork) -> StoredNetwork:
                 {"epsilon": found.epsilon, "axes": (found.axis,)},
                 {role: key for role, key in roles.items() if key is not None},
             )
-    return network._replace(operations=tuple(_reached(operations, network.outputs)))
+    return network._replace(operations=tuple(without_unneeded(operations, network.outputs)))
 
 
 def in_one_spelling(network: StoredNetwork) -> StoredNetwork:
@@ -176,7 +176,7 @@ def _variable(operation: Operation) -> str | None:
     return keys[0] if len(keys) == 1 else None
 
 
-def _reached(operations: Sequence[Operation], outputs: Sequence[int]) -> Iterator[Operation]:
+def without_unneeded(operations: Sequence[Operation], outputs: Sequence[int]) -> Iterator[Operation]:
     """Yield every operation under its number, those that nothing needs any more without what they take."""
     needed = {*outputs}
     for number in range(len(operations) - 1, -1, -1):
