@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from porter.checkpoints import open_checkpoint
 from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
@@ -106,27 +108,37 @@ class Plan(NamedTuple):
 
 
 def plan(
-    checkpoint: Checkpoint, tables: Tables | None = None, options: PortOptions = DEFAULTS, **choices: Any
+    checkpoint: Checkpoint | str | PathLike[str],
+    tables: Tables | None = None,
+    options: PortOptions = DEFAULTS,
+    **choices: Any,
 ) -> Plan:
     """Join a checkpoint and the tables.
 
     Args:
-        checkpoint: The source.
+        checkpoint: The source, open, or its path.
         tables: Known networks; those that come with porter if None.
         options: What was chosen.
         **choices: Single attributes of `PortOptions`, by name, in place of those of `options`.
 
     Raises:
+        CheckpointError: no checkpoint is there.
         PlanError: the checkpoint and the table do not close (what is missing or left over), or a bad choice.
         TableError: the variant is not known.
 
     Example:
-        >>> with porter.open_checkpoint("ckpt-1") as checkpoint:
-        ...     porter.plan(checkpoint).variant.name
+        >>> porter.plan("ckpt-1").variant.name
         'keras_mobilenetv1_025'
     """
-    options = options.merged(choices)
-    match = _identified(checkpoint, tables or load_tables(), options)
+    options, tables = options.merged(choices), tables or load_tables()
+    if isinstance(checkpoint, str | PathLike):
+        with open_checkpoint(checkpoint) as opened:
+            return _planned(opened, tables, options)
+    return _planned(checkpoint, tables, options)
+
+
+def _planned(checkpoint: Checkpoint, tables: Tables, options: PortOptions) -> Plan:
+    match = _identified(checkpoint, tables, options)
     known, match, head = _with_head(checkpoint, match, backbone_only=options.backbone_only)
     checkpoint = with_numbered_averages(checkpoint, match, options.weights)
     averages = averages_of(checkpoint, match, options.weights)
