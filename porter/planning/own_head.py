@@ -80,14 +80,14 @@ def own_head(checkpoint: Checkpoint, match: Recognised) -> OwnHead | None:
 
 
 def outside_of_head(checkpoint: Checkpoint, match: Recognised) -> str:
-    """Return the first layer behind the backbone that is no step of a head, in words; "" if none is known."""
+    """Return the first layer behind the backbone that is no step of a head, and why; "" if none is known."""
     if checkpoint.stored_network is None or _classifier(match.variant) is None:
         return ""
     found = _chain(checkpoint, backbone_alone(match)) if _may_have_one(checkpoint, match) else None
     if not isinstance(found, Outside):
         return ""
     operation = found.operation
-    return f"{operation.name} ({operation.attributes.get('class_name', operation.kind)})"
+    return f"{operation.name} ({operation.attributes.get('class_name', operation.kind)}) {found.reason}"
 
 
 def _is_of_table(match: Recognised, chain: HeadChain, own: Collection[str]) -> bool:

@@ -37,7 +37,7 @@ def hint_for_surroundings(checkpoint: Checkpoint, match: Recognised) -> str:
     if match.ending is not None and match.ending.tail:
         return f"{_LEFT} {_GOES_ON.format(tail=match.ending.tail, name=match.variant.name)}"
     outside = outside_of_head(checkpoint, match)
-    return f"{_LEFT} {_HELD}{f': {outside} is none of these.' if outside else '.'}"
+    return f"{_LEFT} {_HELD}{f': {outside}.' if outside else '.'}"
 
 
 def _in_front(checkpoint: Checkpoint, match: Recognised) -> str:

@@ -40,6 +40,7 @@ HEADS = {
     "joined": "multiply of (as it is; global_avg_pool, dense 256, sigmoid), conv 8, group_norm, prelu, "
     "average of (global_avg_pool; global_max_pool), add of (as it is; dense 8, selu), "
     "maximum of (dense 6; dense 6, softsign), concat of (dense 2; as it is), unit_norm, identity",
+    "ensemble": "global_avg_pool, average of (dense 3, softmax; dense 3, softmax), identity",
     "tempered": "global_avg_pool, dense 3, scale, softmax",
     "valid": "conv 3x3 8, norm, relu, conv 2x3 6, global_max_pool, dense 3, softmax",
 }
@@ -221,14 +222,23 @@ def test_a_map_beside_the_logits_is_an_output(written, tmp_path):
     assert ": as it is; logits: global_avg_pool, dense 3" in result.plan.network
 
 
-@pytest.mark.parametrize("file", ["model.h5", "model.keras"])
-def test_a_head_of_other_layers_is_refused_with_its_variables(written, tmp_path, file):
+@pytest.mark.parametrize(
+    ("head", "file", "why"),
+    [
+        ("turned", "model.h5", "(Permute) is none of these"),
+        ("turned", "model.keras", "(Permute) is none of these"),
+        ("shared", "model.keras", "(dense) is used twice"),
+        ("spread", "model.keras", "(reshape) is none of these"),
+        ("spread", "saved_model", "(reshape) is none of these"),
+    ],
+)
+def test_a_head_of_other_layers_is_refused_with_its_variables(written, tmp_path, head, file, why):
     """Never in part, and nothing is written; the layer that no head has is named."""
     with pytest.raises(PlanError) as caught:
-        porter.port(written / "turned" / file, tmp_path / "out.safetensors")
+        porter.port(written / head / file, tmp_path / "out.safetensors")
     assert caught.value.code == "plan/left-over"
     assert "--backbone-only ports it" in str(caught.value)
-    assert "(Permute) is none of these" in str(caught.value)
+    assert why in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

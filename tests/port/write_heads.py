@@ -21,7 +21,7 @@ import tensorflow as tf
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
-EXPORTED = ("convolved", "gated", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
+EXPORTED = ("convolved", "gated", "spread", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
 SAVED_BY_KERAS = ("unsorted",)  # with its metadata: TensorFlow alone stores no order of outputs
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
@@ -44,7 +44,10 @@ def main() -> None:
         gated,
         joined,
         tempered,
+        ensemble,
         turned,
+        shared,
+        spread,
         map_and_logits,
         cut_at_a_block,
         cut_with_a_head,
@@ -208,6 +211,29 @@ def turned(keras, layers):
     """A layer that no head has."""
     head = [layers.Permute((2, 1, 3)), layers.Flatten(), layers.Dense(3)]
     return keras.Sequential([backbone(keras), *head])
+
+
+def ensemble(keras, layers):
+    """The mean of two classifiers' probabilities, of which no softmax makes others."""
+    base = backbone(keras)
+    x = layers.GlobalAveragePooling2D()(base.output)
+    both = [layers.Dense(3, activation="softmax")(x) for _ in range(2)]
+    return keras.Model(base.input, layers.Average()(both))
+
+
+def shared(keras, layers):
+    """One dense layer on the averages and on the maxima."""
+    base, dense = backbone(keras), layers.Dense(3)
+    pools = [layers.GlobalAveragePooling2D()(base.output), layers.GlobalMaxPooling2D()(base.output)]
+    return keras.Model(base.input, layers.Add()([dense(pool) for pool in pools]))
+
+
+def spread(keras, layers):
+    """Pixels are weighed by a vector that has as many numbers as there are channels too."""
+    base = backbone(keras)
+    x = layers.Conv2D(4, 1)(base.output)
+    gate = layers.Reshape((2, 2, 1))(layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(base.input, layers.Dense(3)(layers.Flatten()(layers.Multiply()([x, gate]))))
 
 
 def map_and_logits(keras, layers):

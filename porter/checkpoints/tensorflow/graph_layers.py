@@ -212,7 +212,8 @@ def _reshape(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     shape = small(values[1]) if node.op == "Reshape" else None
     if shape is not None and len(shape) == 2 and shape[0] in (-1, 1):
         return layers.add("flatten", layer_name(node.name), _numbers(values))
-    attributes = {"shape": None if shape is None else tuple(shape[1:])}
+    behind = values[1].behind_batch if node.op == "Reshape" and isinstance(values[1], Constant) else None
+    attributes = {"shape": behind if shape is None else tuple(shape[1:])}
     channels = layers.channels[_numbers(values)[0]] if node.op in ("Squeeze", "ExpandDims") else None
     return layers.add("reshape", layer_name(node.name), _numbers(values)[:1], attributes, channels=channels)
 

@@ -13,6 +13,7 @@ from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, No
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
+from porter.core.checkpoint import Array
 from porter.core.stored_network import StoredNetwork
 from porter.errors import printable
 
@@ -172,6 +173,12 @@ class _Reader:
         return read(layers, node, values)
 
 
+def _behind_batch(lengths: list[Array | None]) -> tuple[int, ...] | None:
+    """Return the lengths of a shape behind its first, if all of them are known."""
+    known = [each for each in lengths[1:] if each is not None and each.shape == () and each.dtype.kind == "i"]
+    return tuple(map(int, known)) if len(known) == len(lengths) - 1 > 1 else None
+
+
 def _without_images(op: str, values: list[Value]) -> Value:
     """Return what an operation on weights and constants alone is."""
     if values and op in _SHAPING:
@@ -180,6 +187,6 @@ def _without_images(op: str, values: list[Value]) -> Value:
         return Weight(op, values)
     arrays = [value.value for value in values if isinstance(value, Constant)]
     if op not in FOLDED or not arrays or any(array is None or array.dtype == object for array in arrays):
-        return Constant(None)
+        return Constant(None, _behind_batch(arrays) if op == "Pack" else None)
     with np.errstate(all="ignore"):
         return Constant(np.asarray(FOLDED[op](*arrays)))

@@ -12,9 +12,16 @@ MOST_OPERATIONS = 100_000
 
 
 class Constant(NamedTuple):
-    """A value that depends on no image and no weight: an array, or None where it is not worked out."""
+    """A value that depends on no image and no weight.
+
+    Attributes:
+        value: An array, or None where it is not worked out.
+        behind_batch: Of a shape that is not worked out because the number of images is not known: the other
+            lengths.
+    """
 
     value: Array | None
+    behind_batch: tuple[int, ...] | None = None
 
 
 class Weight:

@@ -58,9 +58,11 @@ class Outside(NamedTuple):
 
     Attributes:
         operation: The first of its operations that is no step of one.
+        reason: Why it is none.
     """
 
     operation: Operation
+    reason: str
 
 
 def head_chain(
@@ -100,7 +102,7 @@ def head_chain(
             return _single(trunk, shapes, takes_map=takes_map)
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
     except UnstatableError as error:
-        return Outside(error.operation)
+        return Outside(error.operation, error.reason)
 
 
 def _passed(network: StoredNetwork, number: int, passed: int | None) -> int | None:
@@ -133,7 +135,7 @@ def _require_each_once(
     for operation in (each for nodes in listed for each in operations_of(nodes)):
         keys = {*operation.variables.values()}
         if taken & keys:
-            raise UnstatableError(operation)
+            raise UnstatableError(operation, "is used twice")
         taken |= keys
     for operation in network.operations:
         if {*operation.variables.values()} & {*own} - taken:
@@ -150,13 +152,20 @@ def _single(trunk: Sequence[Node], shapes: Shapes, *, takes_map: bool) -> HeadCh
     if rest and isinstance(rest[-1], Operation) and rest[-1].kind in ACTIVATIONS:
         activation = told(rest[-1])
         rest = rest[:-1]
-    elif any(isinstance(node, Joined) or node.kind in _NO_LINEAR for node in rest):
+    elif any(map(_gives_activations, [*body[-1:], *rest])):
         activation = NO_LOGITS
     read = read_steps([*body, *rest], shapes, is_map=takes_map)
     last = [*operations_of(trunk[-1:])][-1]
     if read.is_map:
         raise UnstatableError(last)
     return HeadChain(read.steps, read.parts, activation, takes_map, (last.name,))
+
+
+def _gives_activations(node: Node) -> bool:
+    """Whether something is joined that is no logits, or an operation makes something else of them."""
+    if isinstance(node, Joined):
+        return any(_gives_activations(branch[-1]) for branch in node.branches if branch)
+    return node.kind in _NO_LINEAR
 
 
 def _several(

@@ -20,11 +20,16 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class UnstatableError(Exception):
-    """An operation that is none of the steps of a head."""
+    """An operation that is none of the steps of a head.
 
-    def __init__(self, operation: Operation) -> None:
+    Args:
+        operation: The operation.
+        reason: Why, to be said behind its name.
+    """
+
+    def __init__(self, operation: Operation, reason: str = "is none of these") -> None:
         super().__init__(operation.name)
-        self.operation = operation
+        self.operation, self.reason = operation, reason
 
 
 class HeadPart(NamedTuple):
@@ -133,6 +138,7 @@ class _Reader:
         """Add the step that an operation is, if it does anything."""
         kind = operation.kind
         if kind in _SHAPES and not self.is_map:
+            self._require_one_pixel(operation)
             return
         if kind in POOLS or (kind in _SHAPES and is_flattening(operation)):
             if not self.is_map:
@@ -151,6 +157,18 @@ class _Reader:
             self._append(operation, getattr(self, f"_{kind}")(operation))
         else:
             self._append(operation, _activation(operation, is_map=self.is_map))
+
+    def _require_one_pixel(self, operation: Operation) -> None:
+        """Require that a vector becomes no map of several pixels, which could be joined with others."""
+        shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
+        lengths = shape["items"] if isinstance(shape, Mapping) else shape
+        is_branch = bool(self._place)
+        if isinstance(lengths, list | tuple):
+            is_other = any(length != 1 for length in lengths[:-1])
+        else:
+            is_other = is_branch and operation.kind == "reshape"
+        if is_other:
+            raise UnstatableError(operation)
 
     def _append(self, operation: Operation, step: HeadStep) -> None:
         roles = {_role(role): key for role, key in operation.variables.items()}
