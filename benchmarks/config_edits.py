@@ -188,8 +188,11 @@ def _cap(layers: Layers) -> bool:
 
 
 def _classifier(layers: Layers) -> bool:
-    layers[-1]["config"]["activation"] = "sigmoid"
-    return True
+    """Change the last activation, unless these are the layers of a backbone without a classifier."""
+    is_one = layers[-1]["config"].get("activation") == "softmax"
+    if is_one:
+        layers[-1]["config"]["activation"] = "sigmoid"
+    return is_one
 
 
 def _is_strided(layer: Layer) -> bool:

@@ -3,9 +3,9 @@
     python benchmarks/contradictions.py FOLDER [FILE ...]
 
 Without files, writes eight families of each generation of Keras to FOLDER first (minutes), for images of 96
-and of 32 pixels, as .h5, .keras and SavedModel. A file may be a frozen graph (.pb) too, as unchanged.py has
-it. Prints a line for each file and kind of change: adopted, refused, SILENT, or absent, where the network
-has nothing of the kind; the exit status is 1 where one is silent or an unchanged file is refused.
+and of 32 pixels, as .h5, .keras, SavedModel and frozen graph (.pb); what is there is not written again.
+Prints a line for each file and kind of change: adopted, refused, SILENT, or absent, where the network has
+nothing of the kind; the exit status is 1 where one is silent or an unchanged file is refused.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ FAMILIES = {
 NESTED = ("MobileNetV2", "ResNet50")
 GENERATIONS = ("tf_keras", "keras")
 SUFFIXES = (".h5", ".keras")
+GRAPHS = ("", ".pb")  # a SavedModel is a folder
 SIZES = (96, 32)  # at 32 pixels the last maps are one pixel, where a 1x1 convolution is a dense layer
 
 # What a change needs, and a network may be without.
@@ -75,7 +76,11 @@ NEEDS = {
 }
 
 _PROGRAM = """
+from pathlib import Path
+
 import {generation} as keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 def network(family, **arguments):
     build = getattr(keras.applications, family)
@@ -92,6 +97,9 @@ model = {expression}
 for suffix in {suffixes}:
     model.save({path!r} + suffix)
 model.export({path!r})
+call = tf.function(lambda images: model(images, training=False))
+concrete = call.get_concrete_function(tf.TensorSpec((1, {size}, {size}, 3), tf.float32))
+Path({path!r} + ".pb").write_bytes(freeze(concrete).graph.as_graph_def().SerializeToString())
 """
 
 
@@ -116,7 +124,7 @@ def written(folder: Path) -> Iterator[Path]:
         built |= {f"{family}-nested": f"nested({family!r}, {FAMILIES[family]})" for family in NESTED}
         for size, (name, expression) in product(SIZES, built.items()):
             path = inner / f"{name}-{size}"
-            if not path.with_name(f"{path.name}.keras").exists():
+            if not path.with_name(f"{path.name}.pb").exists():  # written last
                 program = _PROGRAM.format(
                     generation=generation,
                     expression=expression,
@@ -125,7 +133,7 @@ def written(folder: Path) -> Iterator[Path]:
                     size=size,
                 )
                 subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-            yield from (inner / f"{path.name}{suffix}" for suffix in (*SUFFIXES, ""))
+            yield from (inner / f"{path.name}{suffix}" for suffix in (*SUFFIXES, *GRAPHS))
 
 
 def describing_once() -> None:

@@ -18,6 +18,8 @@ KERAS: dict[str, tuple[str, dict[str, Any]]] = {
     "EfficientNetB0": ("EfficientNetB0", {}),
     "EfficientNetV2B0": ("EfficientNetV2B0", {}),
     "ResNet50": ("ResNet50", {}),
+    "ConvNeXtTiny": ("ConvNeXtTiny", {}),
+    "DenseNet121": ("DenseNet121", {}),
 }
 # Those of more layers alone: they are ported, and not run.
 DEEPER = (
@@ -29,6 +31,6 @@ GARDEN = {
     "MobileNetV2": ("mobilenet", {"model_id": "MobileNetV2", "filter_size_scale": 0.35}),
     "MobileNetV4ConvSmall": ("mobilenet", {"model_id": "MobileNetV4ConvSmall"}),
     "ResNet50": ("resnet", {"model_id": 50}),
-    "EfficientNetB0": ("efficientnet", {"model_id": "b0"}),
+    "EfficientNetB0": ("efficientnet", {"model_id": "b0", "se_ratio": 0.25, "activation": "swish"}),
     "ViTTiny": ("vit", {"model_name": "vit-ti16"}),
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.cut_variables import Part, first_part
@@ -20,9 +20,9 @@ from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
 from porter.planning.odd_maps import padded_forms
 from porter.planning.recognition import Ending, Recognised
+from porter.planning.whole_network import Fitting, keys_of, whole_network
 from porter.tables.known_tables import Tables, leading_name
-from porter.tables.table_records import Dim
-from porter.tables.variants import Entry, Variant
+from porter.tables.variants import Variant
 
 _FEWEST_STAGES = 2  # a stem alone is nobody's in particular
 _LOGITS = "logits"
@@ -160,6 +160,9 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
 def _first_part(checkpoint: Checkpoint, source: StoredNetwork | None, variant: Variant) -> _Found | None:
     if not recorded(variant):
         return None
+    whole = whole_network(checkpoint, variant)
+    if whole is not None:
+        return _Found(whole, is_named=False, size=len(whole.keys), stages=len(variant.stages))
     found = None if source is None else _by_network(checkpoint, source, variant)
     return found or _by_variables(checkpoint, variant)
 
@@ -171,8 +174,8 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
     best: _Found | None = None
     for reference in recorded(variant):
         lengths: dict[str, int] = {}
-        pairs = common_part(source, reference, _Fitting(checkpoint, entries, lengths).fits)
-        keys = dict(_keys(source, reference, pairs))
+        pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
+        keys = dict(keys_of(source, reference, pairs))
         keys = {name: key for name, key in keys.items() if name in first}
         points = CutPoints(variant, reference)
         pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
@@ -195,39 +198,6 @@ def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant)
         match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
         best = _Found(match, named is not None, len(keys), len(stages), ends, len(pairs))
     return best
-
-
-class _Fitting:
-    """Whether the variables of two operations may be the same."""
-
-    def __init__(self, checkpoint: Checkpoint, entries: Mapping[str, Entry], lengths: dict[str, int]) -> None:
-        self._checkpoint, self._entries, self._lengths = checkpoint, entries, lengths
-
-    def fits(self, wanted: Operation, given: Operation) -> bool:
-        """Whether all variables of the reference's operation are there, with its shapes."""
-        roles = {_role(role): key for role, key in given.variables.items()}
-        if roles.keys() != {_role(role) for role in wanted.variables}:
-            return False
-        return all(self._fits(name, roles[_role(role)]) for role, name in wanted.variables.items())
-
-    def _fits(self, name: str, key: str) -> bool:
-        entry, spec = self._entries.get(name), self._checkpoint.specs.get(key)
-        return entry is not None and spec is not None and self._shape_fits(spec.shape, entry.source_shape)
-
-    def _shape_fits(self, shape: tuple[int, ...], wanted: tuple[Dim, ...]) -> bool:
-        return shape_fits(shape, wanted, self._lengths)
-
-
-def _role(role: str) -> str:
-    return role.removeprefix("moving_").removeprefix("depthwise_")
-
-
-def _keys(source: StoredNetwork, reference: StoredNetwork, pairs: Pairs) -> Iterator[tuple[str, str]]:
-    """Yield the table's name and the source's key of each variable that is there."""
-    for number, found in pairs.items():
-        roles = {_role(role): key for role, key in source.operations[found[0]].variables.items()}
-        for role, name in reference.operations[number].variables.items():
-            yield name, roles[_role(role)]
 
 
 def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:

@@ -9,6 +9,8 @@ from porter.planning.recognition import Recognised, recognise
 from porter.tables.known_tables import Tables
 
 _UNKNOWN = ("plan/no-match", "plan/unknown-network")
+_OTHER = "plan/other-network"
+_COUNTED = "layer_with_weights-"
 
 
 def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None) -> Recognised:
@@ -30,13 +32,15 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
     try:
         match = recognise(checkpoint, tables, variant)
     except PlanError as refusal:
-        cut = _cut(checkpoint, tables, variant) if refusal.code in _UNKNOWN else None
-        if cut is None:
+        found = _without_names(checkpoint, tables, variant, refusal.code)
+        if found is None:
             raise
-        return cut
+        return found
     if checkpoint.stored_network is None:
         return match
     match = _with_ending(checkpoint, _dilated(checkpoint, match))
+    if variant is None and _is_counted(checkpoint):
+        match = _settled(checkpoint, tables, match)
     if not match.twins:
         return match
     from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
@@ -72,7 +76,29 @@ def _with_ending(checkpoint: Checkpoint, match: Recognised) -> Recognised:
     return match if has_several and found.ending is not None and found.ending.tail else found
 
 
-def _cut(checkpoint: Checkpoint, tables: Tables, variant: str | None) -> Recognised | None:
-    from porter.planning.cut_backbone import cut_backbone  # noqa: PLC0415  (most are whole)
+def _without_names(
+    checkpoint: Checkpoint, tables: Tables, variant: str | None, code: str
+) -> Recognised | None:
+    """Return what names do not tell: a first part, or the network that `variant` says it is."""
+    if code in _UNKNOWN:
+        from porter.planning.cut_backbone import cut_backbone  # noqa: PLC0415  (most are whole)
 
-    return cut_backbone(checkpoint, tables, variant)
+        return cut_backbone(checkpoint, tables, variant)
+    if code != _OTHER or variant is None or not _is_counted(checkpoint):
+        return None
+    from porter.planning.whole_network import whole_network  # noqa: PLC0415  (few)
+
+    return whole_network(checkpoint, tables.variant(variant))
+
+
+def _is_counted(checkpoint: Checkpoint) -> bool:
+    """Whether porter numbered the layers of a source that stores neither objects nor their names."""
+    network, graph = checkpoint.stored_network, checkpoint.graph
+    counted = any(name.startswith(_COUNTED) for name in graph.nodes[0].children)
+    return network is not None and network.is_graph and not graph.stored and counted
+
+
+def _settled(checkpoint: Checkpoint, tables: Tables, match: Recognised) -> Recognised:
+    from porter.planning.whole_network import settled  # noqa: PLC0415  (frozen graphs alone)
+
+    return settled(checkpoint, tables, match)

@@ -26,10 +26,10 @@ def written(module_folder):
     return folder
 
 
-def planned(path):
+def planned(path, **choices):
     """Return what a port would do."""
     with porter.open_checkpoint(path) as checkpoint:
-        return plan(checkpoint)
+        return plan(checkpoint, **choices)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,39 @@ def test_other_networks_are_refused_by_layer(written, name, expected, found):
 
     assert refused.value.code == "plan/other-network"
     assert any(f"expected {expected}, found {found}" in line for line in refused.value.details)
+
+
+def test_frozen_network_is_known_by_what_it_computes(written):
+    """A frozen graph has none of the names of the Garden's blocks; its head is the network's own."""
+    made = planned(written / "mobilenetv4_conv_small.pb")
+
+    assert made.variant.name == "mobilenetv4_conv_small"
+    assert made.network.endswith("layers as the source's graph says")
+    assert made.cut is None
+    assert not made.has_own_head
+    assert made.arguments["num_classes"] == 7
+    assert len(made.assignments) == len(planned(written / "mobilenetv4_conv_small").assignments)
+
+
+def test_frozen_network_of_two_libraries_has_a_note_and_a_choice(written):
+    """Keras's MobileNetV2 and the Garden's are one graph, and take images that are prepared otherwise."""
+    source = written / "garden_mobilenetv2_035.pb"
+    made = planned(source)
+    chosen = planned(source, variant="garden_mobilenetv2_035")
+
+    assert made.variant.name == "keras_mobilenetv2_035"
+    assert any(note.startswith("garden_mobilenetv2_035 computes the same") for note in made.notes)
+    assert chosen.variant.name == "garden_mobilenetv2_035"
+    assert chosen.input_spec.mean != made.input_spec.mean
+    assert not any("computes the same" in note for note in chosen.notes)
+    keys = [{a.target: [p.key for p in a.sources] for a in found.assignments} for found in (made, chosen)]
+    assert keys[0] == keys[1]
+    with pytest.raises(PlanError, match="its names and shapes are those of keras_mobilenetv2_035"):
+        planned(source, variant="mobilenetv4_conv_small")
+
+
+def test_frozen_efficientnet_is_a_port_of_its_own_library(written):
+    """Squeeze-and-excitation, and what stands inside, are told by the graph."""
+    made = planned(written / "garden_efficientnet_b0.pb")
+
+    assert made.variant.name == "garden_efficientnet_b0"

@@ -1,7 +1,7 @@
 """Write SavedModels of the Model Garden: ``python write_garden_networks.py FOLDER``, a process of its own.
 
 FOLDER/<variant> is the network with a signature for pixels; FOLDER/<variant>_<edit> a copy of its description
-with one thing changed, beside the same variables.
+with one thing changed, beside the same variables; FOLDER/<variant>.pb a frozen network without a signature.
 """
 
 from __future__ import annotations
@@ -15,19 +15,34 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 from porter.runners.builders import build
 from porter.tables.shipped import load_tables
 
 FOLDER = Path(sys.argv[1])
 VARIANTS = ("mobilenetv4_conv_small", "garden_efficientnet_b0_swish_se", "mobilenetv4_hybrid_medium")
+FROZEN = ("mobilenetv4_conv_small", "garden_mobilenetv2_035", "garden_efficientnet_b0")
 SIDE = 96
+
+
+def built(name: str):
+    """Build a network."""
+    variant = load_tables().variant(name)
+    return build(variant.source.name, variant.source.arguments, bn_eps=1e-3, classes=7, channels=3)
+
+
+def frozen(name: str) -> None:
+    """Let TensorFlow make constants of a network's variables."""
+    network = built(name)
+    call = tf.function(lambda images: network(images, training=False))
+    concrete = call.get_concrete_function(tf.TensorSpec((1, SIDE, SIDE, 3), tf.float32))
+    (FOLDER / f"{name}.pb").write_bytes(freeze(concrete).graph.as_graph_def().SerializeToString())
 
 
 def written(name: str) -> Path:
     """Let TensorFlow write a network that takes pixels in 0..255, without the functions of its layers."""
-    variant = load_tables().variant(name)
-    network = build(variant.source.name, variant.source.arguments, bn_eps=1e-3, classes=7, channels=3)
+    network = built(name)
 
     @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, 3], tf.float32, name="image")])
     def serve(image):
@@ -84,3 +99,5 @@ if __name__ == "__main__":
     for change in (smaller_epsilon, strided, capped, maximal):
         edited(conv, change)
     edited(hybrid, turned)
+    for each in FROZEN:
+        frozen(each)
