@@ -13,6 +13,7 @@ from porter.core.stored_network import Operation, StoredNetwork
 from porter.planning.fitting import shape_fits
 from porter.planning.network.canonical import canonical
 from porter.planning.network.common_part import Pairs, common_part
+from porter.planning.network.compare_network import computes_backbone
 from porter.planning.network.record import recorded
 from porter.planning.recognition import Recognised
 from porter.tables.known_tables import Tables
@@ -110,8 +111,8 @@ def settled(checkpoint: Checkpoint, tables: Tables, match: Recognised) -> Recogn
         match: What the numbers fit.
     """
     own, others = match.variant, list(_computed(checkpoint, tables))
-    if all(other.variant.name != own.name for other in others):
-        return others[0] if len(others) == 1 else match
+    if len(others) == 1 and not computes_backbone(checkpoint, match):
+        return others[0]
     names = [
         other.variant.name
         for other in others

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 from warm_frameworks import run_with_tensorflow
 
@@ -66,6 +67,23 @@ def test_unchanged_graph_is_compared_with_the_table(written, generation):
     assert made.bn_eps == 1e-3
     assert made.bn_eps_source == "the source's graph"
     assert made.classifier_activation == "softmax"
+
+
+def test_layers_of_a_convnext_are_known_by_what_takes_them(written):
+    """tf_keras's export lists variables without names; its graph writes norms and scales out."""
+    weights = []
+    for path in (written / "convnext.keras", written / "convnext"):
+        with open_checkpoint(path) as checkpoint:
+            made = plan(checkpoint, TABLES)
+            weights.append({a.target: [checkpoint.read(p.key) for p in a.parts] for a in made.assignments})
+        assert made.variant.name == "keras_convnext_tiny"
+        assert "layers as the" in made.network
+    config, graph = weights
+
+    assert config.keys() == graph.keys()
+    for target, expected in config.items():
+        for one, other in zip(expected, graph[target], strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize(

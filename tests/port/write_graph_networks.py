@@ -4,6 +4,7 @@ Usage: python write_graph_networks.py FOLDER
 
 FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.keras by Keras 3.
 prepared/<name>, <name>.keras, <name>.pb: Keras 3's models that prepare images, exported, saved, frozen.
+convnext.keras, convnext: tf_keras's ConvNeXt, saved and exported, with weights of which no two are equal.
 edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
 """
 
@@ -46,6 +47,15 @@ def models() -> None:
                 model.save(FOLDER / f"{name}_{number}", save_format="tf")
             else:
                 model.export(FOLDER / f"{name}_{number}", verbose=False)
+
+
+def convnext() -> None:
+    """Write a network whose graph writes out its norms, and whose export lists variables without names."""
+    model = tf_keras.applications.ConvNeXtTiny(input_shape=(32, 32, 3), weights=None, classes=3)
+    numbers = np.random.default_rng(0)
+    model.set_weights([numbers.standard_normal(each.shape, "float32") for each in model.weights])
+    model.save(FOLDER / "convnext.keras")
+    model.export(FOLDER / "convnext")
 
 
 def mobilenet():
@@ -185,5 +195,6 @@ def edited() -> None:
 
 if __name__ == "__main__":
     models()
+    convnext()
     prepared()
     edited()
