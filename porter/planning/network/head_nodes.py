@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from porter.core.head import JOINS
 from porter.core.stored_network import Operation
 from porter.planning.network.head_steps import Joined, Node, UnstatableError
 
+_MOST_NESTED = 16  # joins within branches of joins: no head that people train, and no end for a crafted file
 
-def nodes_between(operations: Sequence[Operation], start: int, end: int) -> list[Node]:
+
+def nodes_between(operations: Sequence[Operation], start: int, end: int, depth: int = 0) -> list[Node]:
     """Return what leads from one operation to another, without the first; nothing if they are one.
 
     Args:
         operations: Of a network.
         start: Number of an operation on which everything that `end` takes depends.
         end: Number of the last operation.
+        depth: Within how many joins this lies.
 
     Raises:
-        UnstatableError: something else leads there too, or an operation takes several tensors and is no join.
+        UnstatableError: something else leads there too, an operation takes several tensors and is no join, or
+            branches share operations.
     """
     found: list[Node] = []
     number = end
     while number != start:
         operation = operations[number]
-        if number < start or not operation.inputs:
+        if number < start or not operation.inputs or depth > _MOST_NESTED:
             raise UnstatableError(operation)
         if len(operation.inputs) == 1:
             found.append(operation)
             number = operation.inputs[0]
         elif operation.kind in JOINS:
             fork = common_source(operations, operation.inputs, start)
-            branches = tuple(tuple(nodes_between(operations, fork, each)) for each in operation.inputs)
-            found.append(Joined(operation, branches))
+            _require_apart(operations, fork, operation)
+            branches = (nodes_between(operations, fork, each, depth + 1) for each in operation.inputs)
+            found.append(Joined(operation, tuple(map(tuple, branches))))
             number = fork
         else:
             raise UnstatableError(operation)
@@ -45,13 +51,17 @@ def common_source(operations: Sequence[Operation], ends: Collection[int], start:
     Raises:
         UnstatableError: something that `start` does not lead to leads there too.
     """
-    open_ends = {*ends}
-    while len(open_ends) > 1:
-        last = max(open_ends)
+    waiting = [-number for number in {*ends}]  # the heap gives its smallest: the largest number
+    heapq.heapify(waiting)
+    seen = {*ends}
+    while len(waiting) > 1:
+        last = -heapq.heappop(waiting)
         if last <= start or not operations[last].inputs:
             raise UnstatableError(operations[last])
-        open_ends = open_ends - {last} | {*operations[last].inputs}
-    (found,) = open_ends
+        for taken in {*operations[last].inputs} - seen:
+            seen.add(taken)
+            heapq.heappush(waiting, -taken)
+    found = -waiting[0]
     if found < start:
         raise UnstatableError(operations[max(ends)])
     return found
@@ -66,3 +76,24 @@ def operations_of(nodes: Iterable[Node]) -> Iterator[Operation]:
             yield node.operation
         else:
             yield node
+
+
+def _require_apart(operations: Sequence[Operation], fork: int, join: Operation) -> None:
+    """Require that no two branches share an operation: each way through them would be another branch."""
+    taken: set[int] = set()
+    for end in join.inputs:
+        own = _reached(operations, fork, end)
+        if taken & own:
+            raise UnstatableError(operations[max(taken & own)], "leads to several branches")
+        taken |= own
+
+
+def _reached(operations: Sequence[Operation], fork: int, end: int) -> set[int]:
+    found: set[int] = set()
+    waiting = [end] if end != fork else []
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting += [taken for taken in operations[number].inputs if taken != fork]
+    return found

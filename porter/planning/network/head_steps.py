@@ -37,7 +37,7 @@ class HeadPart(NamedTuple):
 
     Attributes:
         step: What it does.
-        variables: Checkpoint keys by role (kernel, bias, gamma, beta, mean, variance).
+        variables: Checkpoint keys by role (kernel, bias, gamma, beta, mean, variance, alpha).
         layer: The source's name of the layer.
         place: The number of its module among those of the head: ``"0"``, or ``"2.1.0"`` in a branch.
     """
@@ -164,7 +164,7 @@ class _Reader:
         lengths = shape["items"] if isinstance(shape, Mapping) else shape
         is_branch = bool(self._place)
         if isinstance(lengths, list | tuple):
-            is_other = any(length != 1 for length in lengths[:-1])
+            is_other = any(length not in (1, -1, None) for length in lengths[:-1])
         else:
             is_other = is_branch and operation.kind == "reshape"
         if is_other:
