@@ -44,6 +44,7 @@ NAMES = [
     "keras_vgg16",
     "keras_xception",
     "keras_efficientnetv2_b0",
+    "keras_efficientnetv2_l",
     "mlperf_tiny_vww",
 ]
 
