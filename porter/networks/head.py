@@ -70,15 +70,16 @@ class Join(nn.Sequential):
     """
 
     def __init__(self, how: str, *branches: nn.Module) -> None:
+        if how not in _JOINED:
+            raise ValueError(f"no way to join is called {how!r}")
         super().__init__(*branches)
         self.how = how
-        self._joined = _JOINED[how]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run each and join: the features to one tensor."""
         found = [branch(x) for branch in self]
         axes = max(each.ndim for each in found)
-        return self._joined([each[..., None, None] if each.ndim < axes else each for each in found])
+        return _JOINED[self.how]([each[..., None, None] if each.ndim < axes else each for each in found])
 
 
 class Scale(nn.Module):

@@ -211,6 +211,19 @@ def test_one_of_several_outputs_is_no_classifier(written, tmp_path):
     assert caught.value.code == "classify/several-outputs"
 
 
+def test_a_joined_head_is_pickled_and_copied(written, tmp_path):
+    """As torch.save and processes of a data loader do."""
+    import copy
+    import pickle
+
+    out = tmp_path / "out.safetensors"
+    porter.port(written / "joined" / "model.keras", out)
+    stored = np.load(written / "joined" / "answer.npz")
+    model = porter.load_model(out)
+    for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 (made here)
+        assert np.abs(answers(same, stored["x"]).numpy() - stored["y"]).max() < 2e-5
+
+
 def test_a_map_beside_the_logits_is_an_output(written, tmp_path):
     """It is PyTorch's map, (N, C, H, W)."""
     out = tmp_path / "out.safetensors"
