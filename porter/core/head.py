@@ -16,6 +16,7 @@ WEIGHTED = ("dense", "conv", "depthwise_conv")
 BRANCHES = "branches"
 JOIN = "join"
 JOINS = ("add", "multiply", "average", "maximum", "concat")
+MOST_NESTED = 16  # branches within branches: no head that people train has more, and a crafted file no end
 CLASSIFIERS = ("classifier", "classif", "fc", "head.fc")
 """Modules of timm's networks that classify what the module `global_pool` beside them gives."""
 
@@ -70,7 +71,12 @@ def from_text(text: str) -> tuple[HeadStep, ...]:
     Raises:
         ValueError: it is not what `to_text` writes.
     """
-    return _listed(json.loads(text))
+    try:
+        steps = _listed(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("steps within steps without end") from error
+    _require_branches(steps, MOST_NESTED + 1)  # several outputs are a level of their own
+    return steps
 
 
 def branches_of(step: HeadStep) -> tuple[tuple[HeadStep, ...], ...]:
@@ -88,6 +94,15 @@ def branches_of(step: HeadStep) -> tuple[tuple[HeadStep, ...], ...]:
 def output_count(steps: Sequence[HeadStep]) -> int:
     """Return how many tensors a head gives."""
     return len(branches_of(steps[-1])) if steps and steps[-1].kind == BRANCHES else 1
+
+
+def _require_branches(steps: Iterable[HeadStep], depth: int) -> None:
+    for step in steps:
+        if step.kind in (BRANCHES, JOIN):
+            if depth < 0:
+                raise ValueError("steps within steps without end")
+            for branch in branches_of(step):
+                _require_branches(branch, depth - 1)
 
 
 def _listed(found: Any) -> tuple[HeadStep, ...]:

@@ -49,6 +49,11 @@ class Operation(NamedTuple):
     variables: Mapping[str, str]
 
 
+def plain_role(role: str) -> str:
+    """Return what a variable is, whatever class of layer has it: ``"mean"`` of ``"moving_mean"``."""
+    return role.removeprefix("moving_").removeprefix("depthwise_")
+
+
 def draws_at_random(operation: Operation) -> bool:
     """Whether the weights that it takes are random numbers, as those of Keras 3's augmentation are."""
     weights = operation.attributes.get("weights")

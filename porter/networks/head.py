@@ -87,7 +87,7 @@ class Scale(nn.Module):
 
     def __init__(self, scale: float, offset: float) -> None:
         super().__init__()
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = float(scale), float(offset)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Scale: any shape to the same."""
@@ -99,7 +99,7 @@ class UnitNorm(nn.Module):
 
     def __init__(self, shortest: float) -> None:
         super().__init__()
-        self.shortest = shortest
+        self.shortest = float(shortest)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise the channels."""

@@ -7,8 +7,19 @@ from collections.abc import Iterable, Iterator
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph
 from porter.planning.arrangement import arranged
+from porter.tables.known_tables import Tables
 from porter.tables.table_records import Dim
 from porter.tables.variants import Entry, Variant
+
+
+def candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
+    """Yield the variants whose kernels may all be there, as far as a few of their variables tell."""
+    there = {spec.shape for spec in checkpoint.specs.values()}
+    for name in tables.variants:
+        signature = tables.signatures.get(name)
+        shapes = () if signature is None else [shape for _, shape in signature.pairs]
+        if all(any(shape_fits(shape, wanted, {}) for shape in there) for wanted in shapes):
+            yield tables.variants[name]
 
 
 def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from porter.core.checkpoint import Checkpoint
-from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.fitting import shape_fits
+from porter.core.stored_network import Operation, StoredNetwork, plain_role
+from porter.planning.fitting import candidates, shape_fits
 from porter.planning.network.canonical import canonical
 from porter.planning.network.common_part import Pairs, common_part
 from porter.planning.network.compare_network import computes_backbone
@@ -57,14 +57,10 @@ def _shared(wanted: Operation, given: Operation) -> dict[str, str] | None:
 
     What a graph writes out has no names for its variables: an only one is the other's only one.
     """
-    names, keys = ({_role(r): v for r, v in each.variables.items()} for each in (wanted, given))
+    names, keys = ({plain_role(r): v for r, v in each.variables.items()} for each in (wanted, given))
     if wanted.kind == "other" and len(names) == len(keys) == 1:
         return {next(iter(names.values())): next(iter(keys.values()))}
     return {name: keys[role] for role, name in names.items()} if names.keys() == keys.keys() else None
-
-
-def _role(role: str) -> str:
-    return role.removeprefix("moving_").removeprefix("depthwise_")
 
 
 def keys_of(source: StoredNetwork, reference: StoredNetwork, pairs: Pairs) -> Iterator[tuple[str, str]]:
@@ -125,12 +121,6 @@ def settled(checkpoint: Checkpoint, tables: Tables, match: Recognised) -> Recogn
 
 
 def _computed(checkpoint: Checkpoint, tables: Tables) -> Iterator[Recognised]:
-    """Yield every network of the tables that a source computes, of those whose kernels may be there."""
-    there = {spec.shape for spec in checkpoint.specs.values()}
-    for name in tables.variants:
-        signature = tables.signatures.get(name)
-        shapes = () if signature is None else [shape for _, shape in signature.pairs]
-        if all(any(shape_fits(shape, wanted, {}) for shape in there) for wanted in shapes):
-            found = whole_network(checkpoint, tables.variants[name])
-            if found is not None:
-                yield found
+    """Return every network of the tables that a source computes."""
+    found = (whole_network(checkpoint, variant) for variant in candidates(checkpoint, tables))
+    return (match for match in found if match is not None)

@@ -39,8 +39,10 @@ ACTIVATIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "gelu": ("gelu", {"approximate": False}),
         "elu": ("elu", {"alpha": 1.0}),
     }
-    | {name: (name, {}) for name in ("sigmoid", "softmax", "tanh", "softplus", "softsign", "mish")}
-    | {name: (name, {}) for name in ("selu", "exponential")}
+    | {
+        name: (name, {})
+        for name in ("sigmoid", "softmax", "tanh", "softplus", "softsign", "mish", "selu", "exponential")
+    }
 )
 
 # They draw at random while a network trains, with these strengths.

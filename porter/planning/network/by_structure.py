@@ -8,7 +8,7 @@ from typing import NamedTuple
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
-from porter.planning.fitting import shape_fits
+from porter.planning.fitting import candidates, shape_fits
 from porter.planning.network.canonical import canonical
 from porter.planning.network.folded_form import NORM, folded
 from porter.planning.network.layer_pairing import Pairing
@@ -49,7 +49,7 @@ def recognise_by_structure(
     if stored is None:
         raise PlanError("plan/no-network", "its graph is not in a form that is read", file=checkpoint.path)
     source = canonical(stored)
-    wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
+    wanted = [tables.variant(variant)] if variant else list(candidates(checkpoint, tables))
     matcher = _Matcher(checkpoint, source)
     found = [each for candidate in wanted for each in matcher.matches(candidate)]
     if not found:
@@ -63,16 +63,6 @@ def recognise_by_structure(
         if key is not None:
             checkpoint.see_as(key, _seen(checkpoint.specs[key].shape, entry))
     return match
-
-
-def _candidates(checkpoint: FoldedCheckpoint, tables: Tables) -> Iterator[Variant]:
-    """Yield the variants whose kernels may all be there, as far as a few of their variables tell."""
-    there = {spec.shape for spec in checkpoint.specs.values()}
-    for name in tables.variants:
-        signature = tables.signatures.get(name)
-        shapes = () if signature is None else [shape for _, shape in signature.pairs]
-        if all(any(shape_fits(shape, wanted, {}) for shape in there) for wanted in shapes):
-            yield tables.variants[name]
 
 
 def _one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:

@@ -25,7 +25,7 @@ _SHAPES = ("flatten", "reshape")
 _VECTORS = ("flatten", *POOLS)
 _MAPS = ("input", "conv", "depthwise_conv")
 # What logits go through and are none any more: no softmax makes probabilities of an average of activations.
-_NO_LINEAR = (*ACTIVATIONS, "selu", "softsign", "exponential", "prelu", "unit_norm")
+_ACTIVATED = (*ACTIVATIONS, "selu", "softsign", "exponential", "prelu", "unit_norm")
 
 
 class HeadChain(NamedTuple):
@@ -165,7 +165,7 @@ def _gives_activations(node: Node) -> bool:
     """Whether something is joined that is no logits, or an operation makes something else of them."""
     if isinstance(node, Joined):
         return any(_gives_activations(branch[-1]) for branch in node.branches if branch)
-    return node.kind in _NO_LINEAR
+    return node.kind in _ACTIVATED
 
 
 def _several(

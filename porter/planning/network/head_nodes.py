@@ -5,11 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from porter.core.head import JOINS
+from porter.core.head import JOINS, MOST_NESTED
 from porter.core.stored_network import Operation
 from porter.planning.network.head_steps import Joined, Node, UnstatableError
-
-_MOST_NESTED = 16  # joins within branches of joins: no head that people train, and no end for a crafted file
 
 
 def nodes_between(operations: Sequence[Operation], start: int, end: int, depth: int = 0) -> list[Node]:
@@ -29,7 +27,7 @@ def nodes_between(operations: Sequence[Operation], start: int, end: int, depth: 
     number = end
     while number != start:
         operation = operations[number]
-        if number < start or not operation.inputs or depth > _MOST_NESTED:
+        if number < start or not operation.inputs or depth > MOST_NESTED:
             raise UnstatableError(operation)
         if len(operation.inputs) == 1:
             found.append(operation)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from porter.core.head import BRANCHES, JOIN, POOLS, WINDOWS, HeadStep
-from porter.core.stored_network import Operation
+from porter.core.stored_network import Operation, plain_role
 
 _PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish", "selu", "softsign", "exponential")
 _SIXTH = {"slope": 1 / 6, "offset": 0.5}
@@ -171,7 +171,7 @@ class _Reader:
             raise UnstatableError(operation)
 
     def _append(self, operation: Operation, step: HeadStep) -> None:
-        roles = {_role(role): key for role, key in operation.variables.items()}
+        roles = {plain_role(role): key for role, key in operation.variables.items()}
         place = f"{self._place}{len(self.steps)}"
         self.steps.append(step)
         self.parts.append(HeadPart(step, roles, operation.name, place))
@@ -191,7 +191,7 @@ class _Reader:
         return HeadStep("conv" if self.is_map else "dense", sizes)
 
     def _depthwise(self, operation: Operation) -> HeadStep:
-        keys = {_role(role): key for role, key in operation.variables.items()}
+        keys = {plain_role(role): key for role, key in operation.variables.items()}
         *kernel, channels, multiplier = self._shapes[keys["kernel"]]
         if not set(keys) <= {"kernel", "bias"} or "data_format" in operation.attributes or not self.is_map:
             raise UnstatableError(operation)
@@ -230,7 +230,7 @@ class _Reader:
         return HeadStep("scale", values)
 
     def _norm(self, operation: Operation) -> HeadStep:
-        roles = set(map(_role, operation.variables))
+        roles = set(map(plain_role, operation.variables))
         statistics = {"mean", "variance"} if operation.kind == "norm" else set()
         self._require_channels(operation)
         if not statistics <= roles or not roles <= {"gamma", "beta", *statistics}:
@@ -245,11 +245,6 @@ class _Reader:
 def _is_along_channels(operation: Operation, gives_maps: Collection[bool]) -> bool:
     """Whether tensors are joined along their channels: all maps (N, H, W, C), or all vectors (N, C)."""
     return len(gives_maps) == 1 and operation.attributes["axis"] in ((-1,) if True in gives_maps else (-1, 1))
-
-
-def _role(role: str) -> str:
-    """Return what a variable is, whatever class of layer has it."""
-    return role.removeprefix("moving_").removeprefix("depthwise_")
 
 
 def _windowed(operation: Operation, *, is_map: bool) -> HeadStep:
