@@ -19,7 +19,6 @@ from porter.planning.network.canonical import canonical
 from porter.planning.network.early_end import following, last_with
 from porter.planning.network.head_chain import HeadChain, Outside, head_chain
 from porter.planning.network.head_steps import HeadPart, Shapes
-from porter.planning.network.layer_norms import with_layer_norms
 from porter.planning.network.record import recorded
 from porter.planning.network.written_out import in_one_operation
 from porter.planning.recognition import Recognised
@@ -105,7 +104,7 @@ def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside 
     assert checkpoint.stored_network is not None  # noqa: S101 (every caller has asked)
     keys = {key for key in backbone.keys if key is not None}
     end = _early_end(backbone)
-    network = in_one_operation(with_layer_norms(canonical(checkpoint.stored_network)))
+    network = in_one_operation(canonical(checkpoint.stored_network))
     passed = None if end is not None else _activations(backbone, network)
     return head_chain(network, keys, passed, _shapes(checkpoint), end)
 

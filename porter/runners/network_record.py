@@ -29,7 +29,6 @@ from porter.tables.variants import Variant
 
 # Even at every stride, and odd at every stride: SAME pads differently, and some networks pad by themselves.
 _SIZES = ((224, 224), (225, 225))
-_SPELT_OUT = ("layer_norm", "layer_scale")
 
 
 def main(names: Sequence[str]) -> None:
@@ -74,7 +73,7 @@ def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
 def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
     """Build a network for images of a size, and read it with its variables called as the table calls them.
 
-    Yields it as its config says, or else as its graph does; both where a graph spells out what is a layer.
+    Yields it as its config says, or else as its graph does.
     """
     lengths: dict[str, Any] = {name: free.default for name, free in variant.free.items()}
     epsilon = variant.bn_eps.default if variant.bn_eps else None
@@ -84,15 +83,10 @@ def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
     found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
     variables = {path: variable for path, variable in found.items() if variable is not None}
     read = _of_config(model, {id(variable): path for path, variable in variables.items()})
-    kinds = {"other"}
+    if not isinstance(read, StoredNetwork) or any(each.kind == "other" for each in canonical(read).operations):
+        read = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
     if isinstance(read, StoredNetwork):
-        kinds = {operation.kind for operation in canonical(read).operations}
-        if "other" not in kinds:
-            yield read
-    if not kinds.isdisjoint(("other", *_SPELT_OUT)):
-        traced = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
-        if isinstance(traced, StoredNetwork):
-            yield traced
+        yield read
 
 
 def _of_config(model: Keras, names: Mapping[int, str]) -> StoredNetwork | str | None:

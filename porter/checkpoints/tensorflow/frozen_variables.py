@@ -32,6 +32,8 @@ from porter.formats.protobuf import signed
 from porter.formats.protobuf_file import Place, places
 
 _CONTENT = 4 << 3 | 2
+# They read a variable that they are given: Keras 3 compiles its grouped convolutions by themselves.
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 # What quantize_graph and quantize_weights put behind a weight's name.
 _WORDS = ("_quint8_const", "_qint8_const", "_quantized_const")
 
@@ -63,6 +65,7 @@ def graph_variables(file: RegularFile, nodes: Sequence[FrozenNode]) -> GraphVari
     read = {
         name for node in nodes if node.op == "Identity" for name in node.inputs[:1] if _is_read(node, name)
     }
+    given = {name for node in nodes if node.op in _CALLS for name in node.inputs}
     constants = {node.name: node for node in _constants(nodes)}
     found: dict[str, GraphTensor] = {}
     used: set[str] = set()
@@ -71,10 +74,10 @@ def graph_variables(file: RegularFile, nodes: Sequence[FrozenNode]) -> GraphVari
         used |= {source, *ends}
     quantised = len(found)
     for name, node in constants.items():
-        if node.tensor is None or name in used or (read and name not in read):
+        if node.tensor is None or name in used or (read and name not in read and name not in given):
             continue
         constant = _constant(file, node.tensor, name)
-        if constant.spec.dtype.storage is not None and (read or _may_be_weight(constant.spec)):
+        if constant.spec.dtype.storage is not None and (name in read or _may_be_weight(constant.spec)):
             found[name] = constant
     if not found:
         raise Malformed(

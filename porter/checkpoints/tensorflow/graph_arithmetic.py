@@ -24,6 +24,7 @@ _KINDS = MappingProxyType(
 )
 _WITH_BIAS = ("conv", "depthwise_conv", "dense", "transposed_conv")
 _CLOSE = 1e-5
+_MOST_AXES = 8
 
 
 def _plain(kind: str) -> Reader:
@@ -199,18 +200,31 @@ def _mean(product: Weight, scale: Weight, *, negated: bool) -> dict[str, str] | 
 
 
 def _gelu(layers: Layers, node: GraphNode, first: int, second: int) -> int | None:
-    """0.5 x (1 + erf(x / sqrt(2))), the halves in any order."""
+    """Read 0.5 x (1 + erf(x / sqrt(2))), or 0.5 x erfc(-x / sqrt(2)), which is the same."""
     for half, other in ((first, second), (second, first)):
         outer, inner = layers.operations[half], layers.operations[other]
-        if not _is_scale(outer, 0.5, 0.0) or not _is_scale(inner, 1.0, 1.0):
+        if not _is_scale(outer, 0.5, 0.0):
             continue
-        curve = layers.operations[inner.inputs[0]]
-        if curve.attributes.get("class_name") != "Erf":
+        name, argument = "Erfc", inner
+        if _is_scale(inner, 1.0, 1.0):
+            name, argument = "Erf", layers.operations[inner.inputs[0]]
+        if argument.attributes.get("class_name") != name:
             continue
-        argument = layers.operations[curve.inputs[0]]
-        if _is_scale(argument, 1 / math.sqrt(2), 0.0) and argument.inputs == outer.inputs:
+        root = _root_of_curve(layers, argument, is_turned=name == "Erfc")
+        if root is not None and root == outer.inputs[0]:
             return layers.add("gelu", layer_name(node.name), outer.inputs, {"approximate": False})
     return None
+
+
+def _root_of_curve(layers: Layers, curve: Operation, *, is_turned: bool) -> int | None:
+    """Return x of a function of x / sqrt(2), or of -x / sqrt(2)."""
+    scaled = layers.operations[curve.inputs[0]]
+    if not _is_scale(scaled, 1 / math.sqrt(2), 0.0):
+        return None
+    if not is_turned:
+        return scaled.inputs[0]
+    before = layers.operations[scaled.inputs[0]]
+    return before.inputs[0] if before.attributes.get("class_name") == "Neg" else None
 
 
 def _is_scale(operation: Operation, scale: float, offset: float) -> bool:
@@ -249,7 +263,15 @@ ARITHMETIC: Mapping[str, Reader] = MappingProxyType(
     }
 )
 
-Folder = Callable[..., Array]
+def _concatenated(*values: Array) -> Array | None:
+    """Return vectors behind one another; None if that is more than an order of axes or a shape needs."""
+    *vectors, axis = values
+    if any(each.ndim != 1 for each in vectors) or axis != 0 or sum(map(len, vectors)) > _MOST_AXES:
+        return None
+    return np.concatenate(vectors)
+
+
+Folder = Callable[..., Array | None]
 # What is worked out where every input is a constant.
 FOLDED: Mapping[str, Folder] = MappingProxyType(
     {
@@ -262,5 +284,6 @@ FOLDED: Mapping[str, Folder] = MappingProxyType(
         "Neg": np.negative,
         "Rsqrt": lambda value: 1 / np.sqrt(value),
         "Pack": lambda *values: np.stack([np.asarray(value) for value in values]),
+        "ConcatV2": _concatenated,
     }
 )

@@ -214,8 +214,38 @@ def _reshape(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
         return layers.add("flatten", layer_name(node.name), _numbers(values))
     behind = values[1].behind_batch if node.op == "Reshape" and isinstance(values[1], Constant) else None
     attributes = {"shape": behind if shape is None else tuple(shape[1:])}
+    on_map = _dense_on_map(layers, _numbers(values)[0], attributes["shape"])
+    if on_map is not None:
+        return on_map
     channels = layers.channels[_numbers(values)[0]] if node.op in ("Squeeze", "ExpandDims") else None
     return layers.add("reshape", layer_name(node.name), _numbers(values)[:1], attributes, channels=channels)
+
+
+def _dense_on_map(layers: Layers, number: int, shape: tuple[int, ...] | None) -> int | None:
+    """Read a dense layer between two reshapes (`tf.tensordot` over the channels) as one on the map.
+
+    Args:
+        layers: What was read.
+        number: What the second reshape takes.
+        shape: To what, behind the images; None if it is computed.
+    """
+    dense = layers.operations[number]
+    if dense.kind != "dense" or "bias" in dense.variables:
+        return None
+    flat = layers.operations[dense.inputs[0]]
+    kernel = layers.shape_of(dense.variables["kernel"])
+    if flat.kind != "reshape" or kernel is None or layers.channels[flat.inputs[0]] != kernel[0]:
+        return None
+    if flat.attributes["shape"] not in (None, kernel[:1]) or (shape and shape[-1] != kernel[-1]):
+        return None
+    return layers.add(dense.kind, dense.name, flat.inputs, dense.attributes, dense.variables, kernel[-1])
+
+
+def _transposed(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
+    """Leave out an order of axes that is the one that was there."""
+    taken, order = values[0], small(values[1])
+    is_kept = isinstance(taken, int) and order == list(range(len(order or ())))
+    return taken if is_kept else read_other(layers, node, values)  # type: ignore[return-value]
 
 
 def _resize(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
@@ -243,6 +273,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         **dict.fromkeys(("Pad", "PadV2", "MirrorPad"), _pad),
         "ConcatV2": _concat,
         **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), _reshape),
+        "Transpose": _transposed,
         **dict.fromkeys(("ResizeBilinear", "ResizeNearestNeighbor"), _resize),
     }
 )

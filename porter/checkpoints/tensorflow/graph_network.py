@@ -189,4 +189,5 @@ def _without_images(op: str, values: list[Value]) -> Value:
     if op not in FOLDED or not arrays or any(array is None or array.dtype == object for array in arrays):
         return Constant(None, _behind_batch(arrays) if op == "Pack" else None)
     with np.errstate(all="ignore"):
-        return Constant(np.asarray(FOLDED[op](*arrays)))
+        found = FOLDED[op](*arrays)
+        return Constant(None if found is None else np.asarray(found))

@@ -11,6 +11,8 @@ from typing import Any
 
 from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
 from porter.planning.network.head_steps import is_flattening
+from porter.planning.network.layer_norms import of_vectors
+from porter.planning.network.one_spelling import in_one_spelling
 from porter.planning.network.small_maps import AS_CONV, AS_POOL, GLOBAL_OF, GLOBAL_POOLS
 
 Size = tuple[int | None, int | None]
@@ -39,7 +41,7 @@ def canonical(network: StoredNetwork) -> StoredNetwork:
         inputs = tuple(numbers[taken] for taken in operation.inputs)
         numbers.append(found.add(operation._replace(inputs=inputs), is_summand=number in summands))
     outputs = tuple(numbers[number] for number in network.outputs)
-    return found.network(outputs, network.origin)
+    return in_one_spelling(found.network(outputs, network.origin))
 
 
 class _Canonical:
@@ -248,13 +250,6 @@ def _target_size(operation: Operation) -> Size:
 def _order(operation: Operation) -> Mapping[str, Any]:
     """Return an operation's order of axes, where it is not the usual one."""
     return {name: value for name, value in operation.attributes.items() if name == "data_format"}
-
-
-def of_vectors(operation: Operation) -> Operation:
-    """Call the last of two axes -1, as the last of four is called."""
-    listed: Any = operation.attributes["axes"]
-    axes = tuple(-1 if axis == 1 else axis for axis in listed)
-    return operation._replace(attributes={**operation.attributes, "axes": axes})
 
 
 def _is_learned(operation: Operation) -> bool:

@@ -12,7 +12,6 @@ from porter.planning.custom_head import backbone_alone
 from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded
-from porter.planning.network.layer_norms import in_one_spelling
 from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
 from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
@@ -47,13 +46,13 @@ def compare_network(
         PlanError: a layer computes something else (``plan/other-network``).
     """
     names = names_of(match)
-    source = in_one_spelling(canonical(stored))
+    source = canonical(stored)
     ours = named(source, names)
     fixed = {
         key for entry, key in zip(match.variant.entries, match.keys, strict=True) if entry.bn_eps is not None
     }
     epsilons = dict(_epsilons(source, names, fixed))
-    forms = tuple(map(in_one_spelling, recorded(match.variant)))
+    forms = recorded(match.variant)
     forms = tuple(map(folded, forms)) if isinstance(checkpoint, FoldedCheckpoint) else forms
     pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
     missing = [pairing.missing() for pairing, _ in pairings]

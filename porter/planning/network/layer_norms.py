@@ -7,11 +7,9 @@ Source: `LayerNormalization.call` and `tf.nn.batch_normalization` of tf_keras 2.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import of_vectors
-from porter.planning.network.small_maps import GLOBAL_POOLS
 
 _LAST_OF_A_MAP = 3
 
@@ -43,30 +41,14 @@ def with_layer_norms(network: StoredNetwork) -> StoredNetwork:
                 {"epsilon": found.epsilon, "axes": (found.axis,)},
                 {role: key for role, key in roles.items() if key is not None},
             )
-    return network._replace(operations=tuple(without_unneeded(operations, network.outputs)))
+    return network._replace(operations=tuple(without_joined(operations, network)))
 
 
-def in_one_spelling(network: StoredNetwork) -> StoredNetwork:
-    """Return a network whose layer normalisations are one operation each, however a graph spells them.
-
-    Args:
-        network: In its canonical form.
-    """
-    if not any(_axis_of_mean(operation) is not None for operation in network.operations):
-        return network
-    joined = with_layer_norms(network)
-    kept = [n for n, o in enumerate(joined.operations) if o.inputs or o.variables or o.kind == "input"]
-    new = {old: position for position, old in enumerate(kept)}
-    operations: list[Operation] = []
-    for old in kept:
-        operation = joined.operations[old]
-        operation = operation._replace(inputs=tuple(new[taken] for taken in operation.inputs))
-        if operation.kind == "layer_norm" and operations[operation.inputs[0]].kind in GLOBAL_POOLS:
-            operation = of_vectors(operation)
-        operations.append(operation)
-    return network._replace(
-        operations=tuple(operations), outputs=tuple(new[number] for number in network.outputs)
-    )
+def of_vectors(operation: Operation) -> Operation:
+    """Call the last of two axes -1, as the last of four is called."""
+    listed: Any = operation.attributes["axes"]
+    axes = tuple(-1 if axis == 1 else axis for axis in listed)
+    return operation._replace(attributes={**operation.attributes, "axes": axes})
 
 
 def _of_moments(operations: Sequence[Operation], mean: int) -> _Norm | None:
@@ -176,11 +158,22 @@ def _variable(operation: Operation) -> str | None:
     return keys[0] if len(keys) == 1 else None
 
 
-def without_unneeded(operations: Sequence[Operation], outputs: Sequence[int]) -> Iterator[Operation]:
-    """Yield every operation under its number, those that nothing needs any more without what they take."""
+def without_joined(operations: Sequence[Operation], network: StoredNetwork) -> Iterator[Operation]:
+    """Yield every operation under its number, those that were needed and are no more as nothing.
+
+    Args:
+        operations: The network's, some of them joined.
+        network: As it was.
+    """
+    before, after = (_needed(each, network.outputs) for each in (network.operations, operations))
+    for number, operation in enumerate(operations):
+        is_joined = number in before and number not in after
+        yield Operation("other", operation.name, (), {}, {}) if is_joined else operation
+
+
+def _needed(operations: Sequence[Operation], outputs: Sequence[int]) -> set[int]:
     needed = {*outputs}
     for number in range(len(operations) - 1, -1, -1):
         if number in needed:
             needed |= {*operations[number].inputs}
-    for number, operation in enumerate(operations):
-        yield operation if number in needed else Operation("other", operation.name, (), {}, {})
+    return needed

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.layer_norms import without_unneeded
+from porter.planning.network.layer_norms import without_joined
 
 _RELU: Mapping[str, object] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
 
@@ -25,7 +25,7 @@ def in_one_operation(network: StoredNetwork) -> StoredNetwork:
         found = next(filter(None, (read(operations, operation) for read in _READERS)), None)
         if found is not None:
             operations[number] = found
-    return network._replace(operations=tuple(without_unneeded(operations, network.outputs)))
+    return network._replace(operations=tuple(without_joined(operations, network)))
 
 
 def _prelu(operations: Sequence[Operation], end: Operation) -> Operation | None:
