@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 _RANDOM = "StatelessRandom"
@@ -74,3 +74,22 @@ class StoredNetwork(NamedTuple):
     outputs: tuple[int, ...]
     origin: str
     is_graph: bool = False
+
+
+def needed_numbers(operations: Sequence[Operation], outputs: Sequence[int]) -> list[int]:
+    """Return the numbers of the operations that some outputs depend on, in order."""
+    needed = set(outputs)
+    for number in range(len(operations) - 1, -1, -1):
+        if number in needed:
+            needed.update(operations[number].inputs)
+    return sorted(needed)
+
+
+def needed_part(
+    operations: Sequence[Operation], outputs: Sequence[int]
+) -> tuple[tuple[Operation, ...], tuple[int, ...]]:
+    """Return the operations that some outputs depend on, and the outputs, in numbers of their own."""
+    kept = needed_numbers(operations, outputs)
+    new = {old: position for position, old in enumerate(kept)}
+    part = (operations[old]._replace(inputs=tuple(new[n] for n in operations[old].inputs)) for old in kept)
+    return tuple(part), tuple(new[number] for number in outputs)

@@ -83,7 +83,8 @@ def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
     found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
     variables = {path: variable for path, variable in found.items() if variable is not None}
     read = _of_config(model, {id(variable): path for path, variable in variables.items()})
-    if not isinstance(read, StoredNetwork) or any(each.kind == "other" for each in canonical(read).operations):
+    is_whole = isinstance(read, StoredNetwork) and all(o.kind != "other" for o in canonical(read).operations)
+    if not is_whole:
         read = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
     if isinstance(read, StoredNetwork):
         yield read

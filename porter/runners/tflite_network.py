@@ -19,12 +19,13 @@ from porter.checkpoints.tflite.operators import read_graph
 from porter.checkpoints.tflite.schema import read_model
 from porter.checkpoints.tflite.tflite_model import weight_values
 from porter.core.checkpoint import Array
-from porter.core.stored_network import Operation
+from porter.core.stored_network import Operation, needed_numbers
 from porter.errors import ParityError
 from porter.formats.malformed import naming
 
 Tensor = Any  # tensorflow's
 Attributes = Mapping[str, Any]
+Compute = Callable[[Attributes, list[Tensor], Mapping[str, Array]], Tensor]
 
 
 def read_network(file: Path) -> tuple[bytes, Graph]:
@@ -48,43 +49,38 @@ def as_graph(file: Path, data: bytes, graph: Graph) -> Any:
         key: weight_values(data, graph.model.tensors[weight.tensor], weight)
         for key, weight in graph.weights.items()
     }
-    needed = _needed(graph)
+    ends = [graph.of_tensor[number] for number in graph.model.outputs if number in graph.of_tensor]
+    needed = needed_numbers(graph.operations, ends)
     with tf.Graph().as_default() as own_graph:
         found: dict[int, Tensor] = {}
-        for number, operation in enumerate(graph.operations):
-            if number in needed:
-                inputs = [found[place] for place in operation.inputs]
-                weights = {role: values[key] for role, key in operation.variables.items()}
-                found[number] = _named(file, number, operation, inputs, weights)
+        for number in needed:
+            name = f"op{number}"
+            operation = graph.operations[number]
+            inputs = [found[place] for place in operation.inputs]
+            weights = {role: values[key] for role, key in operation.variables.items()}
+            if operation.kind == "input":
+                found[number] = tf.compat.v1.placeholder(tf.float32, operation.attributes["shape"], name=name)
+                continue
+            output = _output(file, operation, inputs, weights)
+            if operation.kind == "dense":  # of a map, or of vectors
+                output = tf.reshape(output, graph.shapes[number])
+            found[number] = tf.identity(output, name=name)
     return own_graph.as_graph_def()
 
 
-def _needed(graph: Graph) -> set[int]:
-    """Return the operations that an output depends on."""
-    waiting = [graph.of_tensor[number] for number in graph.model.outputs if number in graph.of_tensor]
-    found: set[int] = set()
-    while waiting:
-        number = waiting.pop()
-        if number not in found:
-            found.add(number)
-            waiting.extend(graph.operations[number].inputs)
-    return found
-
-
-def _named(
-    file: Path, number: int, operation: Operation, inputs: list[Tensor], weights: Mapping[str, Array]
-) -> Tensor:
-    if operation.kind == "input":
-        return tf.compat.v1.placeholder(tf.float32, operation.attributes["shape"], name=f"op{number}")
-    compute = _COMPUTE.get(operation.kind)
+def _output(file: Path, operation: Operation, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
+    kind, known = operation.kind, _COMPUTE
+    if kind == "other":
+        kind, known = str(operation.attributes["class_name"]), _NAMED
+    compute = known.get(kind)
     if compute is None:
         raise ParityError(
             "runner/tflite-operator",
             "the file has an operator that is not read",
             file=file,
-            found=operation.attributes.get("class_name", operation.kind),
+            found=kind,
         )
-    return tf.identity(compute(operation.attributes, inputs, weights), name=f"op{number}")
+    return compute(operation.attributes, inputs, weights)
 
 
 def _conv(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
@@ -119,7 +115,7 @@ def _shifted(moved: Tensor, weights: Mapping[str, Array]) -> Tensor:
     return tf.nn.bias_add(moved, tf.constant(weights["bias"])) if "bias" in weights else moved
 
 
-def _pool(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _pool(of: Callable[..., Tensor]) -> Compute:
     def compute(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
         size, strides = attributes["size"], attributes["strides"]
         return of(inputs[0], size, strides, attributes["padding"].upper())
@@ -145,14 +141,32 @@ def _pad(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -
     return tf.pad(inputs[0], amounts, constant_values=attributes["value"])
 
 
-def _plain(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _plain(of: Callable[..., Tensor]) -> Compute:
     def compute(_: Attributes, inputs: list[Tensor], __: Mapping[str, Array]) -> Tensor:
         return of(*inputs)
 
     return compute
 
 
-_COMPUTE: Mapping[str, Callable[[Attributes, list[Tensor], Mapping[str, Array]], Tensor]] = {
+def _with_weight(of: Callable[..., Tensor]) -> Compute:
+    def compute(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
+        weight = tf.constant(weights["weight"])
+        return of(weight, inputs[0]) if attributes["takes"] == "wi" else of(inputs[0], weight)
+
+    return compute
+
+
+_NAMED: Mapping[str, Compute] = {
+    "Mean": lambda a, i, _: tf.reduce_mean(i[0], a["axes"], keepdims=a["keep_dims"]),
+    "Neg": _plain(tf.negative),
+    "Rsqrt": _plain(tf.math.rsqrt),
+    "SquaredDifference": _plain(tf.math.squared_difference),
+    "Mul": _with_weight(tf.multiply),
+    "AddV2": _with_weight(tf.add),
+    "Sub": _with_weight(tf.subtract),
+}
+"""Single operations of TensorFlow, by their class."""
+_COMPUTE: Mapping[str, Compute] = {
     "conv": _conv,
     "depthwise_conv": _depthwise,
     "dense": _dense,

@@ -69,10 +69,12 @@ def test_unchanged_graph_is_compared_with_the_table(written, generation):
     assert made.classifier_activation == "softmax"
 
 
-def test_layers_of_a_convnext_are_known_by_what_takes_them(written):
-    """tf_keras's export lists variables without names; its graph writes norms and scales out."""
+@pytest.mark.parametrize("form", ["", ".pb", ".tflite"])
+@pytest.mark.parametrize("generation", [2, 3])
+def test_layers_of_a_convnext_are_known_by_what_takes_them(written, generation, form):
+    """Exports list variables without names, frozen and converted graphs have none; norms are written out."""
     weights = []
-    for path in (written / "convnext.keras", written / "convnext"):
+    for path in (written / f"convnext_{generation}.keras", written / f"convnext_{generation}{form}"):
         with open_checkpoint(path) as checkpoint:
             made = plan(checkpoint, TABLES)
             weights.append({a.target: [checkpoint.read(p.key) for p in a.parts] for a in made.assignments})

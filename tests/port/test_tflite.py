@@ -25,6 +25,8 @@ PORTED = {
     "mobilenetv1_int8": ("keras_mobilenetv1_025", 5e-2),
     "mobilenetv2_float32": ("keras_mobilenetv2_035", 2e-5),
     "mobilenetv3_float32": ("keras_mobilenetv3_small_075", 2e-5),
+    "densenet_float32": ("keras_densenet121", 2e-5),  # norms behind several maps, which no layer takes in
+    "densenet_int8": ("keras_densenet121", 2e-1),
 }
 CORAL = ["mobilenet_v1_0.25_128_quant.tflite", "tf2_mobilenet_v2_1.0_224_ptq.tflite"]
 

@@ -4,7 +4,8 @@ Usage: python write_graph_networks.py FOLDER
 
 FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.keras by Keras 3.
 prepared/<name>, <name>.keras, <name>.pb: Keras 3's models that prepare images, exported, saved, frozen.
-convnext.keras, convnext: tf_keras's ConvNeXt, saved and exported, with weights of which no two are equal.
+convnext_<N>.keras, convnext_<N>, .pb, .tflite: ConvNeXt of tf_keras (2) or Keras 3, saved, exported, frozen
+and converted, with weights of which no two are equal.
 edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
 """
 
@@ -51,11 +52,17 @@ def models() -> None:
 
 def convnext() -> None:
     """Write a network whose graph writes out its norms, and whose export lists variables without names."""
-    model = tf_keras.applications.ConvNeXtTiny(input_shape=(32, 32, 3), weights=None, classes=3)
-    numbers = np.random.default_rng(0)
-    model.set_weights([numbers.standard_normal(each.shape, "float32") for each in model.weights])
-    model.save(FOLDER / "convnext.keras")
-    model.export(FOLDER / "convnext")
+    for number, library in ((2, tf_keras), (3, keras)):
+        model = library.applications.ConvNeXtTiny(input_shape=(32, 32, 3), weights=None, classes=3)
+        numbers = np.random.default_rng(0)
+        model.set_weights([numbers.standard_normal(each.shape, "float32") for each in model.weights])
+        stem = FOLDER / f"convnext_{number}"
+        model.save(f"{stem}.keras")
+        model.export(stem, **({"verbose": False} if library is keras else {}))
+        call = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+        Path(f"{stem}.pb").write_bytes(freeze(call).graph.as_graph_def().SerializeToString())
+        converted = tf.lite.TFLiteConverter.from_saved_model(str(stem)).convert()
+        Path(f"{stem}.tflite").write_bytes(converted)
 
 
 def mobilenet():

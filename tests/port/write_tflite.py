@@ -20,7 +20,10 @@ KINDS = {
     "mobilenetv1": ("float16", "dynamic", "int8"),
     "mobilenetv2": ("float32",),
     "mobilenetv3": ("float32",),
+    "densenet": ("float32", "int8"),
 }
+# What DenseNet takes; MobileNetV3 prepares images by itself.
+_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 _RULES = {"gamma": (1.0, 0.2), "beta": (0.0, 0.3), "bias": (0.0, 0.3), "moving_mean": (0.0, 0.3)}
 
 
@@ -32,6 +35,7 @@ def models() -> dict[str, Any]:
         "mobilenetv1": applications.MobileNet(alpha=0.25, **options),
         "mobilenetv2": applications.MobileNetV2(alpha=0.35, **options),
         "mobilenetv3": applications.MobileNetV3Small(alpha=0.75, **options),
+        "densenet": applications.DenseNet121(**options),
     }
 
 
@@ -79,12 +83,20 @@ def probabilities(content: bytes, pixels: Any, image: Any) -> Any:
     return found if found.dtype == np.float32 else (found.astype(np.float32) - zero_point) * scale
 
 
+def scaled(pixels: Any) -> Any:
+    """Return images in -1..1, as MobileNetV1 and V2 take them."""
+    return pixels / np.float32(127.5) - 1
+
+
+PREPARED = {"mobilenetv3": lambda pixels: pixels, "densenet": lambda pixels: (pixels / 255 - _MEAN) / _STD}
+
+
 def main(folder: Path) -> None:
     """Write every model."""
     pixels = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
     for name, model in models().items():
         randomise(model)
-        image = pixels if name == "mobilenetv3" else pixels / np.float32(127.5) - 1
+        image = PREPARED.get(name, scaled)(pixels)
         for kind in KINDS[name]:
             content = converted(model, kind, image)
             (folder / f"{name}_{kind}.tflite").write_bytes(content)

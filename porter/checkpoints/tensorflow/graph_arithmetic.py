@@ -263,6 +263,7 @@ ARITHMETIC: Mapping[str, Reader] = MappingProxyType(
     }
 )
 
+
 def _concatenated(*values: Array) -> Array | None:
     """Return vectors behind one another; None if that is more than an order of axes or a shape needs."""
     *vectors, axis = values

@@ -14,7 +14,7 @@ from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_nodes import GraphNode
 from porter.checkpoints.tensorflow.graph_values import Constant, Layers, Value, Weight
 from porter.core.checkpoint import Array
-from porter.core.stored_network import StoredNetwork
+from porter.core.stored_network import StoredNetwork, needed_numbers, needed_part
 from porter.errors import printable
 
 ORIGIN = "the source's graph"
@@ -70,12 +70,12 @@ def located_network(
         return f"{ORIGIN}: {reader.place}"
     numbers = [value for value in found if isinstance(value, int)]
     tensors = reader.tensors()
-    needed, ends = reader.layers.needed(numbers)
+    needed, ends = needed_part(reader.layers.operations, numbers)
     if not any(operation.variables for operation in needed):
         return None
     return LocatedNetwork(
         StoredNetwork(needed, ends, ORIGIN, is_graph=True),
-        tuple(tensors[n] for n in reader.layers.numbers(numbers)),
+        tuple(tensors[n] for n in needed_numbers(reader.layers.operations, numbers)),
     )
 
 

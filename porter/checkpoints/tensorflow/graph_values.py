@@ -90,23 +90,6 @@ class Layers:
             raise ValueError("implausibly many operations")
         return len(self.operations) - 1
 
-    def numbers(self, outputs: Sequence[int]) -> list[int]:
-        """Return the numbers of the operations that the outputs depend on."""
-        needed = set(outputs)
-        for number in range(len(self.operations) - 1, -1, -1):
-            if number in needed:
-                needed.update(self.operations[number].inputs)
-        return sorted(needed)
-
-    def needed(self, outputs: Sequence[int]) -> tuple[tuple[Operation, ...], tuple[int, ...]]:
-        """Return the operations that the outputs depend on, and the outputs, in numbers of their own."""
-        new = {old: position for position, old in enumerate(self.numbers(outputs))}
-        operations = (
-            self.operations[old]._replace(inputs=tuple(new[n] for n in self.operations[old].inputs))
-            for old in new
-        )
-        return tuple(operations), tuple(new[number] for number in outputs)
-
 
 def layer_name(node_name: str) -> str:
     """Return the scope of a node, its layer's name: ``"model/conv1"`` of ``"model/conv1/Conv2D"``."""

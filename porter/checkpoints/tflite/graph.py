@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from porter.checkpoints.tflite.schema import MISSING, Model, Operator, Tensor
 from porter.checkpoints.tflite.values import numbers, require_readable, stored_values
 from porter.core.checkpoint import Array
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork, needed_part
 from porter.formats.malformed import Malformed
 
 ORIGIN = "the file's graph"
@@ -41,6 +41,8 @@ class Graph:
     Attributes:
         model: As given.
         operations: In order of execution.
+        shapes: The shape of the output of each.
+        is_learned: Whether each has weights, or depends on one that has.
         weights: Each weight by its key.
         of_tensor: Number of the operation whose output a tensor is.
         constants: The stored tensor that a constant tensor stands for; not itself behind a DEQUANTIZE.
@@ -50,6 +52,8 @@ class Graph:
     def __init__(self, data: bytes, model: Model) -> None:
         self.model = model
         self.operations: list[Operation] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.is_learned: list[bool] = []
         self.weights: dict[str, Weight] = {}
         self.of_tensor: dict[int, int] = {}
         self.constants = {number: number for number, each in enumerate(model.tensors) if each.is_constant}
@@ -128,6 +132,8 @@ class Graph:
     ) -> int:
         """Append an operation and return its number."""
         self.operations.append(Operation(kind, self.name_of(operator), inputs, attributes, variables or {}))
+        self.shapes.append(self.model.tensors[operator.outputs[0]].shape if operator.outputs else ())
+        self.is_learned.append(bool(variables) or any(self.is_learned[taken] for taken in inputs))
         return len(self.operations) - 1
 
     def name_of(self, operator: Operator) -> str:
@@ -141,7 +147,7 @@ class Graph:
         ends = [self.of_tensor[number] for number in self.model.outputs if number in self.of_tensor]
         if len(ends) != len(self.model.outputs) or not ends:
             return None
-        return StoredNetwork(tuple(self.operations), tuple(ends), ORIGIN)
+        return StoredNetwork(*needed_part(self.operations, ends), ORIGIN)
 
     def _constant(self, operator: Operator, position: int, *, small: bool = False) -> Tensor:
         number = operator.inputs[position] if position < len(operator.inputs) else MISSING

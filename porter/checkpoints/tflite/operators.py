@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
+from porter.checkpoints.tflite.constants import with_constant
 from porter.checkpoints.tflite.graph import Graph
 from porter.checkpoints.tflite.schema import Model, Operator
 from porter.formats.flatbuffer import Table
@@ -20,9 +19,6 @@ _HARD: Mapping[str, Any] = {"slope": 1 / 6, "offset": 0.5}
 _IMAGE_AXES = (1, 2)
 _PAIR = 2
 _RANK = 4
-_MOST_SCALES = 64
-# The sixth of a hard sigmoid in a model whose constants are float16; nothing that is known scales by another.
-_ROUNDED_SIXTH = float(np.float16(1 / 6))
 
 Reader = Callable[[Graph, Operator], int]
 
@@ -191,9 +187,10 @@ def _pool(kind: str) -> Reader:
 def _mean(graph: Graph, operator: Operator) -> int:
     axes = tuple(sorted(int(axis) for axis in graph.values(operator, 1).ravel()))
     rank = len(graph.tensor(operator.inputs[0]).shape)
-    if tuple(axis % rank if rank else axis for axis in axes) != _IMAGE_AXES:
-        return _other(graph, operator)
     keeps = bool(operator.options and operator.options.number(0, "?"))
+    if tuple(axis % rank if rank else axis for axis in axes) != _IMAGE_AXES:
+        attributes = {"class_name": "Mean", "keep_dims": keeps, "axes": list(axes)}
+        return graph.add("other", operator, (graph.takes(operator, 0),), attributes)
     return graph.add("global_avg_pool", operator, (graph.takes(operator, 0),), {"keepdims": keeps})
 
 
@@ -212,35 +209,13 @@ def _arithmetic(kind: str) -> Reader:
         if all(both):
             output = graph.add(kind, operator, (graph.takes(operator, 0), graph.takes(operator, 1)), {})
         elif len(operator.inputs) == _PAIR and (both[0] or kind != "divide"):
-            output = _scaled(graph, operator, kind, computed=0 if both[0] else 1)
+            found = with_constant(graph, operator, kind, computed=0 if both[0] else 1)
+            output = _other(graph, operator) if found is None else found
         else:
             return _other(graph, operator)
         return _activated(graph, operator, output, 0)
 
     return read
-
-
-def _scaled(graph: Graph, operator: Operator, kind: str, computed: int) -> int:
-    """Take an operator with one constant as a scale and an offset, if there are few of them."""
-    constant = graph.numbers(operator, 1 - computed).astype(np.float64).ravel()
-    if not 0 < constant.size <= _MOST_SCALES:
-        return _other(graph, operator)
-    one, none = np.ones_like(constant), np.zeros_like(constant)
-    with np.errstate(divide="ignore"):
-        scale, offset = {
-            "add": (one, constant),
-            "subtract": (one, -constant) if computed == 0 else (-one, constant),
-            "multiply": (constant, none),
-            "divide": (1 / constant, none),
-        }[kind]
-    attributes = {"scale": _plain(scale), "offset": _plain(offset)}
-    return graph.add("scale", operator, (graph.takes(operator, computed),), attributes)
-
-
-def _plain(values: Any) -> float | tuple[float, ...]:
-    if (values == _ROUNDED_SIXTH).all():
-        return 1 / 6
-    return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())
 
 
 def _unary(kind: str, attributes: Mapping[str, Any]) -> Reader:
@@ -264,13 +239,39 @@ def _concat(graph: Graph, operator: Operator) -> int:
     if not all(number in graph.of_tensor for number in operator.inputs):
         return _other(graph, operator)
     inputs = tuple(graph.of_tensor[number] for number in operator.inputs)
-    output = graph.add("concat", operator, inputs, {"axis": _options(graph, operator).number(0, "i")})
+    axis = _options(graph, operator).number(0, "i")
+    output = graph.add("concat", operator, inputs, {"axis": -1 if axis == _RANK - 1 else axis})
     return _activated(graph, operator, output, 1)
 
 
 def _reshape(graph: Graph, operator: Operator) -> int:
     shape = graph.model.tensors[operator.outputs[0]].shape if operator.outputs else ()
+    on_map = _dense_on_map(graph, operator, shape)
+    if on_map is not None:
+        return on_map
     return graph.add("reshape", operator, (graph.takes(operator, 0),), {"shape": shape})
+
+
+def _dense_on_map(graph: Graph, operator: Operator, shape: tuple[int, ...]) -> int | None:
+    """Read a dense layer between two reshapes, over the channels of a map, as one on the map."""
+    dense = graph.operations[graph.takes(operator, 0)]
+    if dense.kind != "dense" or "bias" in dense.variables or len(shape) != _RANK:
+        return None
+    flat = graph.operations[dense.inputs[0]]
+    inputs, out = graph.weights[dense.variables["kernel"]].shape
+    if flat.kind != "reshape" or graph.shapes[flat.inputs[0]][-1:] != (inputs,) or shape[-1] != out:
+        return None
+    return graph.add("dense", operator, flat.inputs, dense.attributes, dense.variables)
+
+
+def _named(name: str) -> Reader:
+    """Read an operator of computed inputs alone as the operation of a TensorFlow graph that it was."""
+
+    def read(graph: Graph, operator: Operator) -> int:
+        inputs = tuple(graph.takes(operator, place) for place in range(len(operator.inputs)))
+        return graph.add("other", operator, inputs, {"class_name": name, "takes": "i" * len(inputs)})
+
+    return read
 
 
 def _other(graph: Graph, operator: Operator) -> int:
@@ -306,8 +307,11 @@ READERS: Mapping[int, Reader] = {
     41: _arithmetic("subtract"),
     42: _arithmetic("divide"),
     43: _reshape,
+    59: _named("Neg"),
     60: _pad,
+    76: _named("Rsqrt"),
     98: _leaky,
+    99: _named("SquaredDifference"),
     111: _unary("elu", {"alpha": 1.0}),
     117: _unary("hard_swish", _HARD),
     150: _gelu,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from porter.core.folded_checkpoint import FoldedCheckpoint
-from porter.core.stored_network import StoredNetwork
+from porter.core.stored_network import StoredNetwork, plain_role
 from porter.errors import PlanError
 from porter.planning.fitting import candidates, shape_fits
 from porter.planning.network.canonical import canonical
-from porter.planning.network.folded_form import NORM, folded
+from porter.planning.network.folded_form import NORM, folded, with_affine_norms
 from porter.planning.network.layer_pairing import Pairing
 from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
@@ -48,7 +50,7 @@ def recognise_by_structure(
     stored = checkpoint.stored_network
     if stored is None:
         raise PlanError("plan/no-network", "its graph is not in a form that is read", file=checkpoint.path)
-    source = canonical(stored)
+    source = with_affine_norms(canonical(stored))
     wanted = [tables.variant(variant)] if variant else list(candidates(checkpoint, tables))
     matcher = _Matcher(checkpoint, source)
     found = [each for candidate in wanted for each in matcher.matches(candidate)]
@@ -133,6 +135,8 @@ class _Matcher:
         if not all(_alike(wanted, given) for wanted, given in layers):
             return None
         keys = dict(pair for layer in layers for pair in _keys(*layer))
+        if any(self._would_lose(key) for layer in layers for key in _untaken(*layer) if key in keys.values()):
+            return None
         filled = dict(pair for layer in layers for pair in _filled(*layer))
         lengths: dict[str, int] = {}
         specs = self._checkpoint.specs
@@ -154,6 +158,10 @@ class _Matcher:
                 e.target: filled[path] for e in variant.entries if (path := variant.full_source(e)) in filled
             },
         )
+
+    def _would_lose(self, key: str) -> bool:
+        """Whether a bias that another layer shares, and takes, adds something here."""
+        return bool(np.any(self._checkpoint.read(key)))
 
     def _differences(self, match: Recognised, reference: StoredNetwork) -> int:
         names = names_of(match)
@@ -179,25 +187,43 @@ def _last(network: StoredNetwork, names: set[str] | None = None) -> int:
 
 
 def _alike(wanted: Mapping[str, str], given: Mapping[str, str]) -> bool:
-    """Whether a layer of the table has what the source's has: a kernel, or nothing."""
-    return any(role.endswith(_KERNEL) for role in wanted) == (_KERNEL in given)
+    """Whether a layer of the table has what the source's has: a kernel, weights of a norm, or nothing."""
+    if _KERNEL in given or _has_kernel(wanted):
+        return _KERNEL in given and _has_kernel(wanted)
+    return {*given} <= {plain_role(role) for role in wanted} and bool(given) == bool(wanted)
+
+
+def _has_kernel(roles: Iterable[str]) -> bool:
+    return any(role.endswith(_KERNEL) for role in roles)
 
 
 def _keys(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the table's path and the source's key of a kernel, and of what is added behind it."""
     added = _added(wanted)
     for role, path in wanted.items():
-        if role.endswith(_KERNEL):
+        if _KERNEL not in given:
+            if plain_role(role) in given:
+                yield path, given[plain_role(role)]
+        elif role.endswith(_KERNEL):
             yield path, given[_KERNEL]
         elif role == added and _BIAS in given:
             yield path, given[_BIAS]
+
+
+def _untaken(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[str]:
+    """Yield the key of a bias that the table's layer has not."""
+    if _KERNEL in given and _BIAS in given and _added(wanted) not in wanted:
+        yield given[_BIAS]
 
 
 def _filled(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the table's path and the role of each variable that the source has no values for."""
     added = _added(wanted)
     for role, path in wanted.items():
-        if role == added and _BIAS not in given:
+        if _KERNEL not in given:
+            if plain_role(role) not in given:
+                yield path, plain_role(role)
+        elif role == added and _BIAS not in given:
             yield path, _BIAS
         elif role.startswith(NORM) and role != added:
             yield path, role.removeprefix(NORM)

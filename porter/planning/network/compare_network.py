@@ -11,7 +11,7 @@ from porter.errors import PlanError
 from porter.planning.custom_head import backbone_alone
 from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings, ending_notes
-from porter.planning.network.folded_form import folded
+from porter.planning.network.folded_form import folded, with_affine_norms
 from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS, LayerDifference, Pairing, tail, told
 from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
@@ -47,13 +47,14 @@ def compare_network(
     """
     names = names_of(match)
     source = canonical(stored)
-    ours = named(source, names)
     fixed = {
         key for entry, key in zip(match.variant.entries, match.keys, strict=True) if entry.bn_eps is not None
     }
     epsilons = dict(_epsilons(source, names, fixed))
     forms = recorded(match.variant)
-    forms = tuple(map(folded, forms)) if isinstance(checkpoint, FoldedCheckpoint) else forms
+    if isinstance(checkpoint, FoldedCheckpoint):
+        source, forms = with_affine_norms(source), tuple(map(folded, forms))
+    ours = named(source, names)
     pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
     missing = [pairing.missing() for pairing, _ in pairings]
     pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]

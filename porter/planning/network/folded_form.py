@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from porter.core.stored_network import Operation, StoredNetwork
+from collections import Counter
+
+from porter.core.stored_network import Operation, StoredNetwork, needed_part
 
 WEIGHED = ("conv", "depthwise_conv", "dense", "transposed_conv")
 NORM = "norm/"
@@ -34,3 +36,28 @@ def folded(network: StoredNetwork) -> StoredNetwork:
         numbers.append(len(kept))
         kept.append(operation._replace(inputs=tuple(numbers[number] for number in operation.inputs)))
     return network._replace(operations=tuple(kept), outputs=tuple(numbers[n] for n in network.outputs))
+
+
+def with_affine_norms(network: StoredNetwork) -> StoredNetwork:
+    """Return a canonical network in which a product and a sum with weights are one norm.
+
+    It is what a converter leaves of a norm that no layer can take in: behind an addition, a pool, several
+    maps beside one another.
+    """
+    operations = network.operations
+    users = Counter(taken for operation in operations for taken in operation.inputs)
+    users.update(network.outputs)
+    joined = list(operations)
+    for number, operation in enumerate(operations):
+        before = operations[operation.inputs[0]] if operation.inputs else operation
+        if before.kind == "layer_scale" and users[operation.inputs[0]] == 1 and _adds_weight(operation):
+            (beta,) = operation.variables.values()
+            variables = {**before.variables, "beta": beta}
+            joined[number] = Operation("norm", operation.name, before.inputs, {"axes": (-1,)}, variables)
+    part, outputs = needed_part(joined, network.outputs)
+    return network._replace(operations=part, outputs=outputs)
+
+
+def _adds_weight(operation: Operation) -> bool:
+    is_sum = dict(operation.attributes) == {"class_name": "AddV2", "takes": "iw"}
+    return is_sum and len(operation.variables) == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import Operation, StoredNetwork, needed_numbers
 
 _LAST_OF_A_MAP = 3
 
@@ -165,15 +165,7 @@ def without_joined(operations: Sequence[Operation], network: StoredNetwork) -> I
         operations: The network's, some of them joined.
         network: As it was.
     """
-    before, after = (_needed(each, network.outputs) for each in (network.operations, operations))
+    before, after = ({*needed_numbers(each, network.outputs)} for each in (network.operations, operations))
     for number, operation in enumerate(operations):
         is_joined = number in before and number not in after
         yield Operation("other", operation.name, (), {}, {}) if is_joined else operation
-
-
-def _needed(operations: Sequence[Operation], outputs: Sequence[int]) -> set[int]:
-    needed = {*outputs}
-    for number in range(len(operations) - 1, -1, -1):
-        if number in needed:
-            needed |= {*operations[number].inputs}
-    return needed
