@@ -127,11 +127,27 @@ def _differences(
         for operator in graph.model.operators:
             made_here = graph.of_tensor.get(operator.outputs[0]) if operator.outputs else None
             taken = [n for n in operator.inputs if f"op{graph.of_tensor.get(n)}" in names]
+            if (
+                not taken and made_here is not None
+            ):  # the last of several operators that are one operation here
+                taken = list(_tensors_before(graph, made_here))
             fed = {f"op{graph.of_tensor[number]}:0": values[number] for number in taken}
             if made_here is None or f"op{made_here}" not in names or f"op{made_here}:0" in fed:
                 continue
             wanted = session.run(f"op{made_here}:0", fed)
             yield _difference(values, graph, operator, wanted, weights)
+
+
+def _tensors_before(graph: Graph, number: int) -> Iterator[int]:
+    """Yield a tensor of each operation that an operation takes, through those that have no tensor."""
+    tensors = {made: tensor for tensor, made in reversed(graph.of_tensor.items())}
+    waiting = list(graph.operations[number].inputs)
+    while waiting:
+        taken = waiting.pop()
+        if taken in tensors:
+            yield tensors[taken]
+        else:
+            waiting.extend(graph.operations[taken].inputs)
 
 
 def _difference(
@@ -162,8 +178,8 @@ def _quantised_sums(graph: Graph, operator: Operator, weights: Mapping[str, Arra
         if graph.operations[number].name != graph.name_of(operator):
             return None
         number = graph.operations[number].inputs[0]
-    key = graph.operations[number].variables["kernel"]
-    if type_name(graph.model.tensors[graph.weights[key].tensor]) not in _INTEGERS:
+    key = graph.operations[number].variables.get("kernel")
+    if key is None or type_name(graph.model.tensors[graph.weights[key].tensor]) not in _INTEGERS:
         return None
     kernel = np.abs(weights[key])
     axes = (0, 1) if graph.weights[key].layout == "depthwise" else tuple(range(kernel.ndim - 1))

@@ -84,14 +84,21 @@ def _output(file: Path, operation: Operation, inputs: list[Tensor], weights: Map
 
 
 def _conv(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
-    moved = tf.nn.conv2d(
-        inputs[0],
-        tf.constant(weights["kernel"]),
-        attributes["strides"],
-        attributes["padding"].upper(),
-        dilations=attributes["dilation"],
-    )
-    return _shifted(moved, weights)
+    kernel, groups = weights["kernel"], attributes["groups"]
+    if groups > 1 and kernel.shape[2] == 1:  # TensorFlow has no kernel for groups that runs on CPUs
+        by_channel = kernel.reshape(*kernel.shape[:2], groups, -1)
+        return _depthwise(attributes, inputs, {**weights, "kernel": by_channel})
+    moved = [
+        tf.nn.conv2d(
+            images,
+            tf.constant(part),
+            attributes["strides"],
+            attributes["padding"].upper(),
+            dilations=attributes["dilation"],
+        )
+        for images, part in zip(tf.split(inputs[0], groups, 3), np.split(kernel, groups, 3), strict=True)
+    ]
+    return _shifted(tf.concat(moved, 3), weights)
 
 
 def _depthwise(attributes: Attributes, inputs: list[Tensor], weights: Mapping[str, Array]) -> Tensor:
