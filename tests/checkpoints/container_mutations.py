@@ -43,6 +43,7 @@ def sources() -> dict[str, bytes]:
         "layers.zip": hostile_tfjs.WHOLE,
         "graph.json": hostile_tfjs.GRAPH_FILE,
         "model.tflite": hostile_tflite.HEALTHY,
+        "normed.tflite": hostile_tflite.NORMED,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

@@ -95,7 +95,47 @@ def _repeated() -> bytes:
     return model(operators=[each] * 1000)
 
 
-HEALTHY = model()
+def _normed() -> bytes:
+    """Return a model with arithmetic with weights, and a dense layer between reshapes, behind a convolution."""
+    image, pair = (1, 4, 4, 3), (1, 4, 4, 2)
+    shapes = [
+        image,
+        (2, 1, 1, 3),
+        (2,),
+        pair,
+        (2,),
+        pair,
+        (2,),
+        pair,
+        (1, 2),
+        (2, 2),
+        (1, 2),
+        pair,
+        pair,
+        (1,),
+    ]
+    buffers = {1: 1, 2: 2, 4: 2, 6: 2, 9: 3, 13: 4}
+    tensors = [tensor(shape, buffers.get(n, 0), f"t{n}") for n, shape in enumerate(shapes)]
+    tensors[13] = tensor((1,), 4, "axis", type=2)
+    empty, keeps = Table({}), Table({0: Number("?", 1)})
+    steps = [
+        operator((0, 1, 2), (3,), 0, conv_options()),
+        operator((3, 4), (5,), 1, empty),
+        operator((5, 6), (7,), 2, empty),
+        operator((7,), (8,), 3, empty),
+        operator((8, 9), (10,), 4, empty),
+        operator((10,), (11,), 3, empty),
+        operator((11, 6), (12,), 2, empty),
+        operator((12, 13), (14,), 5, keeps),
+    ]
+    tensors.append(tensor((1, 4, 4, 1), name="mean"))
+    values = [np.arange(6), np.ones(2), np.arange(4)]
+    stored = [b"", *(each.astype(np.float32).tobytes() for each in values), integers(3).tobytes()]
+    codes = [Table({0: Number("b", code), 3: Number("i", code)}) for code in (_CONV, 18, 0, 22, 9, 40)]
+    return model({1: codes}, tensors=tensors, outputs=integers(14), operators=steps, values=stored)
+
+
+HEALTHY, NORMED = model(), _normed()
 _ROOT = struct.unpack_from("<I", HEALTHY)[0]
 _FIELDS = _ROOT - struct.unpack_from("<i", HEALTHY, _ROOT)[0]
 _FIELD = _ROOT + struct.unpack_from("<H", HEALTHY, _FIELDS + 4 + 2 * 4)[0]

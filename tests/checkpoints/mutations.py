@@ -107,7 +107,7 @@ def read_all(path: Path) -> Tensors:
     """Open `path`, walk its graph, and return the bytes of every tensor."""
     found = {}
     with open_checkpoint(path) as checkpoint:
-        _ = checkpoint.graph.paths, checkpoint.graph.slots
+        _ = checkpoint.graph.paths, checkpoint.graph.slots, checkpoint.stored_network
         for key, spec in checkpoint.specs.items():
             array = checkpoint.read(key)
             assert array.shape == spec.shape
