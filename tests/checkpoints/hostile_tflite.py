@@ -96,7 +96,7 @@ def _repeated() -> bytes:
 
 
 def _normed() -> bytes:
-    """Return a model with arithmetic with weights, and a dense layer between reshapes, behind a convolution."""
+    """Return a model with arithmetic with weights and a dense layer on a map behind a convolution."""
     image, pair = (1, 4, 4, 3), (1, 4, 4, 2)
     shapes = [
         image,

@@ -1,49 +1,60 @@
 """Writes TensorFlow Lite models with TensorFlow's converter, and what its interpreter computes of one image.
 
-``python write_tflite.py FOLDER`` writes NAME_KIND.tflite and NAME_KIND.npz with ``pixels`` (1, H, W, 3) in
-0..255 and ``probabilities`` (1, K).
+``python write_tflite.py FOLDER`` writes VARIANT_KIND.tflite and VARIANT_KIND.npz with ``pixels`` (1, H, W, 3)
+in 0..255 and ``probabilities`` (1, K).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
+
+from porter.runners.builders import build
+from porter.tables.shipped import load_tables
+from porter.tables.variants import Variant
 
 SIZE, CLASSES = 64, 7
-KINDS = {
-    "mobilenetv1": ("float16", "dynamic", "int8"),
-    "mobilenetv2": ("float32",),
-    "mobilenetv3": ("float32",),
-    "densenet": ("float32", "int8"),
+KINDS = ("float32", "float16", "dynamic", "int8")
+KERAS = {
+    "keras_mobilenetv1_025": ("MobileNet", {"alpha": 0.25}),
+    "keras_mobilenetv2_035": ("MobileNetV2", {"alpha": 0.35}),
+    "keras_mobilenetv3_small_075": ("MobileNetV3Small", {"alpha": 0.75}),
+    "keras_densenet121": ("DenseNet121", {}),
 }
-# What DenseNet takes; MobileNetV3 prepares images by itself.
-_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+BUILT = ("garden_mobilenetv4_conv_small_050", "tpu_efficientnet_lite0", "garden_resnet50")
 _RULES = {"gamma": (1.0, 0.2), "beta": (0.0, 0.3), "bias": (0.0, 0.3), "moving_mean": (0.0, 0.3)}
 
 
-def models() -> dict[str, Any]:
-    """Return each network by name."""
-    shape, applications = (SIZE, SIZE, 3), keras.applications
-    options = {"input_shape": shape, "weights": None, "classes": CLASSES}
-    return {
-        "mobilenetv1": applications.MobileNet(alpha=0.25, **options),
-        "mobilenetv2": applications.MobileNetV2(alpha=0.35, **options),
-        "mobilenetv3": applications.MobileNetV3Small(alpha=0.75, **options),
-        "densenet": applications.DenseNet121(**options),
-    }
+def models() -> Iterator[tuple[Variant, Callable[[Any], Any]]]:
+    """Yield each network with what computes its probabilities of prepared images."""
+    tables = load_tables()
+    for name, (builder, arguments) in KERAS.items():
+        options = {"input_shape": (SIZE, SIZE, 3), "weights": None, "classes": CLASSES}
+        model = getattr(keras.applications, builder)(**arguments, **options)
+        randomise(model)
+        yield tables.variant(name), model
+    for name in BUILT:
+        variant = tables.variant(name)
+        model = build(
+            variant.source.name, variant.source.arguments, bn_eps=variant.bn_eps.default, classes=CLASSES
+        )
+        model(tf.zeros((1, SIZE, SIZE, 3)))
+        randomise(model)
+        yield variant, lambda images, model=model: tf.nn.softmax(model(images, training=False))
 
 
 def randomise(model: Any) -> None:
     """Give every weight a value that matters: a network whose image no longer does would prove nothing."""
     random = np.random.default_rng(5)
     for weight in model.weights:
-        leaf = weight.path.rpartition("/")[2]
+        leaf = getattr(weight, "path", weight.name.partition(":")[0]).rpartition("/")[2]
         if leaf == "moving_variance":
             weight.assign(random.uniform(0.3, 1.0, weight.shape))
         elif leaf in _RULES:
@@ -53,9 +64,10 @@ def randomise(model: Any) -> None:
             weight.assign(random.normal(0, (2.5 / fan_in) ** 0.5, weight.shape))
 
 
-def converted(model: Any, kind: str, image: Any) -> bytes:
+def converted(compute: Callable[[Any], Any], kind: str, image: Any) -> bytes:
     """Return a model as TensorFlow's converter writes it."""
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    call = tf.function(compute).get_concrete_function(tf.TensorSpec(image.shape))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([freeze(call)])
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == "float16":
@@ -83,28 +95,24 @@ def probabilities(content: bytes, pixels: Any, image: Any) -> Any:
     return found if found.dtype == np.float32 else (found.astype(np.float32) - zero_point) * scale
 
 
-def scaled(pixels: Any) -> Any:
-    """Return images in -1..1, as MobileNetV1 and V2 take them."""
-    return pixels / np.float32(127.5) - 1
-
-
-PREPARED = {"mobilenetv3": lambda pixels: pixels, "densenet": lambda pixels: (pixels / 255 - _MEAN) / _STD}
+def prepared(pixels: Any, variant: Variant) -> Any:
+    """Return images as the network takes them, (1, H, W, 3) float32."""
+    if variant.name.startswith("keras_mobilenetv3"):  # it prepares images by itself
+        return pixels
+    return ((pixels / 255 - variant.input.mean) / variant.input.std).astype(np.float32)
 
 
 def main(folder: Path) -> None:
     """Write every model."""
     pixels = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3)).astype(np.float32)
-    for name, model in models().items():
-        randomise(model)
-        image = PREPARED.get(name, scaled)(pixels)
-        for kind in KINDS[name]:
-            content = converted(model, kind, image)
-            (folder / f"{name}_{kind}.tflite").write_bytes(content)
-            np.savez(
-                folder / f"{name}_{kind}.npz",
-                pixels=pixels,
-                probabilities=probabilities(content, pixels, image),
-            )
+    for variant, compute in models():
+        image = prepared(pixels, variant)
+        for kind in KINDS:
+            content = converted(compute, kind, image)
+            file = folder / f"{variant.name}_{kind}.tflite"
+            file.write_bytes(content)
+            found = probabilities(content, pixels, image)
+            np.savez(file.with_suffix(".npz"), pixels=pixels, probabilities=found)
 
 
 if __name__ == "__main__":
