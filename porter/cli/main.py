@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import sys
@@ -44,8 +43,6 @@ def port_weights_main() -> None:
     """Entry point of the installed script ``port-weights``."""
     # numpy's linear algebra would start a thread for every processor, a third of what numpy takes to import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # The process ends before there is garbage worth a search, and each search takes a millisecond.
-    gc.disable()
     try:
         _run("port-weights")
     except SystemExit as end:

@@ -80,7 +80,7 @@ def _lists(checkpoint: Checkpoint) -> Iterator[tuple[list[str], str]]:
 
 
 def _may_be_archive(file: Path) -> bool:
-    """Whether a zip file may end here, whatever stands in front of it: a TFLite file's labels follow the model."""
+    """Whether a zip file may end here, whatever stands in front of it: a TFLite file's labels follow it."""
     try:
         with file.open("rb") as stored:
             stored.seek(max(0, file.stat().st_size - _ARCHIVE_END))
