@@ -46,7 +46,7 @@ def port_weights_main() -> None:
     """Entry point of the installed script ``port-weights``."""
     # numpy's linear algebra would start a thread for every processor, a third of what numpy takes to import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # The thread of the digests needs the interpreter for microseconds at a time, and would wait 5 ms for each.
+    # The digests want the interpreter for microseconds at a time, and would wait 5 ms for each.
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         _run("port-weights")
