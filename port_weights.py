@@ -7,6 +7,7 @@ only this distribution installs, so it is found and can say so.
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import os
 import sys
@@ -25,6 +26,8 @@ def porter() -> None:
 
 def port_weights() -> None:
     """Entry point of the installed script ``port-weights``."""
+    # The process ends before there is garbage worth a search, and each search takes a millisecond.
+    gc.disable()
     _require_own_package()
     from porter.cli.main import port_weights_main  # noqa: PLC0415  (likewise)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from porter.checkpoints.containers import CONTAINERS
-from porter.checkpoints.near_misses import inside, refuse_near_miss
 from porter.checkpoints.tensorflow.saved_model import variables_alone
 from porter.core.checkpoint import Checkpoint
 from porter.errors import CheckpointError
@@ -44,6 +43,8 @@ def _open_directory(directory: Path) -> Checkpoint:
         file = container.in_directory(directory)
         if file is not None:
             return container.open(directory, file)
+    from porter.checkpoints.near_misses import inside  # noqa: PLC0415  (of refusals alone)
+
     variables = variables_alone(directory)
     raise CheckpointError(
         "checkpoint/no-checkpoint",
@@ -66,6 +67,8 @@ def _open_file(file: Path) -> Checkpoint:
         refusal = container.refusal(file, file)
         if refusal is not None:
             raise refusal
+    from porter.checkpoints.near_misses import refuse_near_miss  # noqa: PLC0415  (of refusals alone)
+
     refuse_near_miss(file)
     titles = [container.title for container in CONTAINERS]
     raise CheckpointError(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +50,8 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
       porter inspect ckpt-100 --json | jq .tensors[0]
     """
     try:
-        opened = open_checkpoint(source)
+        with _no_collection():
+            opened = open_checkpoint(source)
     except CheckpointError as error:
         if error.code == MISSING:
             opened = IndexAlone(source, error)
@@ -57,7 +60,7 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
             return
         else:
             raise
-    with opened as checkpoint:
+    with opened as checkpoint, _no_collection():
         if as_json:
             click.echo(json.dumps(_document(checkpoint, tables), indent=2))
             return
@@ -76,6 +79,18 @@ def inspect(source: Path, tables: Tables, as_json: bool, verbosity: int) -> None
         if verbosity > 0:
             click.echo("")
             click.echo("\n".join(_paths(checkpoint)))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Do not look for garbage meanwhile: a large checkpoint is a million objects that all are shown."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _inspect_ported(source: Path, *, as_json: bool, verbosity: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import os
 import sys
@@ -27,6 +26,9 @@ _COMMANDS = {
 }
 
 
+_SWITCH_SECONDS = 5e-4
+
+
 @click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="porter")
 def main() -> None:
@@ -44,8 +46,8 @@ def port_weights_main() -> None:
     """Entry point of the installed script ``port-weights``."""
     # numpy's linear algebra would start a thread for every processor, a third of what numpy takes to import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # The process ends before there is garbage worth a search, and each search takes a millisecond.
-    gc.disable()
+    # The digests want the interpreter for microseconds at a time, and would wait 5 ms for each.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         _run("port-weights")
     except SystemExit as end:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from porter.core.checkpoint import Checkpoint
 from porter.outputs.output import Output
@@ -21,8 +20,7 @@ _RARE = (Bucket.FOLDED, Bucket.LEFT_OUT)
 _ENDING = re.compile(r"\.index$|-\d{5}-of-\d{5}$")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What was done, or would be.
 
     Attributes:
@@ -100,7 +98,7 @@ class Report:
                 "path": str(self.out),
                 "size": written.nbytes,
                 "source_files": [file._asdict() for file in written.sources],
-                "findings": [asdict(finding) for finding in written.findings],
+                "findings": [finding._asdict() for finding in written.findings],
                 "load": self.output.loading_line(self.out),
             }
         return {**said, **self.output.details()}

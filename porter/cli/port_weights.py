@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -131,6 +129,8 @@ def _port_one(
     for warning in told.warnings():
         click.echo(f"Warning: {warning}", err=True)
     if as_json:
+        import json
+
         click.echo(json.dumps(told.document(), indent=2))
     elif verbosity >= 0:
         for line in told.lines(verbose=verbosity > 0):
@@ -171,11 +171,13 @@ def _written(
     from porter.transfer.transfer import Writing
 
     with progress_bar(quiet=quiet) as progress:
-        return output.write(checkpoint, place, Writing(progress, hashes, _command_line()))
+        return output.write(checkpoint, place, Writing(progress, hashes, _command_line))
 
 
 def _command_line() -> str:
     """Return the command as it was given, ready for a shell, but without folders: those are private."""
+    import shlex
+
     context = click.get_current_context()
     words = ["port-weights"]
     for option in context.command.params:

@@ -64,26 +64,23 @@ def fields(data: Buffer) -> Iterator[tuple[int, Any]]:
             raise Malformed("wire/bad-field-number", f"a message has a field numbered {tag >> 3}")
         kind = tag & 7
         value: Any
-        if kind in (VARINT, LENGTH):
+        if not kind & 5:  # VARINT or LENGTH
             value = data[position] if position < end else 0x80
             if value < 0x80:  # one byte nearly always: this loop is most of the time an index takes
                 position += 1
             else:
                 value, position = read_varint(data, position)
-        if kind == VARINT:
-            pass
-        elif kind == LENGTH:
-            length = value
-            stop = position + length
-            if stop > end:
-                raise Malformed(
-                    "wire/truncated-field",
-                    f"field {tag >> 3} is longer than its message",
-                    expected=f"at most {end - position} bytes",
-                    found=length,
-                )
-            value = data[position:stop]
-            position = stop
+            if kind == LENGTH:
+                stop = position + value
+                if stop > end:
+                    raise Malformed(
+                        "wire/truncated-field",
+                        f"field {tag >> 3} is longer than its message",
+                        expected=f"at most {end - position} bytes",
+                        found=value,
+                    )
+                value = data[position:stop]
+                position = stop
         else:
             width = _fixed_width(kind)
             if position + width > end:

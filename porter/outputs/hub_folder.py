@@ -89,9 +89,9 @@ class HubFolder(Output):
                 metadata=metadata,
                 writing=writing,
             )
-            made_by = ("command", "bash", writing.command)
-            if writing.command is None:
-                made_by = ("call", "python", self._call(checkpoint.path.name, out.name))
+            made_by = ("call", "python", self._call(checkpoint.path.name, out.name))
+            if writing.command is not None:
+                made_by = ("command", "bash", writing.command())
             write_whole(hidden / _CARD, model_card(self.plan, metadata, report, out.name, made_by))
         return report._replace(path=out / _WEIGHTS)
 

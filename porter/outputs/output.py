@@ -6,18 +6,18 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from porter.core.assignments import Assignment
-from porter.core.checkpoint import Checkpoint
 from porter.core.named_function import is_function_name
 from porter.errors import OutputError
-from porter.outputs.metadata import describe
-from porter.outputs.output_options import OutputOptions
-from porter.planning.plan import Plan
-from porter.planning.port_options import PortOptions
-from porter.transfer.atomic_file import require_writable
-from porter.transfer.transfer import TransferReport, Writing, refuse_source
+
+if TYPE_CHECKING:  # a form is asked before the source is opened: its digests begin that much earlier
+    from porter.core.assignments import Assignment
+    from porter.core.checkpoint import Checkpoint
+    from porter.outputs.output_options import OutputOptions
+    from porter.planning.plan import Plan
+    from porter.planning.port_options import PortOptions
+    from porter.transfer.transfer import TransferReport, Writing
 
 SUFFIX = ".safetensors"
 
@@ -84,6 +84,9 @@ class Output(ABC):
         Raises:
             OutputError: it could not.
         """
+        from porter.transfer.atomic_file import require_writable  # noqa: PLC0415 - see above
+        from porter.transfer.transfer import refuse_source  # noqa: PLC0415
+
         refuse_source(out, checkpoint)
         if self.is_file(self.form):
             require_writable(out)
@@ -125,6 +128,8 @@ class Output(ABC):
 
     def metadata(self, checkpoint: Checkpoint) -> dict[str, str]:
         """Return what the file says of itself."""
+        from porter.outputs.metadata import describe  # noqa: PLC0415 - see above
+
         return describe(self.plan, checkpoint.format, self.options.dtype)
 
 

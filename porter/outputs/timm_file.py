@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from porter.core.checkpoint import Checkpoint
 from porter.outputs.output import Output
-from porter.outputs.timm_call import keywords, load_file_call
-from porter.transfer.transfer import TransferReport, Writing, transfer
+
+if TYPE_CHECKING:  # see `Output`
+    from porter.core.checkpoint import Checkpoint
+    from porter.transfer.transfer import TransferReport, Writing
 
 
 class TimmFile(Output):
@@ -17,6 +19,8 @@ class TimmFile(Output):
 
     def write(self, checkpoint: Checkpoint, out: Path, writing: Writing) -> TransferReport:
         """Move the bytes; see `Output.write`."""
+        from porter.transfer.transfer import transfer  # noqa: PLC0415 - see above
+
         return transfer(
             checkpoint,
             self.assignments,
@@ -28,6 +32,8 @@ class TimmFile(Output):
 
     def loading_line(self, out: Path) -> str:
         """Return a call of `timm.create_model`, or of `porter.load_model` for a network of porter's own."""
+        from porter.outputs.timm_call import load_file_call  # noqa: PLC0415 - see above
+
         return load_file_call(self.plan, out)
 
     def alternatives(self, out: Path) -> Iterator[str]:
@@ -35,6 +41,8 @@ class TimmFile(Output):
         plan = self.plan
         if plan.variant.is_own or plan.variant.adjust:
             return
+        from porter.outputs.timm_call import keywords  # noqa: PLC0415 - see above
+
         network = f"timm.create_model({plan.variant.target.name!r}{keywords(plan)}"
         weights = f"load_state_dict(safetensors.torch.load_file({os.fspath(out)!r}), strict=False)"
         if plan.cut is None and plan.head:

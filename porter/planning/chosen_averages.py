@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from porter.checkpoints.keras.layers import NOT_TRAINABLE
 from porter.checkpoints.keras.optimizer_averages import AVERAGE, averages_by_position
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import Node, ObjectGraph, Slot
 from porter.errors import PlanError
-from porter.planning.arrangement import Arranged
 from porter.planning.ledger import moving_averages, optimizer_state
 from porter.planning.port_options import Weights
 from porter.planning.recognition import Recognised
@@ -34,6 +32,8 @@ def with_numbered_averages(checkpoint: Checkpoint, match: Recognised, weights: W
         checkpoint.read,
         is_used=True if weights == "ema" else None,
     )
+    from porter.planning.arrangement import Arranged  # noqa: PLC0415  (few files have numbers for names)
+
     graph = checkpoint.graph
     numbers = graph.node_of_key
     slots = tuple(Slot(AVERAGE, numbers[raw], numbers[key]) for raw, key in pairs.items())
@@ -94,6 +94,8 @@ def _refuse_averages_alone(checkpoint: Checkpoint, match: Recognised, averages: 
 
 def _trainable(match: Recognised) -> Iterator[str]:
     """Yield the keys of the network's trainable variables in the order in which an optimizer has them."""
+    from porter.checkpoints.keras.layers import NOT_TRAINABLE  # noqa: PLC0415  (few files have numbers for names)
+
     places: dict[str, tuple[tuple[int, ...], int]] = {}
     for entry, key in zip(match.variant.entries, match.keys, strict=True):
         path = match.variant.full_source(entry)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from porter.core.checkpoint import Checkpoint
-from porter.planning.own_head import OwnHead
 from porter.planning.port_options import PortOptions
 from porter.planning.recognition import Recognised
+
+if TYPE_CHECKING:
+    from porter.planning.own_head import OwnHead
 
 # Teachable Machine's and TensorFlow for Poets' names of the files.
 _BESIDE = ("labels.txt", "metadata.json", "retrained_labels.txt")
 _MOST_BYTES = 1 << 20
+# The last record of a zip file, and how many bytes of the file it lies in at most: a comment may follow it.
+_END_MAGIC = b"PK\x05\x06"
+_ARCHIVE_END = (1 << 16) + 22
 
 
 class ClassNames(NamedTuple):
@@ -64,7 +68,7 @@ def _lists(checkpoint: Checkpoint) -> Iterator[tuple[list[str], str]]:
     if not checkpoint.files:
         return
     file = checkpoint.files[0]
-    if zipfile.is_zipfile(file):
+    if _may_be_archive(file):
         yield from _inside(file)
     folder = checkpoint.path if checkpoint.path.is_dir() else file.parent
     for name in _BESIDE:
@@ -75,7 +79,21 @@ def _lists(checkpoint: Checkpoint) -> Iterator[tuple[list[str], str]]:
             continue
 
 
+def _may_be_archive(file: Path) -> bool:
+    """Whether a zip file may end here, whatever stands in front of it: a TFLite file's labels follow it."""
+    try:
+        with file.open("rb") as stored:
+            stored.seek(max(0, file.stat().st_size - _ARCHIVE_END))
+            return _END_MAGIC in stored.read()
+    except OSError:
+        return False
+
+
 def _inside(file: Path) -> Iterator[tuple[list[str], str]]:
+    import zipfile  # noqa: PLC0415  (it takes longer to import than most plans to make)
+
+    if not zipfile.is_zipfile(file):
+        return
     try:
         with zipfile.ZipFile(file) as archive:
             for member in archive.infolist():

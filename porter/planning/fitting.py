@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from porter.core.checkpoint import Checkpoint
 from porter.core.object_graph import ObjectGraph
-from porter.planning.arrangement import arranged
 from porter.tables.known_tables import Tables
 from porter.tables.table_records import Dim
 from porter.tables.variants import Entry, Variant
@@ -26,6 +25,8 @@ def with_edges_of(variant: Variant, checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with the variant's edges if it tells only an order; usually unchanged."""
     if not tells_only_an_order(checkpoint):
         return checkpoint
+    from porter.planning.arrangement import arranged  # noqa: PLC0415  (most name their layers)
+
     first = variant.parts[0]
     left_out = left_out_paths(variant)
     below_first = sources_of(required_entries(variant)) | left_out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Container
 
 import numpy as np
@@ -13,7 +12,6 @@ from porter.errors import PlanError
 from porter.planning.custom_head import OWN_HEAD, backbone_alone, is_foreign_head
 from porter.planning.ledger import Bucket, LedgerLine
 from porter.planning.recognition import Recognised
-from porter.planning.surroundings import hint_for_surroundings
 
 _SHOWN = 5
 _ZEROS = "a bias of zeros, which a converter writes where a layer has none"
@@ -46,6 +44,8 @@ def refuse_leftovers(checkpoint: Checkpoint, match: Recognised, ledger: tuple[Le
     refused = [line for line in ledger if line.bucket is Bucket.REFUSED]
     if not refused:
         return
+    from porter.planning.surroundings import hint_for_surroundings  # noqa: PLC0415  (of refusals alone)
+
     is_head = is_foreign_head(match, refused)
     if is_head:
         _refuse_other_backbone(checkpoint, match)
@@ -99,5 +99,7 @@ def _did_you_mean(path: str, names: list[str]) -> str:
     """Name the variable of a missing part that a left-over one may be: the same leaf under another name."""
     leaf = path.rpartition("/")[2]
     others = [name for name in names if name != path and name.rpartition("/")[2] == leaf]
+    import difflib  # noqa: PLC0415  (only on the way to an error)
+
     near = difflib.get_close_matches(path, others, n=1, cutoff=_CLOSE_NAME)
     return f"; did you mean {near[0]}?" if near else ""

@@ -7,10 +7,7 @@ from typing import Any
 
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.canonical import canonical
-from porter.planning.network.compare_network import computes_backbone
 from porter.planning.network.fixed_padding import ADJUSTMENT, fixed_amounts, least, pads_as_same, with_padding
-from porter.planning.network.record import reference
 from porter.planning.recognition import Recognised
 from porter.tables.variants import Variant
 
@@ -43,6 +40,8 @@ def with_fixed_padding(checkpoint: Checkpoint, match: Recognised, size: int | No
     strided = _strided(checkpoint.stored_network)
     if strided and size is None and _takes_any_size(checkpoint.stored_network):
         return _noted(match)
+    from porter.planning.network.compare_network import computes_backbone  # noqa: PLC0415  (not of weights alone)
+
     for padded in _padded_forms(checkpoint, variant, size, strided):
         found = _adopted(match, padded)
         if computes_backbone(checkpoint, found):
@@ -83,6 +82,8 @@ def _strided(network: StoredNetwork) -> list[Operation]:
     """Return the convolutions that a source pads by fixed amounts."""
     if not any(operation.kind == "pad" for operation in network.operations):
         return []
+    from porter.planning.network.canonical import canonical  # noqa: PLC0415  (few pad by a layer of its own)
+
     return [o for o in canonical(network).operations if fixed_amounts(_listed(o))]
 
 
@@ -109,6 +110,8 @@ def _listed(operation: Any) -> Any:
 
 def _padded(variant: Variant, most: int = 2) -> Variant:
     """Return a variant with the amounts of even maps in convolutions of which at most `most` are known."""
+    from porter.planning.network.record import reference  # noqa: PLC0415  (only where maps may be odd)
+
     targets = {variant.full_source(entry): entry.target for entry in variant.entries}
     modules = {}
     for operation in (operation for form in reference(variant) for operation in form.operations):

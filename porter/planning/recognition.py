@@ -22,7 +22,6 @@ from porter.planning.fitting import (
     tells_only_an_order,
     with_edges_of,
 )
-from porter.planning.nearest import nearest, no_match
 from porter.tables.known_tables import Signature, Tables
 from porter.tables.variants import Stage, Twin, Variant
 
@@ -92,11 +91,8 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
     """
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     matches = _found(checkpoint, wanted)
-    if not matches and variant:
-        _refuse_other(checkpoint, wanted[0], _found(checkpoint, _candidates(checkpoint, tables)))
-        raise no_match(checkpoint, wanted, known=wanted[0].name)
     if not matches:
-        raise no_match(checkpoint, list(nearest(checkpoint, tables)), known=_any_of(tables))
+        raise _nothing_fits(checkpoint, tables, wanted[0] if variant else None)
     matches = _without_twins(matches)
     if len({match.variant.name for match in matches}) > 1:
         names = ", ".join(sorted({match.variant.name for match in matches}))
@@ -115,6 +111,15 @@ def recognise(checkpoint: Checkpoint, tables: Tables, variant: str | None = None
             hint="Save the one you want by itself.",
         )
     return matches[0]
+
+
+def _nothing_fits(checkpoint: Checkpoint, tables: Tables, wanted: Variant | None) -> PlanError:
+    from porter.planning.nearest import nearest, no_match  # noqa: PLC0415  (of refusals alone)
+
+    if wanted is None:
+        return no_match(checkpoint, list(nearest(checkpoint, tables)), known=_any_of(tables))
+    _refuse_other(checkpoint, wanted, _found(checkpoint, _candidates(checkpoint, tables)))
+    return no_match(checkpoint, [wanted], known=wanted.name)
 
 
 def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Recognised]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -69,6 +68,8 @@ class Tables:
             return self.variants[matches[0]]
         if matches:
             raise TableError("table/ambiguous-variant", f"{name!r} fits {', '.join(matches)}")
+        import difflib  # noqa: PLC0415  (only on the way to an error)
+
         near = difflib.get_close_matches(name, self.variants, n=3, cutoff=0.5)
         near = near or [full for full in self.variants if name and name in full][:3]
         raise TableError(

@@ -8,13 +8,15 @@ import os
 import stat
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from porter.core.positioned import open_flags, pwrite
 from porter.errors import OutputError
-from porter.transfer.direct_writer import DirectWriter
 from porter.transfer.folder import Folder
 from porter.transfer.write_behind import WriteBehind
+
+if TYPE_CHECKING:
+    from porter.transfer.direct_writer import DirectWriter
 
 # The longest file name on every common file system, and what the hidden name adds to OUT's own.
 _NAME_MAX = 255
@@ -146,6 +148,8 @@ class AtomicFile:
         """
         try:
             if self._direct is None:
+                from porter.transfer.direct_writer import DirectWriter  # noqa: PLC0415  (few tensors are long)
+
                 self._direct = DirectWriter(self.fd)
             self._direct.write(data, position)
         except OSError as error:

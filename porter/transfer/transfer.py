@@ -31,12 +31,12 @@ class Writing(NamedTuple):
     Attributes:
         progress: Called with bytes written and bytes in all, as the work goes on.
         hashes: The digests of the checkpoint's files, if they were begun before.
-        command: The command line that asked for the port, without folders; for a model card.
+        command: Gives the command line that asked for the port, without folders; for a model card.
     """
 
     progress: Progress | None = None
     hashes: SourceHashes | None = None
-    command: str | None = None
+    command: Callable[[], str] | None = None
 
 
 QUIETLY = Writing()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,7 @@ _SAID: dict[Kind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SuspectValues:
+class SuspectValues(NamedTuple):
     """Values of one target tensor that deserve a look.
 
     Attributes:
@@ -39,7 +37,7 @@ class SuspectValues:
 
     target: str
     kind: Kind
-    count: int
+    count: int  # type: ignore[assignment]  # in place of tuple.count, which nobody asks
     first: tuple[int, ...]
     shape: tuple[int, ...]
 

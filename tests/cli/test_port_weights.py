@@ -11,6 +11,11 @@ import numpy as np
 import pytest
 from cli.command_line import run
 
+from porter.recordings.random_checkpoint import RandomCheckpoint
+from porter.tables.shipped import load_tables
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "checkpoints"))
+
 
 def test_output_file_without_its_suffix_is_told_apart(tmp_path):
     """Timm tells the format by the name, so a file that it would misread is not written; a folder is free."""
@@ -41,6 +46,17 @@ def test_network_of_porters_own_is_loaded_by_porter(tmp_path):
     assert lines[-1] == f"porter.load_model({str(tmp_path / 'out.safetensors')!r})"
 
 
+@pytest.fixture
+def written(tmp_path):
+    """The prefix of a checkpoint with weights and nothing else."""
+    import bundle_writer
+
+    weights, bundle = RandomCheckpoint(load_tables().variants["mlperf_tiny_vww"], 0), bundle_writer.Bundle()
+    for key in weights.specs:
+        bundle.put(key, weights.read(key))
+    return bundle.store(tmp_path / "source")
+
+
 def run_installed(*arguments, stdout):
     """Call ``port-weights`` as a process of its own, with Python's usual buffering of what is printed."""
     program = "from porter.cli.main import port_weights_main; port_weights_main()"
@@ -61,6 +77,30 @@ def test_port_weights_ends_with_everything_printed(tmp_path):
     assert (helped.returncode, refused.returncode, misused.returncode) == (0, 1, 2)
     assert helped.stdout.rstrip().endswith("Show this message and exit.")
     assert "checkpoint/numpy" in refused.stderr
+
+
+def test_a_port_of_weights_alone_imports_what_it_needs(tmp_path, written):
+    """Importing is a good part of a small port: archives, heads and refusals are for those that have them."""
+    program = (
+        "import os, sys; os._exit = lambda code: None\n"
+        "from port_weights import port_weights\n"
+        "try: port_weights()\n"
+        "except SystemExit as end: print(end.code, *sorted(sys.modules), sep='\\n')"
+    )
+    arguments = ["-q", written, tmp_path / "out.safetensors", "--variant", "mlperf_tiny_vww"]
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+
+    code, *modules = ended.stdout.split()
+    assert code == "0"
+    assert "porter.transfer.transfer" in modules
+    unneeded = {
+        *("shlex", "shutil", "zipfile", "porter.transfer.direct_writer"),
+        *("porter.planning.own_head", "porter.planning.nearest", "porter.planning.network.canonical"),
+    }
+    assert unneeded.isdisjoint(modules), unneeded.intersection(modules)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
