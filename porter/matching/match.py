@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from porter.errors import ParityError
 from porter.matching.drafting import draft_of
 from porter.matching.result import MatchedLayer, MatchResult, Run
 from porter.matching.target import Target, parse_target, with_classes
-from porter.runners.children import ask
+from porter.runners.children import Asking, ask, asked_later
 from porter.runners.process import default_threads
 
 _SEEDS = (1, 2)
@@ -69,16 +70,18 @@ def match(
             "out": folder,
         }
         seconds = {"tensorflow": 0.0, "torch": 0.0}
-        recorded = _recorded(request, seconds)
-        aim = with_classes(aim, classes_of(recorded))
         try:
-            found = _found(aim, folder, seconds)
+            with _target_process(aim) as asking:
+                recorded = _recorded(request, seconds)
+                aim = with_classes(aim, classes_of(recorded))
+                found = _found(asking, aim, folder, seconds)
         except ParityError as error:
             own = recorded["declared"] and recorded["declared"][1:3]
             if error.code != "match/target-size" or size is not None:
                 raise
-            recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
-            found = _found(aim, folder, seconds)
+            with _target_process(aim) as asking:
+                recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
+                found = _found(asking, aim, folder, seconds)
         return _result(
             str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
         )
@@ -91,7 +94,12 @@ def _recorded(request: Mapping[str, Any], seconds: dict[str, float]) -> Any:
     return found
 
 
-def _found(target: Target, folder: str, seconds: dict[str, float]) -> Any:
+def _target_process(target: Target) -> AbstractContextManager[Asking]:
+    """Start PyTorch's process, which imports its libraries while TensorFlow runs."""
+    return asked_later("torch", "match_target", threads=default_threads(), early=target.library)
+
+
+def _found(asking: Asking, target: Target, folder: str, seconds: dict[str, float]) -> Any:
     wanted = {
         "library": target.library,
         "name": target.name,
@@ -100,7 +108,7 @@ def _found(target: Target, folder: str, seconds: dict[str, float]) -> Any:
         "threads": default_threads(),
     }
     started = time.perf_counter()
-    found = ask("torch", "match_target", wanted, threads=default_threads(), timeout=_TIMEOUT)
+    found = asking(wanted, _TIMEOUT)
     seconds["torch"] += time.perf_counter() - started
     return found
 
@@ -152,6 +160,7 @@ def _result(
         versions=_versions([*recorded["packages"], *found["packages"]]),
         seconds=seconds,
         attempts=found["attempts"],
+        parameters=found["parameters"],
     )
 
 

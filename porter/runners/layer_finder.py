@@ -50,6 +50,7 @@ class Candidate:
         adjusted: What had to be changed in the module, by name.
         error: How far the module's output is from the layer's, relative.
         joined: The operations after the first that the module computes at once with it.
+        output: What the module gives with the layer's weights, if they agree as they are.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Candidate:
     adjusted: dict[str, Any] = field(default_factory=dict)
     error: float = 0.0
     joined: tuple[int, ...] = ()
+    output: Any = None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -191,8 +193,10 @@ class LayerFinder:
         operation = self.source.operations[candidate.number]
         arguments, named = given
         self.load(module, candidate)
-        candidate.error = self._error(module, candidate, CALL(module, *arguments, **named))
+        output = CALL(module, *arguments, **named)
+        candidate.error = self._error(module, candidate, output)
         if candidate.error < EQUAL:
+            candidate.output = output
             if wants_same(module, operation, x, CALL):
                 candidate.adjusted = {"same_padding": True}
             return

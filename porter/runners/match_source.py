@@ -155,6 +155,11 @@ class _Runner:
         return (self._network.shape or (None,))[0] or _BATCH
 
     @property
+    def has_own_batch(self) -> bool:
+        """Whether the source takes so many images and no others."""
+        return (self._network.shape or (None,))[0] is not None
+
+    @property
     def channels(self) -> int:
         """Channels of an image."""
         return (self._network.shape or (None,))[-1] or 3
@@ -196,6 +201,8 @@ def _runs(
     untested: list[str] = []
     for plan in plans:
         images = _images(graph, plan.size, operations) * plan.factor
+        if plan.size[0] > 2 * base[0] and not graph.has_own_batch:
+            images = images[:1]  # that images are apart is seen in the smaller runs
         numbers = everything if plan.whole else sorted({*layers, *ends, *_last(operations)})
         try:
             found = graph.run(weights[plan.weights], images, numbers)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": _parameters(model),
         "packages": ["torch", *([request["library"]] if request["library"] != "torch" else [])],
     }
+
+
+def _import_library(name: str) -> None:
+    """Import the target's library, which takes as long as torch, while TensorFlow still runs."""
+    with suppress(ImportError):  # what builds the network says it
+        importlib.import_module(name)
 
 
 def _build(request: Mapping[str, Any]) -> nn.Module:
@@ -279,4 +286,4 @@ def _recording(modules: set[nn.Module], into: list[tuple[nn.Module, torch.Tensor
 
 
 if __name__ == "__main__":
-    serve_request(match)
+    serve_request(match, prepare=_import_library)
