@@ -25,7 +25,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +111,14 @@ def rows_of(file: Path | None) -> dict[str, Row]:
 
 
 def _smallest_first(variants: list[Variant], count: int | None) -> Iterator[str]:
-    """Yield the smallest network of every builder, then the second of each, and so on."""
+    """Yield the smallest network of every builder, then all others by size, at most `count` of a builder."""
     by_builder = defaultdict(list)
     for variant in variants:
         if variant.source.name != "stand_in.variant":  # the network of another table once more
             by_builder[variant.source.name].append(variant)
     groups = [sorted(group, key=_size)[:count] for group in by_builder.values()]
-    for among in zip_longest(*groups):
-        yield from (each.name for each in among if each)
+    yield from (group[0].name for group in groups)
+    yield from (each.name for each in sorted((each for group in groups for each in group[1:]), key=_size))
 
 
 def _size(variant: Variant) -> int:
