@@ -194,6 +194,7 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
         return _kind_rule(layer, owner.removeprefix(below).lstrip("/"), inner, into)
     lines = []
     lengths: dict[str, int] = {}
+    told: set[str] = set()
     for number, each in enumerate(layer.moved):
         names = [f"{_letter(number)}{axis}" for axis in range(len(each["shape"]))]
         lengths |= dict(zip(names, each["shape"], strict=True))
@@ -203,8 +204,9 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "layout": each["layout"],
             "shape": " ".join(names),
             **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
-            **({"counter": True} if each["role"] == "moving_variance" else {}),
+            **({"counter": True} if each["role"] == "moving_variance" and each["leaf"] not in told else {}),
         }
+        told.add(each["leaf"])
         if number == 0:
             rule |= _beside(layer)
         lines.append(f"{_text(each['path'].removeprefix(below).lstrip('/'))} = {_toml(rule)}")
@@ -280,7 +282,8 @@ def _free_name(kind: str, templates: Mapping[str, str]) -> str:
 
 
 def _letter(number: int) -> str:
-    return "abcdefgh"[number]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return letters[number] if number < len(letters) else f"{_letter(number // 26 - 1)}{letters[number % 26]}"
 
 
 def _name(result: MatchResult) -> str:

@@ -77,7 +77,11 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
             raise ParityError("match/unread", "the source's graph is not in a form that is read")
         operations, ends = read
         weights = {"the source's own weights": {key: checkpoint.read(key) for key in shapes}}
-    roles = {key: (each.kind, role) for each in operations for role, key in each.variables.items()}
+    roles = {
+        key: (each.kind, role.partition(" ")[0])
+        for each in operations
+        for role, key in each.variables.items()
+    }
     for seed in request["seeds"]:
         weights[f"random weights, seed {seed}"] = random_weights(shapes, roles, seed)
     graph = _Runner(network, operations, keys)
@@ -136,7 +140,7 @@ class _Runner:
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = _V1.Session(graph=own_graph, config=settings)
         self._network, self._keys = network, keys
-        self._tensors = {n: each.tensor for n, each in enumerate(operations) if each.tensor}
+        self._tensors = {n: [each.tensor, *each.beside] for n, each in enumerate(operations) if each.tensor}
 
     def run(self, weights: Mapping[str, Array], images: Array, numbers: Sequence[int]) -> dict[int, Array]:
         """Return the outputs of operations by number.
@@ -147,7 +151,8 @@ class _Runner:
         fed = {f"{name}:0": weights[key].astype(np.float64) for name, key in self._keys.items()}
         fed[f"{self._network.source}:0"] = images
         wanted = {number: self._tensors[number] for number in numbers if number in self._tensors}
-        return dict(zip(wanted, self._session.run(list(wanted.values()), fed), strict=True))
+        found = self._session.run(wanted, fed)
+        return {n: parts[0] if len(parts) == 1 else np.concatenate(parts, -1) for n, parts in found.items()}
 
     @property
     def batch(self) -> int:

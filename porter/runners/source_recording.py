@@ -75,7 +75,7 @@ class SourceRecording:
         while before.kind in ("pad", "reshape", "flatten"):
             taken = before.inputs[0]
             before = self.operations[taken]
-        if before.kind in KERNELS and "bias" in before.variables:
+        if before.kind in KERNELS and "bias" in before.variables and not before.beside:
             yield Reading(taken, "biasless")
 
     def behind(self, number: int, most: int = 3) -> Iterator[int]:
