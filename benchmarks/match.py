@@ -146,6 +146,8 @@ def _row(variant: Variant, folder: Path, *, live: bool) -> Row:
         row |= _outcome(found, variant, file, folder)
     except PorterError as error:
         row |= {"outcome": "refused", "words": str(error)[:300]}
+    except Exception as error:  # noqa: BLE001 (the others are run all the same, and it is told)
+        row |= {"outcome": "failed", "words": f"{type(error).__name__}: {error}"[:300]}
     if live:
         _live(variant, row.get("sizes") or _SIZES, row)
     return row
