@@ -1,13 +1,14 @@
 """Match the networks of porter's tables with their own tables hidden.
 
-Usage: ``benchmarks/match.py [--smallest N] [--results FILE] [--no-live] [VARIANT ...]``
+Usage: ``benchmarks/match.py [--smallest N] [--results FILE] [--live-every N] [VARIANT ...]``
 
 All networks that code of TensorFlow's builds are matched (of every builder the N smallest, if said), or those
 that are named. TensorFlow builds each, gives it weights of which no two are equal, and saves it whole;
 `porter.match` then finds the mapping to the table's PyTorch network from that file alone. Prints a line for
 each: proved or what is open first, whether the port by the table found is the port by porter's own, and the
-seconds of the match beside those of one live check of the network at the same sizes; then the shares. Each
-is a line of JSON in FILE too, which another run continues; `benchmarks/match_others.py` reads it.
+seconds of the match, for every Nth (each if not said) beside those of one live check of the network at the
+same sizes; then the shares. Each is a line of JSON in FILE too, which another run continues;
+`benchmarks/match_others.py` reads it.
 """
 
 from __future__ import annotations
@@ -83,18 +84,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--smallest", type=int)
     parser.add_argument("--results", type=Path)
-    parser.add_argument("--no-live", dest="live", action="store_false")
+    parser.add_argument("--live-every", type=int, default=1, metavar="N")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(Path(__file__).parent)])
     variants = load_tables().variants
     names = given.names or list(_smallest_first(list(variants.values()), given.smallest))
     rows = rows_of(given.results)
-    for name in names:
+    for number, name in enumerate(names):
         if name in rows:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            rows[name] = _row(variants[name], Path(folder), live=given.live)
+            rows[name] = _row(variants[name], Path(folder), live=number % given.live_every == 0)
         print(_line(rows[name]), flush=True)
         if given.results:
             with given.results.open("a", encoding="utf-8") as file:

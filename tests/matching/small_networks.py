@@ -176,6 +176,18 @@ class Network(nn.Module):
         """Take images of one channel."""
         return self.classified(self.conv(x).tanh())
 
+    def _apart(self, wrong):
+        self.conv, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(12, eps=1e-3)
+        self.second = nn.Conv2d(6, 12, 3, 2, groups=3)
+        self.act = nn.ReLU() if wrong == "uncapped" else nn.ReLU6()
+        self.head = nn.Linear(12, 5)
+
+    def apart(self, x):
+        """Have one layer for all groups."""
+        return self.classified(self.act(self.norm(self.second(functional.relu(self.conv(x))))))
+
+    _apart_turned, apart_turned = _apart, apart
+
     def _slopes(self, wrong):
         self.conv, self.dense, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 7), nn.Linear(7, 5)
         self.slope, self.slope2 = nn.ReLU() if wrong else nn.PReLU(6), nn.PReLU(7)

@@ -13,12 +13,12 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
 EQUAL = (
     *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
-    *("unbiased", "multiplied", "old_groups", "in_groups", "attention", "shared", "grey"),
+    *("unbiased", "multiplied", "old_groups", "in_groups", "attention", "shared", "grey", "apart"),
 )
 CHECKED = (  # a file, the network, a variant of the torch module
     *(
         (f"{name}.keras", name, "")
-        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention")
+        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention", "apart")
     ),
     *(("unbiased.weights.h5", "unbiased", "none"), ("groups-1", "groups", "")),
     ("attention.keras", "attention", "joined"),
@@ -28,7 +28,7 @@ FUNCTIONS = {
     "groups-1": "write_small_networks:build_groups",
 }
 PORTED = (  # a file, the network, a variant of the torch module
-    *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
+    *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied", "apart")),
     ("exported", "plain", ""),
     *(("unbiased.keras", "unbiased", form) for form in ("", "none")),
     ("unbiased.weights.h5", "unbiased", "none"),
@@ -45,6 +45,8 @@ FAULTS = [
     ("dilated", "dilation", "conv: ", "dilation 1 where the source has 2"),
     ("resized", "corners", "second: ", "takes nothing that the source computes"),
     ("groups", "groups", "norm: ", "groups 2 where the source has 3"),
+    ("apart", "uncapped", "head: ", "takes nothing that the source computes"),
+    ("apart_turned", "", "second: ", "no layer of the source is left"),
     ("slopes", "ReLU", "dense: ", "takes nothing that the source computes"),
 ]
 

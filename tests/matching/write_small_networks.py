@@ -84,6 +84,19 @@ def in_groups(layers, x):
     return classified(layers, layers.ReLU()(layers.BatchNormalization()(x)))
 
 
+def apart(layers, x, order=(0, 1, 2)):
+    """Convolve groups of channels with layers of their own, each with a norm and an activation."""
+    parts = keras.ops.split(layers.Conv2D(6, 3, padding="same", activation="relu")(x), 3, axis=-1)
+    parts = [layers.Conv2D(4, 3, strides=2)(part) for part in parts]
+    parts = [layers.ReLU(6)(layers.BatchNormalization()(part)) for part in parts]
+    return classified(layers, layers.Concatenate()([parts[place] for place in order]))
+
+
+def apart_turned(layers, x):
+    """Put the groups together in another order, which no grouped convolution does."""
+    return apart(layers, x, (1, 0, 2))
+
+
 def slopes(layers, x):
     """Take PReLU after a convolution, and after a dense layer."""
     x = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(6, 3, padding="same")(x))
@@ -132,7 +145,7 @@ def classified(layers, x):
 
 NETWORKS = (
     *(flat, pool_first, norm_first, reversed_channels, two_outputs, plain, dilated, resized, groups, slopes),
-    *(unbiased, multiplied, attention, shared, grey),
+    *(unbiased, multiplied, attention, shared, grey, apart, apart_turned),
 )
 
 
