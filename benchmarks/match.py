@@ -87,7 +87,8 @@ def main() -> None:
     parser.add_argument("--live-every", type=int, default=1, metavar="N")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(Path(__file__).parent)])
+    own = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), str(Path(__file__).parent), own])
     variants = load_tables().variants
     names = given.names or list(_smallest_first(list(variants.values()), given.smallest))
     rows = rows_of(given.results)
