@@ -57,6 +57,7 @@ if source_of(variant.source.name).fixed_size:
     free["size"] = (224, 224)
 model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **free)
 rng = np.random.default_rng(0)
+model._saved_model_inputs_spec = None  # transformers declares what it takes in words of its own
 model(tf.zeros((1, 224, 224, 3)))
 for each in model.variables:
     if each.dtype.is_floating and "kernel" not in each.name:

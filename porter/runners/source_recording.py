@@ -113,8 +113,8 @@ class RunOutputs:
         return str(number) in self._names
 
     def __getitem__(self, number: int) -> Array:
-        """Return the output of an operation."""
-        return self._read(str(number))
+        """Return the output of an operation; nothing, (0,), where it was not recorded."""
+        return self._read(str(number)) if number in self else np.empty(0)
 
     @property
     def images(self) -> Array:
