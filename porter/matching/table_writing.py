@@ -203,6 +203,7 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "kind": "tensor",
             "layout": each["layout"],
             "shape": " ".join(names),
+            **({"scale": each["scale"]} if each["scale"] != 1 else {}),
             **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
             **({"counter": True} if each["role"] == "moving_variance" and each["leaf"] not in told else {}),
         }
@@ -235,6 +236,8 @@ def _kind_rule(layer: MatchedLayer, key: str, inner: str, into: str) -> tuple[st
     rule: dict[str, Any] = {"target": inner, "kind": layer.kind, "shape": shape}
     if any(each["role"] == "bias" for each in layer.moved):
         rule["bias"] = True
+    if layer.moved[0]["scale"] != 1:
+        rule["scale"] = layer.moved[0]["scale"]
     if into:
         rule |= {"bias": "fold", "bias_into": into}
     implied = {"weight": "gamma", "bias": "beta"} if layer.kind.endswith("norm") else {"bias": "bias"}

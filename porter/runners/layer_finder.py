@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from porter.core.checkpoint import Array
-from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits
+from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits, scaled_fit
 from porter.runners.source_recording import Reading, RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
     adjustments,
     channels_last,
     difference,
+    factor,
     flattened,
     has_channels_first,
     load,
@@ -105,6 +106,10 @@ class LayerFinder:
         for candidate in () if found else self._joined(module, x, taken):
             self._try(module, candidate, x, given)
             found.append(candidate)
+        for candidate in () if found else self._scaled(module, x, taken):
+            self._try(module, candidate, x, given)
+            if candidate.error < EQUAL:
+                found.append(candidate)
         good = [candidate for candidate in found if candidate.error < EQUAL]
         return good or sorted(found, key=lambda candidate: candidate.error)[:2]
 
@@ -143,6 +148,19 @@ class LayerFinder:
             for places, fit in joined_fits(module, operations, self.source.shapes, count):
                 first, *others = (numbers[place] for place in places)
                 yield Candidate(first, fit, joined=tuple(others))
+
+    def _scaled(self, module: nn.Module, x: torch.Tensor, taken: Taken) -> Iterator[Candidate]:
+        """Yield the layers whose input is that of the module times a number."""
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            return
+        values = channels_last(x, module)
+        for number, reading in self._by_size.get(values.size, ()):
+            scale = factor(values, self._outputs[reading.number]) if reading.way == "plain" else None
+            if scale is None or not self._is_free(number, taken):
+                continue
+            for fit in fits(module, self.source.operations[number], self.source.shapes):
+                if fit.way == "plain":
+                    yield Candidate(number, scaled_fit(fit, scale))
 
     def keys(self, number: int) -> Iterator[str]:
         """Yield the keys of an operation's variables."""

@@ -32,6 +32,7 @@ class Moved(NamedTuple):
     role: str
     leaf: str
     layout: str
+    scale: float = 1.0  # every value is multiplied by it
 
 
 class Fit(NamedTuple):
@@ -70,7 +71,8 @@ def values_of(fit: Fit, weights: Mapping[str, Array]) -> dict[str, Array]:
     """Return the module's parameters by name, as the layer's variables make them."""
     found: dict[str, list[Array]] = {}
     for each in fit.moved:
-        found.setdefault(each.leaf, []).append(parse_layout(each.layout).apply(weights[each.key]))
+        values = parse_layout(each.layout).apply(weights[each.key])
+        found.setdefault(each.leaf, []).append(values if each.scale == 1 else values * each.scale)
     return {leaf: values[0] if len(values) == 1 else np.concatenate(values) for leaf, values in found.items()}
 
 
@@ -96,6 +98,12 @@ def joined_fits(
         constants = {fit.constants for fit in parts if fit}
         if len(constants) == 1:  # biases of all or of none
             yield places, _owned(Fit("tensor", moved, constants.pop()), module)
+
+
+def scaled_fit(fit: Fit, scale: float) -> Fit:
+    """Return a fit whose kernel makes up for a factor of its input that PyTorch leaves out."""
+    moved = tuple(each._replace(scale=scale) if each.role == "kernel" else each for each in fit.moved)
+    return fit._replace(moved=moved)
 
 
 def _grouped(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:

@@ -68,7 +68,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "adjust": adjustments,
         "findings": list(dict.fromkeys([*search.findings, *unproved, *search.refused()])),
         "others": others,
-        "notes": [*search.ends.notes, *notes],
+        "notes": [*search.ends.notes, *_scales(search), *notes],
         "proof": proof,
         "end": next((source.operations[each.number].name for each in search.ends.found), None),
         "attempts": search.attempts,
@@ -153,6 +153,16 @@ def _described(search: Search, step: Step) -> dict[str, Any]:
         "activated": not isinstance(getattr(step.module, "act", None), nn.Identity | None),
         "error": chosen.error,
     }
+
+
+def _scales(search: Search) -> Iterator[str]:
+    """Say which kernels are multiplied by a factor that PyTorch leaves out in front of them."""
+    found: dict[float, list[str]] = {}
+    for step in search.steps:
+        for scale in {each.scale for each in step.chosen.fit.moved} - {1.0}:
+            found.setdefault(scale, []).append(search.names[step.module])
+    for scale, names in found.items():
+        yield f"the kernel makes up for a factor {scale:g} of the source's input: {', '.join(names)}"
 
 
 def _parameters(model: nn.Module) -> dict[str, list[int]]:
