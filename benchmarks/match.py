@@ -1,9 +1,10 @@
 """Match the networks of porter's tables with their own tables hidden.
 
-Usage: ``benchmarks/match.py [--smallest N] [--results FILE] [--live-every N] [VARIANT ...]``
+Usage: ``benchmarks/match.py [--smallest N] [--results FILE] [--live-every N] [--saved-model] [VARIANT ...]``
 
 All networks that code of TensorFlow's builds are matched (of every builder the N smallest, if said), or those
-that are named. TensorFlow builds each, gives it weights of which no two are equal, and saves it whole;
+that are named. `benchmarks/match_built.py` builds each, gives it weights of which no two are equal, and saves
+it: Keras's whole, others as a checkpoint, which the code that builds them belongs to, or as a SavedModel;
 `porter.match` then finds the mapping to the table's PyTorch network from that file alone. Prints a line for
 each: proved or what is open first, whether the port by the table found is the port by porter's own, and the
 seconds of the match, for every Nth (each if not said) beside those of one live check of the network at the
@@ -43,40 +44,8 @@ from porter.tables.shipped import load_tables
 from porter.tables.variants import Variant
 
 _ROOT = Path(__file__).parent.parent
+_FILES = ("model.h5", "saved", "checkpoint")
 _SIZES = ("64x64", "75x75", "64x85")
-BUILD = """
-import hashlib, json, sys
-import numpy as np
-import tensorflow as tf
-from porter.runners.builders import build, source_of
-from porter.tables.shipped import load_tables
-variant = load_tables().variant(sys.argv[1])
-free = {name: each.default for name, each in variant.free.items()}
-epsilon = variant.bn_eps and variant.bn_eps.default
-if source_of(variant.source.name).fixed_size:
-    free["size"] = (224, 224)
-model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **free)
-rng = np.random.default_rng(0)
-model._saved_model_inputs_spec = None  # transformers declares what it takes in words of its own
-model(tf.zeros((1, 224, 224, 3)))
-for each in model.variables:
-    if each.dtype.is_floating and "kernel" not in each.name:
-        scales = "gamma" in each.name or "variance" in each.name
-        each.assign(rng.uniform(0.6, 1.4, each.shape) if scales else rng.normal(0, 0.1, each.shape))
-told = [
-    (each.name.removesuffix(":0"), list(each.shape), hashlib.sha256(each.numpy().tobytes()).hexdigest())
-    for each in model.variables
-    if each.dtype.is_floating
-]
-with open(sys.argv[4], "w") as file:
-    json.dump(told, file)
-if variant.source.name.startswith("keras."):
-    model.save(sys.argv[2])
-else:  # layers of somebody's own class can be loaded from a graph alone
-    call = tf.function(lambda images: model(images, training=False))
-    call = call.get_concrete_function(tf.TensorSpec((None, 224, 224, 3)))
-    tf.saved_model.save(model, sys.argv[3], signatures=call)
-"""
 Row = dict[str, Any]
 
 
@@ -85,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--smallest", type=int)
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--saved-model", action="store_true")
     parser.add_argument("--live-every", type=int, default=1, metavar="N")
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
@@ -97,7 +67,12 @@ def main() -> None:
         if name in rows:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            rows[name] = _row(variants[name], Path(folder), live=number % given.live_every == 0)
+            rows[name] = _row(
+                variants[name],
+                Path(folder),
+                as_saved_model=given.saved_model,
+                live=number % given.live_every == 0,
+            )
         print(_line(rows[name]), flush=True)
         if given.results:
             with given.results.open("a", encoding="utf-8") as file:
@@ -129,19 +104,26 @@ def _size(variant: Variant) -> int:
     return sum(map(math.prod, shapes))
 
 
-def _row(variant: Variant, folder: Path, *, live: bool) -> Row:
+def _row(variant: Variant, folder: Path, *, as_saved_model: bool, live: bool) -> Row:
     """Build, match and compare one network."""
     row: Row = {"name": variant.name, "builder": variant.source.name}
-    keras, saved, told = folder / "model.h5", folder / "saved", folder / "variables.json"
-    command = [sys.executable, "-c", BUILD, variant.name, str(keras), str(saved), str(told)]
+    os.environ["MATCH_VARIANT"] = variant.name
+    command = [sys.executable, str(Path(__file__).with_name("match_built.py")), str(folder)]
     with _timed(row, "build"):
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-    file = keras if keras.exists() else saved
+        made = subprocess.run(
+            [*command, *(["--saved-model"] if as_saved_model else [])],
+            env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if made.returncode:
         words = (made.stderr.strip().splitlines() or ["no file"])[-1][:200]
         return {**row, "outcome": "not built", "words": words}
+    file = next(file for name in _FILES if (file := folder / name).exists() or _is_checkpoint(file))
+    row["file"] = file.name
     try:
-        row |= _inputs(variant, file, json.loads(told.read_text(encoding="utf-8")))
+        row |= _inputs(variant, file, _told(folder))
         with _timed(row, "match"):
             found = _matched(variant, file)
         sizes = list(dict.fromkeys(run.size for run in found.proof))
@@ -171,7 +153,8 @@ def _matched(variant: Variant, file: Path) -> MatchResult:
     target = f"timm:{variant.target.name}"
     if variant.network is not None:
         target, arguments = "match_network:build", [f"variant={variant.name}"]
-    return match(file, target, arguments=arguments, adjust=True)
+    function = "match_built:build" if _is_checkpoint(file) else ""
+    return match(file, target, function=function, arguments=arguments, adjust=True)
 
 
 def _outcome(found: MatchResult, variant: Variant, file: Path, folder: Path) -> Row:
@@ -216,6 +199,14 @@ def _inputs(variant: Variant, file: Path, told: list[tuple[str, list[int], str]]
             if parts or each.fill is not None:
                 truth[each.target] = parts
     return {"variables": [(name, shape) for name, shape, _ in told], "truth": truth}
+
+
+def _told(folder: Path) -> Any:
+    return json.loads((folder / "variables.json").read_text(encoding="utf-8"))
+
+
+def _is_checkpoint(file: Path) -> bool:
+    return file.with_name(f"{file.name}.index").exists()
 
 
 def _digest(checkpoint: Checkpoint, key: str) -> str:
