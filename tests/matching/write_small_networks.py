@@ -97,6 +97,17 @@ def apart_turned(layers, x):
     return apart(layers, x, (1, 0, 2))
 
 
+def multiplied_maps(layers, x, factors=1.25):
+    """Multiply a map by a number in front of a convolution."""
+    x = layers.Rescaling(factors)(layers.Conv2D(6, 3, padding="same", activation="relu")(x))
+    return classified(layers, layers.Conv2D(6, 3, activation="relu")(x))
+
+
+def multiplied_channels(layers, x):
+    """Multiply channels by numbers of their own."""
+    return multiplied_maps(layers, x, [1.25, 1.25, 1.25, 1.25, 1.25, 1.5])
+
+
 def slopes(layers, x):
     """Take PReLU after a convolution, and after a dense layer."""
     x = layers.PReLU(shared_axes=[1, 2])(layers.Conv2D(6, 3, padding="same")(x))
@@ -146,6 +157,7 @@ def classified(layers, x):
 NETWORKS = (
     *(flat, pool_first, norm_first, reversed_channels, two_outputs, plain, dilated, resized, groups, slopes),
     *(unbiased, multiplied, attention, shared, grey, apart, apart_turned),
+    *(multiplied_maps, multiplied_channels),
 )
 
 
