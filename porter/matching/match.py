@@ -112,8 +112,7 @@ def _run_both(
 def _own_size(folder: Path) -> tuple[int, int]:
     """Return the size that a recorded source takes."""
     declared = json.loads((folder / "source.json").read_text(encoding="utf-8"))["declared"]
-    own = declared[1:3] if declared else [None]
-    return (own[0], own[1]) if all(own) else _LARGE
+    return (declared[1], declared[2]) if declared and all(declared[1:3]) else _LARGE
 
 
 def classes_of(recorded: Mapping[str, Any]) -> int | None:

@@ -23,7 +23,7 @@ class MatchedLayer(NamedTuple):
         layer: The source's name of the layer.
         kind: As a mapping table calls it.
         moved: Each variable: ``key``, ``path`` (object path), ``role``, ``leaf`` (parameter), ``layout``,
-            ``shape`` in TensorFlow.
+            ``scale`` (every value is multiplied by it), ``shape`` in TensorFlow.
         constants: Parameters that the source does without: ``leaf``, ``value``, ``shape``.
         folded: Object path of a bias of the layer before that goes into the running mean, or "".
         lost_bias: Object path of a bias for which the module has no place, or "".
