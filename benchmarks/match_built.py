@@ -35,7 +35,8 @@ def build() -> Any:
     model = build_source(variant.source.name, variant.source.arguments, bn_eps=epsilon, **free)
     # transformers declares what it takes in words of its own.
     model._saved_model_inputs_spec = None  # noqa: SLF001
-    model(tf.zeros((1, _SIDE, _SIDE, 3)))
+    if not model.built:
+        model(tf.zeros((1, _SIDE, _SIDE, 3)))
     return model
 
 
