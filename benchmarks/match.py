@@ -2,7 +2,7 @@
 
 Usage: ``benchmarks/match.py [--smallest N] [--results FILE] [--live-every N] [--saved-model] [VARIANT ...]``
 
-All networks that code of TensorFlow's builds are matched (of every builder the N smallest, if said), or those
+All networks that code of TensorFlow's builds are matched (of every table the N smallest, if said), or those
 that are named. `benchmarks/match_built.py` builds each, gives it weights of which no two are equal, and saves
 it: Keras's whole, others as a checkpoint, which the code that builds them belongs to, or as a SavedModel;
 `porter.match` then finds the mapping to the table's PyTorch network from that file alone. Prints a line for
@@ -89,13 +89,13 @@ def rows_of(file: Path | None) -> dict[str, Row]:
 
 
 def _smallest_first(variants: list[Variant], count: int | None) -> Iterator[str]:
-    """Yield the smallest network of every builder, then all others by size, at most `count` of a builder."""
-    by_builder = defaultdict(list)
+    """Yield the smallest network of every table, then all others by size, at most `count` of a table."""
+    by_table = defaultdict(list)
     for variant in variants:
         if variant.source.name != "stand_in.variant":  # the network of another table once more
-            by_builder[variant.source.name].append(variant)
-    groups = [sorted(group, key=_size)[:count] for group in by_builder.values()]
-    yield from (group[0].name for group in groups)
+            by_table[variant.family].append(variant)
+    groups = [sorted(group, key=_size)[:count] for group in by_table.values()]
+    yield from (each.name for each in sorted((group[0] for group in groups), key=_size))
     yield from (each.name for each in sorted((each for group in groups for each in group[1:]), key=_size))
 
 
