@@ -93,7 +93,7 @@ def _smallest_first(variants: list[Variant], count: int | None) -> Iterator[str]
     by_table = defaultdict(list)
     for variant in variants:
         if variant.source.name != "stand_in.variant":  # the network of another table once more
-            by_table[variant.family].append(variant)
+            by_table[variant.table].append(variant)
     groups = [sorted(group, key=_size)[:count] for group in by_table.values()]
     yield from (each.name for each in sorted((group[0] for group in groups), key=_size))
     yield from (each.name for each in sorted((each for group in groups for each in group[1:]), key=_size))
