@@ -237,14 +237,19 @@ def _summary(rows: list[Row]) -> Iterator[str]:
     yield f"{len(rows)} networks: " + ", ".join(
         f"{outcome} {count} ({count / len(rows):.1%})" for outcome, count in outcomes.most_common()
     )
+    by_builder = defaultdict(list)
+    for row in rows:
+        by_builder[row["builder"]].append(row["outcome"] == "proved")
+    yield from (f"  {builder}: {sum(each)} of {len(each)} proved" for builder, each in by_builder.items())
     proved = [row for row in rows if row["outcome"] == "proved"]
     if proved:
-        yield f"a match: median {statistics.median(row['match_seconds'] for row in proved):.0f} s"
+        seconds = sorted(row["match_seconds"] for row in proved)
+        yield f"a match: median {statistics.median(seconds):.0f} s, {seconds[0]:.0f} to {seconds[-1]:.0f} s"
     ratios = [row["match_seconds"] / row["live_seconds"] for row in proved if not row.get("live_exit", 1)]
     if ratios:
         yield (
             f"beside one live check at the same sizes ({len(ratios)} networks): median "
-            f"{statistics.median(ratios):.2f} times its seconds, at most {max(ratios):.2f}"
+            f"{statistics.median(ratios):.2f} times its seconds, {min(ratios):.2f} to {max(ratios):.2f}"
         )
     yield from (f"not proved: {_line(row)}" for row in rows if row["outcome"] != "proved")
 

@@ -80,7 +80,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _import_library(name: str) -> None:
     """Import the target's library, which takes as long as torch, while TensorFlow still runs."""
-    with suppress(ImportError):  # what builds the network says it
+    with suppress(Exception):  # what builds the network says it
         importlib.import_module(name)
 
 
