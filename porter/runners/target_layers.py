@@ -179,6 +179,7 @@ def _holder(module: nn.Module) -> nn.Module:
 
 
 def owns_parameters(module: nn.Module) -> bool:
-    """Whether a module has parameters or buffers that are not its children's."""
-    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    return bool(own)
+    """Whether a module has parameters or buffers that are not its children's, and are kept with weights."""
+    constants = module._non_persistent_buffers_set  # noqa: SLF001  (the filter of a blur)
+    kept = [name for name, _ in module.named_buffers(recurse=False) if name not in constants]
+    return bool(kept or next(module.parameters(recurse=False), None) is not None)
