@@ -51,6 +51,7 @@ FAULTS = [
     ("apart", "uncapped", "head: ", "takes nothing that the source computes"),
     ("apart_turned", "", "second: ", "no layer of the source is left"),
     ("multiplied_channels", "", "second: ", "takes the output of"),
+    ("multiplied_channels", "weights", "factors ", "is not matched yet"),
     ("slopes", "ReLU", "dense: ", "takes nothing that the source computes"),
 ]
 
@@ -99,6 +100,11 @@ def test_factor_that_pytorch_leaves_out_goes_into_the_kernel(match_target):
 
     assert [(each["leaf"], each["scale"]) for each in moved["second"]] == [("weight", 1.25), ("bias", 1.0)]
     assert found["notes"] == ["the kernel makes up for a factor 1.25 of the source's input: second"]
+
+
+def test_numbers_that_are_not_kept_with_weights_are_none(match_target):
+    """A network is built with them, and nothing of the source has to fill them."""
+    assert match_target("multiplied_channels", "kept")["findings"] == []
 
 
 def test_epsilon_of_a_group_norm_is_an_adjustment(match_target):

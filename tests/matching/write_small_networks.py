@@ -80,7 +80,8 @@ def groups(layers, x):
 def in_groups(layers, x):
     """Convolve groups of channels without a bias, which tf_keras compiles as a function of its own."""
     x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
-    x = layers.Conv2D(6, 3, groups=2, use_bias=False)(x)
+    start = tf.constant_initializer(0.1)  # TensorFlow's own, which the file's config then names
+    x = layers.Conv2D(6, 3, groups=2, use_bias=False, kernel_initializer=start)(x)
     return classified(layers, layers.ReLU()(layers.BatchNormalization()(x)))
 
 
