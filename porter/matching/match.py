@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -18,7 +19,7 @@ from porter.errors import ParityError
 from porter.matching.drafting import draft_of
 from porter.matching.result import MatchedLayer, MatchResult, Run
 from porter.matching.target import Target, parse_target, with_classes
-from porter.runners.children import ask
+from porter.runners.children import ask, asked_later
 from porter.runners.process import default_threads
 
 _SEEDS = (1, 2)
@@ -69,40 +70,49 @@ def match(
             "out": folder,
         }
         seconds = {"tensorflow": 0.0, "torch": 0.0}
-        recorded = _recorded(request, seconds)
-        aim = with_classes(aim, classes_of(recorded))
         try:
-            found = _found(aim, folder, seconds)
+            recorded, aim, found = _run_both(request, aim, seconds)
         except ParityError as error:
-            own = recorded["declared"] and recorded["declared"][1:3]
             if error.code != "match/target-size" or size is not None:
                 raise
-            recorded = _recorded({**request, "size": own if own and all(own) else _LARGE}, seconds)
-            found = _found(aim, folder, seconds)
+            recorded, aim, found = _run_both({**request, "size": _own_size(Path(folder))}, aim, seconds)
         return _result(
             str(source), function, aim, checkpoint, recorded, found, seconds=seconds, adjust=adjust
         )
 
 
-def _recorded(request: Mapping[str, Any], seconds: dict[str, float]) -> Any:
-    started = time.perf_counter()
-    found = ask("tensorflow", "match_source", request, threads=default_threads(), timeout=_TIMEOUT)
-    seconds["tensorflow"] += time.perf_counter() - started
-    return found
+def _run_both(
+    request: Mapping[str, Any], target: Target, seconds: dict[str, float]
+) -> tuple[Any, Target, Any]:
+    """Record the source and find its layers; PyTorch's process imports its libraries while TensorFlow runs.
+
+    Returns:
+        What was recorded, the target with as many classes, and what was found.
+    """
+    threads = default_threads()
+    with asked_later("torch", "match_target", threads=threads, early=target.library) as asking:
+        started = time.perf_counter()
+        recorded = ask("tensorflow", "match_source", request, threads=threads, timeout=_TIMEOUT)
+        between = time.perf_counter()
+        target = with_classes(target, classes_of(recorded))
+        wanted = {
+            "library": target.library,
+            "name": target.name,
+            "arguments": dict(target.arguments),
+            "folder": request["out"],
+            "threads": threads,
+        }
+        try:
+            return recorded, target, asking(wanted, _TIMEOUT)
+        finally:
+            seconds["tensorflow"] += between - started
+            seconds["torch"] += time.perf_counter() - between
 
 
-def _found(target: Target, folder: str, seconds: dict[str, float]) -> Any:
-    wanted = {
-        "library": target.library,
-        "name": target.name,
-        "arguments": dict(target.arguments),
-        "folder": folder,
-        "threads": default_threads(),
-    }
-    started = time.perf_counter()
-    found = ask("torch", "match_target", wanted, threads=default_threads(), timeout=_TIMEOUT)
-    seconds["torch"] += time.perf_counter() - started
-    return found
+def _own_size(folder: Path) -> tuple[int, int]:
+    """Return the size that a recorded source takes."""
+    declared = json.loads((folder / "source.json").read_text(encoding="utf-8"))["declared"]
+    return (declared[1], declared[2]) if declared and all(declared[1:3]) else _LARGE
 
 
 def classes_of(recorded: Mapping[str, Any]) -> int | None:
@@ -152,6 +162,7 @@ def _result(
         versions=_versions([*recorded["packages"], *found["packages"]]),
         seconds=seconds,
         attempts=found["attempts"],
+        parameters=found["parameters"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,7 +23,7 @@ class MatchedLayer(NamedTuple):
         layer: The source's name of the layer.
         kind: As a mapping table calls it.
         moved: Each variable: ``key``, ``path`` (object path), ``role``, ``leaf`` (parameter), ``layout``,
-            ``shape`` in TensorFlow.
+            ``scale`` (every value is multiplied by it), ``shape`` in TensorFlow.
         constants: Parameters that the source does without: ``leaf``, ``value``, ``shape``.
         folded: Object path of a bias of the layer before that goes into the running mean, or "".
         lost_bias: Object path of a bias for which the module has no place, or "".
@@ -80,6 +80,7 @@ class MatchResult:
         versions: Packages that ran both sides.
         seconds: Of each part.
         attempts: How often the PyTorch network was run to find the layers.
+        parameters: Shape of each of PyTorch's parameters and buffers by name; empty where nothing was run.
     """
 
     source: str
@@ -100,6 +101,7 @@ class MatchResult:
     versions: Mapping[str, str]
     seconds: Mapping[str, float]
     attempts: int
+    parameters: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def open(self) -> tuple[str, ...]:

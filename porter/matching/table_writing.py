@@ -194,6 +194,7 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
         return _kind_rule(layer, owner.removeprefix(below).lstrip("/"), inner, into)
     lines = []
     lengths: dict[str, int] = {}
+    told: set[str] = set()
     for number, each in enumerate(layer.moved):
         names = [f"{_letter(number)}{axis}" for axis in range(len(each["shape"]))]
         lengths |= dict(zip(names, each["shape"], strict=True))
@@ -202,9 +203,11 @@ def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str,
             "kind": "tensor",
             "layout": each["layout"],
             "shape": " ".join(names),
+            **({"scale": each["scale"]} if each["scale"] != 1 else {}),
             **({"join": True} if leaf_names.count(each["leaf"]) > 1 else {}),
-            **({"counter": True} if each["role"] == "moving_variance" else {}),
+            **({"counter": True} if each["role"] == "moving_variance" and each["leaf"] not in told else {}),
         }
+        told.add(each["leaf"])
         if number == 0:
             rule |= _beside(layer)
         lines.append(f"{_text(each['path'].removeprefix(below).lstrip('/'))} = {_toml(rule)}")
@@ -233,6 +236,8 @@ def _kind_rule(layer: MatchedLayer, key: str, inner: str, into: str) -> tuple[st
     rule: dict[str, Any] = {"target": inner, "kind": layer.kind, "shape": shape}
     if any(each["role"] == "bias" for each in layer.moved):
         rule["bias"] = True
+    if layer.moved[0]["scale"] != 1:
+        rule["scale"] = layer.moved[0]["scale"]
     if into:
         rule |= {"bias": "fold", "bias_into": into}
     implied = {"weight": "gamma", "bias": "beta"} if layer.kind.endswith("norm") else {"bias": "bias"}
@@ -280,7 +285,8 @@ def _free_name(kind: str, templates: Mapping[str, str]) -> str:
 
 
 def _letter(number: int) -> str:
-    return "abcdefgh"[number]
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return letters[number] if number < len(letters) else f"{_letter(number // 26 - 1)}{letters[number % 26]}"
 
 
 def _name(result: MatchResult) -> str:

@@ -17,7 +17,7 @@ _LARGE_GAMMA, _ONE_IN = (3.0, 6.0), 12
 def random_weights(
     shapes: Mapping[str, tuple[int, ...]], roles: Mapping[str, tuple[str, str]], seed: int
 ) -> dict[str, Array]:
-    """Return float64 values by key, with which signals neither fade nor grow.
+    """Return float32 values by key, as sources store them, with which signals neither fade nor grow.
 
     Args:
         shapes: Shape of each variable in TensorFlow's layout, by key.
@@ -35,11 +35,17 @@ def random_weights(
                 chosen = generator.permutation(values.size)[: 1 + values.size // _ONE_IN]
                 values[chosen] = generator.uniform(*_LARGE_GAMMA, len(chosen))
         elif role == "kernel" or len(shape) > 1:
-            values = generator.normal(0, math.sqrt(gain / _fan_in(kind, shape)), shape)
+            values = _normal(generator, math.sqrt(gain / _fan_in(kind, shape)), shape)
         else:
-            values = generator.normal(0, 0.1, shape)
-        found[key] = values
+            values = _normal(generator, 0.1, shape)
+        found[key] = values.astype(np.float32, copy=False)
     return found
+
+
+def _normal(generator: np.random.Generator, scale: float, shape: tuple[int, ...]) -> Array:
+    values = generator.standard_normal(shape, np.float32)
+    values *= np.float32(scale)
+    return values
 
 
 def _fan_in(kind: str, shape: tuple[int, ...]) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from porter.core.checkpoint import Array
 from porter.runners.graph_operations import SourceOperation
+from porter.runners.joined_groups import groups_of
 
 _MOST_ROUNDS, _BEYOND, _LEAST = 4, 1.3, 0.1
 
@@ -27,7 +28,7 @@ def unreached(
     for operation in operations:
         most = operation.attributes.get("max_value")
         taken = operation.inputs[0] if operation.inputs else -1
-        if operation.kind != "relu" or taken not in found:
+        if operation.kind != "relu" or operation.merged or taken not in found:
             continue
         values = found[taken]
         if most is not None and values.max(initial=0.0) <= most:
@@ -72,11 +73,11 @@ def _shift(
     """Add to the beta or bias of the channel that is nearest to what it lacks; whether there is one."""
     while operations[number].kind == "scale":  # the + 3 of a hard sigmoid
         number = operations[number].inputs[0]
-    variables = operations[number].variables
-    key = variables.get("beta") or variables.get("bias")
-    if key is None or key not in weights or number not in found:
+    keys = [each.get("beta") or each.get("bias") for each in groups_of(operations[number])]
+    if not all(key in weights for key in keys) or number not in found:
         return False
     channels = found[number].reshape(-1, found[number].shape[-1])
     channel = channels.max(axis=0).argmax() if lack > 0 else channels.min(axis=0).argmin()
-    weights[key].reshape(-1)[channel] += lack * _BEYOND
+    group, place = divmod(int(channel), channels.shape[1] // len(keys))
+    weights[str(keys[group])].reshape(-1)[place] += lack * _BEYOND
     return True

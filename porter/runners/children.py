@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +34,62 @@ def ask(framework: str, module: str, request: Mapping[str, Any], *, threads: int
         ParityError: it crashed, or did not end in time.
         MissingDependencyError: the framework is not installed.
     """
+    with asked_later(framework, module, threads=threads) as asking:
+        return asking(request, timeout)
+
+
+Asking = Callable[[Mapping[str, Any], float], Any]
+
+
+@contextmanager
+def asked_later(framework: str, module: str, *, threads: int, early: str | None = None) -> Iterator[Asking]:
+    """Start a child that imports its framework while the request is not known yet.
+
+    Args:
+        framework: What the child imports, ``"tensorflow"`` or ``"torch"``.
+        module: The module below `porter.runners` that is the child.
+        threads: Threads that the framework may use.
+        early: What `serve_request` hands to the child's `prepare`.
+
+    Yields:
+        A function that hands it the request, and how many seconds it may take, and returns the answer; it
+        raises what `ask` raises. Call it once.
+
+    Raises:
+        MissingDependencyError: the framework is not installed.
+    """
     require(framework)
     with ChildProcess(f"porter.runners.{module}", variables(threads)) as child:
-        try:
-            answer = child.conclude(json.dumps(request), timeout)
-        except TimeoutError:
-            raise ParityError(
-                f"runner/{framework}-timeout", f"the {framework} process did not end within {timeout:g} s"
-            ) from None
-        if child.exit_code() == REFUSED and answer:
-            raise error_from_json(json.loads(answer))
-        if child.exit_code():
-            raise failure(framework, child.obituary())
-    return json.loads(answer)
+        if early is not None:
+            child.say(f"{early}\n")
+
+        def asking(request: Mapping[str, Any], timeout: float) -> Any:
+            try:
+                answer = child.conclude(json.dumps(request), timeout)
+            except TimeoutError:
+                raise ParityError(
+                    f"runner/{framework}-timeout",
+                    f"the {framework} process did not end within {timeout:g} s",
+                ) from None
+            if child.exit_code() == REFUSED and answer:
+                raise error_from_json(json.loads(answer))
+            if child.exit_code():
+                raise failure(framework, child.obituary())
+            return json.loads(answer)
+
+        yield asking
 
 
-def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
+def serve_request(
+    work: Callable[[Mapping[str, Any]], Any], prepare: Callable[[str], object] | None = None
+) -> None:
     """Be the child: read the request from stdin, do it, answer on stdout.
 
     Frameworks print to stdout as they please, so theirs is turned into stderr first.
+
+    Args:
+        work: Takes the request and returns the answer.
+        prepare: Takes the line that comes before the request, which may come much later.
     """
     end_with_parent(signal.SIGKILL)
     sys.path.append(str(Path.cwd()))  # last, so that a file there cannot stand in for a package
@@ -59,6 +97,8 @@ def serve_request(work: Callable[[Mapping[str, Any]], Any]) -> None:
     os.dup2(2, 1)
     code = 0
     try:
+        if prepare is not None:
+            prepare(sys.stdin.readline().strip())
         answers.write(json.dumps(work(json.loads(sys.stdin.read())), default=str))
     except PorterError as error:
         answers.write(json.dumps(error.to_json()))

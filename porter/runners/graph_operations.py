@@ -11,6 +11,7 @@ from porter.checkpoints.tensorflow.graph_inlining import InlinedGraph
 from porter.checkpoints.tensorflow.graph_network import LocatedNetwork, located_network
 from porter.core.stored_network import REVERSED_CHANNELS, Operation
 from porter.runners.joined_gates import join_gates
+from porter.runners.joined_groups import join_groups
 from porter.runners.joined_layers import join_layers
 from porter.runners.joined_norms import join_norms
 
@@ -39,9 +40,10 @@ class SourceOperation:
         name: The source's name of the layer.
         inputs: Numbers of the operations that it takes.
         attributes: As of `Operation`.
-        variables: Checkpoint key by role.
+        variables: Checkpoint key by role; of groups after the first, by "role number".
         tensor: The graph's tensor that is its output.
         merged: Whether another operation stands for it too.
+        beside: Tensors of the other groups, whose channels follow those of `tensor`.
     """
 
     kind: str
@@ -51,6 +53,7 @@ class SourceOperation:
     variables: dict[str, str]
     tensor: str
     merged: bool = field(default=False)
+    beside: list[str] = field(default_factory=list)
 
 
 def read_operations(
@@ -83,6 +86,7 @@ def read_operations(
         _join_bias(found, number)
     join_norms(found)
     join_gates(found)
+    join_groups(found, UNARY)
     for number in range(len(found)):
         _join_token(found, number)
     return found, list(located.network.outputs)

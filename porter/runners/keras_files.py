@@ -15,6 +15,17 @@ import h5py
 from porter.errors import ParityError
 
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "builtins")
+# tf_keras's EfficientNetV2 names one of TensorFlow's own.
+_INITIALIZERS = {
+    "Constant",
+    "Ones",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+}
+_INITIALIZING = "tensorflow.python.ops.init_ops_v2"
 _PASSED_OVER = "porter>Lambda"
 _CODE = ("Lambda", "__lambda__", "TensorFlowOpLayer", "function")
 # Layers that tf_keras makes of a call to a function of TensorFlow: those that do nothing but calculate.
@@ -153,6 +164,7 @@ def _refuse_code(entry: Mapping[str, Any], file: Path) -> None:
     inner = entry.get("config")
     function = inner.get("function") if isinstance(inner, dict) else None
     foreign = isinstance(module, str) and module.partition(".")[0] not in _OWN_MODULES
+    foreign = foreign and not (module == _INITIALIZING and kind in _INITIALIZERS)
     calls = kind in _CALLS and not str(function or "__operators__.").startswith(_CALCULATING)
     if kind in _CODE or foreign or calls:
         raise ParityError(

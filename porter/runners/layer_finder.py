@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from porter.core.checkpoint import Array
-from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits
+from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits, scaled_fit
 from porter.runners.source_recording import Reading, RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
     adjustments,
     channels_last,
     difference,
+    factor,
     flattened,
     has_channels_first,
     load,
@@ -50,6 +51,7 @@ class Candidate:
         adjusted: What had to be changed in the module, by name.
         error: How far the module's output is from the layer's, relative.
         joined: The operations after the first that the module computes at once with it.
+        output: What the module gives with the layer's weights, if they agree as they are.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Candidate:
     adjusted: dict[str, Any] = field(default_factory=dict)
     error: float = 0.0
     joined: tuple[int, ...] = ()
+    output: Any = None
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -103,6 +106,10 @@ class LayerFinder:
         for candidate in () if found else self._joined(module, x, taken):
             self._try(module, candidate, x, given)
             found.append(candidate)
+        for candidate in () if found else self._scaled(module, x, taken):
+            self._try(module, candidate, x, given)
+            if candidate.error < EQUAL:
+                found.append(candidate)
         good = [candidate for candidate in found if candidate.error < EQUAL]
         return good or sorted(found, key=lambda candidate: candidate.error)[:2]
 
@@ -141,6 +148,19 @@ class LayerFinder:
             for places, fit in joined_fits(module, operations, self.source.shapes, count):
                 first, *others = (numbers[place] for place in places)
                 yield Candidate(first, fit, joined=tuple(others))
+
+    def _scaled(self, module: nn.Module, x: torch.Tensor, taken: Taken) -> Iterator[Candidate]:
+        """Yield the layers whose input is that of the module times a number."""
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            return
+        values = channels_last(x, module)
+        for number, reading in self._by_size.get(values.size, ()):
+            scale = factor(values, self._outputs[reading.number]) if reading.way == "plain" else None
+            if scale is None or not self._is_free(number, taken):
+                continue
+            for fit in fits(module, self.source.operations[number], self.source.shapes):
+                if fit.way == "plain":
+                    yield Candidate(number, scaled_fit(fit, scale))
 
     def keys(self, number: int) -> Iterator[str]:
         """Yield the keys of an operation's variables."""
@@ -191,8 +211,10 @@ class LayerFinder:
         operation = self.source.operations[candidate.number]
         arguments, named = given
         self.load(module, candidate)
-        candidate.error = self._error(module, candidate, CALL(module, *arguments, **named))
+        output = CALL(module, *arguments, **named)
+        candidate.error = self._error(module, candidate, output)
         if candidate.error < EQUAL:
+            candidate.output = output
             if wants_same(module, operation, x, CALL):
                 candidate.adjusted = {"same_padding": True}
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from porter.errors import TableError
 from porter.runners.bare_parameters import BareParameter
 from porter.runners.graph_operations import SourceOperation
 from porter.runners.joined_attention import PREFIX, InProjection
+from porter.runners.joined_groups import groups_of
 
 Shapes = Mapping[str, tuple[int, ...]]
 NORMS = (nn.modules.batchnorm._BatchNorm,)  # noqa: SLF001 (the class that all batch norms share)
@@ -30,6 +32,7 @@ class Moved(NamedTuple):
     role: str
     leaf: str
     layout: str
+    scale: float = 1.0  # every value is multiplied by it
 
 
 class Fit(NamedTuple):
@@ -52,6 +55,9 @@ class Fit(NamedTuple):
 
 def fits(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
     """Yield every way in which the operation's variables fit the module's parameters."""
+    if operation.beside:
+        yield from _grouped(module, operation, shapes)
+        return
     if isinstance(module, NORMS):
         yield from _norm(module, operation, shapes)
         return
@@ -65,7 +71,8 @@ def values_of(fit: Fit, weights: Mapping[str, Array]) -> dict[str, Array]:
     """Return the module's parameters by name, as the layer's variables make them."""
     found: dict[str, list[Array]] = {}
     for each in fit.moved:
-        found.setdefault(each.leaf, []).append(parse_layout(each.layout).apply(weights[each.key]))
+        values = parse_layout(each.layout).apply(weights[each.key])
+        found.setdefault(each.leaf, []).append(values if each.scale == 1 else values * each.scale)
     return {leaf: values[0] if len(values) == 1 else np.concatenate(values) for leaf, values in found.items()}
 
 
@@ -91,6 +98,34 @@ def joined_fits(
         constants = {fit.constants for fit in parts if fit}
         if len(constants) == 1:  # biases of all or of none
             yield places, _owned(Fit("tensor", moved, constants.pop()), module)
+
+
+def scaled_fit(fit: Fit, scale: float) -> Fit:
+    """Return a fit whose kernel makes up for a factor of its input that PyTorch leaves out."""
+    moved = tuple(each._replace(scale=scale) if each.role == "kernel" else each for each in fit.moved)
+    return fit._replace(moved=moved)
+
+
+def _grouped(module: nn.Module, operation: SourceOperation, shapes: Shapes) -> Iterator[Fit]:
+    """Yield the fit of a module that computes all groups of a written-out layer, one after another."""
+    groups = groups_of(operation)
+    part = _part(module, len(groups))
+    if part is None:
+        return
+    parts = [next(fits(part, replace(operation, variables=each, beside=[]), shapes), None) for each in groups]
+    if all(fit is not None and not fit.lost_bias for fit in parts):
+        found = [fit for fit in parts if fit is not None]
+        yield Fit("tensor", tuple(each for fit in found for each in fit.moved), found[0].constants)
+
+
+def _part(module: nn.Module, count: int) -> nn.Module | None:
+    """Return one group of a module, without values; None where it cannot have so many groups."""
+    if isinstance(module, nn.Conv2d) and module.groups == count:
+        share = module.in_channels // count, module.out_channels // count
+        return nn.Conv2d(*share, module.kernel_size, bias=module.bias is not None, device="meta")  # type: ignore[arg-type]
+    if isinstance(module, NORMS) and module.num_features % count == 0:
+        return nn.BatchNorm2d(module.num_features // count, affine=module.affine, device="meta")
+    return None
 
 
 def _owned(fit: Fit, module: nn.Module) -> Fit:

@@ -22,6 +22,7 @@ from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
 from porter.runners.exact_constants import with_exact_constants
 from porter.runners.file_network import FileNetwork
+from porter.runners.graph_branches import in_branches
 from porter.runners.graph_lifting import lifted, without_float64
 from porter.runners.graph_operations import (
     UNARY,
@@ -39,6 +40,7 @@ _DOUBLE = tf.float64.as_datatype_enum
 _BATCH = 2
 # Images so much larger than usual bring signals past the caps that PyTorch may have and the source has not.
 _LARGE = 30.0
+_DENSE = ("dense", "einsum")
 _POOLS = ("avg_pool", "max_pool")
 # Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
 _SMALL = (64, 96, 128, 160, 224)
@@ -77,7 +79,11 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
             raise ParityError("match/unread", "the source's graph is not in a form that is read")
         operations, ends = read
         weights = {"the source's own weights": {key: checkpoint.read(key) for key in shapes}}
-    roles = {key: (each.kind, role) for each in operations for role, key in each.variables.items()}
+    roles = {
+        key: (each.kind, role.partition(" ")[0])
+        for each in operations
+        for role, key in each.variables.items()
+    }
     for seed in request["seeds"]:
         weights[f"random weights, seed {seed}"] = random_weights(shapes, roles, seed)
     graph = _Runner(network, operations, keys)
@@ -136,7 +142,12 @@ class _Runner:
         settings.graph_options.rewrite_options.disable_meta_optimizer = True
         self._session = _V1.Session(graph=own_graph, config=settings)
         self._network, self._keys = network, keys
-        self._tensors = {n: each.tensor for n, each in enumerate(operations) if each.tensor}
+        conditional = in_branches(graph.node)
+        self._tensors = {
+            n: [each.tensor, *each.beside]
+            for n, each in enumerate(operations)
+            if each.tensor and each.tensor.partition(":")[0] not in conditional
+        }
 
     def run(self, weights: Mapping[str, Array], images: Array, numbers: Sequence[int]) -> dict[int, Array]:
         """Return the outputs of operations by number.
@@ -147,12 +158,18 @@ class _Runner:
         fed = {f"{name}:0": weights[key].astype(np.float64) for name, key in self._keys.items()}
         fed[f"{self._network.source}:0"] = images
         wanted = {number: self._tensors[number] for number in numbers if number in self._tensors}
-        return dict(zip(wanted, self._session.run(list(wanted.values()), fed), strict=True))
+        found = self._session.run(wanted, fed)
+        return {n: parts[0] if len(parts) == 1 else np.concatenate(parts, -1) for n, parts in found.items()}
 
     @property
     def batch(self) -> int:
         """How many images are run at once."""
         return (self._network.shape or (None,))[0] or _BATCH
+
+    @property
+    def has_own_batch(self) -> bool:
+        """Whether the source takes so many images and no others."""
+        return (self._network.shape or (None,))[0] is not None
 
     @property
     def channels(self) -> int:
@@ -187,6 +204,10 @@ def _runs(
     layers = {n for n in everything if operations[n].variables or n >= len(operations) - 4}
     # A module of PyTorch's may hold the activation that follows its layer.
     layers |= {n for n in everything if operations[n].kind in UNARY and layers & set(operations[n].inputs)}
+    # Several of these may be one in PyTorch, whose output has the axes of what it takes.
+    layers |= {
+        operations[n].inputs[0] for n in layers if operations[n].kind in _DENSE and operations[n].inputs
+    }
     base, sizes = _base(graph, weights[names[-1]], request.get("size"), operations)
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
     large = _Run(names[-1], base, whole=False, factor=_LARGE)
@@ -196,6 +217,8 @@ def _runs(
     untested: list[str] = []
     for plan in plans:
         images = _images(graph, plan.size, operations) * plan.factor
+        if plan.size[0] > 2 * base[0] and not graph.has_own_batch:
+            images = images[:1]  # that images are apart is seen in the smaller runs
         numbers = everything if plan.whole else sorted({*layers, *ends, *_last(operations)})
         try:
             found = graph.run(weights[plan.weights], images, numbers)
@@ -266,10 +289,18 @@ def _base(
         except (tf.errors.OpError, ValueError) as raised:
             error = raised
             continue
-        if all(value.size for value in found.values()):
+        if all(value.size for value in found.values()) and (size == tried[-1] or _attends(found, operations)):
             return size, _sizes(size, graph, operations, found)
     first = str(error).splitlines()[0] if error else "no size"
     raise ParityError("match/no-size", f"the source takes none of the sizes that were tried ({first[:200]})")
+
+
+def _attends(found: Mapping[int, Array], operations: Sequence[SourceOperation]) -> bool:
+    """Whether no softmax is over one element, behind which query and key would be all the same."""
+    lengths = (
+        found[n].shape[-1] for n, each in enumerate(operations) if each.kind == "softmax" and n in found
+    )
+    return all(length > 1 for length in lengths)
 
 
 def _sizes(

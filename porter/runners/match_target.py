@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "adjust": adjustments,
         "findings": list(dict.fromkeys([*search.findings, *unproved, *search.refused()])),
         "others": others,
-        "notes": [*search.ends.notes, *notes],
+        "notes": [*search.ends.notes, *_scales(search), *notes],
         "proof": proof,
         "end": next((source.operations[each.number].name for each in search.ends.found), None),
         "attempts": search.attempts,
@@ -75,6 +76,12 @@ def match(request: Mapping[str, Any]) -> dict[str, Any]:
         "parameters": _parameters(model),
         "packages": ["torch", *([request["library"]] if request["library"] != "torch" else [])],
     }
+
+
+def _import_library(name: str) -> None:
+    """Import the target's library, which takes as long as torch, while TensorFlow still runs."""
+    with suppress(Exception):  # what builds the network says it
+        importlib.import_module(name)
 
 
 def _build(request: Mapping[str, Any]) -> nn.Module:
@@ -146,6 +153,16 @@ def _described(search: Search, step: Step) -> dict[str, Any]:
         "activated": not isinstance(getattr(step.module, "act", None), nn.Identity | None),
         "error": chosen.error,
     }
+
+
+def _scales(search: Search) -> Iterator[str]:
+    """Say which kernels are multiplied by a factor that PyTorch leaves out in front of them."""
+    found: dict[float, list[str]] = {}
+    for step in search.steps:
+        for scale in {each.scale for each in step.chosen.fit.moved} - {1.0}:
+            found.setdefault(scale, []).append(search.names[step.module])
+    for scale, names in found.items():
+        yield f"the kernel makes up for a factor {scale:g} of the source's input: {', '.join(names)}"
 
 
 def _parameters(model: nn.Module) -> dict[str, list[int]]:
@@ -279,4 +296,4 @@ def _recording(modules: set[nn.Module], into: list[tuple[nn.Module, torch.Tensor
 
 
 if __name__ == "__main__":
-    serve_request(match)
+    serve_request(match, prepare=_import_library)

@@ -75,7 +75,7 @@ class SourceRecording:
         while before.kind in ("pad", "reshape", "flatten"):
             taken = before.inputs[0]
             before = self.operations[taken]
-        if before.kind in KERNELS and "bias" in before.variables:
+        if before.kind in KERNELS and "bias" in before.variables and not before.beside:
             yield Reading(taken, "biasless")
 
     def behind(self, number: int, most: int = 3) -> Iterator[int]:
@@ -113,8 +113,8 @@ class RunOutputs:
         return str(number) in self._names
 
     def __getitem__(self, number: int) -> Array:
-        """Return the output of an operation."""
-        return self._read(str(number))
+        """Return the output of an operation; nothing, (0,), where it was not recorded."""
+        return self._read(str(number)) if number in self else np.empty(0)
 
     @property
     def images(self) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -20,12 +21,14 @@ _OF_GELU = {
 def intended(stored: float) -> float:
     """Return the number that a program wrote, of which a float32 scalar constant is the rounded form.
 
-    A number of few digits, a fraction of small numbers or the inverse root of a whole number is what that
-    was; any other constant stays as it is. A network built in float64 has the number itself.
+    A number of few digits, a fraction of small numbers or the root of a whole number, or its inverse, is what
+    that was; any other constant stays as it is. A network built in float64 has the number itself.
 
     Example:
         >>> intended(float(np.float32(0.001))), intended(float(np.float32(1 / 6)))
         (0.001, 0.16666666666666666)
+        >>> intended(float(np.float32(20**0.5))) == 20**0.5
+        True
     """
     if stored == 0 or not math.isfinite(stored):
         return stored
@@ -35,7 +38,13 @@ def intended(stored: float) -> float:
     if len(shortest.partition("e")[0].replace(".", "").strip("-0")) < _FEW_DIGITS:
         return float(shortest)
     fraction = float(Fraction(stored).limit_denominator(_SMALL_DENOMINATOR))
-    root = round(1 / stored**2) if abs(stored) > _LARGEST_ROOT**-0.5 else 0
-    inverse = math.copysign(root**-0.5, stored) if root else 0.0
-    near = (number for number in (fraction, inverse) if np.float32(number) == np.float32(stored))
+    near = (number for number in (fraction, *_roots(stored)) if np.float32(number) == np.float32(stored))
     return next(near, stored)
+
+
+def _roots(stored: float) -> Iterator[float]:
+    """Yield the root of a whole number, or its inverse, that is near."""
+    for power in (0.5, -0.5):
+        whole = abs(stored) ** (1 / power)
+        if 0.5 < whole <= _LARGEST_ROOT:
+            yield math.copysign(round(whole) ** power, stored)

@@ -78,6 +78,16 @@ def difference(found: Array, wanted: Array) -> float:
     return float(np.abs(found - wanted).max(initial=0.0) / largest)
 
 
+def factor(found: Array, wanted: Array) -> float | None:
+    """Return the number that `found` is to be multiplied by to be `wanted`, to 12 digits; None if none is."""
+    if found.size != wanted.size or not _is_one_tensor(found.shape, wanted.shape):
+        return None
+    place = int(np.abs(found).argmax()) if found.size else 0
+    largest = found.reshape(-1)[place] if found.size else 0.0
+    scale = float(f"{wanted.reshape(-1)[place] / largest:.12g}") if largest else 0.0
+    return scale if scale and difference(found * scale, wanted) < EQUAL else None
+
+
 def flattened(base: Array) -> Array:
     """Return (N, H, W, C) as PyTorch flattens it: (N, C x H x W)."""
     return base.transpose(0, 3, 1, 2).reshape(len(base), -1)
@@ -169,6 +179,7 @@ def _holder(module: nn.Module) -> nn.Module:
 
 
 def owns_parameters(module: nn.Module) -> bool:
-    """Whether a module has parameters or buffers that are not its children's."""
-    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    return bool(own)
+    """Whether a module has parameters or buffers that are not its children's, and are kept with weights."""
+    constants = module._non_persistent_buffers_set  # noqa: SLF001  (the filter of a blur)
+    kept = [name for name, _ in module.named_buffers(recurse=False) if name not in constants]
+    return bool(kept or next(module.parameters(recurse=False), None) is not None)

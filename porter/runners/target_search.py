@@ -112,9 +112,10 @@ class Search:
         fixed = 0
         for _ in range(_MOST_FORCED):
             path, complete = self._searched(images, fixed, deadline)
-            self._restore(path)
+            is_last = self._restore(path)
             if complete:
-                self._attempt(images)
+                if not is_last:
+                    self._attempt(images)
                 return not self.findings
             fixed = len(path) + 1
             self._forced_at = len(path)
@@ -147,6 +148,8 @@ class Search:
 
     def others(self, images: torch.Tensor) -> list[str]:
         """Look for a second solution after `run` found one, and say how it differs."""
+        if all(step.index + 1 == len(step.candidates) for step in self.steps):
+            return []
         first = [(step, step.index) for step in self.steps]
         taken = {step.module: step.chosen.numbers for step in self.steps}
         found: list[str] = []
@@ -194,13 +197,17 @@ class Search:
             self.steps.pop()
         return False
 
-    def _restore(self, path: Sequence[tuple[Step, int]]) -> None:
+    def _restore(self, path: Sequence[tuple[Step, int]]) -> bool:
+        """Take a way again; whether it is the last one that was run, and nothing had to be done."""
+        if [(id(step), step.index) for step in self.steps] == [(id(step), index) for step, index in path]:
+            return True
         while self.steps:
             self._release(self.steps.pop())
         for step, index in path:
             step.index = index
             self.steps.append(step)
             self._take(step)
+        return False
 
     # ---- one call of a module ----
 
@@ -262,7 +269,8 @@ class Search:
         if step.finding:
             step.output = self._finder.output(module, chosen)
             return
-        step.output = CALL(module, *step.arguments, **step.named)
+        known = None if chosen.adjusted else chosen.output
+        step.output = CALL(module, *step.arguments, **step.named) if known is None else known
         if chosen.error >= EQUAL:
             operation = self.source.operations[chosen.number]
             step.finding = explain_output(self.called(module), module, operation, chosen.error)

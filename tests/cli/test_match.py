@@ -12,14 +12,22 @@ from porter.matching.target import parse_target
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.shipped import load_tables
 
-MOVED = {"key": "conv/kernel", "path": "conv/kernel", "role": "kernel", "leaf": "weight"}
+MOVED = {"key": "conv/kernel", "path": "conv/kernel", "role": "kernel", "leaf": "weight", "scale": 1.0}
 
 
 def result(**changes):
     """A match of one convolution without bias, and a norm without gamma."""
     layout = "h w i o -> o i h w"
     norm = [
-        {"key": role, "path": f"norm/{role}", "role": role, "leaf": leaf, "layout": "c -> c", "shape": [4]}
+        {
+            **MOVED,
+            "key": role,
+            "path": f"norm/{role}",
+            "role": role,
+            "leaf": leaf,
+            "layout": "c -> c",
+            "shape": [4],
+        }
         for role, leaf in (
             ("beta", "bias"),
             ("moving_mean", "running_mean"),

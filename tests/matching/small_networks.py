@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn import functional
+
+
+class Factors(nn.Module):
+    """Numbers that a network is built with, and that may be stored with its weights."""
+
+    def __init__(self, *, is_weight):
+        super().__init__()
+        factors = torch.tensor([1.25] * 5 + [1.5]).reshape(6, 1, 1)
+        self.register_buffer("factors", factors, persistent=is_weight)
+
+    def forward(self, x):
+        """(N, 6, H, W) -> (N, 6, H, W)."""
+        return x * self.factors
 
 
 class Network(nn.Module):
@@ -175,6 +189,34 @@ class Network(nn.Module):
     def grey(self, x):
         """Take images of one channel."""
         return self.classified(self.conv(x).tanh())
+
+    def _apart(self, wrong):
+        self.conv, self.norm = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(12, eps=1e-3)
+        self.second = nn.Conv2d(6, 12, 3, 2, groups=3)
+        self.act = nn.ReLU() if wrong == "uncapped" else nn.ReLU6()
+        self.head = nn.Linear(12, 5)
+
+    def apart(self, x):
+        """Have one layer for all groups."""
+        return self.classified(self.act(self.norm(self.second(functional.relu(self.conv(x))))))
+
+    _apart_turned, apart_turned = _apart, apart
+
+    def _multiplied_maps(self, wrong):
+        self._one(wrong)
+        self.second = nn.Conv2d(6, 6, 3)
+
+    def multiplied_maps(self, x):
+        """Leave the factor out."""
+        return self.classified(functional.relu(self.second(functional.relu(self.conv(x)))))
+
+    def _multiplied_channels(self, wrong):
+        self._multiplied_maps(wrong)
+        self.factors = Factors(is_weight=wrong == "weights") if wrong else nn.Identity()
+
+    def multiplied_channels(self, x):
+        """Multiply each channel by its own number."""
+        return self.classified(functional.relu(self.second(self.factors(functional.relu(self.conv(x))))))
 
     def _slopes(self, wrong):
         self.conv, self.dense, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 7), nn.Linear(7, 5)

@@ -11,14 +11,16 @@ from click.testing import CliRunner
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
 
+WRITTEN_OUT = ("apart", "multiplied_maps")
 EQUAL = (
     *("flat", "pool_first", "norm_first", "plain", "exported", "dilated", "resized", "groups", "slopes"),
     *("unbiased", "multiplied", "old_groups", "in_groups", "attention", "shared", "grey"),
+    *WRITTEN_OUT,
 )
 CHECKED = (  # a file, the network, a variant of the torch module
     *(
         (f"{name}.keras", name, "")
-        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention")
+        for name in ("groups", "slopes", "unbiased", "shared", "grey", "attention", *WRITTEN_OUT)
     ),
     *(("unbiased.weights.h5", "unbiased", "none"), ("groups-1", "groups", "")),
     ("attention.keras", "attention", "joined"),
@@ -29,6 +31,7 @@ FUNCTIONS = {
 }
 PORTED = (  # a file, the network, a variant of the torch module
     *((f"{name}.keras", name, "") for name in ("flat", "dilated", "groups", "slopes", "multiplied")),
+    *((f"{name}.keras", name, "") for name in WRITTEN_OUT),
     ("exported", "plain", ""),
     *(("unbiased.keras", "unbiased", form) for form in ("", "none")),
     ("unbiased.weights.h5", "unbiased", "none"),
@@ -45,6 +48,10 @@ FAULTS = [
     ("dilated", "dilation", "conv: ", "dilation 1 where the source has 2"),
     ("resized", "corners", "second: ", "takes nothing that the source computes"),
     ("groups", "groups", "norm: ", "groups 2 where the source has 3"),
+    ("apart", "uncapped", "head: ", "takes nothing that the source computes"),
+    ("apart_turned", "", "second: ", "no layer of the source is left"),
+    ("multiplied_channels", "", "second: ", "takes the output of"),
+    ("multiplied_channels", "weights", "factors ", "is not matched yet"),
     ("slopes", "ReLU", "dense: ", "takes nothing that the source computes"),
 ]
 
@@ -84,6 +91,20 @@ def test_what_computes_something_else_is_not_proved(match_target, name, wrong, p
 
     assert first.startswith(place)
     assert words in first
+
+
+def test_factor_that_pytorch_leaves_out_goes_into_the_kernel(match_target):
+    """The layer behind it is found, its kernel makes up for the factor, and a note says so."""
+    found = match_target("multiplied_maps")
+    moved = {layer["module"]: layer["moved"] for layer in found["layers"]}
+
+    assert [(each["leaf"], each["scale"]) for each in moved["second"]] == [("weight", 1.25), ("bias", 1.0)]
+    assert found["notes"] == ["the kernel makes up for a factor 1.25 of the source's input: second"]
+
+
+def test_numbers_that_are_not_kept_with_weights_are_none(match_target):
+    """A network is built with them, and nothing of the source has to fill them."""
+    assert match_target("multiplied_channels", "kept")["findings"] == []
 
 
 def test_epsilon_of_a_group_norm_is_an_adjustment(match_target):

@@ -80,8 +80,33 @@ def groups(layers, x):
 def in_groups(layers, x):
     """Convolve groups of channels without a bias, which tf_keras compiles as a function of its own."""
     x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
-    x = layers.Conv2D(6, 3, groups=2, use_bias=False)(x)
+    start = tf.constant_initializer(0.1)  # TensorFlow's own, which the file's config then names
+    x = layers.Conv2D(6, 3, groups=2, use_bias=False, kernel_initializer=start)(x)
     return classified(layers, layers.ReLU()(layers.BatchNormalization()(x)))
+
+
+def apart(layers, x, order=(0, 1, 2)):
+    """Convolve groups of channels with layers of their own, each with a norm and an activation."""
+    parts = keras.ops.split(layers.Conv2D(6, 3, padding="same", activation="relu")(x), 3, axis=-1)
+    parts = [layers.Conv2D(4, 3, strides=2)(part) for part in parts]
+    parts = [layers.ReLU(6)(layers.BatchNormalization()(part)) for part in parts]
+    return classified(layers, layers.Concatenate()([parts[place] for place in order]))
+
+
+def apart_turned(layers, x):
+    """Put the groups together in another order, which no grouped convolution does."""
+    return apart(layers, x, (1, 0, 2))
+
+
+def multiplied_maps(layers, x, factors=1.25):
+    """Multiply a map by a number in front of a convolution."""
+    x = layers.Rescaling(factors)(layers.Conv2D(6, 3, padding="same", activation="relu")(x))
+    return classified(layers, layers.Conv2D(6, 3, activation="relu")(x))
+
+
+def multiplied_channels(layers, x):
+    """Multiply channels by numbers of their own."""
+    return multiplied_maps(layers, x, [1.25, 1.25, 1.25, 1.25, 1.25, 1.5])
 
 
 def slopes(layers, x):
@@ -132,7 +157,8 @@ def classified(layers, x):
 
 NETWORKS = (
     *(flat, pool_first, norm_first, reversed_channels, two_outputs, plain, dilated, resized, groups, slopes),
-    *(unbiased, multiplied, attention, shared, grey),
+    *(unbiased, multiplied, attention, shared, grey, apart, apart_turned),
+    *(multiplied_maps, multiplied_channels),
 )
 
 

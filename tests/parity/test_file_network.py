@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from warm_frameworks import run_with_tensorflow
 
 from porter.checks.check import Check, check_all_against_tensorflow
 from porter.core.data_files import shipped_folder
+from porter.errors import ParityError
 from porter.parity.outcome import Verdict
+from porter.runners.keras_files import from_config
 from porter.tables.shipped import load_tables
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -133,3 +136,21 @@ def test_code_in_a_file_is_not_run(checked):
     assert report.verdict is Verdict.PARITY
     assert not any(note.startswith(OWN) for note in report.notes)
     assert any("found Lambda" in note and "it ran keras.application" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("module", "kind"),
+    [
+        ("tensorflow.python.ops.init_ops_v2", "ops"),
+        ("tensorflow.python.ops.gen_io_ops", "Constant"),
+        ("os", "system"),
+    ],
+)
+def test_only_initialisers_of_tensorflow_are_taken_from_a_config(module, kind):
+    """What else a module of TensorFlow's holds is code that a file asks for."""
+    layer = {"class_name": "Dense", "config": {"kernel_initializer": {"module": module, "class_name": kind}}}
+
+    with pytest.raises(ParityError) as refused:
+        from_config(json.dumps(layer), Path("model.h5"))
+
+    assert refused.value.code == "runner/code-in-file"

@@ -87,7 +87,9 @@ def test_output_that_does_not_depend_on_the_weights_is_none():
     assert GraphStages(graph(RESIDUAL), "x", ["a0"]).find(stages("logits"), {"k3": 0}, ()) is None
 
 
-@pytest.mark.parametrize("number", [0.001, 1e-5, 0.16667, 1 / 6, 1 / 255, 1 / 127.5, -3.0, 96**-0.5, 0.0])
+@pytest.mark.parametrize(
+    "number", [0.001, 1e-5, 0.16667, 1 / 6, 1 / 255, 1 / 127.5, -3.0, 96**-0.5, 20**0.5, 0.0]
+)
 def test_constant_is_the_number_that_was_written(number):
     """float32 holds a rounded form; float64 networks have the number itself."""
     assert intended(float(np.float32(number))) == pytest.approx(number, rel=1e-15)
