@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from warm_frameworks import run_with_tensorflow
 
 import porter
+from porter.checks.check import Check, check_all_against_tensorflow
 from porter.parity.outcome import Verdict
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.torch]
@@ -27,7 +28,7 @@ VARIANTS = [
     "tpu_efficientnet_lite0",
     "garden_resnet50",
 ]
-# Rounding of float32; of float16, through 18 blocks; of layers' inputs to 8 bits; of all that is computed to 8 bits.
+# Rounding of float32; of float16; of layers' inputs to 8 bits; of all that is computed to 8 bits.
 TOLERANCES = {"float32": 2e-5, "float16": 1e-4, "dynamic": 2e-2, "int8": 1e-1}
 CORAL = ["mobilenet_v1_0.25_128_quant.tflite", "tf2_mobilenet_v2_1.0_224_ptq.tflite"]
 
@@ -107,9 +108,10 @@ def test_folded_port_holds_the_kernels_of_the_file(written, tmp_path):
 
 def test_check_runs_the_file_in_its_interpreter(written):
     """Every operator with integers is within what their rounding explains, and float64 decides."""
-    files = [written / f"{variant}_int8.tflite" for variant in VARIANTS]
+    tables = porter.load_tables()
+    checks = [Check(tables.variant(name), checkpoint=written / f"{name}_int8.tflite") for name in VARIANTS]
 
-    for checked in check_all_against_tensorflow([Check(None, checkpoint=file) for file in files]):
+    for checked in check_all_against_tensorflow(checks):
         assert checked.report.verdict is Verdict.PARITY
         assert any("its interpreter agrees operator by operator" in note for note in checked.report.notes)
 
