@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.head import CLASSIFIERS, JOIN, WEIGHTED, HeadStep, branches_of
 from porter.core.layouts import parse_layout
 from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.network.canonical import canonical
 from porter.planning.network.early_end import following, last_with
+from porter.planning.network.folded_form import with_affine_norms
 from porter.planning.network.head_chain import HeadChain, Outside, head_chain
 from porter.planning.network.head_steps import HeadPart, Shapes
 from porter.planning.network.record import recorded
@@ -104,7 +106,9 @@ def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside 
     assert checkpoint.stored_network is not None  # noqa: S101 (every caller has asked)
     keys = {key for key in backbone.keys if key is not None}
     end = _early_end(backbone)
-    network = in_one_operation(canonical(checkpoint.stored_network))
+    network = canonical(checkpoint.stored_network)
+    network = with_affine_norms(network) if isinstance(checkpoint, FoldedCheckpoint) else network
+    network = in_one_operation(network)
     passed = None if end is not None else _activations(backbone, network)
     return head_chain(network, keys, passed, _shapes(checkpoint), end)
 

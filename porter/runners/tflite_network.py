@@ -186,6 +186,7 @@ _COMPUTE: Mapping[str, Compute] = {
     "reshape": lambda a, i, _: tf.reshape(i[0], a["shape"]),
     "concat": lambda a, i, _: tf.concat(i, a["axis"]),
     "gelu": lambda a, i, _: tf.nn.gelu(i[0], a["approximate"]),
+    "prelu": lambda _, i, w: tf.nn.relu(i[0]) - tf.constant(w["alpha"]) * tf.nn.relu(-i[0]),
     "hard_swish": _plain(lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6)),
     "sigmoid": _plain(tf.sigmoid),
     "softmax": _plain(tf.nn.softmax),

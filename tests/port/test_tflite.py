@@ -79,6 +79,18 @@ def test_port_computes_what_the_interpreter_computes(written, tmp_path, variant,
     np.testing.assert_allclose(found, expected["probabilities"], rtol=0, atol=TOLERANCES[kind])
 
 
+def test_head_is_ported_from_its_operators(written, tmp_path):
+    """A norm, a dense layer on a map and a layer norm are several operators each."""
+    expected = np.load(written / "head.npz")
+
+    result = porter.port(written / "head.tflite", tmp_path / "out.safetensors")
+
+    head = "norm, relu, conv 8, relu, global_avg_pool, dense 16, prelu, layer_norm, dense 7, softmax"
+    assert result.plan.network.endswith(f"a head of its own: {head}")
+    found = probabilities(result.out, expected["pixels"])
+    np.testing.assert_allclose(found, expected["probabilities"], rtol=0, atol=2e-5)
+
+
 def test_norms_come_back_as_norms_that_change_nothing(written, tmp_path):
     """In float32 weight / sqrt(variance + epsilon) is exactly 1, so that the kernels are the file's own."""
     ported = porter.port(written / "keras_mobilenetv2_035_float32.tflite", tmp_path / "out.safetensors")

@@ -1,7 +1,7 @@
 """Writes TensorFlow Lite models with TensorFlow's converter, and what its interpreter computes of one image.
 
-``python write_tflite.py FOLDER`` writes VARIANT_KIND.tflite and VARIANT_KIND.npz with ``pixels`` (1, H, W, 3)
-in 0..255 and ``probabilities`` (1, K).
+``python write_tflite.py FOLDER`` writes VARIANT_KIND.tflite and head.tflite, and beside each a file .npz with
+``pixels`` (1, H, W, 3) in 0..255 and ``probabilities`` (1, K).
 """
 
 from __future__ import annotations
@@ -49,6 +49,25 @@ def models() -> Iterator[tuple[Variant, Any, Callable[[Any], Any]]]:
         model = build(variant.source.name, variant.source.arguments, bn_eps=epsilon, **lengths)
         model(tf.zeros((1, SIZE, SIZE, 3)))
         yield variant, model, lambda images, model=model: tf.nn.softmax(model(images, training=False))
+
+
+def headed() -> Any:
+    """Return a network with a head of layers that TensorFlow Lite spells in its own way, a norm first."""
+    layers = keras.layers
+    base = keras.applications.MobileNet(
+        input_shape=(SIZE, SIZE, 3), include_top=False, weights=None, alpha=0.25
+    )
+    head = [layers.Dense(16), layers.PReLU(), layers.LayerNormalization(), layers.Dense(CLASSES, "softmax")]
+    return keras.Sequential(
+        [
+            base,
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Dense(8, "relu"),
+            layers.GlobalAveragePooling2D(),
+            *head,
+        ]
+    )
 
 
 def randomise(model: Any, gain: float) -> None:
@@ -124,11 +143,19 @@ def main(folder: Path) -> None:
         randomise(model, GAINS.get(variant.name, 2.5))
         undecided(model, compute, image)
         for kind in KINDS:
-            content = converted(compute, kind, image)
-            file = folder / f"{variant.name}_{kind}.tflite"
-            file.write_bytes(content)
-            found = probabilities(content, pixels, image)
-            np.savez(file.with_suffix(".npz"), pixels=pixels, probabilities=found)
+            write(folder / f"{variant.name}_{kind}.tflite", converted(compute, kind, image), pixels, image)
+    model = headed()
+    randomise(model, 2.5)
+    image = prepared(pixels, load_tables().variant("keras_mobilenetv1_025"))
+    undecided(model, model, image)
+    write(folder / "head.tflite", converted(model, "float32", image), pixels, image)
+
+
+def write(file: Path, content: bytes, pixels: Any, image: Any) -> None:
+    """Write a model and what it computes."""
+    file.write_bytes(content)
+    found = probabilities(content, pixels, image)
+    np.savez(file.with_suffix(".npz"), pixels=pixels, probabilities=found)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Source of the codes and of the fields of options: tensorflow/lite/schema/schema.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -230,6 +231,15 @@ def _leaky(graph: Graph, operator: Operator) -> int:
     return graph.add("relu", operator, (graph.takes(operator, 0),), {**_RELU, "negative_slope": slope})
 
 
+def _prelu(graph: Graph, operator: Operator) -> int:
+    channels = graph.shapes[graph.takes(operator, 0)][-1:]
+    shape = graph.tensor(operator.inputs[1]).shape if graph.is_there(operator, 1) else ()
+    if not channels or shape[-1:] != channels or math.prod(shape) != channels[0]:
+        return _other(graph, operator)  # a slope for each pixel
+    alpha = {"alpha": graph.weight(operator, 1, "", channels)}
+    return graph.add("prelu", operator, (graph.takes(operator, 0),), {}, alpha)
+
+
 def _gelu(graph: Graph, operator: Operator) -> int:
     approximate = bool(operator.options and operator.options.number(0, "?"))
     return graph.add("gelu", operator, (graph.takes(operator, 0),), {"approximate": approximate})
@@ -307,6 +317,7 @@ READERS: Mapping[int, Reader] = {
     41: _arithmetic("subtract"),
     42: _arithmetic("divide"),
     43: _reshape,
+    54: _prelu,
     59: _named("Neg"),
     60: _pad,
     76: _named("Rsqrt"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from porter.core.stored_network import Operation, StoredNetwork, needed_part
+from porter.core.stored_network import Operation, StoredNetwork
+from porter.planning.network.layer_norms import without_joined
 
 WEIGHED = ("conv", "depthwise_conv", "dense", "transposed_conv")
 NORM = "norm/"
@@ -39,7 +40,7 @@ def folded(network: StoredNetwork) -> StoredNetwork:
 
 
 def with_affine_norms(network: StoredNetwork) -> StoredNetwork:
-    """Return a canonical network in which a product and a sum with weights are one norm.
+    """Return a canonical network in which a product and a sum with weights are one norm, under its numbers.
 
     It is what a converter leaves of a norm that no layer can take in: behind an addition, a pool, several
     maps beside one another.
@@ -54,8 +55,7 @@ def with_affine_norms(network: StoredNetwork) -> StoredNetwork:
             (beta,) = operation.variables.values()
             variables = {**before.variables, "beta": beta}
             joined[number] = Operation("norm", operation.name, before.inputs, {"axes": (-1,)}, variables)
-    part, outputs = needed_part(joined, network.outputs)
-    return network._replace(operations=part, outputs=outputs)
+    return network._replace(operations=tuple(without_joined(joined, network)))
 
 
 def _adds_weight(operation: Operation) -> bool:

@@ -233,12 +233,13 @@ class _Reader:
         roles = set(map(plain_role, operation.variables))
         statistics = {"mean", "variance"} if operation.kind == "norm" else set()
         self._require_channels(operation)
-        if not statistics <= roles or not roles <= {"gamma", "beta", *statistics}:
+        is_known = statistics <= roles or roles.isdisjoint(statistics)  # a converter works statistics in
+        if not is_known or not roles <= {"gamma", "beta", *statistics}:
             raise UnstatableError(operation)
         if operation.attributes.get("training") or not roles:
             raise UnstatableError(operation)
         channels = self._shapes[next(iter(operation.variables.values()))][0]
-        epsilon = _intended(operation.attributes["epsilon"])
+        epsilon = _intended(operation.attributes["epsilon"]) if roles >= statistics else 0.0
         return HeadStep(operation.kind, {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
 
 

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 from porter.core.stored_network import Operation, StoredNetwork, needed_numbers
 
+JOINED = "joined"
+"""The kind of what is part of another operation and no more an operation itself."""
+
 _LAST_OF_A_MAP = 3
 
 
@@ -168,4 +171,4 @@ def without_joined(operations: Sequence[Operation], network: StoredNetwork) -> I
     before, after = ({*needed_numbers(each, network.outputs)} for each in (network.operations, operations))
     for number, operation in enumerate(operations):
         is_joined = number in before and number not in after
-        yield Operation("other", operation.name, (), {}, {}) if is_joined else operation
+        yield Operation(JOINED, operation.name, (), {}, {}) if is_joined else operation

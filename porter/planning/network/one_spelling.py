@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.layer_norms import of_vectors, with_layer_norms
+from porter.planning.network.layer_norms import JOINED, of_vectors, with_layer_norms
 from porter.planning.network.small_maps import GLOBAL_POOLS
 
 
@@ -14,7 +14,7 @@ def in_one_spelling(network: StoredNetwork) -> StoredNetwork:
         network: In its canonical form otherwise.
     """
     joined = with_layer_norms(network)
-    kept = [n for n, o in enumerate(joined.operations) if o.inputs or o.variables or o.kind == "input"]
+    kept = [number for number, operation in enumerate(joined.operations) if operation.kind != JOINED]
     new = {old: position for position, old in enumerate(kept)}
     operations: list[Operation] = []
     for old in kept:
