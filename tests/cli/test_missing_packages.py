@@ -141,7 +141,7 @@ NEEDS_AN_EXTRA = [
     (["parity-check", "--checkpoint", "{checkpoint}", "--ported", "{ported}"], "tensorflow"),
     (["parity-check", "--ported", "{ported}", "--against", "{ported}"], "torch"),
     (["golden", "record", "--checkpoint", "{checkpoint}", "--out", "{out}"], "tensorflow"),
-    (["match", "{checkpoint}", "--source", "module:network", "--target", "timm:resnet18"], "tensorflow"),
+    (["match", "{checkpoint}", "--source", "module:network", "--target", "timm:resnet18"], "torch"),
     (["match", str(KERAS_FILE), "--target", "timm:resnet18"], "hdf5"),
 ]
 
