@@ -22,6 +22,7 @@ _NEXT = {
     *("Reshape", "Squeeze", "ExpandDims", "Transpose", "SpaceToBatchND", "ResizeBilinear"),
     *("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2"),
 }
+_POOLS = {"MaxPool", "MaxPoolV2", "AvgPool"}
 # What may follow a classifier without being its activation.
 _AFTER_CLASSIFIER = {"Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "StopGradient", "BiasAdd"}
 _SUMS = {"Add", "AddV2"}
@@ -129,7 +130,7 @@ class GraphStages:
         """Return the operation that ends each stage, by its name, and the one that gives the image."""
         cuts = self._cuts(order)
         begun = first = min(min(found) for found in places.values())
-        image = self._last(cuts, -1, first, order, logits=False)
+        image = self._last(cuts, -1, first, order)
         ends: dict[str, str] = {}
         for number, stage in stages.items():
             later = [min(found) for other, found in places.items() if other > number]
@@ -138,16 +139,14 @@ class GraphStages:
                 begun = max([begun, *places[number]])
                 continue
             begun = max([begun, *places[number]]) if number in places else _after(cuts, begun)
-            end = self._last(
-                cuts, begun - 1, min(later, default=len(order)), order, logits=stage.name == _LOGITS
-            )
+            end = self._last(cuts, begun - 1, min(later, default=len(order)), order, stage)
             if end is not None:
                 ends[stage.name] = end
                 begun = order.index(end)
         return ends, image or self._source
 
     def _last(
-        self, cuts: Sequence[int], after: int, limit: int, order: Sequence[str], *, logits: bool
+        self, cuts: Sequence[int], after: int, limit: int, order: Sequence[str], stage: Stage | None = None
     ) -> str | None:
         """Return the last operation, of those in question, that still belongs to what comes before it."""
         possible = [cut for cut in cuts if after < cut < limit]
@@ -155,14 +154,14 @@ class GraphStages:
             return None
         for place, following in pairwise(possible):
             between = order[place + 1 : following + 1]
-            if not all(self._may_follow(name, logits=logits) for name in between):
+            if not all(self._may_follow(name, stage) for name in between):
                 return order[place]
         return order[possible[-1]]
 
-    def _may_follow(self, name: str, *, logits: bool) -> bool:
+    def _may_follow(self, name: str, stage: Stage | None) -> bool:
         op = self._nodes[name].op
-        if not logits:
-            return op not in _NEXT
+        if stage is None or stage.name != _LOGITS:
+            return op not in _NEXT or (stage is not None and stage.is_pooled and op in _POOLS)
         constant = sum(each not in self._of_image for each in self._inputs[name])
         return op in _AFTER_CLASSIFIER or (op in _SUMS and constant == 1)
 

@@ -102,6 +102,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
     probe = line.take("probe", str, None)
     modules = line.take_list("modules", str) if "modules" in line.keys else None
     activation = line.take("activation", bool) if "activation" in line.keys else None
+    pool = line.take("pooled", bool, default=False)
     return Block(
         stage=stage,
         part=part,
@@ -112,6 +113,7 @@ def _block(line: Section, family: Family, shared: Mapping[str, Any], width: Dim 
         probe=probe,
         modules=None if modules is None else tuple(modules),
         activation=activation,
+        pool=pool,
     )
 
 

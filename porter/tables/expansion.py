@@ -99,6 +99,7 @@ class Block(NamedTuple):
         modules: PyTorch modules of the stage, or None for the template's.
         activation: Whether the last module computes the activation too that follows its layer; None if the
             table does not say.
+        pool: Whether the last module pools too.
     """
 
     stage: str
@@ -110,6 +111,7 @@ class Block(NamedTuple):
     probe: str | None
     modules: tuple[str, ...] | None
     activation: bool | None = None
+    pool: bool = False
 
 
 class Numbering:

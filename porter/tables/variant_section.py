@@ -231,7 +231,7 @@ def _stage(expanded: _Expanded, family: Family) -> Stage:
     if block.activation is None:
         is_layer = family.target.library != "timm" and _is_layer(modules[-1], expanded.entries)
     where = f"{block.stage}: {block.template.name}"
-    return Stage(block.stage, _probe(expanded, family), modules, where, is_layer)
+    return Stage(block.stage, _probe(expanded, family), modules, where, is_layer, block.pool)
 
 
 def _is_layer(module: str, entries: tuple[Entry, ...]) -> bool:

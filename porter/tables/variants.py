@@ -80,6 +80,7 @@ class Stage(NamedTuple):
         target: PyTorch modules run in order from the previous stage; the activation is the last one's output.
         block: Where in the table the stage stands.
         is_layer: Whether it ends with the layer that holds its weights, before an activation that follows.
+        is_pooled: Whether a pool that follows its weights is a part of it.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Stage(NamedTuple):
     target: tuple[str, ...]
     block: str
     is_layer: bool = False
+    is_pooled: bool = False
 
 
 class ModelPart(NamedTuple):
