@@ -53,13 +53,13 @@ def models() -> None:
 def convnext() -> None:
     """Write a network whose graph writes out its norms, and whose export lists variables without names."""
     for number, library in ((2, tf_keras), (3, keras)):
-        model = library.applications.ConvNeXtTiny(input_shape=(32, 32, 3), weights=None, classes=3)
+        model = library.applications.ConvNeXtTiny(input_shape=(64, 64, 3), weights=None, classes=3)
         numbers = np.random.default_rng(0)
         model.set_weights([numbers.standard_normal(each.shape, "float32") for each in model.weights])
         stem = FOLDER / f"convnext_{number}"
         model.save(f"{stem}.keras")
         model.export(stem, **({"verbose": False} if library is keras else {}))
-        call = tf.function(model).get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))
+        call = tf.function(model).get_concrete_function(tf.TensorSpec((1, 64, 64, 3)))
         Path(f"{stem}.pb").write_bytes(freeze(call).graph.as_graph_def().SerializeToString())
         converted = tf.lite.TFLiteConverter.from_saved_model(str(stem)).convert()
         Path(f"{stem}.tflite").write_bytes(converted)

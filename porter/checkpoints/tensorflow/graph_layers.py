@@ -221,6 +221,9 @@ def _reshape(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     return layers.add("reshape", layer_name(node.name), _numbers(values)[:1], attributes, channels=channels)
 
 
+_FLATTENING = ("reshape", "flatten")  # a map of one pixel is flattened
+
+
 def _dense_on_map(layers: Layers, number: int, shape: tuple[int, ...] | None) -> int | None:
     """Read a dense layer between two reshapes (`tf.tensordot` over the channels) as one on the map.
 
@@ -234,9 +237,9 @@ def _dense_on_map(layers: Layers, number: int, shape: tuple[int, ...] | None) ->
         return None
     flat = layers.operations[dense.inputs[0]]
     kernel = layers.shape_of(dense.variables["kernel"])
-    if flat.kind != "reshape" or kernel is None or layers.channels[flat.inputs[0]] != kernel[0]:
+    if flat.kind not in _FLATTENING or kernel is None or layers.channels[flat.inputs[0]] != kernel[0]:
         return None
-    if flat.attributes["shape"] not in (None, kernel[:1]) or (shape and shape[-1] != kernel[-1]):
+    if flat.attributes.get("shape") not in (None, kernel[:1]) or (shape and shape[-1] != kernel[-1]):
         return None
     return layers.add(dense.kind, dense.name, flat.inputs, dense.attributes, dense.variables, kernel[-1])
 
