@@ -13,8 +13,8 @@ from porter.tables.variants import Entry
 _VARIANCE = "variance"
 _CONSTANTS = {"gamma": 1.0, "beta": 0.0, "mean": 0.0, "bias": 0.0}
 _TOLD = (
-    "{count} norms are part of the convolutions in the source: each is written with the convolution's bias "
-    "as its own, and changes nothing else (--fold-bn leaves them out)"
+    "{count} norms are part of the convolutions in the source, or a product and a sum: each is written with "
+    "the bias, or with factor and sum, as its own, and does nothing else (--fold-bn leaves out what it can)"
 )
 
 

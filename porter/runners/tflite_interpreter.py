@@ -127,9 +127,7 @@ def _differences(
         for operator in graph.model.operators:
             made_here = graph.of_tensor.get(operator.outputs[0]) if operator.outputs else None
             taken = [n for n in operator.inputs if f"op{graph.of_tensor.get(n)}" in names]
-            if (
-                not taken and made_here is not None
-            ):  # the last of several operators that are one operation here
+            if not taken and made_here is not None:  # the last of several that are one operation here
                 taken = list(_tensors_before(graph, made_here))
             fed = {f"op{graph.of_tensor[number]}:0": values[number] for number in taken}
             if made_here is None or f"op{made_here}" not in names or f"op{made_here}:0" in fed:

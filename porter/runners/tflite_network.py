@@ -23,6 +23,8 @@ from porter.core.stored_network import Operation, needed_numbers
 from porter.errors import ParityError
 from porter.formats.malformed import naming
 
+_MAP_RANK = 4
+
 Tensor = Any  # tensorflow's
 Attributes = Mapping[str, Any]
 Compute = Callable[[Attributes, list[Tensor], Mapping[str, Array]], Tensor]
@@ -62,7 +64,7 @@ def as_graph(file: Path, data: bytes, graph: Graph) -> Any:
                 found[number] = tf.compat.v1.placeholder(tf.float32, operation.attributes["shape"], name=name)
                 continue
             output = _output(file, operation, inputs, weights)
-            if operation.kind == "dense":  # of a map, or of vectors
+            if operation.kind == "dense" and len(graph.shapes[number]) == _MAP_RANK:
                 output = tf.reshape(output, graph.shapes[number])
             found[number] = tf.identity(output, name=name)
     return own_graph.as_graph_def()

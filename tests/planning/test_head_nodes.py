@@ -6,7 +6,7 @@ import pytest
 
 from porter.core.stored_network import Operation
 from porter.planning.network.head_nodes import common_source, nodes_between, operations_of
-from porter.planning.network.head_steps import Joined, UnstatableError
+from porter.planning.network.head_steps import Joined, UnstatableError, read_steps
 
 
 def network(*listed):
@@ -54,3 +54,23 @@ def test_what_comes_from_elsewhere_is_no_branch():
 
     with pytest.raises(UnstatableError):
         nodes_between(operations, 1, 4)
+
+
+@pytest.mark.parametrize("roles", [("gamma", "beta"), ("gamma", "beta", "moving_mean")])
+def test_batch_norm_without_its_statistics_is_no_step(roles):
+    """Nothing may stand in for them; what a converter worked them into has no epsilon."""
+    shapes = dict.fromkeys(roles, (8,))
+    stated = {"epsilon": 1e-3, "axes": (-1,)}
+    norm = Operation("norm", "norm", (0,), stated, dict(zip(roles, roles, strict=True)))
+
+    with pytest.raises(UnstatableError):
+        read_steps([norm], shapes, is_map=False)
+
+
+def test_product_and_sum_with_weights_is_a_norm_without_epsilon():
+    """It multiplies and adds, and nothing else."""
+    norm = Operation("norm", "norm", (0,), {"axes": (-1,)}, {"gamma": "g", "beta": "b"})
+
+    (part,) = read_steps([norm], {"g": (8,), "b": (8,)}, is_map=False).parts
+
+    assert part.step.attributes["epsilon"] == 0.0

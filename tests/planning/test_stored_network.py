@@ -294,3 +294,16 @@ def test_a_class_of_somebodys_own_is_not_taken_for_that_of_keras(written, tmp_pa
 
     with pytest.raises(PlanError, match="describes another network"):
         planned(tmp_path / "changed.keras")
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((4, 4, 8), "dense"), ((2, 8, 8), "other"), (None, "dense")])
+def test_dense_layer_that_moves_pixels_is_not_one_on_the_map(shape, kind):
+    """Two reshapes round a product may give the pixels other places: what follows would see another map."""
+    image = Operation("input", "image", (), {"shape": (1, 8, 8, 3)}, {})
+    moves = {"kernel": (3, 3), "strides": (2, 2), "padding": "same", "dilation": (1, 1), "groups": 1}
+    conv = Operation("conv", "conv", (0,), moves, {"kernel": "conv/kernel"})
+    dense = Operation("dense", "dense", (1,), {"use_bias": False, "shape": shape}, {"kernel": "dense/kernel"})
+
+    found = canonical(StoredNetwork((image, conv, dense), (2,), "a test")).operations[2]
+
+    assert found.kind == kind

@@ -241,7 +241,8 @@ def _dense_on_map(layers: Layers, number: int, shape: tuple[int, ...] | None) ->
         return None
     if flat.attributes.get("shape") not in (None, kernel[:1]) or (shape and shape[-1] != kernel[-1]):
         return None
-    return layers.add(dense.kind, dense.name, flat.inputs, dense.attributes, dense.variables, kernel[-1])
+    attributes = {**dense.attributes, "shape": shape}
+    return layers.add(dense.kind, dense.name, flat.inputs, attributes, dense.variables, kernel[-1])
 
 
 def _transposed(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:

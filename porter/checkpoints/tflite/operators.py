@@ -269,8 +269,8 @@ def _dense_on_map(graph: Graph, operator: Operator, shape: tuple[int, ...]) -> i
         return None
     flat = graph.operations[dense.inputs[0]]
     inputs, out = graph.weights[dense.variables["kernel"]].shape
-    if flat.kind != "reshape" or graph.shapes[flat.inputs[0]][-1:] != (inputs,) or shape[-1] != out:
-        return None
+    if flat.kind != "reshape" or (*shape[:-1], inputs) != graph.shapes[flat.inputs[0]] or shape[-1] != out:
+        return None  # pixels in other places are another map
     return graph.add("dense", operator, flat.inputs, dense.attributes, dense.variables)
 
 

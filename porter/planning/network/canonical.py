@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from porter.core.stored_network import Operation, StoredNetwork, draws_at_random
+from porter.core.stored_network import Operation, StoredNetwork, draws_at_random, needed_part
 from porter.planning.network.head_steps import is_flattening
 from porter.planning.network.layer_norms import of_vectors
 from porter.planning.network.one_spelling import in_one_spelling
@@ -18,6 +18,7 @@ from porter.planning.network.small_maps import AS_CONV, AS_POOL, GLOBAL_OF, GLOB
 Size = tuple[int | None, int | None]
 _UNKNOWN: Size = (None, None)
 _PIXEL: Size = (1, 1)
+_MAP_AXES = 3  # height, width, channels
 _CONVOLUTIONS = ("conv", "depthwise_conv")
 _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
@@ -94,7 +95,16 @@ class _Canonical:
             return False
         return is_vector or is_summand or before.kind == "dense" or not is_flattening(operation)
 
+    def _on_map(self, operation: Operation) -> Operation:
+        """A dense layer that gives its pixels other places than they had is not one on the map."""
+        shape, size = operation.attributes.get("shape"), self._sizes[operation.inputs[0]]
+        if not isinstance(shape, tuple) or len(shape) != _MAP_AXES or None in size or shape[:2] == size:
+            return operation
+        return operation._replace(kind="other", attributes={**operation.attributes, "class_name": "Reshape"})
+
     def _in_one_spelling(self, operation: Operation) -> Operation:
+        if operation.kind == "dense":
+            return self._on_map(operation)
         if operation.kind == "relu" and operation.attributes == {**_RELU, "threshold": -0.0}:
             return operation._replace(attributes=_RELU)
         if operation.kind == "layer_norm" and self._operations[operation.inputs[0]].kind in GLOBAL_POOLS:
@@ -103,24 +113,9 @@ class _Canonical:
 
     def network(self, outputs: tuple[int, ...], origin: str) -> StoredNetwork:
         """Return the operations that something with variables, or an output, depends on."""
-        operations = self._operations
-        needed = [bool(operation.variables) for operation in operations]
-        for number in outputs:
-            needed[number] = True
-        for number in range(len(operations) - 1, -1, -1):
-            if needed[number]:
-                for taken in operations[number].inputs:
-                    needed[taken] = True
-        kept = [number for number, is_needed in enumerate(needed) if is_needed]
-        new = {old: position for position, old in enumerate(kept)}
-        return StoredNetwork(
-            tuple(
-                operations[old]._replace(inputs=tuple(new[taken] for taken in operations[old].inputs))
-                for old in kept
-            ),
-            tuple(new[number] for number in outputs),
-            origin,
-        )
+        weighted = [number for number, operation in enumerate(self._operations) if operation.variables]
+        part, ends = needed_part(self._operations, [*outputs, *weighted])
+        return StoredNetwork(part, ends[: len(outputs)], origin)
 
     def _mark_prepared(self, number: int) -> None:
         """Remember that the network itself prepares the images that it takes."""

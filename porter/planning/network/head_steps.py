@@ -233,13 +233,13 @@ class _Reader:
         roles = set(map(plain_role, operation.variables))
         statistics = {"mean", "variance"} if operation.kind == "norm" else set()
         self._require_channels(operation)
-        is_known = statistics <= roles or roles.isdisjoint(statistics)  # a converter works statistics in
-        if not is_known or not roles <= {"gamma", "beta", *statistics}:
+        is_worked_in = "epsilon" not in operation.attributes  # a converter has left a product and a sum
+        if not (statistics <= roles or is_worked_in) or not roles <= {"gamma", "beta", *statistics}:
             raise UnstatableError(operation)
         if operation.attributes.get("training") or not roles:
             raise UnstatableError(operation)
         channels = self._shapes[next(iter(operation.variables.values()))][0]
-        epsilon = _intended(operation.attributes["epsilon"]) if roles >= statistics else 0.0
+        epsilon = 0.0 if is_worked_in else _intended(operation.attributes["epsilon"])
         return HeadStep(operation.kind, {"channels": channels, "epsilon": epsilon, "is_map": self.is_map})
 
 
