@@ -120,7 +120,8 @@ def with_ending(checkpoint: Checkpoint, match: Recognised, source: StoredNetwork
         source: The source's network in its canonical form, which returns several maps of the backbone, or
             ends before the backbone's own end.
     """
-    found = _by_network(checkpoint, source, match.variant)
+    reference = recorded(match.variant)
+    found = None if reference is None else _by_network(checkpoint, source, match.variant, reference)
     backbone = backbone_alone(match)
     if found is None or found.match.keys != backbone.keys or found.match.ending is None:
         return match
@@ -158,46 +159,46 @@ def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
 
 
 def _first_part(checkpoint: Checkpoint, source: StoredNetwork | None, variant: Variant) -> _Found | None:
-    if not recorded(variant):
+    reference = recorded(variant)
+    if reference is None:
         return None
     whole = whole_network(checkpoint, variant)
     if whole is not None:
         return _Found(whole, is_named=False, size=len(whole.keys), stages=len(variant.stages))
-    found = None if source is None else _by_network(checkpoint, source, variant)
-    return found or _by_variables(checkpoint, variant)
+    found = None if source is None else _by_network(checkpoint, source, variant, reference)
+    return found or _by_variables(checkpoint, variant, reference)
 
 
-def _by_network(checkpoint: Checkpoint, source: StoredNetwork, variant: Variant) -> _Found | None:
+def _by_network(
+    checkpoint: Checkpoint, source: StoredNetwork, variant: Variant, reference: StoredNetwork
+) -> _Found | None:
     """Find the part by what the source computes, whatever follows it."""
     entries = {variant.full_source(entry): entry for entry in variant.entries}
     first = {variant.full_source(e) for e in variant.entries if e.part == variant.parts[0].name}
-    best: _Found | None = None
-    for reference in recorded(variant):
-        lengths: dict[str, int] = {}
-        pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
-        keys = dict(keys_of(source, reference, pairs))
-        keys = {name: key for name, key in keys.items() if name in first}
-        points = CutPoints(variant, reference)
-        pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
-        exits = list(_exits(source, pairs))
-        if not keys or (best is not None and best.size >= len(keys)):
-            continue
-        cut = points.cut([number for number, _ in exits], [name for _, name in exits])
-        listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
-        named = _node(checkpoint, variant, listed)
-        node = 0 if named is None else named
-        stages = points.stages(pairs)
-        outputs = tuple(pairs[n][0] for n, _ in exits)
-        ending = None
-        if cut is not None:
-            if not note_of(variant):  # of a dilated network timm counts others
-                cut = cut._replace(timm_indices=points.timm_indices(cut))
-            ending = Ending(cut, stages, outputs, _tail(source, pairs))
-        ends = () if cut is not None else tuple(name for _, name in exits)
-        nodes = {variant.parts[0].name: node}
-        match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
-        best = _Found(match, named is not None, len(keys), len(stages), ends, len(pairs))
-    return best
+    lengths: dict[str, int] = {}
+    pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
+    keys = dict(keys_of(source, reference, pairs))
+    keys = {name: key for name, key in keys.items() if name in first}
+    if not keys:
+        return None
+    points = CutPoints(variant, reference)
+    pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
+    exits = list(_exits(source, pairs))
+    cut = points.cut([number for number, _ in exits], [name for _, name in exits])
+    listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
+    named = _node(checkpoint, variant, listed)
+    node = 0 if named is None else named
+    stages = points.stages(pairs)
+    outputs = tuple(pairs[n][0] for n, _ in exits)
+    ending = None
+    if cut is not None:
+        if not note_of(variant):  # of a dilated network timm counts others
+            cut = cut._replace(timm_indices=points.timm_indices(cut))
+        ending = Ending(cut, stages, outputs, _tail(source, pairs))
+    ends = () if cut is not None else tuple(name for _, name in exits)
+    nodes = {variant.parts[0].name: node}
+    match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
+    return _Found(match, named is not None, len(keys), len(stages), ends, len(pairs))
 
 
 def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:
@@ -242,28 +243,25 @@ def _node(checkpoint: Checkpoint, variant: Variant, keys: Sequence[str | None]) 
     return None
 
 
-def _by_variables(checkpoint: Checkpoint, variant: Variant) -> _Found | None:
+def _by_variables(checkpoint: Checkpoint, variant: Variant, reference: StoredNetwork) -> _Found | None:
     """Find the part by which variables are there: the network's first, and no others below their node."""
     part = first_part(checkpoint, variant)
     if part is None:
         return None
-    for reference in recorded(variant):
-        points = CutPoints(variant, reference)
-        names = _names(variant, part)
-        closure = points.closure(names)
-        end = points.end(closure)
-        reached = {name for n in closure for name in reference.operations[n].variables.values()}
-        cut = points.cut([end], []) if end is not None and reached == names else None
-        if cut is not None:
-            note = _UNTOLD.format(where=cut.words)
-            cut = cut._replace(timm_indices=points.timm_indices(cut))
-            ending = Ending(cut, points.stages(closure))
-            nodes = {variant.parts[0].name: part.node}
-            match = Recognised(
-                variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending
-            )
-            return _Found(match, is_named=True, size=len(names), stages=len(ending.stages))
-    return None
+    points = CutPoints(variant, reference)
+    names = _names(variant, part)
+    closure = points.closure(names)
+    end = points.end(closure)
+    reached = {name for n in closure for name in reference.operations[n].variables.values()}
+    cut = points.cut([end], []) if end is not None and reached == names else None
+    if cut is None:
+        return None
+    note = _UNTOLD.format(where=cut.words)
+    cut = cut._replace(timm_indices=points.timm_indices(cut))
+    ending = Ending(cut, points.stages(closure))
+    nodes = {variant.parts[0].name: part.node}
+    match = Recognised(variant, nodes, part.keys, part.lengths, part.graph, notes=(note,), ending=ending)
+    return _Found(match, is_named=True, size=len(names), stages=len(ending.stages))
 
 
 def _names(variant: Variant, part: Part) -> frozenset[str]:

@@ -114,7 +114,8 @@ def _padded(variant: Variant, most: int = 2) -> Variant:
 
     targets = {variant.full_source(entry): entry.target for entry in variant.entries}
     modules = {}
-    for operation in (operation for form in reference(variant) for operation in form.operations):
+    network = reference(variant)
+    for operation in () if network is None else network.operations:
         amounts = fixed_amounts(operation)
         if 0 < len(amounts) <= most:
             kernel = next(name for role, name in operation.variables.items() if role.endswith("kernel"))

@@ -14,10 +14,9 @@ from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.head import CLASSIFIERS, JOIN, WEIGHTED, HeadStep, branches_of
 from porter.core.layouts import parse_layout
-from porter.core.stored_network import StoredNetwork
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.network.canonical import canonical
-from porter.planning.network.early_end import following, last_with
+from porter.planning.network.early_end import following
 from porter.planning.network.folded_form import with_affine_norms
 from porter.planning.network.head_chain import HeadChain, Outside, head_chain
 from porter.planning.network.head_steps import HeadPart, Shapes
@@ -109,7 +108,7 @@ def _chain(checkpoint: Checkpoint, backbone: Recognised) -> HeadChain | Outside 
     network = canonical(checkpoint.stored_network)
     network = with_affine_norms(network) if isinstance(checkpoint, FoldedCheckpoint) else network
     network = in_one_operation(network)
-    passed = None if end is not None else _activations(backbone, network)
+    passed = None if end is not None else _activations(backbone)
     return head_chain(network, keys, passed, _shapes(checkpoint), end)
 
 
@@ -132,23 +131,16 @@ def _classifier(variant: Variant) -> str | None:
     return named.pop() if len(modules) == 1 and named else None
 
 
-def _activations(backbone: Recognised, stored: StoredNetwork) -> int | None:
+def _activations(backbone: Recognised) -> int | None:
     """Return how many operations of the table's network follow the backbone's last layer before it pools.
 
-    None if the table's network has no record. One that is recorded as a config and as a graph, whose last
-    layer may be several operations, counts in the form of the source.
+    None if the table's network has no record.
     """
     variant = backbone.variant
     names = {variant.full_source(entry) for entry in variant.entries if entry.part in backbone.nodes}
-    last = last_with(stored, [key for key in backbone.keys if key is not None])
-    kind = None if last is None else stored.operations[last].kind
-    found: list[tuple[bool, int]] = []
-    for network in recorded(variant):
-        last = last_with(network, names)
-        behind = following(network, names)
-        if last is not None and behind is not None:
-            found.append((network.operations[last].kind == kind, len(behind)))
-    return next((count for is_same, count in found if is_same), found[0][1] if found else None)
+    network = recorded(variant)
+    behind = None if network is None else following(network, names)
+    return None if behind is None else len(behind)
 
 
 def _joined(backbone: Recognised, chain: HeadChain, classifier: str, shapes: Shapes) -> OwnHead:

@@ -76,21 +76,21 @@ def whole_network(checkpoint: Checkpoint, variant: Variant) -> Recognised | None
         checkpoint: A source; one that carries no network computes nothing.
         variant: The network.
     """
-    if checkpoint.stored_network is None:
+    reference = recorded(variant)
+    if checkpoint.stored_network is None or reference is None:
         return None
     source = canonical(checkpoint.stored_network)
     entries = {variant.full_source(entry): entry for entry in variant.entries}
     if len(set(source.outputs)) > 1:
         return None
-    for reference in recorded(variant):
-        lengths: dict[str, int] = {}
-        pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
-        keys = dict(keys_of(source, reference, pairs))
-        if keys.keys() == entries.keys() and _holds_no_more(source, set(keys.values())):
-            nodes = {part.name: _ROOT for part in variant.parts}
-            listed = tuple(keys[variant.full_source(entry)] for entry in variant.entries)
-            return Recognised(variant, nodes, listed, lengths, checkpoint.graph)
-    return None
+    lengths: dict[str, int] = {}
+    pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
+    keys = dict(keys_of(source, reference, pairs))
+    if keys.keys() != entries.keys() or not _holds_no_more(source, set(keys.values())):
+        return None
+    nodes = {part.name: _ROOT for part in variant.parts}
+    listed = tuple(keys[variant.full_source(entry)] for entry in variant.entries)
+    return Recognised(variant, nodes, listed, lengths, checkpoint.graph)
 
 
 def _holds_no_more(source: StoredNetwork, keys: Collection[str]) -> bool:

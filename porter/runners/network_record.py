@@ -37,28 +37,29 @@ def main(names: Sequence[str]) -> None:
     variants = [tables.variant(name) for name in names or tables.variants]
     for variant in sorted(variants, key=lambda each: network_of(each) is not each):
         try:
-            networks = _recorded(variant)
+            network = _recorded(variant)
         except PorterError as error:
             print(f"{variant.name}: {error}")  # noqa: T201  (the program's output)
             continue
-        if not networks:
+        if network is None:
             print(f"{variant.name}: nothing tells its structure")  # noqa: T201
             continue
-        write_record(variant, networks, folder())
-        print(f"{variant.name}: {len(networks[0].operations)} operations", flush=True)  # noqa: T201
+        write_record(variant, network, folder())
+        print(f"{variant.name}: {len(network.operations)} operations", flush=True)  # noqa: T201
 
 
-def _recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
+def _recorded(variant: Variant) -> StoredNetwork | None:
     other = network_of(variant)
     if other is not variant:
         targets = {other.full_source(entry): entry.target for entry in other.entries}
         names = {entry.target: variant.full_source(entry) for entry in variant.entries}
         here = {name: names[target] for name, target in targets.items()}
-        return tuple(_renamed(network, here) for network in recorded(other))
+        network = recorded(other)
+        return None if network is None else _renamed(network, here)
     is_fixed = source_of(variant.source.name).fixed_size
     sizes = _SIZES if is_fixed else _SIZES[:1]
-    forms = zip(*(_read(variant, size) for size in sizes), strict=True)
-    return tuple(_merged([canonical(network) for network in seen]) for seen in forms)
+    seen = [canonical(network) for size in sizes if (network := _read(variant, size)) is not None]
+    return _merged(seen) if len(seen) == len(sizes) else None
 
 
 def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
@@ -70,10 +71,10 @@ def _renamed(network: StoredNetwork, names: Mapping[str, str]) -> StoredNetwork:
     return network._replace(operations=tuple(operations))
 
 
-def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
+def _read(variant: Variant, size: tuple[int, int]) -> StoredNetwork | None:
     """Build a network for images of a size, and read it with its variables called as the table calls them.
 
-    Yields it as its config says, or else as its graph does.
+    As its config says, or else as its graph does; None if neither tells it.
     """
     lengths: dict[str, Any] = {name: free.default for name, free in variant.free.items()}
     epsilon = variant.bn_eps.default if variant.bn_eps else None
@@ -83,11 +84,10 @@ def _read(variant: Variant, size: tuple[int, int]) -> Iterator[StoredNetwork]:
     found = {path: _follow(model, path) for path in map(variant.full_source, variant.entries)}
     variables = {path: variable for path, variable in found.items() if variable is not None}
     read = _of_config(model, {id(variable): path for path, variable in variables.items()})
-    is_whole = isinstance(read, StoredNetwork) and all(o.kind != "other" for o in canonical(read).operations)
-    if not is_whole:
-        read = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
-    if isinstance(read, StoredNetwork):
-        yield read
+    if isinstance(read, StoredNetwork) and all(o.kind != "other" for o in canonical(read).operations):
+        return read
+    read = traced_network(model, variables, (None, *size, lengths.get("channels", 3)))
+    return read if isinstance(read, StoredNetwork) else None
 
 
 def _of_config(model: Keras, names: Mapping[int, str]) -> StoredNetwork | str | None:

@@ -29,7 +29,7 @@ LENGTHS = {"classes": 5, "channels": 3}
 class Folded(FoldedCheckpoint):
     """The record of a variant as a converter would leave it: kernels and biases under numbers."""
 
-    def __init__(self, name, form=0):
+    def __init__(self, name):
         variant = TABLES.variants[name]
         self.path, self.format, self.files = Path(name), "numbers", ()
         shapes = {
@@ -37,7 +37,7 @@ class Folded(FoldedCheckpoint):
             for entry in variant.entries
         }
         self.specs = {}
-        network = folded(recorded(variant)[form])
+        network = folded(recorded(variant))
         self.network = network._replace(operations=tuple(self._of(o, shapes) for o in network.operations))
         nodes = [Node({key: place for place, key in enumerate(self.specs, 1)})]
         self.graph = ObjectGraph(nodes + [Node(key=key) for key in self.specs], stored=False)
@@ -113,7 +113,7 @@ def test_every_recorded_network_is_told_from_all_others(name):
     zeros = {line.path for line in made.ledger if line.reason.startswith("a bias of zeros")}
     assert all(line.bucket.value == "mapped" or line.path in zeros for line in made.ledger)
     # No norm follows a separable convolution's first kernel, and a converter writes a bias all the same.
-    assert len(zeros) == sum(map(has_no_bias, folded(recorded(TABLES.variants[name])[0]).operations))
+    assert len(zeros) == sum(map(has_no_bias, folded(recorded(TABLES.variants[name])).operations))
     assert name != "keras_xception" or len(zeros) == 34
     targets = {assignment.target for assignment in made.assignments}
     assert targets >= {entry.target for entry in TABLES.variants[name].entries}

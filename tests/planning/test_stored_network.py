@@ -55,7 +55,7 @@ def test_no_record_is_stale():
 def test_records_name_every_variable(name):
     """A record that lost a layer would let anything through."""
     variant = load_tables().variant(name)
-    (network,) = recorded(variant)
+    network = recorded(variant)
 
     names = {name for operation in network.operations for name in operation.variables.values()}
     assert names == {variant.full_source(entry) for entry in variant.entries}

@@ -53,7 +53,7 @@ def recognise_by_structure(
     source = with_affine_norms(canonical(stored))
     wanted = [tables.variant(variant)] if variant else list(candidates(checkpoint, tables))
     matcher = _Matcher(checkpoint, source)
-    found = [each for candidate in wanted for each in matcher.matches(candidate)]
+    found = list(filter(None, map(matcher.match, wanted)))
     if not found:
         raise _no_match(checkpoint, variant, len(wanted))
     least = min(each.differences for each in found)
@@ -105,24 +105,26 @@ class _Matcher:
         self._structures = Structures()
         self._ours = self._structures.of(source)
 
-    def matches(self, variant: Variant) -> Iterator[_Found]:
-        """Yield the network of a variant, whole or without a head, if the source computes it."""
-        for form in recorded(variant):
-            reference = folded(form)
-            theirs = self._structures.of(reference)
-            ends = [_last(reference)]
-            first = [entry for entry in variant.entries if entry.part == variant.parts[0].name]
-            if len(first) < len(variant.entries):
-                ends.append(_last(reference, {variant.full_source(entry) for entry in first}))
-            for end in ends:
-                ours = [n for n, number in enumerate(self._ours) if number == theirs[end]]
-                pairs = None
-                if len(ours) == 1:
-                    pairs = paired(self._source, reference, (self._ours, theirs), (ours[0], end))
-                match = None if pairs is None else self._match(variant, reference, pairs)
-                if match is not None:
-                    yield _Found(match, self._differences(match, reference))
-                    break
+    def match(self, variant: Variant) -> _Found | None:
+        """Return the network of a variant, whole or without a head, if the source computes it."""
+        network = recorded(variant)
+        if network is None:
+            return None
+        reference = folded(network)
+        theirs = self._structures.of(reference)
+        ends = [_last(reference)]
+        first = [entry for entry in variant.entries if entry.part == variant.parts[0].name]
+        if len(first) < len(variant.entries):
+            ends.append(_last(reference, {variant.full_source(entry) for entry in first}))
+        for end in ends:
+            ours = [n for n, number in enumerate(self._ours) if number == theirs[end]]
+            pairs = None
+            if len(ours) == 1:
+                pairs = paired(self._source, reference, (self._ours, theirs), (ours[0], end))
+            match = None if pairs is None else self._match(variant, reference, pairs)
+            if match is not None:
+                return _Found(match, self._differences(match, reference))
+        return None
 
     def _match(
         self, variant: Variant, reference: StoredNetwork, pairs: Mapping[int, int]

@@ -51,34 +51,32 @@ def compare_network(
         key for entry, key in zip(match.variant.entries, match.keys, strict=True) if entry.bn_eps is not None
     }
     epsilons = dict(_epsilons(source, names, fixed))
-    forms = recorded(match.variant)
-    if isinstance(checkpoint, FoldedCheckpoint):
-        source, forms = with_affine_norms(source), tuple(map(folded, forms))
+    reference = recorded(match.variant)
+    if reference is not None and isinstance(checkpoint, FoldedCheckpoint):
+        source, reference = with_affine_norms(source), folded(reference)
     ours = named(source, names)
-    pairings = [(Pairing(ours, form, frozenset(names.values())), form) for form in forms]
-    missing = [pairing.missing() for pairing, _ in pairings]
-    pairings = [(pairing, form) for pairing, form in pairings if pairing.is_complete]
-    if not pairings and any(missing):
-        raise _other(checkpoint, match, min(filter(None, missing), key=len), stored.origin)
-    if not pairings:
+    pairing = None if reference is None else Pairing(ours, reference, frozenset(names.values()))
+    if reference is None or pairing is None or not pairing.is_complete:
+        if pairing is not None and (missing := pairing.missing()):
+            raise _other(checkpoint, match, missing, stored.origin)
         line = _UNKNOWN.format(name=match.variant.name, origin=stored.origin) if epsilons else _UNREAD
         line = _BY_BATCH if _normalises_by_batch(stored) else line
         return NetworkFindings(line, epsilons, stored.origin, notes=(line,))
     is_cut = match.cut is not None
     try:
-        tried = [_Comparison(ours, form, pairing, is_cut=is_cut) for pairing, form in pairings]
+        compared = _Comparison(ours, reference, pairing, is_cut=is_cut)
     except RecursionError:
         return NetworkFindings(_UNREAD, epsilons, stored.origin, notes=(_UNREAD,))
-    best = min(tried, key=lambda each: len(each.differences))
-    if best.differences:
-        raise _other(
-            checkpoint, match, best.differences, stored.origin, behind=best.are_behind(_backbone_names(match))
-        )
+    if compared.differences:
+        behind = compared.are_behind(_backbone_names(match))
+        raise _other(checkpoint, match, compared.differences, stored.origin, behind=behind)
     count = len({operation.name for operation in stored.operations if operation.kind != "input"})
     line = f"{count} layers as {stored.origin} says"
     several = () if own_head else _several(stored)  # a head has its own
-    notes = () if is_cut else (*best.notes(own_pool=own_head), *several)
-    return NetworkFindings(line, epsilons, stored.origin, best.classifier_activation, notes, is_compared=True)
+    notes = () if is_cut else (*compared.notes(own_pool=own_head), *several)
+    return NetworkFindings(
+        line, epsilons, stored.origin, compared.classifier_activation, notes, is_compared=True
+    )
 
 
 def computes_backbone(checkpoint: Checkpoint, match: Recognised) -> bool:
@@ -126,7 +124,7 @@ def _epsilons(
 
 
 class _Comparison:
-    """The differences between a source's network and one form of the table's.
+    """The differences between a source's network and the table's.
 
     Attributes:
         differences: Each layer that computes something else.

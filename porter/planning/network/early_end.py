@@ -29,8 +29,9 @@ def ends_early(source: StoredNetwork, match: Recognised) -> bool:
         if key is not None and entry.part in {part.name for part in match.variant.backbone_parts}
     }
     given = following(source, names.values())
-    forms = [found for form in recorded(match.variant) if (found := following(form, names)) is not None]
-    return given is not None and bool(forms) and all(_is_shorter(given, wanted) for wanted in forms)
+    reference = recorded(match.variant)
+    wanted = None if reference is None else following(reference, names)
+    return given is not None and wanted is not None and _is_shorter(given, wanted)
 
 
 def following(network: StoredNetwork, variables: Collection[str]) -> list[Operation] | None:

@@ -1,7 +1,7 @@
 """The networks of the tables, as they were recorded from the code that defines them.
 
-A record is a compressed JSON file with the operations of one structure; an index names the structures that
-each variant has been seen with and the digest of the table that it was recorded for. Variables are the
+A record is a compressed JSON file with the operations of one structure; an index names the structure of
+each variant and the digest of the table that it was recorded for. Variables are the
 numbers of the table's entries, so that networks that differ in width alone share a file.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,24 +31,26 @@ def folder() -> Path:
     return shipped_folder("mappings") / "networks"
 
 
-def recorded(variant: Variant) -> tuple[StoredNetwork, ...]:
-    """Return what a variant's PyTorch network computes, in each form that was recorded of the reference.
+def recorded(variant: Variant) -> StoredNetwork | None:
+    """Return what a variant's PyTorch network computes, as it was recorded of the reference.
 
     None for a network of a table's own. Variables are called by the object path that the table gives them,
     below the classification model.
     """
-    forms = tuple(as_pytorch_pads(form, variant) for form in reference(variant))
+    network = reference(variant)
+    if network is None:
+        return None
+    network = as_pytorch_pads(network, variant)
     stride = variant.target.arguments.get(ARGUMENT)
-    return forms if not isinstance(stride, int) else tuple(dilated(form, stride) for form in forms)
+    return dilated(network, stride) if isinstance(stride, int) else network
 
 
-def reference(variant: Variant) -> tuple[StoredNetwork, ...]:
-    """Return the forms in which the code that defines a network was recorded, as that code pads."""
+def reference(variant: Variant) -> StoredNetwork | None:
+    """Return what the code that defines a network computes, as that code pads; None if it has no record."""
     known = _index().get(variant.name)
     if known is None or known["table"] != without_padding(without_stride(variant)).digest[:_DIGEST]:
-        return ()
-    names = [variant.full_source(entry) for entry in variant.entries]
-    return tuple(_read(name, names) for name in known["networks"])
+        return None
+    return _read(known["network"], [variant.full_source(entry) for entry in variant.entries])
 
 
 def is_stale(variant: Variant) -> bool:
@@ -57,24 +59,21 @@ def is_stale(variant: Variant) -> bool:
     return known is not None and known["table"] != variant.digest[:_DIGEST]
 
 
-def write_record(variant: Variant, networks: Iterable[StoredNetwork], target: Path) -> None:
+def write_record(variant: Variant, network: StoredNetwork, target: Path) -> None:
     """Keep what a variant's network computes, and name it in the index.
 
     Args:
         variant: The network.
-        networks: Its forms, canonical, variables called as `recorded` says.
+        network: What it computes, canonical, variables called as `recorded` says.
         target: The folder of the records.
     """
     numbers = {variant.full_source(entry): n for n, entry in enumerate(variant.entries)}
-    names = []
-    for network in networks:
-        text = json.dumps(_document(network, numbers), sort_keys=True, separators=(",", ":")).encode()
-        name = hashlib.sha256(text).hexdigest()[:12]
-        (target / f"{name}.json.gz").write_bytes(gzip.compress(text, 9, mtime=0))
-        names.append(name)
+    text = json.dumps(_document(network, numbers), sort_keys=True, separators=(",", ":")).encode()
+    name = hashlib.sha256(text).hexdigest()[:12]
+    (target / f"{name}.json.gz").write_bytes(gzip.compress(text, 9, mtime=0))
     path = target / _INDEX
     index = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    index[variant.name] = {"table": variant.digest[:_DIGEST], "networks": sorted(set(names))}
+    index[variant.name] = {"table": variant.digest[:_DIGEST], "network": name}
     path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _index.cache_clear()
 
