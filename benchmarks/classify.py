@@ -7,8 +7,8 @@ three times. Prints seconds of wall and CPU per image and the ratios.
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -35,7 +35,9 @@ COUNT, BATCH, ROUNDS = 110, 16, 3
 
 def main() -> None:
     """Measure both."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "hybrid_medium"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("variant", nargs="?", default="hybrid_medium")
+    name = parser.parse_args().variant
     with tempfile.TemporaryDirectory() as folder:
         ported, images = Path(folder, "model.safetensors"), Path(folder, "images")
         _write(name, ported, images)

@@ -10,6 +10,7 @@ nothing of the kind; the exit status is 1 where one is silent or an unchanged fi
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections import Counter
@@ -103,12 +104,16 @@ Path({path!r} + ".pb").write_bytes(freeze(concrete).graph.as_graph_def().Seriali
 """
 
 
-def main(folder: Path, *files: Path) -> int:
+def main() -> int:
     """Print every outcome and their counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("files", type=Path, nargs="*")
+    asked = parser.parse_args()
     counts: Counter[str] = Counter()
     describing_once()
-    for file in files or list(written(folder)):
-        for change, outcome in outcomes(file, folder):
+    for file in asked.files or list(written(asked.folder)):
+        for change, outcome in outcomes(file, asked.folder):
             counts[outcome] += 1
             print(f"{outcome:<8} {file.parent.name}/{file.name}: {change}", flush=True)
     print(", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())))
@@ -185,4 +190,4 @@ def differs(found: Plan, unchanged: Plan) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    sys.exit(main())

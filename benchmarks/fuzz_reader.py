@@ -6,6 +6,7 @@ checksums). Anything else is printed with its seed, and the exit status is 1.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -40,5 +41,8 @@ def main(count: int, first: int) -> int:
 
 
 if __name__ == "__main__":
-    arguments = [int(text) for text in sys.argv[1:]]
-    sys.exit(1 if main(*(arguments + [100_000, 0][len(arguments) :])) else 0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("count", type=int, nargs="?", default=100_000)
+    parser.add_argument("first", type=int, nargs="?", default=0)
+    asked = parser.parse_args()
+    sys.exit(1 if main(asked.count, asked.first) else 0)

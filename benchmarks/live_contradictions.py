@@ -15,6 +15,7 @@ networks, which switches the refusal off. Prints a line for each file and kind o
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from collections import Counter
@@ -49,10 +50,15 @@ UNRUN = "TensorFlow could not run the file's own network"
 _TOGETHER = 10
 
 
-def main(folder: Path, *families: str) -> int:
+def main() -> int:
     """Print every outcome and their counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("families", nargs="+", metavar="LIBRARY/FAMILY")
+    asked = parser.parse_args()
+    folder: Path = asked.folder
     counts: Counter[str] = Counter()
-    for family in families:
+    for family in asked.families:
         tables = unrecorded(folder, family.rpartition("/")[2])
         for original in (folder / family / name for name in FILES):
             if original.exists():
@@ -144,4 +150,4 @@ def judged(outcome: ParityReport | PorterError, *, adopted: bool) -> tuple[str, 
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
+    sys.exit(main())

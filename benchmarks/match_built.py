@@ -8,10 +8,10 @@ in which the model made them.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -66,4 +66,8 @@ def main(folder: Path, *, as_saved_model: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), as_saved_model="--saved-model" in sys.argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--saved-model", action="store_true")
+    asked = parser.parse_args()
+    main(asked.folder, as_saved_model=asked.saved_model)

@@ -10,6 +10,7 @@ with 1 if one costs a second or more.
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
@@ -91,14 +92,17 @@ def below(given: Path) -> Iterator[Path]:
         yield from sorted(given.rglob("*"))
 
 
-def main(*given: str) -> None:
+def main() -> None:
     """Refuse everything, and print what took longest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("given", type=Path, nargs="*", metavar="FILE | FOLDER")
+    given = parser.parse_args().given
     start, _ = seconds("--version", runs=RUNS)
     print(f"port-weights --version  {start:.2f} s")
     refused: list[tuple[float, Path, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.safetensors"
-        for source in (*written(Path(folder)), *(each for name in given for each in below(Path(name)))):
+        for source in (*written(Path(folder)), *(each for path in given for each in below(path))):
             spent, said = seconds(source, out)
             if said and spent > ENOUGH / 2:
                 spent, said = seconds(source, out, runs=RUNS)  # how much of it was the machine?
@@ -114,4 +118,4 @@ def main(*given: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

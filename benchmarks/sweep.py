@@ -8,6 +8,7 @@ on the machine do not change.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -91,4 +92,8 @@ def _resident(framework: str) -> int:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50, sys.argv[2] if len(sys.argv) > 2 else "MobileNet")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("count", type=int, nargs="?", default=50)
+    parser.add_argument("network", nargs="?", default="MobileNet")
+    asked = parser.parse_args()
+    main(asked.count, asked.network)

@@ -11,6 +11,7 @@ unless every file is read, or has parity with its own network and every stage co
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections import Counter
@@ -32,10 +33,16 @@ _TOGETHER = 12  # files in one process: starting a framework takes longer than c
 _WRITER = Path(__file__).with_name("write_unchanged.py")
 
 
-def main(mode: str, folder: Path, *families: str) -> int:
+def main() -> int:
     """Print every outcome and their counts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("mode", choices=("plan", "check"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("families", nargs="*", metavar="LIBRARY/FAMILY")
+    asked = parser.parse_args()
+    mode, folder = asked.mode, asked.folder
     counts: Counter[str] = Counter()
-    for family in families or written(folder):
+    for family in asked.families or written(folder):
         if mode == "check" and family.partition("/")[2] in DEEPER:
             continue
         files = sorted((folder / family).iterdir())
@@ -113,4 +120,4 @@ def judged(outcome: ParityReport | PorterError) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]))
+    sys.exit(main())

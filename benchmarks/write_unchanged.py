@@ -9,6 +9,7 @@ model.tflite, as far as the library has them.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import sys
@@ -154,4 +155,9 @@ def main(folder: Path, library: str, *families: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("library", choices=("tf_keras", "keras", "garden"))
+    parser.add_argument("families", nargs="*", metavar="FAMILY")
+    asked = parser.parse_args()
+    main(asked.folder, asked.library, *asked.families)

@@ -13,6 +13,7 @@ import random
 import signal
 import sys
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,12 @@ def _word(data: bytes, rng: random.Random) -> bytes:
 class ContainerMutator:
     """Damages files in one folder and reads them in forked processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Collection[str]) -> None:
+        """Write the healthy files of these names to `folder`."""
         from porter.formats.hdf5 import description
 
         self._folder = folder
-        self._sources = sources()
+        self._sources = {name: content for name, content in sources().items() if name in names}
         description._ask = _ask_here
         for name, content in self._sources.items():
             (folder / name).write_bytes(content)
