@@ -11,7 +11,15 @@ import pytest
 
 _ORDER = ("torch", "onnx", "tensorflow")
 # Files that take minutes: begun first among those of their framework, they end before the short ones do.
-_LONG = ("test_goldens.py", "test_matrix.py", "test_every_kind.py", "test_live.py")
+_LONG = (
+    "test_goldens.py",
+    "test_matrix.py",
+    "test_every_kind.py",
+    "test_live.py",
+    "test_ray.py",
+    "test_cuts.py",
+    "test_tflite.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.custom_head import OWN_HEAD, backbone_alone
 from porter.planning.cut_variables import Part, first_part
 from porter.planning.fitting import key_below, roots_of, shape_fits
+from porter.planning.network.by_structure import ported, the_one
 from porter.planning.network.canonical import canonical
 from porter.planning.network.common_part import Pairs, common_part
 from porter.planning.network.cut_points import CutPoints
 from porter.planning.network.dilation import dilated_forms, note_of
+from porter.planning.network.folded_form import with_affine_norms
+from porter.planning.network.folded_part import FoldedPart
 from porter.planning.network.layer_pairing import told
 from porter.planning.network.record import recorded
 from porter.planning.odd_maps import padded_forms
@@ -27,6 +32,13 @@ from porter.tables.variants import Variant
 _FEWEST_STAGES = 2  # a stem alone is nobody's in particular
 _LOGITS = "logits"
 _UNTOLD = "the source does not say what it returns: taken for the map {where}, with what follows at once"
+
+
+class _SharedPart(NamedTuple):
+    pairs: Pairs
+    keys: Mapping[str, str]  # the source's, by the table's path
+    lengths: Mapping[str, int]
+    filled: Mapping[str, str] = MappingProxyType({})  # see `Recognised.filled`; by path
 
 
 class _Found(NamedTuple):
@@ -59,6 +71,8 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     wanted = [tables.variant(variant)] if variant else list(_candidates(checkpoint, tables))
     stored = checkpoint.stored_network
     source = None if stored is None else canonical(stored)
+    if source is not None and isinstance(checkpoint, FoldedCheckpoint):
+        source = with_affine_norms(source)
     forms = [
         form for v in wanted for form in (v, *dilated_forms(checkpoint, v), *padded_forms(checkpoint, v))
     ]
@@ -70,9 +84,11 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     most = max(each.extent for each in found)
     found = [each for each in found if each.extent == most]
     ending = [each for each in found if not each.ends] or found
-    best = list({each.match.variant.name: each.match for each in reversed(ending)}.values())
+    best = list({each.match.variant.name: each.match for each in reversed(ending)}.values())[::-1]
     known = {match.variant.name for match in best}
     best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
+    if isinstance(checkpoint, FoldedCheckpoint):
+        best = _without_namesakes(checkpoint, best)
     best = _of_one_family(best)
     if len(best) > 1:
         names = ", ".join(sorted(match.variant.name for match in best))
@@ -92,6 +108,14 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
             hint="End the model at a block, a norm or an activation.",
         )
     return best[0]._replace(notes=(*best[0].notes, *note_of(best[0].variant)))
+
+
+def _without_namesakes(checkpoint: FoldedCheckpoint, matches: list[Recognised]) -> list[Recognised]:
+    """Return one match of those that are one network under several names."""
+    groups: dict[object, list[Recognised]] = {}
+    for match in matches:
+        groups.setdefault(ported(match), []).append(match)
+    return [the_one(checkpoint, group) for group in groups.values()]
 
 
 def _of_one_family(matches: list[Recognised]) -> list[Recognised]:
@@ -131,7 +155,8 @@ def with_ending(checkpoint: Checkpoint, match: Recognised, source: StoredNetwork
 def without_missing(match: Recognised) -> Variant:
     """Return the variant of a cut match with what is there of its entries and stages alone."""
     variant = match.variant
-    there = [e for e, key in zip(variant.entries, match.keys, strict=True) if key is not None]
+    listed = zip(variant.entries, match.keys, strict=True)
+    there = [e for e, key in listed if key is not None or e.target in match.filled]
     modules = {entry.target.rpartition(".")[0] for entry in there}
     assert match.ending is not None  # noqa: S101 (that is what makes it a cut match)
     own = [stage for stage in variant.stages if stage.name == _LOGITS and OWN_HEAD in match.nodes]
@@ -147,7 +172,7 @@ def without_missing(match: Recognised) -> Variant:
 def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:
     """Yield the variants whose first kernels are there."""
     leading_names = set(map(leading_name, checkpoint.graph.owners))
-    unnamed = any(node.anonymous for node in checkpoint.graph.nodes)
+    unnamed = isinstance(checkpoint, FoldedCheckpoint) or any(n.anonymous for n in checkpoint.graph.nodes)
     there = {spec.shape for spec in checkpoint.specs.values()}
     for name in tables.variants:
         signature = tables.signatures.get(name)
@@ -162,6 +187,8 @@ def _first_part(checkpoint: Checkpoint, source: StoredNetwork | None, variant: V
     reference = recorded(variant)
     if reference is None:
         return None
+    if isinstance(checkpoint, FoldedCheckpoint):  # its variables tell nothing
+        return None if source is None else _by_network(checkpoint, source, variant, reference)
     whole = whole_network(checkpoint, variant)
     if whole is not None:
         return _Found(whole, is_named=False, size=len(whole.keys), stages=len(variant.stages))
@@ -173,18 +200,20 @@ def _by_network(
     checkpoint: Checkpoint, source: StoredNetwork, variant: Variant, reference: StoredNetwork
 ) -> _Found | None:
     """Find the part by what the source computes, whatever follows it."""
-    entries = {variant.full_source(entry): entry for entry in variant.entries}
     first = {variant.full_source(e) for e in variant.entries if e.part == variant.parts[0].name}
-    lengths: dict[str, int] = {}
-    pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
-    keys = dict(keys_of(source, reference, pairs))
-    keys = {name: key for name, key in keys.items() if name in first}
+    there = _shared_part(checkpoint, source, variant, reference)
+    keys = {name: key for name, key in there.keys.items() if name in first}
     if not keys:
         return None
+    filled = {name: role for name, role in there.filled.items() if name in first}
     points = CutPoints(variant, reference)
-    pairs = {n: pairs[n] for n in sorted(points.closure(keys)) if n in pairs}
+    closure = points.closure({*keys, *filled})
+    maps = closure - points.vectors(closure)  # a head of its own may begin with a pool
+    pairs = {n: there.pairs[n] for n in sorted(maps) if n in there.pairs}
     exits = list(_exits(source, pairs))
     cut = points.cut([number for number, _ in exits], [name for _, name in exits])
+    if cut is None and isinstance(checkpoint, FoldedCheckpoint) and _tail(source, pairs):
+        return None  # another network, which begins like this one
     listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
     named = _node(checkpoint, variant, listed)
     node = 0 if named is None else named
@@ -197,8 +226,22 @@ def _by_network(
         ending = Ending(cut, stages, outputs, _tail(source, pairs))
     ends = () if cut is not None else tuple(name for _, name in exits)
     nodes = {variant.parts[0].name: node}
-    match = Recognised(variant, nodes, listed, lengths, checkpoint.graph, ending=ending)
+    targets = {e.target: filled[path] for e in variant.entries if (path := variant.full_source(e)) in filled}
+    match = Recognised(variant, nodes, listed, there.lengths, checkpoint.graph, filled=targets, ending=ending)
     return _Found(match, named is not None, len(keys), len(stages), ends, len(pairs))
+
+
+def _shared_part(
+    checkpoint: Checkpoint, source: StoredNetwork, variant: Variant, reference: StoredNetwork
+) -> _SharedPart:
+    """Return how far a source computes what the table's network does."""
+    entries = {variant.full_source(entry): entry for entry in variant.entries}
+    if isinstance(checkpoint, FoldedCheckpoint):
+        part = FoldedPart(checkpoint, source, reference, entries)
+        return _SharedPart(part.pairs, part.keys, part.lengths, part.filled)
+    lengths: dict[str, int] = {}
+    pairs = common_part(source, reference, Fitting(checkpoint, entries, lengths).fits)
+    return _SharedPart(pairs, dict(keys_of(source, reference, pairs)), lengths)
 
 
 def _exits(source: StoredNetwork, pairs: Pairs) -> Iterator[tuple[int, str]]:

@@ -26,9 +26,7 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
         TableError: `variant` is not known.
     """
     if isinstance(checkpoint, FoldedCheckpoint):
-        from porter.planning.network.by_structure import recognise_by_structure  # noqa: PLC0415  (few)
-
-        return recognise_by_structure(checkpoint, tables, variant)
+        return _by_structure(checkpoint, tables, variant)
     try:
         match = recognise(checkpoint, tables, variant)
     except PlanError as refusal:
@@ -46,6 +44,20 @@ def identify(checkpoint: Checkpoint, tables: Tables, variant: str | None = None)
     from porter.planning.network.twins import told_apart  # noqa: PLC0415  (most have none)
 
     return told_apart(checkpoint, tables, match)
+
+
+def _by_structure(checkpoint: FoldedCheckpoint, tables: Tables, variant: str | None) -> Recognised:
+    """Return the network, or the first part of one, that a source computes which names no layers."""
+    from porter.planning.network.by_structure import recognise_by_structure, see_as_table  # noqa: PLC0415  (few)
+
+    try:
+        return _with_ending(checkpoint, recognise_by_structure(checkpoint, tables, variant))
+    except PlanError as refusal:
+        found = _without_names(checkpoint, tables, variant, refusal.code)
+        if found is None:
+            raise
+    see_as_table(checkpoint, found)
+    return found
 
 
 def _dilated(checkpoint: Checkpoint, match: Recognised) -> Recognised:

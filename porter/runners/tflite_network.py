@@ -165,8 +165,20 @@ def _with_weight(of: Callable[..., Tensor]) -> Compute:
     return compute
 
 
+def _limit(of: Callable[..., Tensor]) -> Compute:
+    def compute(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+        return of(inputs[0], np.float32(attributes["limit"]))
+
+    return compute
+
+
 _NAMED: Mapping[str, Compute] = {
     "Mean": lambda a, i, _: tf.reduce_mean(i[0], a["axes"], keepdims=a["keep_dims"]),
+    "Max": lambda a, i, _: tf.reduce_max(i[0], a["axes"], keepdims=a["keep_dims"]),
+    "Sum": lambda a, i, _: tf.reduce_sum(i[0], a["constants"][0], keepdims=a["keep_dims"]),
+    "Maximum": _limit(tf.maximum),
+    "Minimum": _limit(tf.minimum),
+    "Square": _plain(tf.square),
     "Neg": _plain(tf.negative),
     "Rsqrt": _plain(tf.math.rsqrt),
     "SquaredDifference": _plain(tf.math.squared_difference),
@@ -184,7 +196,10 @@ _COMPUTE: Mapping[str, Compute] = {
     "pad": _pad,
     "max_pool": _pool(tf.nn.max_pool2d),
     "avg_pool": _pool(tf.nn.avg_pool2d),
+    "global_max_pool": lambda a, i, _: tf.reduce_max(i[0], (1, 2), keepdims=a["keepdims"]),
     "global_avg_pool": lambda a, i, _: tf.reduce_mean(i[0], (1, 2), keepdims=a["keepdims"]),
+    "flatten": lambda _, i, __: tf.reshape(i[0], (i[0].shape[0], -1)),
+    "unit_norm": lambda a, i, _: i[0] / tf.maximum(tf.norm(i[0], axis=-1, keepdims=True), a["shortest"]),
     "reshape": lambda a, i, _: tf.reshape(i[0], a["shape"]),
     "concat": lambda a, i, _: tf.concat(i, a["axis"]),
     "gelu": lambda a, i, _: tf.nn.gelu(i[0], a["approximate"]),
@@ -194,6 +209,8 @@ _COMPUTE: Mapping[str, Compute] = {
     "softmax": _plain(tf.nn.softmax),
     "tanh": _plain(tf.tanh),
     "elu": _plain(tf.nn.elu),
+    "maximum": _plain(tf.maximum),
+    "minimum": _plain(tf.minimum),
     "add": _plain(tf.add),
     "subtract": _plain(tf.subtract),
     "multiply": _plain(tf.multiply),

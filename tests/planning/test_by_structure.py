@@ -144,7 +144,7 @@ def test_what_cannot_be_folded_whole_is_refused(name):
     """No other network is found in the place of one that a converter does not leave in one piece."""
     with pytest.raises(PlanError) as caught:
         plan(Folded(name), TABLES)
-    assert caught.value.code == "plan/no-match"
+    assert caught.value.code in ("plan/no-match", "plan/left-over")  # the latter with how far it fits
 
 
 def test_another_activation_is_refused_by_its_layer():
@@ -161,8 +161,8 @@ def test_another_activation_is_refused_by_its_layer():
     assert caught.value.code == "plan/other-network"
 
 
-def test_another_order_is_refused():
-    """A sum that takes another branch is no network that is known."""
+def test_another_order_is_another_network():
+    """A sum that takes another branch ends the network that is known: what follows is ported as it is."""
 
     def edit(operations):
         place = next(n for n, operation in enumerate(operations) if operation.kind == "add")
@@ -170,9 +170,10 @@ def test_another_order_is_refused():
         operations[place] = operations[place]._replace(inputs=(first, first))
         return operations
 
-    with pytest.raises(PlanError) as caught:
-        plan(edited("keras_mobilenetv2_035", edit), TABLES)
-    assert caught.value.code == "plan/no-match"
+    made = plan(edited("keras_mobilenetv2_035", edit), TABLES)
+
+    assert made.cut.words.startswith("behind blocks.1.0")
+    assert "a head of its own: add of (as it is; as it is), conv 48, relu, " in made.network
 
 
 def test_a_variant_that_was_named_and_is_not_there_is_refused():

@@ -57,6 +57,14 @@ def test_graph_and_config_of_one_model_describe_one_network(written, name, gener
     assert outputs == expected
 
 
+def test_an_output_that_is_lost_is_told(written):
+    """A graph with one end in two forms has nothing to lose; a map of the middle is no such."""
+    notes = plan(written / "beside.pb").notes
+
+    assert any(note.startswith("the source returns 2 outputs (") for note in notes)
+    assert not any("outputs" in note for note in plan(written / "mobilenetv2_3").notes)
+
+
 @pytest.mark.parametrize("generation", [2, 3])
 def test_unchanged_graph_is_compared_with_the_table(written, generation):
     """Nothing is refused, and the epsilon is the graph's."""

@@ -6,6 +6,7 @@ FOLDER gets <model>_2 and <model>_2.keras by tf_keras, <model>_3 and <model>_3.k
 prepared/<name>, <name>.keras, <name>.pb: Keras 3's models that prepare images, exported, saved, frozen.
 convnext_<N>.keras, convnext_<N>, .pb, .tflite: ConvNeXt of tf_keras (2) or Keras 3, saved, exported, frozen
 and converted, with weights of which no two are equal.
+beside.pb: Keras 3's MobileNetV2, frozen, which returns a map of its middle beside its classes.
 edited/<name>: copies of mobilenetv2_2 with one thing changed in every function of the graph.
 """
 
@@ -63,6 +64,15 @@ def convnext() -> None:
         Path(f"{stem}.pb").write_bytes(freeze(call).graph.as_graph_def().SerializeToString())
         converted = tf.lite.TFLiteConverter.from_saved_model(str(stem)).convert()
         Path(f"{stem}.tflite").write_bytes(converted)
+
+
+def beside() -> None:
+    """Write a network that returns more than its end."""
+    whole = keras.applications.MobileNetV2(input_shape=(32, 32, 3), weights=None, classes=3, alpha=0.35)
+    model = keras.Model(whole.input, [whole.get_layer("block_5_add").output, whole.output])
+    call = tf.function(lambda images: model(images, training=False))
+    graph = freeze(call.get_concrete_function(tf.TensorSpec((1, 32, 32, 3)))).graph.as_graph_def()
+    (FOLDER / "beside.pb").write_bytes(graph.SerializeToString())
 
 
 def mobilenet():
@@ -203,5 +213,6 @@ def edited() -> None:
 if __name__ == "__main__":
     models()
     convnext()
+    beside()
     prepared()
     edited()

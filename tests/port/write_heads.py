@@ -18,11 +18,20 @@ os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 SIZE = 64
 WIDE = (128, 160)  # a last map of 4 by 5
 EXPORTED = ("convolved", "gated", "spread", "strided", "flat_pixel", "unsorted", "scaled_sums", "norm_nested")
 SAVED_BY_KERAS = ("unsorted",)  # with its metadata: TensorFlow alone stores no order of outputs
+# Written as a frozen graph and by TensorFlow Lite's converter too, by each Keras.
+CONVERTED = {
+    "tf_keras": ("gated",),
+    "keras": (
+        *("both_pools", "cut_at_the_last_norm", "cut_pooled", "dilated", "dilated_whole", "encoder"),
+        *("flat_pixel", "gated", "norm_nested", "several", "vgg_encoder"),
+    ),
+}
 WEIGHTS_ALONE = ("cut_at_a_block", "norm_in_front", "norm_nested")
 RNG = np.random.default_rng(11)
 
@@ -327,6 +336,7 @@ def norm_behind(keras, layers):
     return keras.Sequential([convnext(keras, pooling="avg"), layers.Dense(3, activation="softmax")])
 
 
+@cache
 def convnext(keras, **stated):
     """Return ConvNeXt without its classifier."""
     return keras.applications.ConvNeXtTiny(
@@ -357,9 +367,15 @@ def dense_on_vgg(keras, layers):
     return keras.Sequential([base, *head, layers.Dense(1, activation="sigmoid")])
 
 
+@cache
+def vgg_at_32(keras):
+    """Return VGG16 for the smallest images that it takes, without its dense layers."""
+    return keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+
+
 def vgg_of_icons(keras, layers):
     """VGG on the smallest images that it takes: its last pool is over all of its map."""
-    base = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    base = vgg_at_32(keras)
     return keras.Model(base.input, layers.Dense(3)(layers.GlobalAveragePooling2D()(base.output)))
 
 
@@ -371,7 +387,7 @@ def flat_pixel(keras, layers):
 
 def flat_pool(keras, layers):
     """The same behind VGG's own last pool."""
-    base = keras.applications.VGG16(input_shape=(32, 32, 3), weights=None, include_top=False)
+    base = vgg_at_32(keras)
     return keras.Model(base.input, layers.Dense(3, activation="softmax")(layers.Flatten()(base.output)))
 
 
@@ -442,7 +458,7 @@ def dilated(keras, layers):
 
 def dilated_whole(keras, layers):
     """A classifier on a backbone of output stride 8."""
-    tensors, images = atrous(keras, ("block_6", "block_13"))
+    tensors, images = atrous(keras, ("block_6", "block_13"), (72, 96))  # maps of 9 by 12
     return keras.Model(images, layers.Dense(3)(layers.GlobalAveragePooling2D()(tensors["out_relu"])))
 
 
@@ -452,9 +468,11 @@ def dilated_at_once(keras, layers):
     return keras.Model(images, tensors["block_16_project_BN"])
 
 
-def atrous(keras, without_stride: tuple[str, ...], *, at_once: bool = False):
+def atrous(
+    keras, without_stride: tuple[str, ...], size: tuple[int, int] = (64, 96), *, at_once: bool = False
+):
     """Return MobileNetV2's tensors by layer, and its input, with dilations in place of some strides."""
-    base = backbone(keras, "MobileNetV2", (64, 96))
+    base = backbone(keras, "MobileNetV2", size)
     known, rate = {id(base.input): base.input}, 1
     for layer in base.layers[1:]:
         given = [
@@ -508,11 +526,22 @@ def write(folder: Path, keras, model) -> None:
             model.save(path)
         else:
             tf.saved_model.save(model, path)
+    if folder.name in CONVERTED[keras.__name__]:
+        convert(folder, model)
     x = RNG.uniform(-1, 1, (2, *model.input_shape[1:])).astype("float32")
     answer = model(x, training=False)
     answers = answer if isinstance(answer, list | tuple) else [answer]
     named = {f"y{number}": np.asarray(each) for number, each in enumerate(answers)}
     np.savez(folder / "answer.npz", x=x, y=np.asarray(answers[-1]), **named)
+
+
+def convert(folder: Path, model) -> None:
+    """Write a model as a frozen graph and as a TensorFlow Lite model, both for one image."""
+    call = tf.function(lambda images: model(images, training=False))
+    frozen = freeze(call.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]))))
+    (folder / "frozen.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    (folder / "model.tflite").write_bytes(converter.convert())
 
 
 if __name__ == "__main__":

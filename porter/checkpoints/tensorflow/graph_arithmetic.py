@@ -48,10 +48,12 @@ def _elu(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
 def _limited(layers: Layers, node: GraphNode, values: Sequence[Value]) -> int:
     """Read a cap: min(relu(x), 6) or max(min(x, 6), 0); max(min(a x + b, 1), 0) is a hard sigmoid."""
     limit = _scalar(values)
-    inputs = _numbers(values)
+    inputs, name = _numbers(values), layer_name(node.name)
+    if len(inputs) == 2:
+        return layers.add(node.op.lower(), name, inputs)
     if limit is None or len(inputs) != 1:
         return read_other(layers, node, values)
-    before, name = layers.operations[inputs[0]], layer_name(node.name)
+    before = layers.operations[inputs[0]]
     if node.op == "Maximum" and limit == 0 and before.attributes.get("class_name") == "Minimum":
         cap, source = before.attributes["limit"], layers.operations[before.inputs[0]]
         if cap == 1 and source.kind == "scale":

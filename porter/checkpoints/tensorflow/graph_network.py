@@ -9,6 +9,7 @@ import numpy as np
 
 from porter.checkpoints.tensorflow.graph_arithmetic import ARITHMETIC, FOLDED
 from porter.checkpoints.tensorflow.graph_channels import CHANNELS
+from porter.checkpoints.tensorflow.graph_dilations import DILATIONS
 from porter.checkpoints.tensorflow.graph_inlining import Frame, InlinedGraph, NodeOutput
 from porter.checkpoints.tensorflow.graph_layers import READERS, read_other
 from porter.checkpoints.tensorflow.graph_nodes import GraphNode
@@ -24,6 +25,8 @@ _PLACEHOLDERS = ("Placeholder", "PlaceholderV2")
 # They change no number of a weight, and its shape is that of the stored variable.
 _SHAPING = ("Reshape", "ExpandDims", "Squeeze", "BroadcastTo", "Cast")
 _UNREADABLE = (ValueError, IndexError, TypeError, KeyError, OverflowError, ZeroDivisionError)
+
+_READERS = (READERS, ARITHMETIC, CHANNELS, DILATIONS)
 
 Identity = tuple[Frame, str, int]
 
@@ -163,7 +166,7 @@ class _Reader:
             return _without_images(node.op, values)
         if node.op in ("Shape", "Size", "Rank", "ShapeN"):
             return Constant(None)
-        read = READERS.get(node.op) or ARITHMETIC.get(node.op) or CHANNELS.get(node.op)
+        read = next((readers[node.op] for readers in _READERS if node.op in readers), None)
         if read is None or output.number:
             found = read_other(layers, node, values)
             if output.number:

@@ -11,13 +11,13 @@ from typing import Any
 
 from porter.checkpoints.tflite.constants import with_constant
 from porter.checkpoints.tflite.graph import Graph
+from porter.checkpoints.tflite.reductions import limit, maximum, mean, total, unit_norm
 from porter.checkpoints.tflite.schema import Model, Operator
 from porter.formats.flatbuffer import Table
 from porter.formats.malformed import Malformed
 
 _RELU: Mapping[str, Any] = {"max_value": None, "negative_slope": 0.0, "threshold": 0.0}
 _HARD: Mapping[str, Any] = {"slope": 1 / 6, "offset": 0.5}
-_IMAGE_AXES = (1, 2)
 _PAIR = 2
 _RANK = 4
 
@@ -119,6 +119,8 @@ def _depthwise(graph: Graph, operator: Operator) -> int:
 def _dense(graph: Graph, operator: Operator) -> int:
     if not graph.is_computed(operator, 0) or graph.is_computed(operator, 1):
         return _other(graph, operator)
+    if graph.is_computed(operator, 2):
+        return _with_computed_bias(graph, operator)
     if _options(graph, operator).number(1, "b"):
         raise Malformed(
             "tflite/weights-format", "shuffled weights are not read", found=graph.name_of(operator)
@@ -126,9 +128,27 @@ def _dense(graph: Graph, operator: Operator) -> int:
     out, inputs = _weight_shape(graph, operator, 2)
     attributes = {"use_bias": graph.is_there(operator, 2)}
     variables = _variables(graph, operator, "dense", (inputs, out), out)
-    return _activated(
-        graph, operator, graph.add("dense", operator, (graph.takes(operator, 0),), attributes, variables), 0
-    )
+    taken = _flat(graph, operator)
+    return _activated(graph, operator, graph.add("dense", operator, (taken,), attributes, variables), 0)
+
+
+def _with_computed_bias(graph: Graph, operator: Operator) -> int:
+    """Read a sum that the converter made the bias of a dense layer as the sum that it was."""
+    plain = operator._replace(inputs=operator.inputs[:2])
+    out, inputs = _weight_shape(graph, plain, 2)
+    kernel = {"kernel": graph.weight(plain, 1, "dense", (inputs, out))}
+    product = graph.add("dense", plain, (_flat(graph, plain),), {"use_bias": False}, kernel)
+    both = product, graph.takes(operator, 2)
+    return _activated(graph, operator, graph.add("add", operator, both, {}), 0)
+
+
+def _flat(graph: Graph, operator: Operator) -> int:
+    """Return what a dense layer takes: a map is flattened unless its axes are kept."""
+    number = graph.takes(operator, 0)
+    shape = graph.shapes[number]
+    if len(shape) != _RANK or len(graph.tensor(operator.outputs[0]).shape) == _RANK:
+        return number
+    return graph.add("flatten", operator, (number,), {})
 
 
 def _weight_shape(graph: Graph, operator: Operator, rank: int) -> tuple[int, ...]:
@@ -183,16 +203,6 @@ def _pool(kind: str) -> Reader:
         )
 
     return read
-
-
-def _mean(graph: Graph, operator: Operator) -> int:
-    axes = tuple(sorted(int(axis) for axis in graph.values(operator, 1).ravel()))
-    rank = len(graph.tensor(operator.inputs[0]).shape)
-    keeps = bool(operator.options and operator.options.number(0, "?"))
-    if tuple(axis % rank if rank else axis for axis in axes) != _IMAGE_AXES:
-        attributes = {"class_name": "Mean", "keep_dims": keeps, "axes": list(axes)}
-        return graph.add("other", operator, (graph.takes(operator, 0),), attributes)
-    return graph.add("global_avg_pool", operator, (graph.takes(operator, 0),), {"keepdims": keeps})
 
 
 def _pad(graph: Graph, operator: Operator) -> int:
@@ -304,6 +314,7 @@ READERS: Mapping[int, Reader] = {
     3: _conv,
     4: _depthwise,
     9: _dense,
+    11: unit_norm,
     14: _unary("sigmoid", {}),
     17: _pool("max_pool"),
     18: _arithmetic("multiply"),
@@ -313,14 +324,19 @@ READERS: Mapping[int, Reader] = {
     25: _unary("softmax", {}),
     28: _unary("tanh", {}),
     34: _pad,
-    40: _mean,
+    40: mean,
     41: _arithmetic("subtract"),
     42: _arithmetic("divide"),
     43: _reshape,
     54: _prelu,
+    55: limit("Maximum"),
+    57: limit("Minimum"),
     59: _named("Neg"),
     60: _pad,
+    74: total,
     76: _named("Rsqrt"),
+    82: maximum,
+    92: _named("Square"),
     98: _leaky,
     99: _named("SquaredDifference"),
     111: _unary("elu", {"alpha": 1.0}),

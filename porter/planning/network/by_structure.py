@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from porter.core.folded_checkpoint import FoldedCheckpoint
-from porter.core.stored_network import StoredNetwork, plain_role
+from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.fitting import candidates, shape_fits
 from porter.planning.network.canonical import canonical
-from porter.planning.network.folded_form import NORM, folded, with_affine_norms
+from porter.planning.network.dilation import dilated_forms, note_of
+from porter.planning.network.folded_form import folded, with_affine_norms
+from porter.planning.network.folded_variables import alike, filled_roles, seen_shape, shared_keys, untaken
 from porter.planning.network.layer_pairing import Pairing
 from porter.planning.network.naming import named, names_of
 from porter.planning.network.record import recorded
 from porter.planning.network.same_structure import Structures, paired
 from porter.planning.recognition import Recognised
 from porter.tables.known_tables import Tables
-from porter.tables.variants import Entry, Variant
+from porter.tables.variants import Variant
 
 _ROOT = 0
-_KERNEL, _BIAS = "kernel", "bias"
-_KERNEL_RANK, _DENSE_RANK = 4, 2
-_PIXEL = (1, 1)
 _OTHERS = "{names} computes the same with the same weights: mean and std are those of {name}"
 
 
@@ -53,24 +52,34 @@ def recognise_by_structure(
     source = with_affine_norms(canonical(stored))
     wanted = [tables.variant(variant)] if variant else list(candidates(checkpoint, tables))
     matcher = _Matcher(checkpoint, source)
-    found = list(filter(None, map(matcher.match, wanted)))
+    forms = [form for each in wanted for form in (each, *dilated_forms(checkpoint, each))]
+    found = list(filter(None, map(matcher.match, forms)))
     if not found:
         raise _no_match(checkpoint, variant, len(wanted))
     least = min(each.differences for each in found)
     best = [each.match for each in found if each.differences == least]
     most = max(sum(key is not None for key in match.keys) for match in best)
     best = [match for match in best if sum(key is not None for key in match.keys) == most]
-    match = _one(checkpoint, best)
+    match = the_one(checkpoint, best)
+    see_as_table(checkpoint, match)
+    return match._replace(notes=(*match.notes, *note_of(match.variant)))
+
+
+def see_as_table(checkpoint: FoldedCheckpoint, match: Recognised) -> None:
+    """Give each kernel of a match the shape that the table has."""
     for entry, key in zip(match.variant.entries, match.keys, strict=True):
         if key is not None:
-            checkpoint.see_as(key, _seen(checkpoint.specs[key].shape, entry))
-    return match
+            checkpoint.see_as(key, seen_shape(checkpoint.specs[key].shape, entry))
 
 
-def _one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:
-    """Return the first match if all of them are one network under several names."""
+def the_one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:
+    """Return the first match if all of them are one network under several names.
+
+    Raises:
+        PlanError: they are not (``plan/ambiguous-variant``).
+    """
     first, *others = matches
-    if any(_ported(other) != _ported(first) for other in others):
+    if any(ported(other) != ported(first) for other in others):
         names = ", ".join(sorted({match.variant.name for match in matches}))
         raise PlanError(
             "plan/ambiguous-variant",
@@ -90,7 +99,7 @@ def _one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recogni
     return first._replace(notes=(note,))
 
 
-def _ported(match: Recognised) -> object:
+def ported(match: Recognised) -> object:
     """Return what a match comes to: timm's model and the key of each of its tensors."""
     keys = zip(match.variant.entries, match.keys, strict=True)
     tensors = {entry.target: key for entry, key in keys if key is not None}
@@ -110,7 +119,7 @@ class _Matcher:
         network = recorded(variant)
         if network is None:
             return None
-        reference = folded(network)
+        reference = folded(network, like=self._source)
         theirs = self._structures.of(reference)
         ends = [_last(reference)]
         first = [entry for entry in variant.entries if entry.part == variant.parts[0].name]
@@ -134,19 +143,19 @@ class _Matcher:
             (reference.operations[wanted].variables, self._source.operations[given].variables)
             for wanted, given in pairs.items()
         ]
-        if not all(_alike(wanted, given) for wanted, given in layers):
+        if not all(alike(wanted, given) for wanted, given in layers):
             return None
-        keys = dict(pair for layer in layers for pair in _keys(*layer))
-        if any(self._would_lose(key) for layer in layers for key in _untaken(*layer) if key in keys.values()):
+        keys = dict(pair for layer in layers for pair in shared_keys(*layer))
+        if any(self._would_lose(key) for layer in layers for key in untaken(*layer) if key in keys.values()):
             return None
-        filled = dict(pair for layer in layers for pair in _filled(*layer))
+        filled = dict(pair for layer in layers for pair in filled_roles(*layer))
         lengths: dict[str, int] = {}
         specs = self._checkpoint.specs
         parts = {entry.part for entry in variant.entries if variant.full_source(entry) in keys}
         for entry in variant.entries:
             path = variant.full_source(entry)
             if path in keys:
-                if not shape_fits(_seen(specs[keys[path]].shape, entry), entry.source_shape, lengths):
+                if not shape_fits(seen_shape(specs[keys[path]].shape, entry), entry.source_shape, lengths):
                     return None
             elif entry.part in parts and path not in filled and not entry.folded:
                 return None
@@ -171,14 +180,6 @@ class _Matcher:
         return len(pairing.differences())
 
 
-def _seen(shape: tuple[int, ...], entry: Entry) -> tuple[int, ...]:
-    """Return a kernel's shape as the table has it, if it is a 1x1 convolution here and dense there."""
-    rank = len(entry.source_shape)
-    if len(shape) == _KERNEL_RANK and rank == _DENSE_RANK and shape[:2] == _PIXEL:
-        return shape[2:]
-    return (*_PIXEL, *shape) if len(shape) == _DENSE_RANK and rank == _KERNEL_RANK else shape
-
-
 def _last(network: StoredNetwork, names: set[str] | None = None) -> int:
     """Return the last operation that has variables, or some of those that are named."""
     return max(
@@ -186,54 +187,6 @@ def _last(network: StoredNetwork, names: set[str] | None = None) -> int:
         for number, operation in enumerate(network.operations)
         if operation.variables and (names is None or names.intersection(operation.variables.values()))
     )
-
-
-def _alike(wanted: Mapping[str, str], given: Mapping[str, str]) -> bool:
-    """Whether a layer of the table has what the source's has: a kernel, weights of a norm, or nothing."""
-    if _KERNEL in given or _has_kernel(wanted):
-        return _KERNEL in given and _has_kernel(wanted)
-    return {*given} <= {plain_role(role) for role in wanted} and bool(given) == bool(wanted)
-
-
-def _has_kernel(roles: Iterable[str]) -> bool:
-    return any(role.endswith(_KERNEL) for role in roles)
-
-
-def _keys(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the table's path and the source's key of a kernel, and of what is added behind it."""
-    added = _added(wanted)
-    for role, path in wanted.items():
-        if _KERNEL not in given:
-            if plain_role(role) in given:
-                yield path, given[plain_role(role)]
-        elif role.endswith(_KERNEL):
-            yield path, given[_KERNEL]
-        elif role == added and _BIAS in given:
-            yield path, given[_BIAS]
-
-
-def _untaken(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[str]:
-    """Yield the key of a bias that the table's layer has not."""
-    if _KERNEL in given and _BIAS in given and _added(wanted) not in wanted:
-        yield given[_BIAS]
-
-
-def _filled(wanted: Mapping[str, str], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the table's path and the role of each variable that the source has no values for."""
-    added = _added(wanted)
-    for role, path in wanted.items():
-        if _KERNEL not in given:
-            if plain_role(role) not in given:
-                yield path, plain_role(role)
-        elif role == added and _BIAS not in given:
-            yield path, _BIAS
-        elif role.startswith(NORM) and role != added:
-            yield path, role.removeprefix(NORM)
-
-
-def _added(wanted: Mapping[str, str]) -> str:
-    """Return the role of what is added last: a norm's shift, or the layer's own bias."""
-    return f"{NORM}beta" if any(role.startswith(NORM) for role in wanted) else _BIAS
 
 
 def _no_match(checkpoint: FoldedCheckpoint, variant: str | None, tried: int) -> PlanError:

@@ -53,7 +53,8 @@ def compare_network(
     epsilons = dict(_epsilons(source, names, fixed))
     reference = recorded(match.variant)
     if reference is not None and isinstance(checkpoint, FoldedCheckpoint):
-        source, reference = with_affine_norms(source), folded(reference)
+        source = with_affine_norms(source)
+        reference = folded(reference, like=source)
     ours = named(source, names)
     pairing = None if reference is None else Pairing(ours, reference, frozenset(names.values()))
     if reference is None or pairing is None or not pairing.is_complete:
@@ -95,13 +96,27 @@ def _normalises_by_batch(network: StoredNetwork) -> bool:
 
 
 def _several(stored: StoredNetwork) -> Iterator[str]:
-    """Say that a model with several outputs becomes a network with one; a graph's may be one in two forms."""
-    if len(set(stored.outputs)) > 1 and not stored.is_graph:
+    """Say that a model with several outputs becomes a network with one.
+
+    A graph's may be one in two forms, as logits and probabilities: then no layer follows any of them.
+    """
+    is_told = not stored.is_graph or not _followed(stored).isdisjoint(stored.outputs)
+    if len(set(stored.outputs)) > 1 and is_told:
         names = ", ".join(stored.operations[number].name for number in stored.outputs)
         yield (
             f"the source returns {len(stored.outputs)} outputs ({names}), the ported network one "
             "of its own; forward_intermediates of timm's network gives the maps between its blocks"
         )
+
+
+def _followed(network: StoredNetwork) -> frozenset[int]:
+    """Return the operations that a layer with variables depends on."""
+    found: set[int] = set()
+    for number in range(len(network.operations) - 1, -1, -1):
+        operation = network.operations[number]
+        if operation.variables or number in found:
+            found.update(operation.inputs)
+    return frozenset(found)
 
 
 def _epsilons(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from porter.core.cut import ACTIVATED, LINEAR, WHOLE, Cut, Feature
 from porter.core.stored_network import Operation, StoredNetwork
-from porter.planning.network.layer_pairing import ACTIVATIONS
+from porter.planning.network.layer_pairing import ACTIVATIONS, POOLS
 from porter.tables.variants import Entry, Stage, Variant
 
 _ENDINGS = ("max_pool", "avg_pool", "pad", "global_avg_pool", "global_max_pool", "flatten", "reshape")
@@ -28,7 +28,7 @@ _BLOCKS = "blocks"
 # What the modules are called that `porter.networks.cut` runs in order.
 _SEQUENTIAL = re.compile(
     r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
-    r"|stem|stages|norm|Conv2d_\w+|Mixed_\w+"  # ConvNeXt and ResNetV2, InceptionV3
+    r"|stem|stages|norm(_pre)?|Conv2d_\w+|Mixed_\w+"  # ConvNeXt and ResNetV2, InceptionV3
     r"|conv2d_\d\w|mixed_\w+|repeat(_\d)?)(\..+)?"  # InceptionResNetV2
     r"|features\.\w+"  # VGG, and DenseNet, whose blocks are no sequences
 )
@@ -78,6 +78,15 @@ class CutPoints:
         past = {n for n in taken if any(user not in kept for user in self._users[n])}
         ends = {self._operations[n].inputs[0] if self._is_of_the_next(n, past) else n for n in ends}
         return ends.pop() if len(ends) == 1 else None
+
+    def vectors(self, closure: frozenset[int]) -> frozenset[int]:
+        """Return the pools over all of the image that end a network, and what follows them."""
+        found: set[int] = set()
+        for number in sorted(self._trailing(closure)):
+            operation = self._operations[number]
+            if operation.kind in POOLS or not found.isdisjoint(operation.inputs):
+                found.add(number)
+        return frozenset(found)
 
     def cut(self, exits: Sequence[int], names: Sequence[str]) -> Cut | None:
         """Return the cut that gives the outputs of some operations; None where timm's modules give no such.
