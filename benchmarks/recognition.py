@@ -1,12 +1,14 @@
 """Who is taken for whom: every variant's random checkpoint against every variant's table.
 
-Usage: python benchmarks/recognition.py [--full]
+Usage: python benchmarks/recognition.py [--full | --converted]
 
 For each network A the tables are asked what a checkpoint of A holds, as a port asks them. The answer must be
 A, or a tie that is named: A's twin with equal names and shapes, or a refusal that says which networks fit
 alike. With ``--full`` the table of every other B must refuse the checkpoint, also where the index would not
-have asked it. Prints a row for each A with a tie or a fault, then the totals; exits with 1 where anything is
-wrong.
+have asked it. ``--converted`` asks the same of the networks as TensorFlow Lite's converter leaves them,
+without names and with their norms in the convolutions, of every variant that has a record: what fits whole
+must be one network of timm with the same tensors. Prints a row for each A with a tie or a fault, then the totals;
+exits with 1 where anything is wrong.
 """
 
 from __future__ import annotations
@@ -14,21 +16,32 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from pathlib import Path
 
 from porter.errors import PlanError
+from porter.planning.network.record import recorded
 from porter.planning.plan import plan
 from porter.recordings.random_checkpoint import RandomCheckpoint
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Variant
 
+sys.path[:0] = [str(Path(__file__).parent.parent / part) for part in ("", "tests/planning")]
+
+from converted_record import ConvertedRecord  # noqa: E402  (found by the line above)
+
+_BEGINS = "begins alike"
+
 
 def main() -> None:
     """Fill the matrix and print what is not plain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--converted", action="store_true")
     options = parser.parse_args()
     tables = load_tables()
+    if options.converted:
+        sys.exit(_converted(tables))
     variants = list(tables.variants.values())
     counts: Counter[str] = Counter()
     for variant in variants:
@@ -44,6 +57,41 @@ def main() -> None:
             print(f"{variant.name:<44}{answer:<10}{told}{' TAKEN BY ' + ', '.join(taken) if taken else ''}")
     print(f"{len(variants)} variants: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     sys.exit(1 if counts["wrong"] or counts["pairs wrong"] else 0)
+
+
+def _converted(tables: Tables) -> int:
+    """Ask every table for every network as a converter leaves it; return 1 where one is taken for another."""
+    known = [variant for variant in tables.variants.values() if recorded(variant) is not None]
+    counts: Counter[str] = Counter()
+    for variant in known:
+        own = _ported(variant, tables, variant.name)
+        others = {other.name: _ported(variant, tables, other.name) for other in known if other is not variant}
+        taken = [name for name, found in others.items() if found not in (None, _BEGINS, own)]
+        counts["read whole" if own is not None else "refused"] += 1
+        counts["pairs refused"] += sum(found is None for found in others.values())
+        counts["pairs that begin alike"] += sum(found == _BEGINS for found in others.values())
+        counts["pairs of one network"] += sum(found is not None and found == own for found in others.values())
+        counts["pairs wrong"] += len(taken)
+        if taken:
+            print(f"{variant.name:<44}TAKEN BY {', '.join(taken)}")
+    print(f"{len(known)} variants: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    return int(bool(counts["pairs wrong"]))
+
+
+def _ported(variant: Variant, tables: Tables, name: str) -> object:
+    """Return timm's network and each of its tensors if a table's variant takes what is left of a network.
+
+    None if it is refused, and `_BEGINS` if it is another network with the same first layers, of which the
+    port has the variant's modules and a head of its own.
+    """
+    try:
+        made = plan(ConvertedRecord(variant), tables, variant=name)
+    except PlanError:
+        return None
+    if made.cut is not None or made.head:
+        return _BEGINS
+    tensors = {each.target: [part.key for part in each.sources] for each in made.assignments}
+    return made.variant.target.name, tensors
 
 
 def _answer(variant: Variant, tables: Tables) -> tuple[str, str]:

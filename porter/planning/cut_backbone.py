@@ -212,7 +212,8 @@ def _by_network(
     pairs = {n: there.pairs[n] for n in sorted(maps) if n in there.pairs}
     exits = list(_exits(source, pairs))
     cut = points.cut([number for number, _ in exits], [name for _, name in exits])
-    if cut is None and isinstance(checkpoint, FoldedCheckpoint) and _tail(source, pairs):
+    is_less = cut is None or not _is_most(source, pairs)
+    if is_less and isinstance(checkpoint, FoldedCheckpoint) and _tail(source, pairs):
         return None  # another network, which begins like this one
     listed = tuple(keys.get(variant.full_source(entry)) for entry in variant.entries)
     named = _node(checkpoint, variant, listed)
@@ -270,6 +271,13 @@ def _tail(source: StoredNetwork, pairs: Pairs) -> str:
         if number not in owned and any(taken in owned for taken in operation.inputs)
     )
     return next(following, "")
+
+
+def _is_most(source: StoredNetwork, pairs: Pairs) -> bool:
+    """Whether at least as many layers with variables are the network's as follow it."""
+    owned = {each for found in pairs.values() for each in found}
+    layers = [number in owned for number, operation in enumerate(source.operations) if operation.variables]
+    return 2 * sum(layers) >= len(layers)
 
 
 def _is_learned(source: StoredNetwork, number: int) -> bool:

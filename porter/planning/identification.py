@@ -79,6 +79,10 @@ def _with_ending(checkpoint: Checkpoint, match: Recognised) -> Recognised:
 
     assert checkpoint.stored_network is not None  # noqa: S101 (the caller has asked)
     source = canonical(checkpoint.stored_network)
+    if isinstance(checkpoint, FoldedCheckpoint):
+        from porter.planning.network.folded_form import with_affine_norms  # noqa: PLC0415  (few)
+
+        source = with_affine_norms(source)
     has_several = len(set(source.outputs)) > 1 and not source.is_graph
     if not has_several and not ends_early(source, match):
         return match

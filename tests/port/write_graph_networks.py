@@ -61,9 +61,14 @@ def convnext() -> None:
         model.save(f"{stem}.keras")
         model.export(stem, **({"verbose": False} if library is keras else {}))
         call = tf.function(model).get_concrete_function(tf.TensorSpec((1, 64, 64, 3)))
-        Path(f"{stem}.pb").write_bytes(freeze(call).graph.as_graph_def().SerializeToString())
-        converted = tf.lite.TFLiteConverter.from_saved_model(str(stem)).convert()
-        Path(f"{stem}.tflite").write_bytes(converted)
+        frozen = freeze(call)
+        Path(f"{stem}.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+        # Of frozen weights the converter makes layer scales part of the layers in front of them.
+        lite = tf.lite.TFLiteConverter
+        converter = (
+            lite.from_saved_model(str(stem)) if number == 2 else lite.from_concrete_functions([frozen])
+        )
+        Path(f"{stem}.tflite").write_bytes(converter.convert())
 
 
 def beside() -> None:

@@ -536,10 +536,12 @@ def write(folder: Path, keras, model) -> None:
 
 
 def convert(folder: Path, model) -> None:
-    """Write a model as a frozen graph and as a TensorFlow Lite model, both for one image."""
+    """Write a model as a frozen graph and, if it is small, as a TensorFlow Lite model; both for one image."""
     call = tf.function(lambda images: model(images, training=False))
     frozen = freeze(call.get_concrete_function(tf.TensorSpec((1, *model.input_shape[1:]))))
     (folder / "frozen.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString())
+    if folder.name == "norm_nested":  # ConvNeXt takes half a minute to convert: see write_graph_networks.py
+        return
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     (folder / "model.tflite").write_bytes(converter.convert())
 
