@@ -7,8 +7,8 @@ A, or a tie that is named: A's twin with equal names and shapes, or a refusal th
 alike. With ``--full`` the table of every other B must refuse the checkpoint, also where the index would not
 have asked it. ``--converted`` asks the same of the networks as TensorFlow Lite's converter leaves them,
 without names and with their norms in the convolutions, of every variant that has a record: what fits whole
-must be one network of timm with the same tensors. Prints a row for each A with a tie or a fault, then the totals;
-exits with 1 where anything is wrong.
+must be one network of timm with the same tensors. Prints a row for each A with a tie or a fault, then the
+totals; exits with 1 where anything is wrong.
 """
 
 from __future__ import annotations
