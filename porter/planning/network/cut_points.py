@@ -40,7 +40,7 @@ class CutPoints:
 
     Args:
         variant: The network.
-        reference: One form of its record.
+        reference: Its record.
     """
 
     def __init__(self, variant: Variant, reference: StoredNetwork) -> None:
