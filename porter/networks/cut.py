@@ -69,11 +69,17 @@ class CutNetwork(nn.Module):
             key = f"{name}:"
             if key in self._outputs:
                 given[key] = x if key == self._last else x.clone()  # what follows may work in place
-        found = [given[key] if key in given else self._seen.pop(key) for key in self._outputs]
+        found = [given[key] if key in given else self._taken(key) for key in self._outputs]
         if self._head is not None:
             logits: torch.Tensor = self.get_submodule(self._head)(found[0])
             return logits
         return found[0] if len(found) == 1 else tuple(found)
+
+    def _taken(self, key: str) -> torch.Tensor:
+        """Return what a hook has kept; torch.fx, for one, runs none."""
+        if key not in self._seen:
+            raise RuntimeError(f"a hook takes the map at {key.partition(':')[0]}, and it did not run")
+        return self._seen.pop(key)
 
     def _observed(self, output: Feature) -> str:
         """Return what is observed of an output: of modules that run in order, the last."""

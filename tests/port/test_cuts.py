@@ -247,6 +247,14 @@ def test_forms_with_a_whole_network_refuse_a_cut_one(heads, tmp_path):
     assert caught.value.code == "output/cut"
 
 
+def test_maps_inside_blocks_keep_their_norms(heads, tmp_path):
+    """What a hook takes is not seen where norms are folded: refused, and nothing is written."""
+    with pytest.raises(OutputError, match=r"a hook takes the map at blocks\.") as caught:
+        porter.port(heads / "encoder" / "model.keras", tmp_path / "out.safetensors", fold_bn=True)
+    assert caught.value.code == "fold/not-traceable"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("file", ["model.keras", "ckpt-1"])
 def test_the_check_compares_the_stages_that_are_there(heads, file):
     """With the file's own network, or with Keras's and the stored weights; it says how far."""
