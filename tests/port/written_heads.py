@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from warm_frameworks import run_with_tensorflow
 
+OWN_CONTAINER = {"tf_keras": "model.h5", "keras": "model.keras"}
+"""What each generation of Keras is tested with where one container is enough."""
+
 
 def written_heads(generation, tmp_path_factory) -> Path:
     """Return the folder with the models as one generation of Keras, ``tf_keras`` or ``keras``, wrote them."""
