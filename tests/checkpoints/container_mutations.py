@@ -45,6 +45,7 @@ def sources() -> dict[str, bytes]:
         "graph.json": hostile_tfjs.GRAPH_FILE,
         "model.tflite": hostile_tflite.HEALTHY,
         "normed.tflite": hostile_tflite.NORMED,
+        "reduced.tflite": hostile_tflite.REDUCED,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

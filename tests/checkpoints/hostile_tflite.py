@@ -12,7 +12,7 @@ from flatbuffer_writer import Number, Shared, Table, flatbuffer
 from hostile_registry import cases
 
 _FLOAT, _INT8, _STRING = 0, 9, 5
-_CONV, _DENSIFY = 3, 124
+_CONV, _DENSE, _MAXIMUM, _REDUCE_MAX, _DENSIFY = 3, 9, 55, 82, 124
 
 
 def integers(*values: int) -> Any:
@@ -135,7 +135,48 @@ def _normed() -> bytes:
     return model({1: codes}, tensors=tensors, outputs=integers(14), operators=steps, values=stored)
 
 
-HEALTHY, NORMED = model(), _normed()
+def _reduced() -> bytes:
+    """Return a model with a dense layer on a whole map, maxima, sums and limits behind a convolution."""
+    pair, vector = (1, 4, 4, 2), (1, 2)
+    constants = {1: ((2, 1, 1, 3), 1), 2: ((2,), 2), 4: ((2,), 3), 6: ((2, 2), 4), 11: ((1,), 5), 14: ((), 6)}
+    constants[16] = ((2, 32), 7)
+    images = {0: (1, 4, 4, 3), 3: pair, 12: (1, 1), 13: (1, 1), 15: (1, 1)}
+    shapes = [constants[n][0] if n in constants else images.get(n, vector) for n in range(20)]
+    integral = {4: 2, 11: 2}  # int32
+    tensors = [
+        tensor(shape, constants.get(n, ((), 0))[1], f"t{n}", type=integral.get(n, _FLOAT))
+        for n, shape in enumerate(shapes)
+    ]
+    empty, keeps = Table({}), Table({0: Number("?", 1)})
+    steps = [
+        operator((0, 1, 2), (3,), 0, conv_options()),
+        operator((3, 4), (5,), 1, empty),  # the maximum over the image
+        operator((3, 16), (7,), 2, empty),  # a dense layer on all of the map
+        operator((5, 6, 7), (8,), 2, empty),  # and one whose bias is computed
+        operator((8, 7), (9,), 3, empty),
+        operator((9,), (10,), 4, empty),
+        operator((10, 11), (12,), 5, keeps),
+        operator((12,), (13,), 6, empty),
+        operator((13, 14), (15,), 7, empty),
+        operator((9, 15), (17,), 8, empty),
+        operator((17,), (18,), 9, empty),
+        operator((18, 7), (19,), 7, empty),
+    ]
+    values = [np.arange(6), np.ones(2)]
+    stored = [b"", *(each.astype(np.float32).tobytes() for each in values), integers(1, 2).tobytes()]
+    stored += [np.ones(4, np.float32).tobytes(), integers(1).tobytes(), np.float32(1e6).tobytes()]
+    stored.append(np.ones(64, np.float32).tobytes())
+    numbers = (_CONV, _REDUCE_MAX, _DENSE, _MAXIMUM, 92, 74, 76, 57, 18, 11)
+    codes = [Table({0: Number("b", code), 3: Number("i", code)}) for code in numbers]
+    return model({1: codes}, tensors=tensors, outputs=integers(19), operators=steps, values=stored)
+
+
+def _code_of(code: int, inputs: Any, outputs: Any = (3,)) -> bytes:
+    """Return a model with one operator of some code."""
+    return model(code=code, operators=[operator(inputs, outputs, 0, Table({}))])
+
+
+HEALTHY, NORMED, REDUCED = model(), _normed(), _reduced()
 _ROOT = struct.unpack_from("<I", HEALTHY)[0]
 _FIELDS = _ROOT - struct.unpack_from("<i", HEALTHY, _ROOT)[0]
 _FIELD = _ROOT + struct.unpack_from("<H", HEALTHY, _FIELDS + 4 + 2 * 4)[0]
@@ -178,7 +219,12 @@ TFLITE = {
         "none": model(kernel=tensor((), 1)),
         "left out": _conv(inputs=(0,)),
     },
-    "tflite/no-constant": {"computed": _conv(inputs=(0, 3, 2)), "empty": model(kernel=tensor((2, 1, 1, 3)))},
+    "tflite/order": {"a third input alone": _code_of(_MAXIMUM, (1, 2, 0))},
+    "tflite/no-constant": {
+        "computed": _conv(inputs=(0, 3, 2)),
+        "empty": model(kernel=tensor((2, 1, 1, 3))),
+        "no axes of a maximum": _code_of(_REDUCE_MAX, (0,)),
+    },
     "tflite/length": {
         "too short": model(kernel=tensor((2, 1, 1, 4), 1)),
         "2^60 elements": model(kernel=tensor((1 << 30, 1 << 30, 1, 3), 1)),

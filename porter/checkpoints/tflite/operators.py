@@ -119,16 +119,16 @@ def _depthwise(graph: Graph, operator: Operator) -> int:
 def _dense(graph: Graph, operator: Operator) -> int:
     if not graph.is_computed(operator, 0) or graph.is_computed(operator, 1):
         return _other(graph, operator)
-    if graph.is_computed(operator, 2):
-        return _with_computed_bias(graph, operator)
     if _options(graph, operator).number(1, "b"):
         raise Malformed(
             "tflite/weights-format", "shuffled weights are not read", found=graph.name_of(operator)
         )
+    if graph.is_computed(operator, 2):
+        return _with_computed_bias(graph, operator)
     out, inputs = _weight_shape(graph, operator, 2)
     attributes = {"use_bias": graph.is_there(operator, 2)}
     variables = _variables(graph, operator, "dense", (inputs, out), out)
-    taken = _flat(graph, operator)
+    taken = _flat(graph, operator, inputs)
     return _activated(graph, operator, graph.add("dense", operator, (taken,), attributes, variables), 0)
 
 
@@ -137,16 +137,17 @@ def _with_computed_bias(graph: Graph, operator: Operator) -> int:
     plain = operator._replace(inputs=operator.inputs[:2])
     out, inputs = _weight_shape(graph, plain, 2)
     kernel = {"kernel": graph.weight(plain, 1, "dense", (inputs, out))}
-    product = graph.add("dense", plain, (_flat(graph, plain),), {"use_bias": False}, kernel)
+    product = graph.add("dense", plain, (_flat(graph, plain, inputs),), {"use_bias": False}, kernel)
     both = product, graph.takes(operator, 2)
     return _activated(graph, operator, graph.add("add", operator, both, {}), 0)
 
 
-def _flat(graph: Graph, operator: Operator) -> int:
-    """Return what a dense layer takes: a map is flattened unless its axes are kept."""
+def _flat(graph: Graph, operator: Operator, inputs: int) -> int:
+    """Return what a dense layer takes: a map is flattened if the layer takes all of it and keeps no axes."""
     number = graph.takes(operator, 0)
     shape = graph.shapes[number]
-    if len(shape) != _RANK or len(graph.tensor(operator.outputs[0]).shape) == _RANK:
+    keeps = bool(operator.outputs) and len(graph.tensor(operator.outputs[0]).shape) == _RANK
+    if len(shape) != _RANK or keeps or math.prod(shape[1:]) != inputs:
         return number
     return graph.add("flatten", operator, (number,), {})
 

@@ -42,10 +42,12 @@ def limit(name: str) -> Callable[[Graph, Operator], int]:
         computed = [place for place in (0, 1) if graph.is_computed(operator, place)]
         if len(computed) == 2:
             return graph.add(name.lower(), operator, tuple(graph.takes(operator, n) for n in (0, 1)), {})
-        inputs = (graph.takes(operator, computed[0]),)
-        numbers = graph.numbers(operator, 1 - computed[0]).ravel()
-        attributes = {"class_name": name, "limit": float(numbers[0]) if numbers.size == 1 else None}
-        return graph.add("other", operator, inputs, attributes)
+        place = computed[0] if computed else 0
+        inputs = (graph.takes(operator, place),)
+        numbers = graph.numbers(operator, 1 - place).ravel()
+        if numbers.size != 1:
+            return graph.add("other", operator, inputs, {"class_name": f"{name} of {numbers.size} numbers"})
+        return graph.add("other", operator, inputs, {"class_name": name, "limit": float(numbers[0])})
 
     return read
 

@@ -1,8 +1,8 @@
 """The networks of the tables, as they were recorded from the code that defines them.
 
-A record is a compressed JSON file with the operations of one structure; an index names the structure of
-each variant and the digest of the table that it was recorded for. Variables are the
-numbers of the table's entries, so that networks that differ in width alone share a file.
+A record is a compressed JSON file with the operations of one structure; an index names the structure of each
+variant and the digest of the table that it was recorded for. Variables are the numbers of the table's
+entries, so that networks that differ in width alone share a file.
 """
 
 from __future__ import annotations
