@@ -71,6 +71,7 @@ FRAMEWORKS = {
         "runners/tflite_interpreter.py",
         "runners/tflite_network.py",
         "runners/traced_network.py",
+        "runners/watched_layers.py",
     },
     "tf_keras": {"runners/tensorflow.py", "runners/builders/", "runners/garden_task.py"},
     "official": {"runners/builders/model_garden.py", "runners/garden_task.py"},

@@ -22,13 +22,16 @@ _WIDE = tf.float64.as_datatype_enum
 _NARROW = (tf.float32.as_datatype_enum, tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 _FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _USUAL_SLOPE = 0.2  # where a graph leaves the attribute out
+# Keras has XLA compile each grouped convolution: 35 times slower in float64 than TensorFlow's own kernel.
+_COMPILED = "_XlaMustCompile"
 
 
 def lifted(graph: Graph) -> Graph:
     """Return the graph with float64 in the place of every narrower float; names of tensors stay.
 
     Fused batch normalisation, which has no float64 kernel, is written out; so are a leaky ReLU, whose slope
-    its operation holds as float32, and bilinear resizing, which gives float32 whatever it takes.
+    its operation holds as float32, and bilinear resizing, which gives float32 whatever it takes. Nothing is
+    left to a compiler: TensorFlow's own kernels run.
     """
     result = graph_pb2.GraphDef(versions=graph.versions)
     for node in graph.node:
@@ -44,12 +47,14 @@ def lifted(graph: Graph) -> Graph:
 def _add_widened(nodes: Any, node: Any) -> None:
     copy = nodes.add()
     copy.CopyFrom(node)
+    copy.attr.pop(_COMPILED, None)
     for name, attribute in copy.attr.items():
         _widen(attribute, is_value=name == "value")
 
 
 def _widen_function(copy: Any, function: Any) -> None:
     copy.CopyFrom(function)
+    copy.attr.pop(_COMPILED, None)
     for argument in (*copy.signature.input_arg, *copy.signature.output_arg):
         if argument.type in _NARROW:
             argument.type = _WIDE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +31,7 @@ from porter.runners.job import Job, planned_stages, serve
 from porter.runners.restoring import index_of, objects, restore
 from porter.runners.source_network import open_source_network
 from porter.runners.substitute import BUILDER, carry, network_of, stages_of
+from porter.runners.watched_layers import watched_layers
 from porter.tables.variants import Stage
 
 Weights = Mapping[str, Array]  # by object path
@@ -284,34 +284,11 @@ def _runs(port_plan: Plan, values: Weights, inputs: Sequence[Array], dtype: str)
 def _run(network: Keras, port_plan: Plan, stages: tuple[Stage, ...], x: Array) -> Run:
     found = objects(network, [stage.source for stage in stages])
     layers = {stage.name: found[stage.source] for stage in stages}
-    with _watched(layers) as seen:
+    with watched_layers(layers) as seen:
         network(tf.constant(source_order(port_plan, x)), training=False)
     # Dictionaries keep the order of execution; the table's order is the order of comparison.
     ordered = {name: Activation.full(kept_classes(port_plan, name, seen[name]), "NHWC") for name in layers}
     return Run(x.dtype.name, Activation.full(x, "NHWC"), ordered)
-
-
-@contextmanager
-def _watched(layers: Mapping[str, Keras]) -> Iterator[dict[str, Array]]:
-    """Record the output of each layer, by wrapping its `call`, which eager execution looks up each time."""
-    seen: dict[str, Array] = {}
-    calls = {name: layer.call for name, layer in layers.items()}
-
-    def wrapped(name: str) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            output = calls[name](*args, **kwargs)
-            seen[name] = np.array(output)
-            return output
-
-        return call
-
-    try:
-        for name, layer in layers.items():
-            layer.call = wrapped(name)
-        yield seen
-    finally:
-        for name, layer in layers.items():
-            layer.call = calls[name]
 
 
 def _of_network(job: Job, port_plan: Plan, witness: FileWitness, notes: tuple[str, ...]) -> Provenance:

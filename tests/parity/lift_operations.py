@@ -1,4 +1,4 @@
-"""Child process: print as JSON what lifting does to a leaky ReLU, and which operations it cannot lift."""
+"""Child process: print as JSON how operations are lifted, and which of them cannot be."""
 
 from __future__ import annotations
 
@@ -23,4 +23,18 @@ part = between(whole, "x:0", ["y:0"])
 with tf.Graph().as_default() as wide:
     tf.import_graph_def(lifted(part), name="")
 found = tf.compat.v1.Session(graph=wide).run("y:0", {"x:0": [VALUES]})[0].tolist()
-print(json.dumps({"whole": without_float64(whole), "part": without_float64(part), "leaky": found}))
+
+doubled = tf.function(lambda values: tf.add(values, values), jit_compile=True)
+caller = tf.function(lambda values: doubled(values) + 1.0)
+compiled = caller.get_concrete_function(tf.TensorSpec((None, 3), tf.float32)).graph.as_graph_def()
+texts = [str(each) for each in (compiled, lifted(compiled))]
+print(
+    json.dumps(
+        {
+            "whole": without_float64(whole),
+            "part": without_float64(part),
+            "leaky": found,
+            "compiled": ["_XlaMustCompile" in text for text in texts],
+        }
+    )
+)

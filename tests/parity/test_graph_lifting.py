@@ -30,3 +30,8 @@ def test_operation_without_float64_is_named_if_it_is_needed(found):
     """What only other tensors need does not keep a part of the graph from float64."""
     assert found["whole"] == ["LRN"]
     assert found["part"] == []
+
+
+def test_functions_that_xla_compiles_run_by_tensorflows_own_kernels(found):
+    """Keras has each grouped convolution compiled, which in float64 takes 35 times as long."""
+    assert found["compiled"] == [True, False]
