@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from porter.matching.comparable import has_stage
+from porter.matching.repeated_lines import with_ranges
 from porter.tables.kinds import KINDS
 
 if TYPE_CHECKING:  # the result writes itself with this module
@@ -31,10 +32,15 @@ _LENGTHS = {
 def table_of(result: MatchResult) -> str:
     """Return the table of a match as TOML."""
     templates: dict[str, str] = {}
-    blocks = [
-        f"{_block(layer, result, templates)},{f'  # {layer.evidence}' if layer.evidence else ''}"
-        for layer in _first_calls(result.layers)
-    ]
+    layers = list(_first_calls(result.layers))
+    lines = [_block(layer, result, templates) for layer in layers]
+    if any(layer.evidence for layer in layers):  # each line has a reason of its own
+        blocks = [
+            f"{_toml(line)},{f'  # {layer.evidence}' if layer.evidence else ''}"
+            for line, layer in zip(lines, layers, strict=True)
+        ]
+    else:
+        blocks = [text for group in with_ranges(lines) for text in _group(group)]
     sections = [
         _head(result),
         _proof(result),
@@ -153,7 +159,17 @@ def _variant(result: MatchResult, blocks: Sequence[str]) -> str:
     )
 
 
-def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) -> str:
+def _group(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the text of lines that take turns, or of a single one."""
+    if len(lines) == 1:
+        yield f"{_toml(lines[0])},"
+        return
+    yield "{ lines = ["
+    yield from (f"    {_toml(line)}," for line in lines)
+    yield "] },"
+
+
+def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) -> dict[str, Any]:
     """Return the line of a layer, and add its template where no layer before had the same."""
     folding = next(
         (each for each in result.layers if layer.lost_bias and each.folded == layer.lost_bias), None
@@ -166,7 +182,7 @@ def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) 
     rules, lengths = _rules(layer, below, inner, into)
     if rules not in templates:
         templates[rules] = _free_name(layer.kind, templates)
-    values = {
+    return {
         "source": f"{_PART}/{below}" if below else _PART,
         **({"stage": layer.module} if target != layer.module else {}),
         **({} if has_stage(layer, result.layers) else {"stage": ""}),
@@ -175,7 +191,6 @@ def _block(layer: MatchedLayer, result: MatchResult, templates: dict[str, str]) 
         **lengths,
         **({} if layer.activated == (result.target.library == "timm") else {"activation": layer.activated}),
     }
-    return _toml(values)
 
 
 def _rules(layer: MatchedLayer, below: str, inner: str, into: str) -> tuple[str, dict[str, int]]:

@@ -35,7 +35,7 @@ def read_blocks(
         line = Section(values, section.file, f"{section.name}.blocks[{number}]")
         width_behind = values.get("out", width)
         with faults.catch():
-            for single in _spread(line, values):
+            for single in _singles(line, values):
                 block = _block(single, family, shared, width)
                 if block is not None:
                     width = block.parameters.get("out")
@@ -44,23 +44,45 @@ def read_blocks(
             width = width_behind
 
 
+def _singles(line: Section, values: Mapping[str, Any]) -> Iterator[Section]:
+    """Yield what a line stands for; a group of lines takes turns, all of them at each number."""
+    if "lines" not in values:
+        yield from _spread(line, values)
+        return
+    group = line.take_list("lines", dict)
+    line.finish()
+    inner = [Section(each, line.file, f"{line.name}.lines[{n}]") for n, each in enumerate(group)]
+    spread = [list(_spread(*each)) for each in zip(inner, group, strict=True)]
+    if len({len(each) for each in spread}) != 1:
+        raise line.error(
+            "table/range",
+            "lines of unequal length",
+            expected="lines whose ranges have one length",
+            found=[len(each) for each in spread],
+        )
+    for turn in zip(*spread, strict=True):
+        yield from turn
+
+
 def _spread(line: Section, values: Mapping[str, Any]) -> Iterator[Section]:
     """Yield a line for each number of its ranges ``{a..b}`` (``{a..b..step}``), or the line itself."""
-    texts = {key: values[key] for key in _RANGED if key in values}
-    if isinstance(values.get("in"), str) and _RANGE.fullmatch(values["in"]):
-        texts["in"] = values["in"]
+    lengths_given = {
+        key
+        for key, value in values.items()
+        if key not in _RANGED and isinstance(value, str) and _RANGE.fullmatch(value)
+    }
+    texts = {key: value for key, value in values.items() if key in (*_RANGED, *lengths_given)}
     found = [match for text in _texts(texts.values()) for match in _RANGE.finditer(text)]
-    lengths = {len(_numbers(match, line)): match[0] for match in found}
-    if not lengths:
+    counts = {len(_numbers(match, line)): match[0] for match in found}
+    if not counts:
         yield line
         return
-    if len(lengths) > 1:
-        raise line.error("table/range", f"ranges of unequal length: {', '.join(lengths.values())}")
+    if len(counts) > 1:
+        raise line.error("table/range", f"ranges of unequal length: {', '.join(counts.values())}")
     chained = {key: value for key, value in values.items() if key != "in"}
-    for index in range(*lengths):
+    for index in range(*counts):
         ranged = {key: _at(text, index, line) for key, text in texts.items()}
-        if "in" in ranged:
-            ranged["in"] = int(ranged["in"])
+        ranged |= {key: int(ranged[key]) for key in lengths_given}
         yield Section({**(chained if index else values), **ranged}, line.file, line.name)
 
 

@@ -36,6 +36,29 @@ def test_a_range_stands_for_a_line_per_number(tmp_path):
     assert [stage.target for stage in variant.stages] == [("x", f"b.{n}") for n in range(3)]
 
 
+def test_lines_of_a_group_take_turns(tmp_path):
+    """Blocks in which each layer has a line, and is a stage, stand there once; a length may count too."""
+    inner = [
+        'source = "backbone/l-{3..7..2}", target = "b.{0..2}.one", in = "{4..8..2}", out = 2',
+        'source = "backbone/l-{4..8..2}", target = "b.{0..2}.two", in = 2, out = "{6..8}"',
+    ]
+    group = ", ".join(f'{{ {line}, template = "conv" }}' for line in inner)
+    variant = read(tmp_path, head() + CONV + VARIANT + f"blocks = [{{ lines = [{group}] }}]")
+
+    assert [entry.source for entry in variant.entries] == [f"l-{n}/_conv/kernel" for n in range(3, 9)]
+    assert [stage.name for stage in variant.stages] == [
+        f"b.{n}.{each}" for n in range(3) for each in ("one", "two")
+    ]
+    assert [entry.source_shape[2:] for entry in variant.entries] == [
+        (4, 2),
+        (2, 6),
+        (6, 2),
+        (2, 7),
+        (8, 2),
+        (2, 8),
+    ]
+
+
 def test_each_of_a_range_may_take_a_width_of_its_own(tmp_path):
     """As blocks need that take everything computed before."""
     line = 'source = "backbone/l-{3..5}", target = "b.{0..2}", template = "conv", in = "{4..8..2}", out = 2'
@@ -265,6 +288,9 @@ def test_network_of_a_family_and_of_a_variant_are_one(tmp_path):
         ('target = "x", template', 'target = "x.{1..1}", template', "table/range", "'{1..1}'"),
         ('target = "x", template', 'target = "x.{5..2}", template', "table/range", "'{5..2}'"),
         ("backbone/f", 'backbone/f{0..2}", stage = "s{0..3}', "table/range", "unequal length"),
+        ("blocks = [", "blocks = [{ lines = [] }, ", "table/range", "ranges have one length"),
+        ("blocks = [", "blocks = [{ lines = [], stage = 'x' }, ", "table/unknown-key", "'stage'"),
+        ("blocks = [", "blocks = [{ lines = [3] }, ", "table/type", "a list of dict"),
         ('bias_into = "bn1"', 'bias_into = "bn9"', "table/fold", "no rule makes 'x.bn9.running_mean'"),
         (', bias_into = "bn1"', "", "table/fold", "belong together"),
         ('bias = "fold"', 'bias = "folds"', "table/bias", "found 'folds'"),
