@@ -26,6 +26,7 @@ _SEEDS = (1, 2)
 _TIMEOUT = 1800.0
 _LARGE = (224, 224)  # what networks that take one size take, nearly all of them
 _KERNELS = ("conv", "dense", "einsum")
+_ROUNDED = 3e-7  # five roundings to float32: two constants, their inverses and products
 
 
 def match(
@@ -206,8 +207,8 @@ def _image(recorded: Mapping[str, Any]) -> dict[str, Any]:
     mean, std, known = [0.0], [1.0], False
     scale, offset = (np.atleast_1d(operation["attributes"].get(name) or 0.0) for name in ("scale", "offset"))
     if operation["kind"] == "scale" and (scale > 0).all():
-        std = (1 / (255 * scale)).tolist()
-        mean, known = (-offset / (255 * scale)).tolist(), True
+        std = [_written(value) for value in 1 / (255 * scale)]
+        mean, known = [_written(value) for value in -offset / (255 * scale)], True
     return {
         "size": int(size),
         "fixed": bool(declared[1]),
@@ -216,6 +217,17 @@ def _image(recorded: Mapping[str, Any]) -> dict[str, Any]:
         "std": std,
         "known": known,
     }
+
+
+def _written(value: float) -> float:
+    """Return the number of few digits that somebody wrote, if float32 constants can be what became of it.
+
+    Example:
+        >>> _written(0.4849999539252072), _written(-0.0), _written(0.12345678)
+        (0.485, 0.0, 0.12345678)
+    """
+    short = float(f"{value:.6g}")
+    return short + 0.0 if abs(short - value) <= _ROUNDED * abs(value) else float(value)
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
