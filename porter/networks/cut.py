@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from timm.models.convnext import ConvNeXtStage
+from timm.models.regnet import RegStage
 from timm.models.resnetv2 import ResNetStage
 from torch import nn
 
@@ -25,8 +26,9 @@ _SEQUENTIAL = (
     "ConvNeXt",
     "VGG",
     "InceptionResnetV2",
+    "RegNet",
 )
-_SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage, ResNetStage)
+_SEQUENTIAL_PARTS = (nn.Sequential, ConvNeXtStage, RegStage, ResNetStage)
 _NORM = "bn"
 
 

@@ -17,6 +17,7 @@ from porter.core.stored_preprocessing import (
     StoredInput,
 )
 from porter.errors import PlanError
+from porter.planning.image_range import ImageRange, image_range
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import InputSpec
 
@@ -27,6 +28,11 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 _TWICE = (
     "nothing in the source tells whether it divides by the root of ImageNet's std too, as Keras's does with "
     "weights='imagenet': then that factor is missing"
+)
+_FOR_PIXELS = (
+    "nothing in front of the network scales its images, and its first weights are too small for the table's "
+    "mean and std: they are made for pixels in 0..255 (a converter multiplies a scaling into them), as mean "
+    "0 and std 1/255 say"
 )
 _CLOSE = 1e-6
 _PIXEL = 255.0
@@ -52,6 +58,8 @@ def expected_input(
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
         images, notes = _stored_normalization(checkpoint, match)
+        if not stored.unread and image_range(checkpoint, images) is ImageRange.PIXELS:
+            images, notes = _of_pixels(images), (*notes, _FOR_PIXELS)
     if stored.unread:
         names = ", ".join(stored.unread)
         told = f"{names} in front of the network may change images in a way that mean and std do not include"
@@ -128,6 +136,12 @@ def _composed(
     return table._replace(mean=mean, std=std), (
         f"mean and std are those of the model's {_names(stored.steps)}",
     )
+
+
+def _of_pixels(images: InputSpec) -> InputSpec:
+    """Return the images with a mean and std that leave pixels in 0..255 as they are."""
+    channels = len(images.mean)
+    return images._replace(mean=(0.0,) * channels, std=(1 / _PIXEL,) * channels)
 
 
 def _names(steps: Iterable[PreparingStep]) -> str:

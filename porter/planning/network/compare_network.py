@@ -9,6 +9,7 @@ from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
 from porter.planning.custom_head import backbone_alone
+from porter.planning.image_range import ImageRange, image_range
 from porter.planning.network.canonical import PREPARED, canonical
 from porter.planning.network.findings import NetworkFindings, ending_notes
 from porter.planning.network.folded_form import folded, with_affine_norms
@@ -27,6 +28,14 @@ _BY_BATCH = (
 )
 _OF_A_BATCH = [0, 1, 2]  # all axes of (N, H, W, C) but the channels
 _UNKNOWN = "{name} has no record of its network: the layers in {origin} were not compared with it"
+_OWN = (
+    "the table's network prepares images by itself, and the source's has no layer that does: mean and std "
+    "are the table's, "
+)
+_UNPREPARED = {
+    None: f"{_OWN}and nothing in the source confirms them",
+    ImageRange.SCALED: f"{_OWN}and the size of its first weights agrees",
+}
 _HINT = "A table of your own (--table FILE) takes a network that nobody published."
 _LEAVING = "--backbone-only leaves out what follows the backbone."
 
@@ -75,6 +84,8 @@ def compare_network(
     line = f"{count} layers as {stored.origin} says"
     several = () if own_head else _several(stored)  # a head has its own
     notes = () if is_cut else (*compared.notes(own_pool=own_head), *several)
+    if compared.wants_preparation and (note := _UNPREPARED.get(image_range(checkpoint, match.variant.input))):
+        notes = (note, *notes)
     return NetworkFindings(
         line, epsilons, stored.origin, compared.classifier_activation, notes, is_compared=True
     )
@@ -156,7 +167,7 @@ class _Comparison:
         self._wanted = list(tail(reference.operations, wanted))
         self._given = [*map(in_form_of, given, self._wanted), *given[len(self._wanted) :]]
         self._last = source.operations[last]
-        self._wants_preparation = _prepares(reference) and not _prepares(source)
+        self.wants_preparation = _prepares(reference) and not _prepares(source)
         found = dict.fromkeys(pairing.differences())
         is_whole = not any(operation.variables for operation in reference.operations[wanted + 1 :])
         if not is_cut:  # what follows a cut is no part of the table's network
@@ -176,11 +187,6 @@ class _Comparison:
             yield (
                 f"{pool.name} of the source takes the maximum over the image; the ported network averages "
                 "where it pools: forward_features is the same"
-            )
-        if self._wants_preparation:
-            yield (
-                "the table's network prepares images by itself, and the source's has no layer that does: "
-                "mean and std are the table's, and nothing in the source confirms them"
             )
         yield from ending_notes(self.classifier_activation)
 

@@ -27,9 +27,10 @@ _BEFORE_ALL = -1
 _BLOCKS = "blocks"
 # What the modules are called that `porter.networks.cut` runs in order.
 _SEQUENTIAL = re.compile(
-    r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|layer\d|block\d+"  # EfficientNet, ResNet, Xception
+    r"(conv_stem|conv_head|conv\d|bn\d|act\d|blocks|block\d+"  # EfficientNet, Xception
+    r"|maxpool|layer\d"  # ResNet
     r"|stem|stages|norm(_pre)?|Conv2d_\w+|Mixed_\w+"  # ConvNeXt and ResNetV2, InceptionV3
-    r"|conv2d_\d\w|mixed_\w+|repeat(_\d)?)(\..+)?"  # InceptionResNetV2
+    r"|conv2d_\d\w|mixed_\w+|repeat(_\d)?|s\d)(\..+)?"  # InceptionResNetV2, RegNet
     r"|features\.\w+"  # VGG, and DenseNet, whose blocks are no sequences
 )
 _WITH_POOL = re.compile(r"features\.transition\d")  # whose last layer is a pool

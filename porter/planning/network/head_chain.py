@@ -97,7 +97,7 @@ def head_chain(
         trunk = nodes_between(network.operations, start, fork)
         branches = [nodes_between(network.operations, fork, output) for output in network.outputs]
         _require_each_once(network, own, [trunk, *branches])
-        takes_map = _gives_map(network.operations, last if end is None else end)
+        takes_map = _gives_map(network.operations, start)
         if len(branches) == 1:
             return _single(trunk, shapes, takes_map=takes_map)
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
