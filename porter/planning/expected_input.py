@@ -58,7 +58,7 @@ def expected_input(
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
         images, notes = _stored_normalization(checkpoint, match)
-        if not stored.unread and image_range(checkpoint, images) is ImageRange.PIXELS:
+        if takes_pixels(checkpoint, images):
             images, notes = _of_pixels(images), (*notes, _FOR_PIXELS)
     if stored.unread:
         names = ", ".join(stored.unread)
@@ -66,6 +66,15 @@ def expected_input(
         notes = (*notes, told)
     chosen, source, more = _size(match, stored, size)
     return images._replace(size=chosen), source, (*notes, *more)
+
+
+def takes_pixels(checkpoint: Checkpoint, images: InputSpec) -> bool:
+    """Whether nothing scales the images, and the first weights are made for pixels and not for `images`."""
+    stored = stored_images(checkpoint)
+    is_scaled = any(not isinstance(step, ChannelReversal) for step in stored.steps)
+    if is_scaled or stored.unread:
+        return False
+    return image_range(checkpoint, images) is ImageRange.PIXELS
 
 
 def stored_images(checkpoint: Checkpoint) -> StoredInput:

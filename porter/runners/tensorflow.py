@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from porter.checkpoints.keras.file import KerasFile
 from porter.core.checkpoint import Array, Checkpoint
 from porter.errors import ParityError
+from porter.planning.expected_input import takes_pixels
 from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.recordings.activation import Activation
@@ -104,6 +105,8 @@ def source_preparation(
         return None  # another network stands in, and its source may prepare images in another way
     if job.source is not None or not port_plan.variant.has_builder:
         return None
+    if takes_pixels(checkpoint, port_plan.variant.input):
+        return None  # the source's code prepares images for another state of these weights
     prepare = source_of(port_plan.variant.source.name).prepare
     if prepare is None:
         return None
