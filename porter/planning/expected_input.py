@@ -20,6 +20,7 @@ from porter.errors import PlanError
 from porter.planning.image_range import ImageRange, image_range
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import InputSpec
+from porter.tables.variants import Variant
 
 # keras.applications.efficientnet divides by sqrt(variance), and its published weights store ImageNet's std as
 # the variance. Built with them, the network has a second layer, without variables, that divides by
@@ -58,7 +59,7 @@ def expected_input(
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
         images, notes = _stored_normalization(checkpoint, match)
-        if takes_pixels(checkpoint, images):
+        if takes_pixels(checkpoint, match.variant, images):
             images, notes = _of_pixels(images), (*notes, _FOR_PIXELS)
     if stored.unread:
         names = ", ".join(stored.unread)
@@ -68,13 +69,13 @@ def expected_input(
     return images._replace(size=chosen), source, (*notes, *more)
 
 
-def takes_pixels(checkpoint: Checkpoint, images: InputSpec) -> bool:
+def takes_pixels(checkpoint: Checkpoint, variant: Variant, images: InputSpec) -> bool:
     """Whether nothing scales the images, and the first weights are made for pixels and not for `images`."""
     stored = stored_images(checkpoint)
     is_scaled = any(not isinstance(step, ChannelReversal) for step in stored.steps)
     if is_scaled or stored.unread:
         return False
-    return image_range(checkpoint, images) is ImageRange.PIXELS
+    return image_range(checkpoint, variant, images) is ImageRange.PIXELS
 
 
 def stored_images(checkpoint: Checkpoint) -> StoredInput:

@@ -14,8 +14,10 @@ from enum import Enum
 import numpy as np
 
 from porter.core.checkpoint import Array, Checkpoint
-from porter.core.stored_network import Operation, StoredNetwork
+from porter.core.stored_network import StoredNetwork
+from porter.planning.network.layer_pairing import ACTIVATIONS
 from porter.tables.table_records import InputSpec
+from porter.tables.variants import Variant
 
 # Photographs: standard deviation of a value in 0..1, correlation of neighbours and of a pixel's colours.
 # Rough, as the decision may be: it is between answers that differ 57 to 255 times.
@@ -33,27 +35,31 @@ class ImageRange(Enum):
     SCALED = "images scaled by the table's mean and std"
 
 
-def image_range(checkpoint: Checkpoint, spec: InputSpec) -> ImageRange | None:
+def image_range(checkpoint: Checkpoint, variant: Variant, images: InputSpec) -> ImageRange | None:
     """Tell from the first convolution which images a network takes, if nothing stands in front of it.
 
     Args:
         checkpoint: A source that carries its network; for others the answer is None.
-        spec: The table's mean and std.
+        variant: The network; without batch norms, as a vision transformer is, it does not tell.
+        images: The mean and std that are expected.
 
     Returns:
         None if the source has no such convolution, or its weights do not tell.
     """
     network = checkpoint.stored_network
-    if network is None:
+    if network is None or all(entry.kind != "batch_norm" for entry in variant.entries):
         return None
     place = next((n for n, o in enumerate(network.operations) if "kernel" in o.variables), None)
     if place is None or network.operations[place].kind != "conv":
         return None
     kernel = checkpoint.read(network.operations[place].variables["kernel"]).astype(np.float64)
-    if kernel.ndim != _KERNEL_AXES or kernel.shape[2] != len(spec.std):
+    if kernel.ndim != _KERNEL_AXES or kernel.shape[2] != len(images.std):
         return None
-    pixels = _answer(kernel, _deviations(checkpoint, network, place)) * _WHITE
-    return _nearer(pixels, pixels / (_WHITE * float(np.mean(spec.std))))
+    deviations = _deviations(checkpoint, network, place)
+    if deviations is None:
+        return None
+    pixels = _answer(kernel, deviations) * _WHITE
+    return _nearer(pixels, pixels / (_WHITE * float(np.mean(images.std))))
 
 
 def _nearer(pixels: float, scaled: float) -> ImageRange | None:
@@ -78,11 +84,14 @@ def _answer(kernel: Array, deviations: Array) -> float:
     return float(np.sqrt(np.mean(variances)))
 
 
-def _deviations(checkpoint: Checkpoint, network: StoredNetwork, place: int) -> Array:
-    """Return what the norm behind an operation divides by; 1 if it is part of it."""
-    norms = (o for o in network.operations if o.inputs == (place,) and "moving_variance" in o.variables)
-    norm: Operation | None = next(norms, None)
-    if norm is None:
-        return np.ones(1)
-    variances = checkpoint.read(norm.variables["moving_variance"]).astype(np.float64).ravel()
-    return np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
+def _deviations(checkpoint: Checkpoint, network: StoredNetwork, place: int) -> Array | None:
+    """Return what the norm behind a convolution divides by: 1 if it is part of it, None if there is none.
+
+    A layer norm, as ConvNeXt has there, takes answers of any size.
+    """
+    behind = [operation for operation in network.operations if operation.inputs == (place,)]
+    if len(behind) == 1 and "moving_variance" in behind[0].variables:
+        variances = checkpoint.read(behind[0].variables["moving_variance"]).astype(np.float64).ravel()
+        return np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
+    is_folded = "bias" in network.operations[place].variables and bool(behind)
+    return np.ones(1) if is_folded and all(each.kind in ACTIVATIONS for each in behind) else None

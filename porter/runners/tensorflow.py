@@ -105,7 +105,7 @@ def source_preparation(
         return None  # another network stands in, and its source may prepare images in another way
     if job.source is not None or not port_plan.variant.has_builder:
         return None
-    if takes_pixels(checkpoint, port_plan.variant.input):
+    if takes_pixels(checkpoint, port_plan.variant, port_plan.variant.input):
         return None  # the source's code prepares images for another state of these weights
     prepare = source_of(port_plan.variant.source.name).prepare
     if prepare is None:

@@ -33,8 +33,8 @@ _OWN = (
     "are the table's, "
 )
 _UNPREPARED = {
-    None: f"{_OWN}and nothing in the source confirms them",
-    ImageRange.SCALED: f"{_OWN}and the size of its first weights agrees",
+    None: (f"{_OWN}and nothing in the source confirms them",),
+    ImageRange.SCALED: (f"{_OWN}and the size of its first weights agrees",),
 }
 _HINT = "A table of your own (--table FILE) takes a network that nobody published."
 _LEAVING = "--backbone-only leaves out what follows the backbone."
@@ -84,8 +84,9 @@ def compare_network(
     line = f"{count} layers as {stored.origin} says"
     several = () if own_head else _several(stored)  # a head has its own
     notes = () if is_cut else (*compared.notes(own_pool=own_head), *several)
-    if compared.wants_preparation and (note := _UNPREPARED.get(image_range(checkpoint, match.variant.input))):
-        notes = (note, *notes)
+    if compared.wants_preparation:
+        answer = image_range(checkpoint, match.variant, match.variant.input)
+        notes = (*_UNPREPARED.get(answer, ()), *notes)
     return NetworkFindings(
         line, epsilons, stored.origin, compared.classifier_activation, notes, is_compared=True
     )
