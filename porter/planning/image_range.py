@@ -9,11 +9,12 @@ become a part of the convolution, that gives the quotient itself.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import numpy as np
 
-from porter.core.checkpoint import Array, Checkpoint
+from porter.core.checkpoint import Array, Checkpoint, TensorSpec
 from porter.core.stored_network import StoredNetwork
 from porter.planning.network.layer_pairing import ACTIVATIONS
 from porter.tables.table_records import InputSpec
@@ -25,7 +26,7 @@ _DEVIATION, _NEIGHBOUR, _COLOUR = 0.27, 0.95, 0.9
 _WHITE = 255.0
 _FAR_APART = 16.0  # the least factor between two answers of which one can be told
 _CLEARLY = 4.0  # how much nearer to 1 the right one is
-_KERNEL_AXES = 4
+_KERNEL_AXES, _LARGEST = 4, 1024  # of height, width and channels; AlexNet's is 363
 
 
 class ImageRange(Enum):
@@ -52,14 +53,21 @@ def image_range(checkpoint: Checkpoint, variant: Variant, images: InputSpec) -> 
     place = next((n for n, o in enumerate(network.operations) if "kernel" in o.variables), None)
     if place is None or network.operations[place].kind != "conv":
         return None
-    kernel = checkpoint.read(network.operations[place].variables["kernel"]).astype(np.float64)
-    if kernel.ndim != _KERNEL_AXES or kernel.shape[2] != len(images.std):
+    key = network.operations[place].variables["kernel"]
+    if not _is_stem(checkpoint.specs.get(key), len(images.std)):
         return None
     deviations = _deviations(checkpoint, network, place)
     if deviations is None:
         return None
-    pixels = _answer(kernel, deviations) * _WHITE
+    pixels = _answer(checkpoint.read(key).astype(np.float64), deviations) * _WHITE
     return _nearer(pixels, pixels / (_WHITE * float(np.mean(images.std))))
+
+
+def _is_stem(kernel: TensorSpec | None, channels: int) -> bool:
+    """Whether a kernel is one that takes images, and small enough for a first convolution."""
+    if kernel is None or not kernel.dtype.is_float or len(kernel.shape) != _KERNEL_AXES:
+        return False
+    return kernel.shape[2] == channels and math.prod(kernel.shape[:3]) <= _LARGEST
 
 
 def _nearer(pixels: float, scaled: float) -> ImageRange | None:
@@ -80,8 +88,9 @@ def _answer(kernel: Array, deviations: Array) -> float:
     colours = np.full((channels, channels), _COLOUR) + (1 - _COLOUR) * np.eye(channels)
     alike = np.kron(_NEIGHBOUR**distance, colours) * _DEVIATION**2
     flat = kernel.reshape(-1, kernel.shape[-1])
-    variances = np.einsum("io,ij,jo->o", flat, alike, flat) / deviations**2
-    return float(np.sqrt(np.mean(variances)))
+    with np.errstate(all="ignore"):  # a damaged file holds anything
+        variances = (flat * (alike @ flat)).sum(0) / deviations**2
+        return float(np.sqrt(np.mean(variances)))
 
 
 def _deviations(checkpoint: Checkpoint, network: StoredNetwork, place: int) -> Array | None:
@@ -90,8 +99,11 @@ def _deviations(checkpoint: Checkpoint, network: StoredNetwork, place: int) -> A
     A layer norm, as ConvNeXt has there, takes answers of any size.
     """
     behind = [operation for operation in network.operations if operation.inputs == (place,)]
-    if len(behind) == 1 and "moving_variance" in behind[0].variables:
-        variances = checkpoint.read(behind[0].variables["moving_variance"]).astype(np.float64).ravel()
-        return np.sqrt(np.maximum(variances, np.finfo(np.float32).tiny))
+    if len(behind) == 1 and (key := behind[0].variables.get("moving_variance")) is not None:
+        channels = checkpoint.specs[network.operations[place].variables["kernel"]].shape[-1]
+        stored = checkpoint.specs.get(key)
+        if stored is None or not stored.dtype.is_float or stored.shape != (channels,):
+            return None
+        return np.sqrt(np.maximum(checkpoint.read(key).astype(np.float64), np.finfo(np.float32).tiny))
     is_folded = "bias" in network.operations[place].variables and bool(behind)
     return np.ones(1) if is_folded and all(each.kind in ACTIVATIONS for each in behind) else None
