@@ -97,7 +97,8 @@ def head_chain(
         trunk = nodes_between(network.operations, start, fork)
         branches = [nodes_between(network.operations, fork, output) for output in network.outputs]
         _require_each_once(network, own, [trunk, *branches])
-        takes_map = _gives_map(network.operations, start)
+        # The last layer may be a gate's, whose vector weighs a map; a pool behind it may leave one pixel.
+        takes_map = any(_gives_map(network.operations, n) for n in (last if end is None else end, start))
         if len(branches) == 1:
             return _single(trunk, shapes, takes_map=takes_map)
         return _several(network, trunk, branches, shapes, takes_map=takes_map)
