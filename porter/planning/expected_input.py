@@ -17,7 +17,6 @@ from porter.core.stored_preprocessing import (
     StoredInput,
 )
 from porter.errors import PlanError
-from porter.planning.image_range import ImageRange, image_range
 from porter.planning.recognition import Recognised
 from porter.tables.table_records import InputSpec
 from porter.tables.variants import Variant
@@ -73,8 +72,10 @@ def takes_pixels(checkpoint: Checkpoint, variant: Variant, images: InputSpec) ->
     """Whether nothing scales the images, and the first weights are made for pixels and not for `images`."""
     stored = stored_images(checkpoint)
     is_scaled = any(not isinstance(step, ChannelReversal) for step in stored.steps)
-    if is_scaled or stored.unread:
+    if is_scaled or stored.unread or checkpoint.stored_network is None:
         return False
+    from porter.planning.image_range import ImageRange, image_range  # noqa: PLC0415  (weights alone tell nothing)
+
     return image_range(checkpoint, variant, images) is ImageRange.PIXELS
 
 
