@@ -67,5 +67,5 @@ def test_scaling_in_the_first_weights_is_said(written):
 
     assert plan.input_spec.mean == (0, 0, 0)
     assert plan.input_spec.std == (1 / 255,) * 3
-    assert [note for note in plan.notes if "are made for pixels in 0..255" in note]
+    assert [note for note in plan.notes if "is made for pixels in 0..255" in note]
     assert not [note for note in plan.notes if "nothing in the source confirms" in note]
