@@ -30,8 +30,8 @@ _TWICE = (
     "weights='imagenet': then that factor is missing"
 )
 _FOR_PIXELS = (
-    "nothing in front of the network scales its images, and its first layer is made for pixels in 0..255, not "
-    "for the table's mean and std: the metadata says mean 0 and std 1/255 (people train on pixels, and a "
+    "nothing in front of the network scales its images, and its first layer is made for pixels in 0..255, "
+    "not for the table's mean and std: the metadata says mean 0 and std 1/255 (people train on pixels, and a "
     "converter multiplies a scaling into the first weights)"
 )
 _CLOSE = 1e-6
