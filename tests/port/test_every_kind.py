@@ -41,6 +41,7 @@ NAMES = [
     "keras_inception_resnet_v2",
     "keras_inception_v3",
     "keras_resnet50v2",
+    "keras_resnetrs50",
     "keras_regnety002",
     "keras_vgg16",
     "keras_xception",
