@@ -22,7 +22,7 @@ from porter.tables.variants import Entry, Variant
 _ROOT = 0
 _OTHERS = (
     "{names} computes the same with the same weights, and a frozen graph does not say which of them it was: "
-    "mean and std are those of {name} (--variant chooses)"
+    "mean and std are those of {name} (--variant chooses), unless the source says more of them"
 )
 
 

@@ -24,7 +24,10 @@ from porter.tables.known_tables import Tables
 from porter.tables.variants import Variant
 
 _ROOT = 0
-_OTHERS = "{names} computes the same with the same weights: mean and std are those of {name}"
+_OTHERS = (
+    "{names} computes the same with the same weights: mean and std are those of {name}, unless the source "
+    "says more of them"
+)
 
 
 class _Found(NamedTuple):
