@@ -54,7 +54,7 @@ def expected_input(
         PlanError: the network takes another size only, or `size` is not positive.
     """
     stored = stored_images(checkpoint)
-    if any(not isinstance(step, ChannelReversal) for step in stored.steps):
+    if _is_scaled(stored):
         images, notes = _composed(checkpoint, match.variant.input, stored)
     else:
         images, notes = _stored_normalization(checkpoint, match)
@@ -71,12 +71,15 @@ def expected_input(
 def takes_pixels(checkpoint: Checkpoint, variant: Variant, images: InputSpec) -> bool:
     """Whether nothing scales the images, and the first weights are made for pixels and not for `images`."""
     stored = stored_images(checkpoint)
-    is_scaled = any(not isinstance(step, ChannelReversal) for step in stored.steps)
-    if is_scaled or stored.unread or checkpoint.stored_network is None:
+    if _is_scaled(stored) or stored.unread or checkpoint.stored_network is None:
         return False
     from porter.planning.image_range import ImageRange, image_range  # noqa: PLC0415  (weights alone tell nothing)
 
     return image_range(checkpoint, variant, images) is ImageRange.PIXELS
+
+
+def _is_scaled(stored: StoredInput) -> bool:
+    return any(not isinstance(step, ChannelReversal) for step in stored.steps)
 
 
 def stored_images(checkpoint: Checkpoint) -> StoredInput:

@@ -28,13 +28,11 @@ _BY_BATCH = (
 )
 _OF_A_BATCH = [0, 1, 2]  # all axes of (N, H, W, C) but the channels
 _UNKNOWN = "{name} has no record of its network: the layers in {origin} were not compared with it"
-_OWN = (
-    "the table's network prepares images by itself, and the source's has no layer that does: mean and std "
-    "are the table's, "
-)
+_OWN = "the table's network prepares images by itself, and the source's has no layer that does"
 _UNPREPARED = {
-    None: (f"{_OWN}and nothing in the source confirms them",),
-    ImageRange.SCALED: (f"{_OWN}and the size of its first weights agrees",),
+    None: f"{_OWN}: mean and std are the table's, and nothing in the source confirms them",
+    ImageRange.SCALED: f"{_OWN}: mean and std are the table's, and the size of its first weights agrees",
+    ImageRange.PIXELS: _OWN,  # the metadata's images are said elsewhere
 }
 _HINT = "A table of your own (--table FILE) takes a network that nobody published."
 _LEAVING = "--backbone-only leaves out what follows the backbone."
@@ -85,8 +83,7 @@ def compare_network(
     several = () if own_head else _several(stored)  # a head has its own
     notes = () if is_cut else (*compared.notes(own_pool=own_head), *several)
     if compared.wants_preparation:
-        answer = image_range(checkpoint, match.variant, match.variant.input)
-        notes = (*_UNPREPARED.get(answer, ()), *notes)
+        notes = (_UNPREPARED[image_range(checkpoint, match.variant, match.variant.input)], *notes)
     return NetworkFindings(
         line, epsilons, stored.origin, compared.classifier_activation, notes, is_compared=True
     )
