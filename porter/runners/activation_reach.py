@@ -51,7 +51,7 @@ def reach(
         operations: The source's.
         run: Runs the source with `weights`.
     """
-    if not any(each.attributes.get("max_value") is not None for each in operations):
+    if not any(each.kind == "relu" for each in operations):
         return
     for _ in range(_MOST_ROUNDS):
         found = run()

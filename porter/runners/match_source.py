@@ -20,10 +20,7 @@ from porter.errors import ParityError
 from porter.recordings.layer_weights import random_weights
 from porter.runners.activation_reach import reach, unreached
 from porter.runners.children import serve_request
-from porter.runners.exact_constants import with_exact_constants
-from porter.runners.file_network import FileNetwork
-from porter.runners.graph_branches import in_branches
-from porter.runners.graph_lifting import lifted, without_float64
+from porter.runners.fed_network import FedNetwork, Size
 from porter.runners.graph_operations import (
     UNARY,
     SourceOperation,
@@ -35,16 +32,12 @@ from porter.runners.graph_operations import (
 from porter.runners.matched_network import load
 from porter.runners.source_keys import constant_keys
 
-_V1 = tf.compat.v1
-_DOUBLE = tf.float64.as_datatype_enum
-_BATCH = 2
 # Images so much larger than usual bring signals past the caps that PyTorch may have and the source has not.
 _LARGE = 30.0
 _DENSE = ("dense", "einsum")
 _POOLS = ("avg_pool", "max_pool")
 # Even and divisible by 32 first: there SAME pads one side more than the other at every stride.
 _SMALL = (64, 96, 128, 160, 224)
-Size = tuple[int, int]
 
 
 class _Run(NamedTuple):
@@ -86,7 +79,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     }
     for seed in request["seeds"]:
         weights[f"random weights, seed {seed}"] = random_weights(shapes, roles, seed)
-    graph = _Runner(network, operations, keys)
+    graph = FedNetwork(network, operations, keys)
     runs, notes, untested = _runs(graph, weights, request, operations, ends, out)
     for number, values in enumerate(weights.values()):
         _save(out / f"weights{number}.npz", {key.replace("/", "\\"): v for key, v in values.items()})
@@ -116,90 +109,15 @@ def _preparation(operations: Sequence[SourceOperation], image: int) -> list[str]
     return [f"the source prepares its images, and PyTorch takes what that gives: {told}"] if told else []
 
 
-class _Runner:
-    """A network in float64 whose weights are fed."""
-
-    def __init__(
-        self, network: FileNetwork, operations: Sequence[SourceOperation], keys: Mapping[str, str]
-    ) -> None:
-        graph = with_exact_constants(lifted(network.graph))
-        for node in graph.node:
-            if node.name in keys or node.name == network.source:
-                is_weight = node.name in keys
-                shape = node.attr["value"].tensor.tensor_shape if is_weight else None
-                node.op = "Placeholder"
-                node.ClearField("attr")
-                node.attr["dtype"].type = _DOUBLE
-                if shape is not None:
-                    node.attr["shape"].shape.CopyFrom(shape)
-            node.attr.pop("_output_shapes", None)
-        with tf.Graph().as_default() as own_graph:
-            try:
-                tf.import_graph_def(graph, name="")
-            except ValueError as error:
-                raise _no_float64(network) from error
-        settings = _V1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-        settings.graph_options.rewrite_options.disable_meta_optimizer = True
-        self._session = _V1.Session(graph=own_graph, config=settings)
-        self._network, self._keys = network, keys
-        conditional = in_branches(graph.node)
-        self._tensors = {
-            n: [each.tensor, *each.beside]
-            for n, each in enumerate(operations)
-            if each.tensor and each.tensor.partition(":")[0] not in conditional
-        }
-
-    def run(self, weights: Mapping[str, Array], images: Array, numbers: Sequence[int]) -> dict[int, Array]:
-        """Return the outputs of operations by number.
-
-        Raises:
-            tf.errors.OpError: the network does not take images of this size.
-        """
-        fed = {f"{name}:0": weights[key].astype(np.float64) for name, key in self._keys.items()}
-        fed[f"{self._network.source}:0"] = images
-        wanted = {number: self._tensors[number] for number in numbers if number in self._tensors}
-        found = self._session.run(wanted, fed)
-        return {n: parts[0] if len(parts) == 1 else np.concatenate(parts, -1) for n, parts in found.items()}
-
-    @property
-    def batch(self) -> int:
-        """How many images are run at once."""
-        return (self._network.shape or (None,))[0] or _BATCH
-
-    @property
-    def has_own_batch(self) -> bool:
-        """Whether the source takes so many images and no others."""
-        return (self._network.shape or (None,))[0] is not None
-
-    @property
-    def channels(self) -> int:
-        """Channels of an image."""
-        return (self._network.shape or (None,))[-1] or 3
-
-    @property
-    def declared(self) -> Size | None:
-        """The one size that the source says it takes."""
-        height, width = (self._network.shape or (None,) * 4)[1:3]
-        return (height, width) if height and width else None
-
-
-def _no_float64(network: FileNetwork) -> ParityError:
-    return ParityError(
-        "match/no-float64",
-        "TensorFlow cannot compute the source in float64, which a proof needs",
-        found=", ".join(without_float64(network.graph)),
-    )
-
-
 def _runs(
-    graph: _Runner,
-    weights: Mapping[str, dict[str, Array]],
+    graph: FedNetwork,
+    weights: dict[str, dict[str, Array]],
     request: Mapping[str, Any],
     operations: Sequence[SourceOperation],
     ends: Sequence[int],
     out: Path,
 ) -> tuple[list[dict[str, Any]], list[str], list[str]]:
-    """Run everything; the first run is of all operations, to match with."""
+    """Fit random weights in place and run everything, first all operations, to match with."""
     names, everything = list(weights), range(len(operations))
     layers = {n for n in everything if operations[n].variables or n >= len(operations) - 4}
     # A module of PyTorch's may hold the activation that follows its layer.
@@ -209,6 +127,8 @@ def _runs(
         operations[n].inputs[0] for n in layers if operations[n].kind in _DENSE and operations[n].inputs
     }
     base, sizes = _base(graph, weights[names[-1]], request.get("size"), operations)
+    for name in names[1:]:
+        weights[name] = graph.scaled(weights[name], _images(graph, base, operations))
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
     large = _Run(names[-1], base, whole=False, factor=_LARGE)
     plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes), large]
@@ -246,7 +166,7 @@ def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:
 
 
 def _whole(
-    graph: _Runner, weights: Mapping[str, Array], size: Size, operations: Sequence[SourceOperation]
+    graph: FedNetwork, weights: Mapping[str, Array], size: Size, operations: Sequence[SourceOperation]
 ) -> dict[int, Array]:
     return graph.run(weights, _images(graph, size, operations), range(len(operations)))
 
@@ -260,7 +180,7 @@ def _last(operations: Sequence[SourceOperation]) -> set[int]:
     return {image_operation(operations), len(operations) - 1}
 
 
-def _images(graph: _Runner, size: Size, operations: Sequence[SourceOperation]) -> Array:
+def _images(graph: FedNetwork, size: Size, operations: Sequence[SourceOperation]) -> Array:
     generator = np.random.default_rng(size[0] * 1000 + size[1])
     shape = (graph.batch, *size, graph.channels)
     prepared = any(each.kind == "scale" for each in operations[: image_operation(operations) + 1])
@@ -268,7 +188,7 @@ def _images(graph: _Runner, size: Size, operations: Sequence[SourceOperation]) -
 
 
 def _base(
-    graph: _Runner,
+    graph: FedNetwork,
     weights: Mapping[str, Array],
     wanted: Sequence[int] | None,
     operations: Sequence[SourceOperation],
@@ -304,7 +224,7 @@ def _attends(found: Mapping[int, Array], operations: Sequence[SourceOperation]) 
 
 
 def _sizes(
-    base: Size, graph: _Runner, operations: Sequence[SourceOperation], found: Mapping[int, Array]
+    base: Size, graph: FedNetwork, operations: Sequence[SourceOperation], found: Mapping[int, Array]
 ) -> list[Size]:
     """Return an even, an odd and a mixed size, and its own; only that if it was made for it."""
     declared = graph.declared

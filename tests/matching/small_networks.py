@@ -20,6 +20,22 @@ class Factors(nn.Module):
         return x * self.factors
 
 
+class Gated(nn.Module):
+    """A block that adds what a gate lets through to what it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(6, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12, eps=1e-3)
+        self.reduce, self.expand = nn.Conv2d(12, 2, 1), nn.Conv2d(2, 12, 1)
+        self.last, self.last_norm = nn.Conv2d(12, 6, 1, bias=False), nn.BatchNorm2d(6, eps=1e-3)
+
+    def forward(self, x):
+        """(N, 6, H, W) -> (N, 6, H, W)."""
+        y = self.norm(self.conv(x))
+        gate = self.expand(functional.relu(self.reduce(y.mean((2, 3), keepdim=True)))).sigmoid()
+        return x + self.last_norm(self.last(y * gate))
+
+
 class Network(nn.Module):
     """One of them; `wrong` says what is wrong with it, or what is written in another way."""
 
@@ -65,6 +81,17 @@ class Network(nn.Module):
     def norm_first(self, x):
         """Normalise the images, or leave that out."""
         return self.classified(self.conv(x if self.wrong else self.norm(x)))
+
+    def _gated_blocks(self, wrong):
+        self._one(wrong)
+        self.blocks = nn.ModuleList(Gated() for _ in range(20))
+
+    def gated_blocks(self, x):
+        """Run blocks one behind the other."""
+        x = self.conv(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.classified(x)
 
     def _two_outputs(self, wrong):
         self._one(wrong)

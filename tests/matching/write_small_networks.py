@@ -145,6 +145,17 @@ def shared(layers, x):
     return classified(layers, norm(conv(norm(conv(x)))))
 
 
+def gated_blocks(layers, x, count=20):
+    """Add what a gate lets through to what a block takes, over and over."""
+    x = layers.Conv2D(6, 3, padding="same")(x)
+    for _ in range(count):
+        y = layers.BatchNormalization()(layers.Conv2D(12, 3, padding="same", use_bias=False)(x))
+        gate = layers.Dense(2, activation="relu")(layers.GlobalAveragePooling2D(keepdims=True)(y))
+        y = layers.Multiply()([y, layers.Dense(12, activation="sigmoid")(gate)])
+        x = layers.Add()([x, layers.BatchNormalization()(layers.Conv2D(6, 1, use_bias=False)(y))])
+    return classified(layers, x)
+
+
 def grey(layers, x):
     """Take images of one channel."""
     return classified(layers, layers.Conv2D(6, 3, activation="tanh")(x))
@@ -157,7 +168,7 @@ def classified(layers, x):
 
 NETWORKS = (
     *(flat, pool_first, norm_first, reversed_channels, two_outputs, plain, dilated, resized, groups, slopes),
-    *(unbiased, multiplied, attention, shared, grey, apart, apart_turned),
+    *(unbiased, multiplied, attention, shared, gated_blocks, grey, apart, apart_turned),
     *(multiplied_maps, multiplied_channels),
 )
 
