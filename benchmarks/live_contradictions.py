@@ -3,8 +3,9 @@
     python benchmarks/live_contradictions.py FOLDER LIBRARY/FAMILY ...
 
 FOLDER holds what `unchanged.py` wrote; FAMILY may be one of its small ones, MobileNetV2-32. Configs are
-changed in .h5 and .keras, graphs in SavedModels and frozen graphs. The tables are copies without recorded
-networks, which switches the refusal off. Prints a line for each file and kind of change:
+changed in .h5 and .keras, graphs in SavedModels and frozen graphs. What the port refuses is checked by
+copies of the tables without recorded networks, which switches the refusal off. Prints a line for each file
+and kind of change:
 
 - found: no parity, with the first stage that differs;
 - adopted: the port follows the file, and there is parity;
@@ -111,7 +112,7 @@ def outcomes(files: Sequence[Path], tables: Tables) -> Iterator[tuple[Path, Pari
     for file in files:
         try:
             with porter.open_checkpoint(file) as checkpoint:
-                variant = plan(checkpoint, tables).variant
+                variant = plan(checkpoint, None if is_ported(file) else tables).variant
         except PlanError as error:
             yield file, error
             continue

@@ -87,10 +87,9 @@ def stored_images(checkpoint: Checkpoint) -> StoredInput:
     stored, network = checkpoint.stored_input, checkpoint.stored_network
     if stored.steps or stored.unread or network is None or not network.is_graph:
         return stored
-    from porter.planning.network.preparation import preparation  # noqa: PLC0415  (most have no graph)
+    from porter.core.image_preparation import prepared_by  # noqa: PLC0415  (most have no graph)
 
-    steps, unread = preparation(network)
-    return stored._replace(steps=steps, unread=unread)
+    return prepared_by(stored, network)
 
 
 def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:

@@ -48,7 +48,7 @@ def stated(path):
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("way", ["h5", "keras", "saved_model"])
+@pytest.mark.parametrize("way", ["h5", "keras", "saved_model", "tflite"])
 @pytest.mark.parametrize("name", PREPARED)
 def test_layers_that_prepare_images_become_mean_and_std(models, tmp_path, name, way):
     """Every value from 0 to 255 becomes under the metadata's mean and std what Keras's layers make of it."""
@@ -67,6 +67,24 @@ def test_layers_that_prepare_images_become_mean_and_std(models, tmp_path, name, 
     assert len(said) == (name not in ("rescaled", "arithmetic"))  # theirs are the table's
     left_out = [line for line in result.plan.ledger if line.bucket is Bucket.LEFT_OUT]
     assert len(left_out) == (3 if name == "adapted" else 0)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", ["h5", "keras", "tflite"])
+def test_images_that_the_model_resizes_reach_the_network_smaller(models, tmp_path, way):
+    """The size in the metadata is the one behind the resizing, for PyTorch has none."""
+    assert stated(porter.port(saved(models, "smaller", way), tmp_path / "out.safetensors").out)["size"] == 96
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("way", ["h5", "keras", "tflite"])
+def test_crop_in_front_of_the_network_is_reported(models, tmp_path, way):
+    """The port does not crop, and says so by the layer's name."""
+    result = porter.port(saved(models, "cropped", way), tmp_path / "out.safetensors")
+
+    (note,) = [note for note in result.plan.notes if "in front of the network" in note]
+    assert "crop" in note
+    assert "mean and std do not include" in note
 
 
 @pytest.mark.tensorflow

@@ -3,8 +3,8 @@
 Usage: python write_prepared_models.py {tf_keras,keras} FOLDER
 
 Each model is MobileNetV1 of a quarter's width, without its head, at 96 pixels behind other layers. Written
-are FOLDER/<model>.h5, .keras and some .saved_model, and FOLDER/prepared.npz with what those layers make of
-the pixels 0, 1, ..., 255 of every channel.
+are FOLDER/<model>.h5, .keras, some .saved_model and .tflite, and FOLDER/prepared.npz with what those layers
+make of the pixels 0, 1, ..., 255 of every channel.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 warnings.simplefilter("ignore")
 
 import numpy as np  # noqa: E402  (after the settings above)
+import tensorflow as tf  # noqa: E402
 
 WRITER, FOLDER = sys.argv[1], Path(sys.argv[2])
 if WRITER == "tf_keras":
@@ -53,7 +54,11 @@ MODELS = {
     "by_channel": lambda: [keras.applications.densenet.preprocess_input],
     "caffe": lambda: [keras.applications.resnet50.preprocess_input],
     "turned": lambda: [layers.Rescaling([0.1, 0.2, 0.3], name="scaled"), turned_round],
+    "cropped": lambda: [layers.CenterCrop(96, 96, name="crop"), layers.Rescaling(1 / 127.5, -1.0)],
+    "smaller": lambda: [layers.Resizing(96, 96), layers.Rescaling(1 / 127.5, -1.0)],
 }
+CONVERTED = ("rescaled", "arithmetic", "caffe", "turned", "cropped", "smaller")
+LARGE = ("cropped", "smaller")
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def main() -> None:
     prepared = {}
     for name, make in MODELS.items():
         front = make()
-        sides = (None, None) if name == "resized" else (96, 96)
+        sides = (None, None) if name == "resized" else (128, 128) if name in LARGE else (96, 96)
         inputs = x = keras.Input((*sides, 3))
         values = ramp
         for layer in front:
@@ -77,6 +82,8 @@ def main() -> None:
             model.save(FOLDER / f"{name}.keras")
         if WRITER == "tf_keras" and name in ("two_steps", "adapted", "lambda", "caffe"):
             model.save(FOLDER / f"{name}.saved_model", save_format="tf", save_traces=False)
+        if name in CONVERTED:
+            (FOLDER / f"{name}.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
         prepared[name] = values[0, 0]
     np.savez(FOLDER / "prepared.npz", **prepared)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from porter.checkpoints.tflite.schema import Model, Tensor
+from porter.core.image_preparation import prepared_by
 from porter.core.stored_network import StoredNetwork
 from porter.core.stored_preprocessing import NOTHING_STORED, Rescaling, StoredInput
 
@@ -23,8 +24,8 @@ def stored_input(model: Model, network: StoredNetwork | None) -> StoredInput:
     if len(tensor.shape) != _RANK:
         return NOTHING_STORED
     size = tensor.shape[1], tensor.shape[2]
-    steps = (*_of_pixels(tensor), *_leading(network))
-    return StoredInput(size if min(size) > 1 else None, _SIZE, steps)
+    found = StoredInput(size if min(size) > 1 else None, _SIZE, tuple(_of_pixels(tensor)))
+    return found if network is None else prepared_by(found, network)
 
 
 def _of_pixels(tensor: Tensor) -> Iterator[Rescaling]:
@@ -36,20 +37,3 @@ def _of_pixels(tensor: Tensor) -> Iterator[Rescaling]:
     offset = scale * (_BYTES[tensor.type] - float(known.zero_point[0]))
     if np.isfinite(scale) and scale > 0:
         yield Rescaling(f"input quantisation of {tensor.name}", (scale,), (offset,))
-
-
-def _leading(network: StoredNetwork | None) -> Iterator[Rescaling]:
-    """Yield the scales in front of the first layer that is none."""
-    number = 0
-    operations = () if network is None else network.operations
-    while True:
-        users = [n for n, operation in enumerate(operations) if number in operation.inputs]
-        if len(users) != 1 or operations[users[0]].kind != "scale":
-            return
-        number = users[0]
-        scale, offset = (_tuple(operations[number].attributes[name]) for name in ("scale", "offset"))
-        yield Rescaling(operations[number].name, scale, offset)
-
-
-def _tuple(value: object) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (float(str(value)),)

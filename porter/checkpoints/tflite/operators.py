@@ -11,6 +11,7 @@ from typing import Any
 
 from porter.checkpoints.tflite.constants import with_constant
 from porter.checkpoints.tflite.graph import Graph
+from porter.checkpoints.tflite.image_operators import IMAGE_READERS
 from porter.checkpoints.tflite.reductions import limit, maximum, mean, total, unit_norm
 from porter.checkpoints.tflite.schema import Model, Operator
 from porter.formats.flatbuffer import Table
@@ -309,6 +310,7 @@ _FUSED: Mapping[int, tuple[str, Mapping[str, Any]]] = {
     4: ("tanh", {}),
 }
 READERS: Mapping[int, Reader] = {
+    **IMAGE_READERS,
     0: _arithmetic("add"),
     1: _pool("avg_pool"),
     2: _concat,

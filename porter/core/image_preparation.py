@@ -1,28 +1,40 @@
-"""What a stored network does to images before its first weights, as a graph tells it."""
+"""What a stored network does to images before its first weights, as a graph or a converted model tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from porter.core.stored_network import REVERSED_CHANNELS, Operation, StoredNetwork, draws_at_random
-from porter.core.stored_preprocessing import ChannelReversal, Normalization, PreparingStep, Rescaling
+from porter.core.stored_preprocessing import (
+    ChannelReversal,
+    Normalization,
+    PreparingStep,
+    Rescaling,
+    StoredInput,
+)
 
-# They move pixels or shapes, and no values. The size is told by what the network takes.
-_MOVING = ("pad", "resize", "flatten", "reshape", "input")
+# They move pixels or shapes, and no values.
+_MOVING = ("pad", "flatten", "reshape", "input")
 _MOVING_CLASSES = ("ReverseV2", "SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
+_RESIZED = "the size that the source resizes its images to"
 
-Steps = tuple[PreparingStep, ...]
 
-
-def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
-    """Return the layers that scale the images or turn colours round, in order, and those not understood.
+def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
+    """Return images with what stands in front of the first weights: scales, colours turned round, a size.
 
     Args:
+        images: What else the source says of its images.
         network: What a graph computes; of Keras's configs `StoredInput` tells more.
+
+    Example:
+        >>> resized = Operation("resize", "resizing", (0,), {"size": (96, 96)}, {})
+        >>> conv = Operation("conv", "stem", (1,), {}, {"kernel": "stem/kernel"})
+        >>> network = StoredNetwork((Operation("input", "image", (), {}, {}), resized, conv), (2,), "")
+        >>> prepared_by(StoredInput((128, 128)), network).size
+        (96, 96)
     """
-    steps: list[PreparingStep] = []
-    unread: list[str] = []
+    steps, unread = list(images.steps), list(images.unread)
     path = list(_path(network.operations))
     while path:
         operation = path.pop(0)
@@ -32,10 +44,18 @@ def preparation(network: StoredNetwork) -> tuple[Steps, tuple[str, ...]]:
             path.pop(0)
         if step is not None:
             steps.append(step)
+        elif operation.kind == "resize" and (size := _size(operation)):
+            images = images._replace(size=size, size_source=_RESIZED)
         elif operation.kind not in _MOVING and operation.attributes.get("class_name") not in _MOVING_CLASSES:
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
-    return tuple(steps), tuple(unread)
+    return images._replace(steps=tuple(steps), unread=tuple(unread))
+
+
+def _size(operation: Operation) -> tuple[int, int] | None:
+    size = operation.attributes.get("size")
+    is_told = isinstance(size, tuple) and len(size) == 2 and min(size) > 0
+    return (int(size[0]), int(size[1])) if is_told else None  # type: ignore[index]
 
 
 def _path(operations: Sequence[Operation]) -> Iterator[Operation]:
@@ -89,5 +109,5 @@ def _is_plain(attributes: Mapping[str, object], op: str) -> bool:
 
 
 def _numbers(value: object) -> tuple[float, ...]:
-    listed = value if isinstance(value, list) else [value]
+    listed = value if isinstance(value, list | tuple) else [value]
     return tuple(float(each) for each in listed if isinstance(each, int | float))
