@@ -1,9 +1,9 @@
 """TensorFlow's network of a variant, which `benchmarks/match.py` matches: ``match_built:build``.
 
 Usage: ``MATCH_VARIANT=NAME benchmarks/match_built.py FOLDER [--saved-model]`` writes it, with weights of
-which no two are equal: as ``model.h5`` if Keras defines it, else as a SavedModel in ``saved``, if said, or as
-a checkpoint in ``checkpoint``; and ``variables.json``: name, shape and digest of each variable, in the order
-in which the model made them.
+which no two are equal and, as training leaves them, norms that know what they take: as ``model.h5`` if Keras
+defines it, else as a SavedModel in ``saved``, if said, or as a checkpoint in ``checkpoint``; and
+``variables.json``: name, shape and digest of each variable, in the order in which the model made them.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ def build() -> Any:
 def main(folder: Path, *, as_saved_model: bool) -> None:
     """Write the network."""
     model, generator = build(), np.random.default_rng(0)
-    told = []
-    for each in model.variables:
-        if not each.dtype.is_floating:
-            continue
+    variables = [each for each in model.variables if each.dtype.is_floating]
+    for each in variables:
         if "kernel" not in each.name:
             scales = "gamma" in each.name or "variance" in each.name
             each.assign(
                 generator.uniform(0.6, 1.4, each.shape) if scales else generator.normal(0, 0.1, each.shape)
             )
-        digest = hashlib.sha256(each.numpy().tobytes()).hexdigest()
-        told.append((each.name.removesuffix(":0"), list(each.shape), digest))
+    _measure(model, generator)
+    told = [
+        (each.name.removesuffix(":0"), list(each.shape), hashlib.sha256(each.numpy().tobytes()).hexdigest())
+        for each in variables
+    ]
     (folder / "variables.json").write_text(json.dumps(told), encoding="utf-8")
     if load_tables().variant(os.environ["MATCH_VARIANT"]).source.name.startswith("keras."):
         model.save(folder / "model.h5")
@@ -63,6 +64,18 @@ def main(folder: Path, *, as_saved_model: bool) -> None:
         tf.saved_model.save(model, str(folder / "saved"), signatures=call)
     else:
         tf.train.Checkpoint(model=model).write(str(folder / "checkpoint"))
+
+
+def _measure(model: Any, generator: np.random.Generator) -> None:
+    """Give norms the statistics of what they take; with others rounding grows as in no trained network."""
+    norms = [each for each in model.submodules if hasattr(each, "moving_variance")]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    shape = (4, *(side or _SIDE for side in model.input_shape[1:])) if hasattr(model, "input_shape") else None
+    model(tf.constant(generator.normal(0, 1, shape or (4, _SIDE, _SIDE, 3)), tf.float32), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 if __name__ == "__main__":

@@ -66,11 +66,11 @@ class FedNetwork:
         found = self._session.run(wanted, self._fed(weights, images))
         return {n: parts[0] if len(parts) == 1 else np.concatenate(parts, -1) for n, parts in found.items()}
 
-    def scaled(self, weights: Mapping[str, Array], images: Array) -> dict[str, Array]:
-        """Return weights with which norms scale what they take of these images to the order of one."""
+    def scaled(self, weights: Mapping[str, Array], images: Array, order: float = 1.0) -> dict[str, Array]:
+        """Return weights with which norms scale what they take of these images to one order, however deep."""
         fed = self._fed(weights, images)
         for name in self._measured:
-            fed[f"{spread_of(name)}:0"] = fed.pop(f"{name}:0")
+            fed[f"{spread_of(name)}:0"] = fed.pop(f"{name}:0") / order**2
         found = self._session.run({self._keys[name]: f"{name}:0" for name in self._measured}, fed)
         usable = {key: value for key, value in found.items() if np.isfinite(value).all() and value.all()}
         return {key: usable.get(key, value).astype(value.dtype) for key, value in weights.items()}

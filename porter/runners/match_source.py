@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ from porter.runners.graph_operations import (
 from porter.runners.matched_network import load
 from porter.runners.source_keys import constant_keys
 
-# Images so much larger than usual bring signals past the caps that PyTorch may have and the source has not.
+# Images and outputs of norms so much larger bring signals past caps that PyTorch may have and the source not.
 _LARGE = 30.0
 _DENSE = ("dense", "einsum")
 _POOLS = ("avg_pool", "max_pool")
@@ -127,10 +128,12 @@ def _runs(
         operations[n].inputs[0] for n in layers if operations[n].kind in _DENSE and operations[n].inputs
     }
     base, sizes = _base(graph, weights[names[-1]], request.get("size"), operations)
-    for name in names[1:]:
-        weights[name] = graph.scaled(weights[name], _images(graph, base, operations))
+    loud = f"{names[-1]}, images x {_LARGE:g}"
+    drawn = {name: (weights[name], 1.0) for name in names[1:]} | {loud: (weights[names[-1]], _LARGE)}
+    for name, (values, order) in drawn.items():
+        weights[name] = _scaled(graph, values, order, sizes, operations)
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
-    large = _Run(names[-1], base, whole=False, factor=_LARGE)
+    large = _Run(loud, base, whole=False, factor=_LARGE)
     plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes), large]
     runs: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -148,7 +151,7 @@ def _runs(
             notes.append(f"the source does not take {plan.size[0]}x{plan.size[1]} pixels")
             continue
         if not all(np.isfinite(value).all() for value in found.values()):
-            notes.append(f"the source's values are not finite with {plan.weights}, images x {plan.factor:g}")
+            notes.append(f"the source's values are not finite with {plan.weights}")
             continue
         if plan.whole:
             untested = [words for words, _ in unreached(operations, found)]
@@ -156,6 +159,21 @@ def _runs(
         _save(out / file, {"images": images, **{str(n): value for n, value in found.items()}})
         runs.append({"file": file, **plan._asdict()})
     return runs, list(dict.fromkeys(notes)), untested
+
+
+def _scaled(
+    graph: FedNetwork,
+    weights: Mapping[str, Array],
+    order: float,
+    sizes: Sequence[Size],
+    operations: Sequence[SourceOperation],
+) -> dict[str, Array]:
+    """Scale norms by images of twice the first size: the last maps of small ones are half padding."""
+    side = sizes[0][0]
+    for size in ((2 * side, 2 * side), sizes[0]) if len(sizes) > 1 else sizes[:1]:
+        with suppress(tf.errors.OpError, ValueError):
+            return graph.scaled(weights, order * _images(graph, size, operations), order)
+    return dict(weights)
 
 
 def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:

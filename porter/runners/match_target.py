@@ -194,15 +194,14 @@ def _prove(
             _load_all(steps, weights)
         size = "x".join(map(str, run["size"]))
         allowed = _PROVED if run["factor"] == 1 else _LARGE_PROVED
-        words = loaded if run["factor"] == 1 else f"{loaded}, images x {run['factor']:g}"
         try:
             worst, where = _worst(model, steps, source.outputs(run), search, weights, allowed)
         except (RuntimeError, AssertionError, ValueError) as error:
             notes.append(f"{request['name']} does not take {size} pixels ({_first_line(error)})")
             continue
-        proof.append({"weights": words, "size": size, "worst": worst, "where": where})
+        proof.append({"weights": loaded, "size": size, "worst": worst, "where": where})
         if not worst < allowed:
-            against.append(f"{size} pixels, {words}: {where} differs by {worst:.1e} of its largest value")
+            against.append(f"{size} pixels, {loaded}: {where} differs by {worst:.1e} of its largest value")
     return proof, against, list(dict.fromkeys(notes))
 
 
