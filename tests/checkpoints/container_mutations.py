@@ -46,6 +46,7 @@ def sources() -> dict[str, bytes]:
         "model.tflite": hostile_tflite.HEALTHY,
         "normed.tflite": hostile_tflite.NORMED,
         "reduced.tflite": hostile_tflite.REDUCED,
+        "prepared.tflite": hostile_tflite.PREPARED,
         "chunks.h5": k.hdf5(lambda file: _chunks(file, options)),
     }
 

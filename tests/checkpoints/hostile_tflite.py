@@ -171,12 +171,50 @@ def _reduced() -> bytes:
     return model({1: codes}, tensors=tensors, outputs=integers(19), operators=steps, values=stored)
 
 
+def _prepared() -> bytes:
+    """Return a model that resizes, cuts and turns its images in each way in front of a convolution."""
+    image, channel = (1, 4, 4, 3), (1, 4, 4)
+    whole, turned = integers(0, 0, 0, 0), integers(1, 1, 1, -1)
+    picks = [integers(0, 0, 0, n) for n in (2, 1, 0)]
+    ends = [integers(0, 0, 0, n) for n in (3, 2, 1)]
+    constants = [integers(4, 4), whole, integers(1, 1, 1, 1), turned, *picks, *ends, integers(3)]
+    constants.append(integers(2, 1, 0))
+    shapes = [image, (2, 1, 1, 3), (2,), *(each.shape for each in constants)]
+    types = [_FLOAT] * 3 + [2] * len(constants)  # int32
+    size, begin, ones, backwards, *_ = range(3, len(shapes))
+    first, axis, order = len(shapes), len(shapes) - 2, len(shapes) - 1
+    shapes += [image] * 4 + [channel] * 3 + [image] * 3 + [(1, 4, 4, 2)]
+    tensors = [
+        tensor(shape, n if 0 < n < first else 0, f"t{n}", type=types[n] if n < first else _FLOAT)
+        for n, shape in enumerate(shapes)
+    ]
+    masked = Table({0: Number("i", 15), 1: Number("i", 15)})
+    picked = Table({0: Number("i", 7), 1: Number("i", 7), 4: Number("i", 8)})
+    last, empty = Table({0: Number("i", 3), 1: Number("i", 3)}), Table({})
+    steps = [
+        operator((0, size), (first,), 1, empty),
+        operator((first,), (first + 1,), 2, empty),
+        operator((first + 1, begin, begin, ones), (first + 2,), 3, empty),  # a crop
+        operator((first + 2, begin, begin, backwards), (first + 3,), 3, masked),
+        *(operator((first + 3, 7 + n, 10 + n, ones), (first + 4 + n,), 3, picked) for n in range(3)),
+        operator((first + 4, first + 5, first + 6), (first + 7,), 4, last),
+        operator((first + 7, axis), (first + 8,), 5, empty),
+        operator((first + 8, order), (first + 9,), 6, last),
+        operator((first + 9, 1, 2), (first + 10,), 0, conv_options()),
+    ]
+    stored = [b"", np.arange(6, dtype=np.float32).tobytes(), np.ones(2, np.float32).tobytes()]
+    stored += [each.tobytes() for each in constants]
+    numbers = (_CONV, 23, 53, 45, 83, 105, 36)
+    codes = [Table({0: Number("b", code), 3: Number("i", code)}) for code in numbers]
+    return model({1: codes}, tensors=tensors, outputs=integers(first + 10), operators=steps, values=stored)
+
+
 def _code_of(code: int, inputs: Any, outputs: Any = (3,)) -> bytes:
     """Return a model with one operator of some code."""
     return model(code=code, operators=[operator(inputs, outputs, 0, Table({}))])
 
 
-HEALTHY, NORMED, REDUCED = model(), _normed(), _reduced()
+HEALTHY, NORMED, REDUCED, PREPARED = model(), _normed(), _reduced(), _prepared()
 _ROOT = struct.unpack_from("<I", HEALTHY)[0]
 _FIELDS = _ROOT - struct.unpack_from("<i", HEALTHY, _ROOT)[0]
 _FIELD = _ROOT + struct.unpack_from("<H", HEALTHY, _FIELDS + 4 + 2 * 4)[0]
