@@ -12,7 +12,15 @@ import torch
 from torch import nn
 
 from porter.core.checkpoint import Array
-from porter.runners.layer_fits import NORMS, Fit, fits, flat_layout, joined_fits, scaled_fit
+from porter.runners.layer_fits import (
+    NORMS,
+    WITH_EPSILON,
+    Fit,
+    fits,
+    flat_layout,
+    joined_fits,
+    scaled_fit,
+)
 from porter.runners.source_recording import Reading, RunOutputs, SourceRecording
 from porter.runners.target_layers import (
     EQUAL,
@@ -217,10 +225,13 @@ class LayerFinder:
             candidate.output = output
             if wants_same(module, operation, x, CALL):
                 candidate.adjusted = {"same_padding": True}
-            return
+            if not isinstance(module, WITH_EPSILON):
+                return
+        # Where variances are large, another epsilon shows little here, and more in every layer behind it.
+        least = min(candidate.error, EQUAL)
         for name, value in adjustments(module, operation):
             error = self._error(module, candidate, CALL(module, *arguments, **named))
-            if error < EQUAL:
+            if error < least:
                 candidate.adjusted, candidate.error = {name: value}, error
                 return
 

@@ -19,7 +19,7 @@ from porter.checkpoints.tflite.operators import read_graph
 from porter.checkpoints.tflite.schema import read_model
 from porter.checkpoints.tflite.tflite_model import weight_values
 from porter.core.checkpoint import Array
-from porter.core.stored_network import Operation, needed_numbers
+from porter.core.stored_network import REVERSED_CHANNELS, Operation, needed_numbers
 from porter.errors import ParityError
 from porter.formats.malformed import naming
 
@@ -150,6 +150,20 @@ def _pad(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -
     return tf.pad(inputs[0], amounts, constant_values=attributes["value"])
 
 
+def _resize(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+    image = tf.compat.v1.image
+    is_bilinear = attributes["interpolation"] == "bilinear"
+    resized = image.resize_bilinear if is_bilinear else image.resize_nearest_neighbor
+    where = {name: attributes[name] for name in ("align_corners", "half_pixel_centers")}
+    return resized(inputs[0], attributes["size"], **where)
+
+
+def _slice(attributes: Attributes, inputs: list[Tensor], _: Mapping[str, Array]) -> Tensor:
+    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    masks = dict(zip(names, attributes["masks"], strict=True))
+    return tf.strided_slice(inputs[0], *attributes["constants"], **masks)
+
+
 def _plain(of: Callable[..., Tensor]) -> Compute:
     def compute(_: Attributes, inputs: list[Tensor], __: Mapping[str, Array]) -> Tensor:
         return of(*inputs)
@@ -178,6 +192,9 @@ _NAMED: Mapping[str, Compute] = {
     "Sum": lambda a, i, _: tf.reduce_sum(i[0], a["constants"][0], keepdims=a["keep_dims"]),
     "Maximum": _limit(tf.maximum),
     "Minimum": _limit(tf.minimum),
+    REVERSED_CHANNELS: _plain(lambda x: tf.reverse(x, [-1])),
+    "StridedSlice": _slice,
+    "Transpose": lambda a, i, _: tf.transpose(i[0], a["constants"][0]),
     "Square": _plain(tf.square),
     "Neg": _plain(tf.negative),
     "Rsqrt": _plain(tf.math.rsqrt),
@@ -194,6 +211,7 @@ _COMPUTE: Mapping[str, Compute] = {
     "relu": _relu,
     "scale": _scale,
     "pad": _pad,
+    "resize": _resize,
     "max_pool": _pool(tf.nn.max_pool2d),
     "avg_pool": _pool(tf.nn.avg_pool2d),
     "global_max_pool": lambda a, i, _: tf.reduce_max(i[0], (1, 2), keepdims=a["keepdims"]),

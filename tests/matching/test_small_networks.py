@@ -100,6 +100,14 @@ def test_signals_of_a_deep_network_stay_of_one_order(small_networks, match_targe
     assert max(run["worst"] for run in found["proof"] if "x 30" not in run["weights"]) < 1e-13
 
 
+def test_another_epsilon_is_found_where_large_variances_hide_it(match_target):
+    """1e-7 of a variance of 90 is less than what counts as equal, and more in the layers behind it."""
+    found = match_target("gated_blocks", "epsilon")
+
+    assert found["findings"] == []
+    assert found["adjust"] == {"eps": 1e-3}
+
+
 @pytest.mark.parametrize(("name", "wrong", "place", "words"), FAULTS)
 def test_what_computes_something_else_is_not_proved(match_target, name, wrong, place, words):
     """The first finding names the module that is wrong, or the first that sees it."""

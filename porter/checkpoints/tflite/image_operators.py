@@ -24,10 +24,17 @@ _LAST = (-1, _RANK - 1)
 _FLOATS = (0, 1, 10)  # FLOAT32, FLOAT16, FLOAT64
 
 
-def _resize(name: str) -> Reader:
+def _resize(name: str, corners: int) -> Reader:
+    """Read a resize whose options say from field `corners` on where a pixel's value stands."""
+
     def read(graph: Graph, operator: Operator) -> int:
-        size = _constant(graph, operator, 1)
-        attributes = {"size": None if size is None else tuple(size), "interpolation": name}
+        size, options = _constant(graph, operator, 1), operator.options
+        attributes = {
+            "size": None if size is None else tuple(size),
+            "interpolation": name,
+            "align_corners": bool(options and options.number(corners, "?")),
+            "half_pixel_centers": bool(options and options.number(corners + 1, "?")),
+        }
         return graph.add("resize", operator, (graph.takes(operator, 0),), attributes)
 
     return read
@@ -44,7 +51,9 @@ def _slice(graph: Graph, operator: Operator) -> int:
         if axes[-1] == -1 and is_whole[-1] and not shrunk:
             return _reversal(graph, operator)
         if axes[-1] == 1 and shrunk == 1 << len(axes) - 1 and bounds[0]:
-            return _named(graph, operator, "StridedSlice", channel=bounds[0][-1])
+            return _named(
+                graph, operator, "StridedSlice", constants=bounds, masks=masks, channel=bounds[0][-1]
+            )
     return _named(graph, operator, "StridedSlice", constants=bounds, masks=masks)
 
 
@@ -57,6 +66,10 @@ def _pack(graph: Graph, operator: Operator) -> int:
     if channels == _REVERSED and len(sources) == 1 and axis in _LAST and len(operator.inputs) == len(taken):
         return graph.add("other", operator, sources.pop(), {"class_name": REVERSED_CHANNELS})
     return _named(graph, operator, "Pack")
+
+
+def _transpose(graph: Graph, operator: Operator) -> int:
+    return _named(graph, operator, "Transpose", constants=[_constant(graph, operator, 1)])
 
 
 def _reverse(graph: Graph, operator: Operator) -> int:
@@ -99,15 +112,15 @@ def _plain(name: str) -> Reader:
 
 
 IMAGE_READERS: Mapping[int, Reader] = {
-    23: _resize("bilinear"),
+    23: _resize("bilinear", 2),
     36: _gather,
-    39: _plain("Transpose"),
+    39: _transpose,
     45: _slice,
     53: _cast,
     65: _plain("Slice"),
     83: _pack,
     88: _plain("Unpack"),
-    97: _resize("NearestNeighbor"),
+    97: _resize("NearestNeighbor", 0),
     105: _reverse,
 }
 """How each is read, by its code."""
