@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from measured_norms import measure_norms
 
 from porter.runners.builders import build as build_source
 from porter.runners.builders import source_of
@@ -50,7 +51,8 @@ def main(folder: Path, *, as_saved_model: bool) -> None:
             each.assign(
                 generator.uniform(0.6, 1.4, each.shape) if scales else generator.normal(0, 0.1, each.shape)
             )
-    _measure(model, generator)
+    shape = getattr(model, "input_shape", None) or (None,) * 4
+    measure_norms(model, (shape[1] or _SIDE, shape[2] or _SIDE, shape[3] or 3))
     told = [
         (each.name.removesuffix(":0"), list(each.shape), hashlib.sha256(each.numpy().tobytes()).hexdigest())
         for each in variables
@@ -64,18 +66,6 @@ def main(folder: Path, *, as_saved_model: bool) -> None:
         tf.saved_model.save(model, str(folder / "saved"), signatures=call)
     else:
         tf.train.Checkpoint(model=model).write(str(folder / "checkpoint"))
-
-
-def _measure(model: Any, generator: np.random.Generator) -> None:
-    """Give norms the statistics of what they take; with others rounding grows as in no trained network."""
-    norms = [each for each in model.submodules if hasattr(each, "moving_variance")]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    shape = (4, *(side or _SIDE for side in model.input_shape[1:])) if hasattr(model, "input_shape") else None
-    model(tf.constant(generator.normal(0, 1, shape or (4, _SIDE, _SIDE, 3)), tf.float32), training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/write_unchanged.py FOLDER tf_keras|keras|garden [FAMILY ...]
 
-Random weights and statistics, 64 pixels (or as FAMILY-33 says), 7 classes. FOLDER/<family> gets model.h5,
-model.keras, saved/ (by `tf.saved_model.save`), exported/ (by the library's own export), frozen.pb and
-model.tflite, as far as the library has them.
+Random weights, norms with the statistics of what they take, 64 pixels (or as FAMILY-33 says), 7 classes.
+FOLDER/<family> gets model.h5, model.keras, saved/ (by `tf.saved_model.save`), exported/ (by the library's own
+export), frozen.pb and model.tflite, as far as the library has them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 import numpy as np
 import tensorflow as tf
 from families import CLASSES, DEEPER, GARDEN, KERAS, SIZE, SMALL
+from measured_norms import measure_norms
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2 as freeze
 
 RNG = np.random.default_rng(29)
@@ -144,6 +145,7 @@ def main(folder: Path, library: str, *families: str) -> None:
             print(out, flush=True)
             continue
         model = randomise(builders[family]())
+        measure_norms(model, model.input_shape[1:])
         out.mkdir(parents=True)
         for name, write in ways(library, model).items():
             try:

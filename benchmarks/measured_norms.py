@@ -1,0 +1,31 @@
+"""Norms that know what they take, as training leaves them.
+
+With random ones rounding grows from layer to layer as it does in no trained network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def measure_norms(model: Any, shape: tuple[int, ...], seed: int = 0) -> None:
+    """Give every batch norm of a Keras model the mean and variance of what it takes of random images.
+
+    Args:
+        model: Of tf_keras or of Keras 3 on TensorFlow.
+        shape: Height, width and channels of the images.
+        seed: Of the images.
+    """
+    layers = model._flatten_layers(include_self=False, recursive=True)  # noqa: SLF001 (both Kerases have it)
+    norms = [layer for layer in layers if hasattr(layer, "moving_variance")]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    images = np.random.default_rng(seed).normal(0, 1, (4, *shape))
+    if any(type(layer).__name__ == "Rescaling" for layer in layers):
+        images = 128 + 64 * images  # pixels
+    model(images.astype(np.float32), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
