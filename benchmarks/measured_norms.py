@@ -18,12 +18,13 @@ def measure_norms(model: Any, shape: tuple[int, ...], seed: int = 0) -> None:
         shape: Height, width and channels of the images.
         seed: Of the images.
     """
-    layers = model._flatten_layers(include_self=False, recursive=True)  # noqa: SLF001 (both Kerases have it)
+    layers = list(model._flatten_layers(include_self=False, recursive=True))  # noqa: SLF001 (both Kerases)
     norms = [layer for layer in layers if hasattr(layer, "moving_variance")]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-    images = np.random.default_rng(seed).normal(0, 1, (4, *shape))
+    count = max(4, 200_000 // (shape[0] * shape[1]))  # 200 elements of each channel in the last maps
+    images = np.random.default_rng(seed).normal(0, 1, (count, *shape))
     if any(type(layer).__name__ == "Rescaling" for layer in layers):
         images = 128 + 64 * images  # pixels
     model(images.astype(np.float32), training=True)
