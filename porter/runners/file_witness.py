@@ -17,7 +17,7 @@ from porter.planning.ledger import moving_averages
 from porter.planning.plan import Plan
 from porter.recordings.activation import Activation
 from porter.recordings.recording import Run
-from porter.runners import file_network
+from porter.runners import file_network, float32_agreement
 from porter.runners.as_ported import kept_classes, source_order
 from porter.runners.exact_constants import with_exact_constants
 from porter.runners.file_network import FileNetwork
@@ -75,6 +75,7 @@ class FileWitness:
         self._found = _found(network, port_plan, stages, weights)
         graph = _with_values(network.graph, weights.averages)
         self._done: dict[tuple[str, int], Run] = {}
+        self._moves: dict[str, float] = {}
         try:
             self._scale = self._measured(threads)
             self._sessions = self._opened(graph, threads)
@@ -122,6 +123,8 @@ class FileWitness:
         """What a reader should know of the network that ran."""
         told = f"TensorFlow ran {self.words}"
         notes = [f"{told}; widened to float64, it agrees with its float32 form within {self.agreement:.1e}"]
+        if self._moves:
+            notes.append(float32_agreement.rough_note(self._moves))
         if self._lacking:
             why = f"it cannot be run in float64, because {self.lacks_float64}"
             notes = [f"{told}; {why}: float32 decides, by the rounding that PyTorch shows in float32"]
@@ -137,15 +140,16 @@ class FileWitness:
     def _run(self, dtype: str, number: int) -> Run:
         if (dtype, number) not in self._done:
             given = self._inputs[number].astype(dtype)
-            names = self._found.stages
-            fed = self._scale.undo(source_order(self._plan, given))
-            values = self._fetch(dtype, list(names.values()), self._scale.tensor, fed)
-            stages = {
-                name: Activation.full(self._kept(name, value), "NHWC")
-                for name, value in zip(names, values, strict=True)
-            }
+            values = self._stages(dtype, given)
+            stages = {name: Activation.full(value, "NHWC") for name, value in values.items()}
             self._done[dtype, number] = Run(dtype, Activation.full(given, "NHWC"), stages)
         return self._done[dtype, number]
+
+    def _stages(self, dtype: str, given: Array) -> dict[str, Array]:
+        names = self._found.stages
+        fed = self._scale.undo(source_order(self._plan, given))
+        values = self._fetch(dtype, list(names.values()), self._scale.tensor, fed)
+        return {name: self._kept(name, value) for name, value in zip(names, values, strict=True)}
 
     def _kept(self, stage: str, value: Array) -> Array:
         return kept_classes(self._plan, stage, _as_classes(value) if stage == "logits" else value)
@@ -188,23 +192,30 @@ class FileWitness:
 
     def _require_agreement(self, checkpoint: Checkpoint) -> None:
         bound = max(DEFAULT_RTOL[dtype] for dtype in computed_types(self._network.graph))
-        if not self.agreement <= bound:
+        if self.agreement <= bound:
+            return
+        wide, narrow = (self._values(dtype) for dtype in ("float64", "float32"))
+        given = float32_agreement.moved_by_rounding(self._inputs[0].astype("float64"))
+        self._moves = float32_agreement.differences(wide, self._stages("float64", given))
+        stage = float32_agreement.unexplained(float32_agreement.differences(wide, narrow), self._moves, bound)
+        if stage:
             raise ParityError(
                 "runner/lifting",
                 "the file's network computes something else in float64 than in float32",
                 file=checkpoint.path,
                 expected=f"at most {bound:g}, relative",
-                found=f"{self.agreement:.1e}",
+                found=f"{self.agreement:.1e}, and more than rounding explains at {stage}",
             )
 
     def _agreement(self) -> float:
         """Return max|float32 - float64| / max|float64| of the first input, over the worst stage."""
         if self._lacking:
             return 0.0
-        wide, narrow = (self._run(dtype, 0).stages for dtype in ("float64", "float32"))
-        pairs = [(wide[name].values, narrow[name].values) for name in wide]
-        finite = [(a, b) for a, b in pairs if np.isfinite(a).all() and np.abs(a).max(initial=0) > 0]
-        return max((float(np.abs(a - b).max() / np.abs(a).max()) for a, b in finite), default=0.0)
+        found = float32_agreement.differences(self._values("float64"), self._values("float32"))
+        return max(found.values(), default=0.0, key=lambda each: (np.isnan(each), each))
+
+    def _values(self, dtype: str) -> dict[str, Array]:
+        return {name: stage.values for name, stage in self._run(dtype, 0).stages.items()}
 
 
 def open_witness(

@@ -134,7 +134,7 @@ def _runs(
         weights[name] = _scaled(graph, values, order, sizes, operations)
     reach(weights[names[-1]], operations, lambda: _whole(graph, weights[names[-1]], base, operations))
     large = _Run(loud, base, whole=False, factor=_LARGE)
-    plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes), large]
+    plans = [_Run(names[-1], base, whole=True), *_proofs(names, sizes, graph.declared or base), large]
     runs: list[dict[str, Any]] = []
     notes: list[str] = []
     untested: list[str] = []
@@ -176,11 +176,16 @@ def _scaled(
     return dict(weights)
 
 
-def _proofs(names: Sequence[str], sizes: Sequence[Size]) -> Iterator[_Run]:
-    """Yield the runs that prove a match: all weights at the first size, random ones at the others."""
-    yield from (_Run(name, sizes[0], whole=False) for name in names)
+def _proofs(names: Sequence[str], sizes: Sequence[Size], own: Size) -> Iterator[_Run]:
+    """Yield the runs that prove a match: the source's weights at its own size, random ones at all others.
+
+    Its norms know the maps of that size; at another, rounding may grow in a deep network.
+    """
+    yield _Run(names[0], own, whole=False)
     random = names[1:] or names
-    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(sizes[1:]))
+    others = [size for size in sizes if size != own] or [own]
+    yield from (_Run(name, others[0], whole=False) for name in names[1:])
+    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(others[1:]))
 
 
 def _whole(
