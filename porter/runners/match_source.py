@@ -177,15 +177,15 @@ def _scaled(
 
 
 def _proofs(names: Sequence[str], sizes: Sequence[Size], own: Size) -> Iterator[_Run]:
-    """Yield the runs that prove a match: the source's weights at its own size, random ones at all others.
+    """Yield the runs that prove a match: the source's weights at its own size, random ones at the others.
 
     Its norms know the maps of that size; at another, rounding may grow in a deep network.
     """
     yield _Run(names[0], own, whole=False)
     random = names[1:] or names
-    others = [size for size in sizes if size != own] or [own]
-    yield from (_Run(name, others[0], whole=False) for name in names[1:])
-    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(others[1:]))
+    others = [size for size in sizes[1:] if size != own]
+    yield from (_Run(name, sizes[0], whole=False) for name in names[1:])
+    yield from (_Run(random[n % len(random)], size, whole=False) for n, size in enumerate(others))
 
 
 def _whole(
