@@ -87,7 +87,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     best = list({each.match.variant.name: each.match for each in reversed(ending)}.values())[::-1]
     known = {match.variant.name for match in best}
     best = [match for match in best if match.variant.twin is None or match.variant.twin.of not in known]
-    if isinstance(checkpoint, FoldedCheckpoint):
+    if source is not None:  # its epsilons and padding are the source's, whichever table it is
         best = _without_namesakes(checkpoint, best)
     best = _of_one_family(best)
     if len(best) > 1:
@@ -110,7 +110,7 @@ def cut_backbone(checkpoint: Checkpoint, tables: Tables, variant: str | None) ->
     return best[0]._replace(notes=(*best[0].notes, *note_of(best[0].variant)))
 
 
-def _without_namesakes(checkpoint: FoldedCheckpoint, matches: list[Recognised]) -> list[Recognised]:
+def _without_namesakes(checkpoint: Checkpoint, matches: list[Recognised]) -> list[Recognised]:
     """Return one match of those that are one network under several names."""
     groups: dict[object, list[Recognised]] = {}
     for match in matches:

@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 
+from porter.checkpoints.keras.network_layers import FIXED_DROPOUT
 from porter.errors import ParityError
 
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "builtins")
@@ -109,11 +110,12 @@ def _loaded(keras: Any, file: Path, config: dict[str, Any], passed_over: list[di
 
 
 def _own_classes(keras: Any) -> dict[str, type[Any]]:
-    """Return the layers of tf_keras's own networks that it does not find by their names."""
+    """Return the layers that Keras does not find by their names, and what may stand for them."""
+    known = {FIXED_DROPOUT: keras.layers.Dropout}
     if keras.__name__ != "tf_keras":
-        return {}
+        return known
     module = importlib.import_module("tf_keras.src.applications.convnext")
-    return {name: getattr(module, name) for name in ("LayerScale", "StochasticDepth")}
+    return known | {name: getattr(module, name) for name in ("LayerScale", "StochasticDepth")}
 
 
 def _passing_layer(keras: Any) -> type[Any]:
@@ -164,7 +166,7 @@ def _refuse_code(entry: Mapping[str, Any], file: Path) -> None:
     inner = entry.get("config")
     function = inner.get("function") if isinstance(inner, dict) else None
     foreign = isinstance(module, str) and module.partition(".")[0] not in _OWN_MODULES
-    foreign = foreign and not (module == _INITIALIZING and kind in _INITIALIZERS)
+    foreign = foreign and not (module == _INITIALIZING and kind in _INITIALIZERS) and kind != FIXED_DROPOUT
     calls = kind in _CALLS and not str(function or "__operators__.").startswith(_CALCULATING)
     if kind in _CODE or foreign or calls:
         raise ParityError(

@@ -55,7 +55,9 @@ RANDOM = frozenset(
 # Of keras.applications.inception_resnet_v2.
 SCALED_SUM = "CustomScaleLayer"
 _STRENGTHS = ("rate", "stddev", "stochastic_depth_drop_rate")
-_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
+# The package `efficientnet`, from which Keras has its own, calls its Dropout so.
+FIXED_DROPOUT = "FixedDropout"
+_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer", FIXED_DROPOUT}
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
     (

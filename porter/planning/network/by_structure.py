@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from porter.core.checkpoint import Checkpoint
 from porter.core.folded_checkpoint import FoldedCheckpoint
 from porter.core.stored_network import StoredNetwork
 from porter.errors import PlanError
@@ -75,7 +76,7 @@ def see_as_table(checkpoint: FoldedCheckpoint, match: Recognised) -> None:
             checkpoint.see_as(key, seen_shape(checkpoint.specs[key].shape, entry))
 
 
-def the_one(checkpoint: FoldedCheckpoint, matches: Sequence[Recognised]) -> Recognised:
+def the_one(checkpoint: Checkpoint, matches: Sequence[Recognised]) -> Recognised:
     """Return the first match if all of them are one network under several names.
 
     Raises:
