@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 
-def measure_norms(model: Any, shape: tuple[int, ...], seed: int = 0) -> None:
+def measure_norms(model: Any, shape: tuple[int, ...]) -> None:
     """Give every batch norm of a Keras model the mean and variance of what it takes of random images.
 
     Args:
         model: Of tf_keras or of Keras 3 on TensorFlow.
         shape: Height, width and channels of the images.
-        seed: Of the images.
     """
     layers = list(model._flatten_layers(include_self=False, recursive=True))  # noqa: SLF001 (both Kerases)
     norms = [layer for layer in layers if hasattr(layer, "moving_variance")]
@@ -24,7 +23,7 @@ def measure_norms(model: Any, shape: tuple[int, ...], seed: int = 0) -> None:
     for norm in norms:
         norm.momentum = 0.0
     count = max(4, 200_000 // (shape[0] * shape[1]))  # 200 elements of each channel in the last maps
-    images = np.random.default_rng(seed).normal(0, 1, (count, *shape))
+    images = np.random.default_rng(0).normal(0, 1, (count, *shape))
     if any(type(layer).__name__ == "Rescaling" for layer in layers):
         images = 128 + 64 * images  # pixels
     model(images.astype(np.float32), training=True)

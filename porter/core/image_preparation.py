@@ -15,7 +15,7 @@ from porter.core.stored_preprocessing import (
 
 # They move pixels or shapes, and no values.
 _MOVING = ("pad", "flatten", "reshape", "input")
-_MOVING_CLASSES = ("ReverseV2", "SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
+_MOVING_CLASSES = ("SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
 _RESIZED = "the size that the source resizes its images to"
 
@@ -46,10 +46,19 @@ def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
             steps.append(step)
         elif operation.kind == "resize" and (size := _size(operation)):
             images = images._replace(size=size, size_source=_RESIZED)
-        elif operation.kind not in _MOVING and operation.attributes.get("class_name") not in _MOVING_CLASSES:
+        elif not _only_moves(operation, network):
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
     return images._replace(steps=tuple(steps), unread=tuple(unread))
+
+
+def _only_moves(operation: Operation, network: StoredNetwork) -> bool:
+    """Whether it changes shapes alone, or belongs to an augmentation, as a flip by chance does."""
+    name = operation.attributes.get("class_name")
+    if name == "ReverseV2":
+        chosen = [each for each in network.operations if each.attributes.get("class_name") == "SelectV2"]
+        return any(network.operations[number] is operation for each in chosen for number in each.inputs)
+    return operation.kind in _MOVING or name in _MOVING_CLASSES
 
 
 def _size(operation: Operation) -> tuple[int, int] | None:

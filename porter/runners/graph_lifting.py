@@ -142,20 +142,21 @@ def _batch_norm(node: Any) -> list[Any]:
     return [
         *lifting,
         constant,
-        _operation("AddV2", f"{name}/lifted/sum", variance, constant.name),
-        _operation("Rsqrt", f"{name}/lifted/rsqrt", f"{name}/lifted/sum"),
-        _operation("Mul", f"{name}/lifted/factor", f"{name}/lifted/rsqrt", gamma),
-        _operation("Sub", f"{name}/lifted/centred", x, mean),
-        _operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/centred", f"{name}/lifted/factor"),
-        _operation("AddV2", name, f"{name}/lifted/scaled", beta),
+        wide_operation("AddV2", f"{name}/lifted/sum", variance, constant.name),
+        wide_operation("Rsqrt", f"{name}/lifted/rsqrt", f"{name}/lifted/sum"),
+        wide_operation("Mul", f"{name}/lifted/factor", f"{name}/lifted/rsqrt", gamma),
+        wide_operation("Sub", f"{name}/lifted/centred", x, mean),
+        wide_operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/centred", f"{name}/lifted/factor"),
+        wide_operation("AddV2", name, f"{name}/lifted/scaled", beta),
     ]
 
 
 def _along_channels(name: str, values: Sequence[str]) -> tuple[list[Any], list[str]]:
     """Return the operations that give (C,) the shape (C, 1, 1), and their names."""
-    shape = _integers(f"{name}/lifted/shape", (-1, 1, 1))
+    shape = integers(f"{name}/lifted/shape", (-1, 1, 1))
     shaped = [
-        _operation("Reshape", f"{name}/lifted/shaped{n}", each, shape.name) for n, each in enumerate(values)
+        wide_operation("Reshape", f"{name}/lifted/shaped{n}", each, shape.name)
+        for n, each in enumerate(values)
     ]
     for each in shaped:
         each.attr["Tshape"].type = tf.int32.as_datatype_enum
@@ -164,17 +165,18 @@ def _along_channels(name: str, values: Sequence[str]) -> tuple[list[Any], list[s
 
 def _batch_moments(name: str, x: str, axes: Sequence[int]) -> tuple[list[Any], str, str]:
     """Return the operations of mean and variance over a batch, and the names of both."""
-    over = _integers(f"{name}/lifted/axes", axes)
-    mean = _operation("Mean", f"{name}/lifted/mean", x, over.name)
-    squares = _operation("SquaredDifference", f"{name}/lifted/squares", x, mean.name)
-    variance = _operation("Mean", f"{name}/lifted/variance", squares.name, over.name)
+    over = integers(f"{name}/lifted/axes", axes)
+    mean = wide_operation("Mean", f"{name}/lifted/mean", x, over.name)
+    squares = wide_operation("SquaredDifference", f"{name}/lifted/squares", x, mean.name)
+    variance = wide_operation("Mean", f"{name}/lifted/variance", squares.name, over.name)
     for each in (mean, variance):
         each.attr["keep_dims"].b = True
         each.attr["Tidx"].type = tf.int32.as_datatype_enum
     return [over, mean, squares, variance], mean.name, variance.name
 
 
-def _integers(name: str, values: Sequence[int]) -> Any:
+def integers(name: str, values: Sequence[int]) -> Any:
+    """Return a constant of int32."""
     node = node_def_pb2.NodeDef(name=name, op="Const")
     node.attr["dtype"].type = tf.int32.as_datatype_enum
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.int32)))
@@ -189,11 +191,11 @@ def _leaky_relu(node: Any) -> list[Any]:
     )
     return [
         slope,
-        _operation("Neg", f"{name}/lifted/opposite", x),
-        _operation("Relu", f"{name}/lifted/negative", f"{name}/lifted/opposite"),
-        _operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/negative", slope.name),
-        _operation("Relu", f"{name}/lifted/positive", x),
-        _operation("Sub", name, f"{name}/lifted/positive", f"{name}/lifted/scaled"),
+        wide_operation("Neg", f"{name}/lifted/opposite", x),
+        wide_operation("Relu", f"{name}/lifted/negative", f"{name}/lifted/opposite"),
+        wide_operation("Mul", f"{name}/lifted/scaled", f"{name}/lifted/negative", slope.name),
+        wide_operation("Relu", f"{name}/lifted/positive", x),
+        wide_operation("Sub", name, f"{name}/lifted/positive", f"{name}/lifted/scaled"),
     ]
 
 
@@ -204,7 +206,8 @@ def _constant(name: str, value: float) -> Any:
     return node
 
 
-def _operation(op: str, name: str, *inputs: str) -> Any:
+def wide_operation(op: str, name: str, *inputs: str) -> Any:
+    """Return an operation that computes in float64."""
     node = node_def_pb2.NodeDef(name=name, op=op, input=inputs)
     node.attr["T"].CopyFrom(attr_value_pb2.AttrValue(type=_WIDE))
     return node

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 
-from porter.checkpoints.keras.network_layers import FIXED_DROPOUT
+from porter.checkpoints.keras.network_layers import FIXED_DROPOUT, is_fixed_dropout
 from porter.errors import ParityError
 
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "builtins")
@@ -166,7 +166,8 @@ def _refuse_code(entry: Mapping[str, Any], file: Path) -> None:
     inner = entry.get("config")
     function = inner.get("function") if isinstance(inner, dict) else None
     foreign = isinstance(module, str) and module.partition(".")[0] not in _OWN_MODULES
-    foreign = foreign and not (module == _INITIALIZING and kind in _INITIALIZERS) and kind != FIXED_DROPOUT
+    foreign = foreign and not (module == _INITIALIZING and kind in _INITIALIZERS)
+    foreign = foreign and not (isinstance(inner, dict) and is_fixed_dropout(kind, inner))
     calls = kind in _CALLS and not str(function or "__operators__.").startswith(_CALCULATING)
     if kind in _CODE or foreign or calls:
         raise ParityError(

@@ -11,11 +11,11 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import node_def_pb2
 
 from porter.core.stored_network import plain_role
+from porter.runners.graph_lifting import integers, wide_operation
 from porter.runners.graph_operations import SourceOperation
 
 _INDEX = tf.int32.as_datatype_enum
@@ -76,33 +76,23 @@ def _mean_square(variance: Any, value: str) -> Iterator[Any]:
     """Yield the operations that give a variance's shape to the mean square of a tensor."""
     name = f"{variance.name}/measured"
     sides = [each.size for each in variance.attr["shape"].shape.dim]
-    yield _integers(f"{name}/flat", [-1])
-    yield _integers(f"{name}/axis", [0])
-    yield _integers(f"{name}/shape", sides)
-    yield _operation("Reshape", f"{name}/values", (value, f"{name}/flat"), "Tshape")
-    yield _operation("Square", f"{name}/squares", (f"{name}/values",))
-    yield _operation("Mean", f"{name}/mean", (f"{name}/squares", f"{name}/axis"), "Tidx")
-    yield _operation("BroadcastTo", f"{name}/equal", (f"{name}/mean", f"{name}/shape"), "Tidx")
+    yield integers(f"{name}/flat", [-1])
+    yield integers(f"{name}/axis", [0])
+    yield integers(f"{name}/shape", sides)
+    indexed = (
+        ("Tshape", wide_operation("Reshape", f"{name}/values", value, f"{name}/flat")),
+        ("Tidx", wide_operation("Mean", f"{name}/mean", f"{name}/squares", f"{name}/axis")),
+        ("Tidx", wide_operation("BroadcastTo", f"{name}/equal", f"{name}/mean", f"{name}/shape")),
+    )
+    for index, node in indexed:
+        node.attr[index].type = _INDEX
+        yield node
+    yield wide_operation("Square", f"{name}/squares", f"{name}/values")
     spread = node_def_pb2.NodeDef(name=spread_of(variance.name), op="Placeholder")
     spread.attr["dtype"].type = tf.float64.as_datatype_enum
     spread.attr["shape"].CopyFrom(variance.attr["shape"])
     yield spread
-    yield _operation("Mul", name, (f"{name}/equal", spread.name))
-
-
-def _operation(kind: str, name: str, taken: Sequence[str], index: str = "") -> Any:
-    node = node_def_pb2.NodeDef(name=name, op=kind, input=taken)
-    node.attr["T"].type = tf.float64.as_datatype_enum
-    if index:
-        node.attr[index].type = _INDEX
-    return node
-
-
-def _integers(name: str, values: Sequence[int]) -> Any:
-    node = node_def_pb2.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = _INDEX
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.int32)))
-    return node
+    yield wide_operation("Mul", name, f"{name}/equal", spread.name)
 
 
 def _producer(value: str) -> str:

@@ -78,12 +78,13 @@ def test_images_that_the_model_resizes_reach_the_network_smaller(models, tmp_pat
 
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("way", ["h5", "keras", "tflite"])
-def test_crop_in_front_of_the_network_is_reported(models, tmp_path, way):
-    """The port does not crop, and says so by the layer's name."""
-    result = porter.port(saved(models, "cropped", way), tmp_path / "out.safetensors")
+@pytest.mark.parametrize(("name", "word"), [("cropped", "crop"), ("flipped", "")])
+def test_what_moves_pixels_in_front_of_the_network_is_reported(models, tmp_path, name, word, way):
+    """The port does not crop, nor flip as no augmentation would, and says so by the layer's name."""
+    result = porter.port(saved(models, name, way), tmp_path / "out.safetensors")
 
     (note,) = [note for note in result.plan.notes if "in front of the network" in note]
-    assert "crop" in note
+    assert word in note
     assert "mean and std do not include" in note
 
 

@@ -41,6 +41,11 @@ def turned_round(x):
     return x[..., ::-1]
 
 
+def flipped(x):
+    """Return images with left and right exchanged."""
+    return tf.reverse(x, [2]) if WRITER == "tf_keras" else keras.ops.flip(x, axis=2)
+
+
 MODELS = {
     "rescaled": lambda: [layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1.0, name="scaled")],
     "two_steps": lambda: [
@@ -55,9 +60,10 @@ MODELS = {
     "caffe": lambda: [keras.applications.resnet50.preprocess_input],
     "turned": lambda: [layers.Rescaling([0.1, 0.2, 0.3], name="scaled"), turned_round],
     "cropped": lambda: [layers.CenterCrop(96, 96, name="crop"), layers.Rescaling(1 / 127.5, -1.0)],
+    "flipped": lambda: [flipped, layers.Rescaling(1 / 127.5, -1.0)],
     "smaller": lambda: [layers.Resizing(96, 96), layers.Rescaling(1 / 127.5, -1.0)],
 }
-CONVERTED = ("rescaled", "arithmetic", "caffe", "turned", "cropped", "smaller")
+CONVERTED = ("rescaled", "arithmetic", "caffe", "turned", "cropped", "flipped", "smaller")
 LARGE = ("cropped", "smaller")
 
 

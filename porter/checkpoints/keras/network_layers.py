@@ -57,7 +57,8 @@ SCALED_SUM = "CustomScaleLayer"
 _STRENGTHS = ("rate", "stddev", "stochastic_depth_drop_rate")
 # The package `efficientnet`, from which Keras has its own, calls its Dropout so.
 FIXED_DROPOUT = "FixedDropout"
-_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer", FIXED_DROPOUT}
+_OF_DROPOUT = {"rate", "noise_shape", "seed", "name", "trainable", "dtype", "batch_input_shape"}
+_NOTHING = RANDOM | {"Identity", "ActivityRegularization", "InputLayer"}
 # What a config says that changes nothing when the network is used.
 _IRRELEVANT = frozenset(
     (
@@ -85,7 +86,7 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
         ValueError: an attribute has a form that Keras does not write.
     """
     values = layer.values
-    if layer.class_name in _NOTHING:
+    if layer.class_name in _NOTHING or is_fixed_dropout(layer.class_name, values):
         return []
     if layer.class_name == "Activation":
         return _activation(values.get("activation"), is_keras_3=is_keras_3)
@@ -100,6 +101,16 @@ def steps(layer: LayerConfig, *, is_keras_3: bool) -> list[Step]:
     for step in own if values.get("data_format") == "channels_first" else ():
         step.attributes["data_format"] = "channels_first"
     return [*own, *_activation(values.get("activation"), is_keras_3=is_keras_3)]
+
+
+def is_fixed_dropout(class_name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a class of another package is its Dropout: it has that name and what a Dropout has, no more.
+
+    Example:
+        >>> is_fixed_dropout("FixedDropout", {"rate": 0.2, "noise_shape": None, "name": "drop"})
+        True
+    """
+    return class_name == FIXED_DROPOUT and {"rate", "noise_shape"} <= values.keys() <= _OF_DROPOUT
 
 
 def scaled_sum(values: Mapping[str, Any]) -> tuple[Step, Step]:
