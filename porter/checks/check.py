@@ -294,20 +294,20 @@ def settle(check: Check, port_plan: Plan, inputs: Path) -> Check:
     return check
 
 
-def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, channels: int = 3) -> Path:
+def write_inputs(check: Check, path: Path, *, spec: InputSpec | None = None, channels: int = 0) -> Path:
     """Write what the networks are given at every size, (N, H, W, C) float32; return the path.
 
     Args:
         check: Images, or seed and batch.
         path: The file to write.
         spec: How images are prepared; as the table says if None.
-        channels: Channels of random inputs.
+        channels: Channels of random inputs; as many as the table says if 0.
     """
     spec = spec or check.variant.input
     inputs = {
         _input_name(size): prepared_batch(check.images, spec, size[0])
         if check.images
-        else image_input(check.seed, size, check.batch, channels)
+        else image_input(check.seed, size, check.batch, channels or check.variant.channels)
         for size in check.effective_sizes
     }
     save_file(inputs, path)
@@ -346,5 +346,5 @@ def count_ledger(port_plan: Plan) -> Mapping[str, int]:
 
 def channels_of(port_plan: Plan) -> int:
     """Return how many channels the network's images have; a checkpoint may decide that, or else the table."""
-    free, mean = port_plan.variant.free.get("channels"), port_plan.variant.input.mean
-    return int(str(port_plan.arguments.get(free.argument, free.default))) if free else len(mean)
+    free, usual = port_plan.variant.free.get("channels"), port_plan.variant.channels
+    return int(str(port_plan.arguments.get(free.argument, usual))) if free else usual

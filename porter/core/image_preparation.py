@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from porter.core.stored_network import REVERSED_CHANNELS, Operation, StoredNetwork, draws_at_random
+from porter.core.stored_network import (
+    REVERSED_CHANNELS,
+    Operation,
+    StoredNetwork,
+    draws_at_random,
+    map_reshaped_to,
+)
 from porter.core.stored_preprocessing import (
     ChannelReversal,
     Normalization,
@@ -14,14 +20,23 @@ from porter.core.stored_preprocessing import (
 )
 
 # They move pixels or shapes, and no values.
-_MOVING = ("pad", "flatten", "reshape", "input")
+_MOVING = ("pad", "flatten", "input")
 _MOVING_CLASSES = ("SelectV2", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3")
+# They move pixels too, and leave each the value that it had: what scales values behind them is read.
+_KEEPING = (
+    *("reshape", "resize", "pad", "concat", "Pad", "StridedSlice", "Slice", "GatherV2", "Transpose", "Tile"),
+    *("Squeeze", "ExpandDims", "ReverseV2", "ConcatV2", "Cast", "CropAndResize", "Unpack", "Split", "Pack"),
+    *("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeRaw", "DecodeBmp", "DecodeGif"),
+)
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
 _RESIZED = "the size that the source resizes its images to"
+_RESHAPED = "the shape that the source gives its images"
 
 
 def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
     """Return images with what stands in front of the first weights: scales, colours turned round, a size.
+
+    A scale behind something that computes other values (a spectrogram) is none of the images, and not read.
 
     Args:
         images: What else the source says of its images.
@@ -34,7 +49,7 @@ def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
         >>> prepared_by(StoredInput((128, 128)), network).size
         (96, 96)
     """
-    steps, unread = list(images.steps), list(images.unread)
+    steps, unread, is_scalable = list(images.steps), list(images.unread), True
     path = list(_path(network.operations))
     while path:
         operation = path.pop(0)
@@ -42,13 +57,16 @@ def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
         step = step or _normalization(operation, path[0] if path else None)
         if isinstance(step, Normalization):
             path.pop(0)
-        if step is not None:
+        if step is not None and is_scalable:
             steps.append(step)
         elif operation.kind == "resize" and (size := _size(operation)):
             images = images._replace(size=size, size_source=_RESIZED)
+        elif size := _spread(operation, network):
+            images = images._replace(size=size, size_source=_RESHAPED)
         elif not _only_moves(operation, network):
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
+            is_scalable &= kind in _KEEPING
     return images._replace(steps=tuple(steps), unread=tuple(unread))
 
 
@@ -59,6 +77,20 @@ def _only_moves(operation: Operation, network: StoredNetwork) -> bool:
         chosen = [each for each in network.operations if each.attributes.get("class_name") == "SelectV2"]
         return any(network.operations[number] is operation for each in chosen for number in each.inputs)
     return operation.kind in _MOVING or name in _MOVING_CLASSES
+
+
+def _spread(operation: Operation, network: StoredNetwork) -> tuple[int, int] | None:
+    """Return height and width of a map that a reshape makes without moving a pixel.
+
+    It adds the axis of one channel, or takes apart what came as a vector; or the shape was that already.
+    """
+    shape = map_reshaped_to(operation)
+    if shape is None:
+        return None
+    before = network.operations[operation.inputs[0]].attributes.get("shape")
+    axes = before[1:] if isinstance(before, tuple | list) else None
+    is_spread = shape[2] == 1 or (axes is not None and (len(axes) == 1 or tuple(axes) == shape))
+    return shape[:2] if is_spread else None
 
 
 def _size(operation: Operation) -> tuple[int, int] | None:

@@ -54,6 +54,24 @@ def plain_role(role: str) -> str:
     return role.removeprefix("moving_").removeprefix("depthwise_")
 
 
+def reshaped_to(operation: Operation) -> tuple[int | None, ...] | None:
+    """Return the shape that a reshape makes, with or without its batch; None if the source tells none."""
+    shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
+    if isinstance(shape, Mapping):
+        shape = shape.get("items")
+    return tuple(shape) if isinstance(shape, list | tuple) else None
+
+
+def map_reshaped_to(operation: Operation) -> tuple[int, int, int] | None:
+    """Return (H, W, C) of the map that a reshape makes of every image; None if it makes no such map."""
+    shape = reshaped_to(operation)
+    if operation.kind != "reshape" or shape is None or len(shape) not in (3, 4):
+        return None
+    height, width, channels = shape[-3:]
+    is_map = all(type(length) is int and length > 0 for length in (height, width, channels))
+    return (height, width, channels) if is_map else None  # type: ignore[return-value]
+
+
 def draws_at_random(operation: Operation) -> bool:
     """Whether the weights that it takes are random numbers, as those of Keras 3's augmentation are."""
     weights = operation.attributes.get("weights")

@@ -58,6 +58,11 @@ def _relu_in_squeeze_excite(model: Network) -> None:
             module.act1 = nn.ReLU(inplace=True)
 
 
+def _same_max_pool(model: Network) -> None:
+    """SAME padding in a ResNet's max pool alone (SimCLR); the convolutions pad by their kernels."""
+    emulate_same_padding(model, include=["maxpool"])
+
+
 def _same_padding(model: Network) -> None:
     """TensorFlow's SAME padding for classes of timm that have no ``pad_type`` (ResNet)."""
     emulate_same_padding(model)
@@ -72,6 +77,16 @@ def _same_pool_in_first_shortcut(model: Network) -> None:
     if not isinstance(shortcut[0], nn.Identity):
         raise OutputError("network/adjustment", "the first shortcut pools already")
     shortcut[0] = AvgPool2dSame(2, 1)
+
+
+def _stem_as_wide_as_blocks(model: Network) -> None:
+    """A stem of as many channels as the first bottleneck has inside, where timm's always has 64 (SimCLR)."""
+    first = model.layer1[0]
+    width, out = first.conv1.out_channels, first.conv3.out_channels
+    model.conv1 = nn.Conv2d(model.conv1.in_channels, width, 7, stride=2, padding=3, bias=False)
+    model.bn1 = type(model.bn1)(width, eps=model.bn1.eps)
+    first.conv1 = nn.Conv2d(width, width, 1, bias=False)
+    first.downsample[0] = nn.Conv2d(width, out, 1, bias=False)
 
 
 def _stride_in_first_convolution(model: Network) -> None:
@@ -101,8 +116,10 @@ ADJUSTMENTS: Mapping[str, Callable[[Network], None]] = MappingProxyType(
         "linear_classifier": _linear_classifier,
         "linear_first_block": _linear_first_block,
         "relu_in_squeeze_excite": _relu_in_squeeze_excite,
+        "same_max_pool": _same_max_pool,
         "same_padding": _same_padding,
         "same_pool_in_first_shortcut": _same_pool_in_first_shortcut,
+        "stem_as_wide_as_blocks": _stem_as_wide_as_blocks,
         "stride_in_first_convolution": _stride_in_first_convolution,
         "stride_in_last_block": _stride_in_last_block,
     }

@@ -39,8 +39,10 @@ ADJUSTMENTS = (
     "linear_classifier",
     "linear_first_block",
     "relu_in_squeeze_excite",
+    "same_max_pool",
     "same_padding",
     "same_pool_in_first_shortcut",
+    "stem_as_wide_as_blocks",
     "stride_in_first_convolution",
     "stride_in_last_block",
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from porter.checkpoints.carried import carried_network
 from porter.core.checkpoint import Array, Checkpoint
 from porter.core.object_graph import ObjectGraph
 from porter.core.stored_network import StoredNetwork
@@ -35,6 +36,7 @@ _FOR_PIXELS = (
     "converter multiplies a scaling into the first weights)"
 )
 _CLOSE = 1e-6
+_MOST_NAMED = 5
 _PIXEL = 255.0
 TABLES_SIZE = "the table's; the source tells none"
 _SMALLEST_DEVIATION = 1e-7  # keras.backend.epsilon(), below which Normalization does not divide
@@ -61,11 +63,16 @@ def expected_input(
         if takes_pixels(checkpoint, match.variant, images):
             images, notes = _of_pixels(images), (*notes, _FOR_PIXELS)
     if stored.unread:
-        names = ", ".join(stored.unread)
-        told = f"{names} in front of the network may change images in a way that mean and std do not include"
+        named = _listed(stored.unread)
+        told = f"{named} in front of the network may change images in a way that mean and std do not include"
         notes = (*notes, told)
     chosen, source, more = _size(match, stored, size)
     return images._replace(size=chosen), source, (*notes, *more)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown, more = ", ".join(names[:_MOST_NAMED]), len(names) - _MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def takes_pixels(checkpoint: Checkpoint, variant: Variant, images: InputSpec) -> bool:
@@ -90,6 +97,13 @@ def stored_images(checkpoint: Checkpoint) -> StoredInput:
     from porter.core.image_preparation import prepared_by  # noqa: PLC0415  (most have no graph)
 
     return prepared_by(stored, network)
+
+
+def size_of_own_network(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Return height and width that the network in the source takes, if it carries one of a single size."""
+    if not carried_network(checkpoint):
+        return None
+    return checkpoint.stored_input.size or stored_images(checkpoint).size
 
 
 def _size(match: Recognised, stored: StoredInput, size: int | None) -> tuple[int, str, tuple[str, ...]]:

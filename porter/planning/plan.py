@@ -8,7 +8,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from porter.checkpoints import open_checkpoint
-from porter.checkpoints.carried import carried_network
 from porter.core.assignments import Assignment, StoredPart
 from porter.core.checkpoint import Checkpoint
 from porter.core.cut import Cut
@@ -24,6 +23,7 @@ from porter.planning.expected_input import (
     expected_input,
     kept_as_constants,
     normalization_node,
+    size_of_own_network,
     stored_images,
 )
 from porter.planning.filled_norms import with_filled
@@ -166,7 +166,7 @@ def _planned(checkpoint: Checkpoint, tables: Tables, options: PortOptions) -> Pl
         notes=(*remarks(checkpoint, match, epsilon, network, ledger), *choice.notes, *input_notes, *offers),
         input_spec=expected,
         size_source=size_source,
-        fixed_size=checkpoint.stored_input.size if carried_network(checkpoint) else None,
+        fixed_size=size_of_own_network(checkpoint),
         places={name: match.graph.paths[node] or "" for name, node in match.nodes.items()},
         channel_order=choice.channel_order,
         classes=options.classes,

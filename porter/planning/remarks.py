@@ -36,6 +36,7 @@ def remarks(
     yield from _behind_cut(match, ledger)
     if match.variant.note:
         yield match.variant.note
+    yield from _uncertain(match, network)
     yield from _twins(match)
     for name in checkpoint.assumed_order:
         yield (
@@ -53,6 +54,13 @@ def _behind_cut(match: Recognised, ledger: Sequence[LedgerLine]) -> Iterator[str
             f"the port ends {place}: what the source does from there on, "
             f"with {left} variables, is left behind"
         )
+
+
+def _uncertain(match: Recognised, network: NetworkFindings) -> Iterator[str]:
+    """Say what nothing tells of a part, unless the source stores its network."""
+    for part in match.variant.parts:
+        if part.uncertain and part.name in match.nodes and not network.is_compared:
+            yield part.uncertain
 
 
 def _twins(match: Recognised) -> Iterator[str]:

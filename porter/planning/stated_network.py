@@ -39,13 +39,22 @@ def compared(checkpoint: Checkpoint, match: Recognised, head: OwnHead | None) ->
     """
     found = _compared(checkpoint, match, own_head=head is not None)
     if head is None:
-        return found
+        return found if found.is_compared else _with_tables_activation(found, match)
     line = f"{found.line}, and a head of its own: {head.words}"
     ending = ending_notes(head.activation)
     if len(head.outputs) > 1:
         ending = (_SEVERAL.format(count=len(head.outputs), names=", ".join(head.outputs)),)
     notes = (*found.notes, *ending)
     return found._replace(line=line, classifier_activation=head.activation, notes=notes)
+
+
+def _with_tables_activation(found: NetworkFindings, match: Recognised) -> NetworkFindings:
+    """Say what follows the classifier as the table does, if the checkpoint has a classifier."""
+    activation = match.variant.classifier_activation
+    if activation is None or any(part.name not in match.nodes for part in match.variant.parts):
+        return found
+    notes = (*found.notes, *ending_notes(activation))
+    return found._replace(classifier_activation=activation, notes=notes)
 
 
 def _compared(checkpoint: Checkpoint, match: Recognised, *, own_head: bool) -> NetworkFindings:

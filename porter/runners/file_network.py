@@ -17,6 +17,7 @@ from porter.core.checkpoint import Checkpoint
 from porter.errors import ParityError
 from porter.planning.plan import Plan
 from porter.runners import keras_files, tflite_network
+from porter.runners.graph_stages import WITH_CHANNELS
 from porter.runners.restoring import index_of
 from porter.runners.tflite_interpreter import agreement
 
@@ -76,7 +77,7 @@ def _of_keras(checkpoint: Checkpoint) -> FileNetwork:
 
 def _of_model(model: Any, words: str, packages: tuple[str, ...], file: Path) -> FileNetwork:
     shape = model.input_shape
-    if not isinstance(shape, tuple) or len(shape) != _AXES:
+    if not isinstance(shape, tuple) or len(shape) not in (_AXES, _AXES - 1):
         raise _no_image(file, shape)
 
     @tf.function  # type: ignore[untyped-decorator]
@@ -125,7 +126,8 @@ def _of_graph(checkpoint: Checkpoint) -> FileNetwork:
     used = {name.lstrip("^").partition(":")[0] for node in graph.node for name in node.input}
     outputs = tuple(node.name for node in graph.node if node.name not in used)
     source = _source([node.name for node in graph.node if node.op == "Placeholder"], graph, file)
-    return FileNetwork(graph, source, _shape(graph, source), outputs, _own("frozen graph"), _TENSORFLOW)
+    images = _with_channels(graph, source)
+    return FileNetwork(graph, images, _shape(graph, images), outputs, _own("frozen graph"), _TENSORFLOW)
 
 
 def of_settings(checkpoint: Checkpoint, plan: Plan) -> FileNetwork:
@@ -151,11 +153,12 @@ def _own(words: str) -> str:
 def _of_tflite(checkpoint: Checkpoint) -> FileNetwork:
     file = checkpoint.files[0]
     data, graph = tflite_network.read_network(file)
-    if len(graph.model.inputs) != 1 or len(graph.model.tensors[graph.model.inputs[0]].shape) != _AXES:
+    shapes = [graph.model.tensors[number].shape for number in graph.model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) not in (_AXES, _AXES - 1):
         raise _no_image(file, f"{len(graph.model.inputs)} inputs")
     definition = tflite_network.as_graph(file, data, graph)
     words = _own(f"TensorFlow Lite; {agreement(file, data, graph, definition)}")
-    source = f"op{graph.of_tensor[graph.model.inputs[0]]}"
+    source = _with_channels(definition, f"op{graph.of_tensor[graph.model.inputs[0]]}")
     outputs = tuple(f"op{graph.of_tensor[number]}" for number in graph.model.outputs)
     return FileNetwork(definition, source, _shape(definition, source), outputs, words, _TENSORFLOW)
 
@@ -171,7 +174,8 @@ def frozen(concrete: Any, words: str, packages: tuple[str, ...], file: Path) -> 
     _refuse_code(graph.node, file)
     source = _source([tensor.op.name for tensor in frozen.inputs], graph, file)
     outputs = tuple(tensor.op.name for tensor in frozen.outputs)
-    return FileNetwork(graph, source, _shape(graph, source), outputs, words, packages)
+    images = _with_channels(graph, source)
+    return FileNetwork(graph, images, _shape(graph, images), outputs, words, packages)
 
 
 def _source(names: Sequence[str], graph: Any, file: Path) -> str:
@@ -180,6 +184,22 @@ def _source(names: Sequence[str], graph: Any, file: Path) -> str:
     if len(images) != 1:
         raise _no_image(file, ", ".join(names) or "no placeholder")
     return images[0]
+
+
+def _with_channels(graph: Any, name: str) -> str:
+    """Return the placeholder of images (N, H, W, C), added in front of one that takes (N, H, W)."""
+    node = next(node for node in graph.node if node.name == name)
+    dims = [*node.attr["shape"].shape.dim] if "shape" in node.attr else []
+    if len(dims) != _AXES - 1:
+        return name
+    images = graph.node.add(name=name + WITH_CHANNELS, op="Placeholder")
+    images.attr["dtype"].CopyFrom(node.attr["dtype"])
+    images.attr["shape"].shape.dim.extend([*dims, type(dims[0])(size=1)])
+    squeezed = type(node)(name=name, op="Squeeze", input=[images.name])
+    squeezed.attr["T"].CopyFrom(node.attr["dtype"])
+    squeezed.attr["squeeze_dims"].list.i.append(_AXES - 1)
+    node.CopyFrom(squeezed)
+    return str(images.name)
 
 
 def _shape(graph: Any, name: str) -> tuple[int | None, ...] | None:

@@ -27,6 +27,9 @@ _POOLS = {"MaxPool", "MaxPoolV2", "AvgPool"}
 _AFTER_CLASSIFIER = {"Identity", "IdentityN", "Reshape", "Squeeze", "Cast", "StopGradient", "BiasAdd"}
 _SUMS = {"Add", "AddV2"}
 _JOINS = {"ConcatV2", "Concat", "ResizeNearestNeighbor"}
+WITH_CHANNELS = "/with_channels"
+"""How a placeholder of images of one channel is called, added in front of one that takes (N, H, W)."""
+_RESHAPES = {"Reshape", "Squeeze", "ExpandDims"}
 _SHAPES = {"Shape", "ShapeN", "Rank", "Size"}  # what they give depends on no element of the image
 _LOGITS = "logits"
 
@@ -160,6 +163,8 @@ class GraphStages:
 
     def _may_follow(self, name: str, stage: Stage | None) -> bool:
         op = self._nodes[name].op
+        if stage is None and self._source.endswith(WITH_CHANNELS) and op in _RESHAPES:
+            return True
         if stage is None or stage.name != _LOGITS:
             return op not in _NEXT or (stage is not None and stage.is_pooled and op in _POOLS)
         constant = sum(each not in self._of_image for each in self._inputs[name])

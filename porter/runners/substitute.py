@@ -14,8 +14,6 @@ from porter.errors import TableError
 from porter.tables.shipped import load_tables
 from porter.tables.variants import Entry, Stage, Variant
 
-BUILDER = "stand_in.variant"
-
 
 def network_of(variant: Variant) -> Variant:
     """Return the variant whose TensorFlow network is built for `variant`: itself, or the one that stands in.
@@ -23,7 +21,7 @@ def network_of(variant: Variant) -> Variant:
     Raises:
         TableError: the one that stands in makes other PyTorch tensors, or is compared at other stages.
     """
-    if variant.source.name != BUILDER:
+    if not variant.has_stand_in:
         return variant
     other = load_tables().variant(str(variant.source.arguments["variant"]))
     targets = [{(e.target, e.target_shape, e.scale) for e in each.entries} for each in (variant, other)]

@@ -31,7 +31,7 @@ from porter.runners.file_witness import FileWitness
 from porter.runners.job import Job, planned_stages, serve
 from porter.runners.restoring import index_of, objects, restore
 from porter.runners.source_network import open_source_network
-from porter.runners.substitute import BUILDER, carry, network_of, stages_of
+from porter.runners.substitute import carry, network_of, stages_of
 from porter.runners.watched_layers import watched_layers
 from porter.tables.variants import Stage
 
@@ -101,7 +101,7 @@ def source_preparation(
         given: Images as the network takes them, (N, H, W, C).
         restored: Whether the table's network has the source's weights.
     """
-    if port_plan.variant.source.name == BUILDER:
+    if port_plan.variant.has_stand_in:
         return None  # another network stands in, and its source may prepare images in another way
     if job.source is not None or not port_plan.variant.has_builder:
         return None
@@ -162,9 +162,10 @@ def _random(port_plan: Plan, checkpoint: Checkpoint) -> Weights:
 
 def _stored(port_plan: Plan, checkpoint: Checkpoint, image: Array, notes: Sequence[str]) -> Weights:
     """Restore the weights into float32: TensorFlow restores into variables of the stored type only."""
-    if port_plan.cut is not None and isinstance(checkpoint, KerasFile):  # Keras loads whole networks alone
+    is_another = port_plan.cut is not None or network_of(port_plan.variant) is not port_plan.variant
+    if is_another and isinstance(checkpoint, KerasFile):  # Keras loads whole networks of its own alone
         return {part.path: checkpoint.read(part.key) for part in _parts(port_plan)}
-    if port_plan.cut is not None or network_of(port_plan.variant) is not port_plan.variant:
+    if is_another or not checkpoint.graph.stored:
         reader = tf.train.load_checkpoint(str(index_of(checkpoint).with_suffix("")))
         return {part.path: reader.get_tensor(part.key) for part in _parts(port_plan)}
     network = _build(port_plan, "float32", image)

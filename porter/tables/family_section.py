@@ -26,6 +26,7 @@ class Family(NamedTuple):
         title: Name for people.
         version: The table's own version.
         builder: TensorFlow builder by name.
+        classifier_activation: What the source has behind the classifier, if that is not softmax.
         parts: Parts of the classification model.
         first: Number of the first layer by object path of a part; None if layers have paths of their own.
         leaf_names: What the source calls a variable, by what Keras calls it.
@@ -46,6 +47,7 @@ class Family(NamedTuple):
     title: str
     version: int
     builder: str
+    classifier_activation: str | None
     parts: Mapping[str, ModelPart]
     first: Mapping[str, int] | None
     leaf_names: Mapping[str, str]
@@ -68,7 +70,7 @@ def read_family(top: Section, faults: Faults) -> Family:
     Raises:
         TableError: something is wrong, unless `faults` collects.
     """
-    title = version = builder = note = None
+    title = version = builder = note = activation = None
     with faults.catch():
         top.take("family", str)
     with faults.catch():
@@ -80,6 +82,8 @@ def read_family(top: Section, faults: Faults) -> Family:
     source, target = top.section("source"), top.section("target")
     with faults.catch():
         builder = source.take("builder", str)
+    with faults.catch():
+        activation = source.take("classifier_activation", str, None)
     first, parts = _parts(top, faults, numbered=_has_numbered_layers(source, faults))
     templates, broken = _templates(top, faults)
     family = Family(
@@ -87,6 +91,7 @@ def read_family(top: Section, faults: Faults) -> Family:
         title=title or "",
         version=version or 0,
         builder=builder or "",
+        classifier_activation=activation,
         parts=parts,
         first=first,
         leaf_names=_leaf_names(source, faults),
@@ -133,6 +138,7 @@ def _parts(
                 path,
                 section.take("absent", dict, None),
                 tuple(section.take_list("without", str, [])),
+                section.take("uncertain", str, ""),
             )
             section.finish()
     with faults.catch():

@@ -91,6 +91,7 @@ def _of_file(family: Family) -> dict[str, Any]:
     """Return what every variant of a file has alike."""
     return {
         "note": family.note,
+        "classifier_activation": family.classifier_activation,
         "presets": family.presets,
         "library": family.target.library,
         "adjust": family.target.adjust,

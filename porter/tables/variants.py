@@ -24,6 +24,8 @@ from porter.tables.table_records import (
 
 FILE_BUILDER = "file"
 """The builder of a table whose TensorFlow network is the one that the source carries."""
+STAND_IN_BUILDER = "stand_in.variant"
+"""The builder of a table whose TensorFlow network is that of another variant."""
 
 
 class Entry(NamedTuple):
@@ -100,12 +102,14 @@ class ModelPart(NamedTuple):
         absent: Target arguments for a checkpoint without this part; None if it must be there.
         without: Modules that pass their input on where this part is absent. Such a part belongs to the
             backbone, not to the classifier.
+        uncertain: What a person should know of this part if the source stores no network, or "".
     """
 
     name: str
     path: str
     absent: Mapping[str, object] | None
     without: tuple[str, ...] = ()
+    uncertain: str = ""
 
 
 class Network(NamedTuple):
@@ -153,6 +157,8 @@ class Variant:
         stages: Points of comparison in forward order.
         network: How to build the PyTorch network, or None if its library has an entry point for it.
         note: What a person should know of the proof, or "".
+        classifier_activation: What the source has behind the classifier, e.g. ``"sigmoid"``, if that is not
+            softmax: for a checkpoint that stores no network.
         presets: Other ways in which the network's weights take images, by the name that a person gives.
         left_out: (object path below the first part, reason) of what is not ported on purpose.
         twin: What is meant unless a person asks for this one, for it has equal names and shapes; or None.
@@ -181,6 +187,7 @@ class Variant:
     network: Mapping[str, object] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    classifier_activation: str | None = None
     presets: Mapping[str, Preset] = field(default_factory=dict)
     twin: Twin | None = None
     library: str = "timm"
@@ -206,9 +213,20 @@ class Variant:
         return next(part for part in self.parts if part.name == name)
 
     @property
+    def channels(self) -> int:
+        """How many channels its images have, unless a checkpoint decides that."""
+        free = self.free.get("channels")
+        return free.default if free else len(self.input.mean)
+
+    @property
     def has_builder(self) -> bool:
         """Whether porter itself has a builder of the TensorFlow network."""
         return self.source.name != FILE_BUILDER and not is_function_name(self.source.name)
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether another variant's TensorFlow network is built and recorded in place of this one's."""
+        return self.source.name == STAND_IN_BUILDER
 
     @property
     def is_draft(self) -> bool:

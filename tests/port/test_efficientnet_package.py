@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from expected_tensors import expected_tensors
+from safetensors.numpy import load_file
 from warm_frameworks import run_with_tensorflow
 
 import porter
@@ -23,9 +25,9 @@ def written(module_folder):
     return folder
 
 
-@pytest.mark.parametrize("file", ["full.h5", "saved"])
+@pytest.mark.parametrize("file", ["weights.h5", "full.h5", "saved"])
 def test_its_files_are_known_and_answer_as_the_model_does(written, tmp_path, file):
-    """A Dropout of its own class does nothing; the same network has two names, and needs no --variant."""
+    """A Dropout of its own class does nothing, and nothing is missing that Keras's network has in front."""
     import torch
 
     reference = np.load(written / "reference.npz")
@@ -36,13 +38,32 @@ def test_its_files_are_known_and_answer_as_the_model_does(written, tmp_path, fil
         found = model(torch.from_numpy(reference["x"].transpose(0, 3, 1, 2).copy())).softmax(-1).numpy()
 
     assert result.plan.variant.target.name == "tf_efficientnet_b0"
-    assert result.plan.network.startswith("222 layers as ")
+    assert result.plan.variant.name == "qubvel_efficientnet_b0"
+    assert result.plan.network.startswith("the source stores" if file == "weights.h5" else "222 layers as ")
+    assert result.plan.notes == (result.plan.variant.note,)
     np.testing.assert_allclose(found, reference["y"], rtol=0, atol=2e-5)  # float32
 
 
-def test_the_check_runs_its_network_without_its_code(written):
-    """Dropout of Keras stands for that of the package, and every stage agrees."""
-    report = porter.check(checkpoint=written / "full.h5")
+def test_published_weights_arrive_bit_by_bit(written, tmp_path):
+    """Layers that are only in order in the file find their places."""
+    result = porter.port(written / "weights.h5", tmp_path / "out.safetensors")
+
+    found = load_file(result.out)
+    for target, value in expected_tensors(result.plan.variant, np.load(written / "expected.npz")):
+        shaped = value.reshape(found[target].shape)
+        np.testing.assert_array_equal(shaped.view(np.uint32), found[target].view(np.uint32), target)
+
+
+@pytest.mark.parametrize(
+    ("file", "ran"),
+    [
+        ("full.h5", "TensorFlow ran the file's own network"),
+        ("weights.h5", "TensorFlow ran keras.application"),
+    ],
+)
+def test_the_check_runs_without_its_code(written, file, ran):
+    """Dropout of Keras stands for that of the package, Keras's network for weights alone; all agree."""
+    report = porter.check(checkpoint=written / file)
 
     assert report.passed
-    assert "TensorFlow ran the file's own network" in " ".join(report.text().split())
+    assert ran in " ".join(report.text().split())

@@ -48,6 +48,8 @@ NAMES = [
     "keras_efficientnetv2_b0",
     "keras_efficientnetv2_l",
     "mlperf_tiny_vww",
+    "simclr_resnet50_1x",
+    "yamnet",
 ]
 
 

@@ -20,6 +20,7 @@ def test_every_row_has_a_network_that_is_ported_bit_by_bit():
         *test_keras_applications.NETWORKS,
         "keras_resnet50",  # test_bias_in_front_of_a_norm_goes_into_its_mean
         *test_tensorflow1.NETWORKS,
+        "qubvel_efficientnet_b0",  # tests/port/test_efficientnet_package.py
         *ELSEWHERE,
     ]
 

@@ -101,6 +101,29 @@ def test_code_in_front_of_the_network_is_reported(models, tmp_path, way):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.torch
+@pytest.mark.parametrize("way", ["h5", "keras", "exported", "pb", "tflite"])
+def test_images_without_an_axis_of_channels_are_taken(models, tmp_path, way):
+    """A Reshape in front gives them their channel: the port takes images with one, and so does the check."""
+    import torch
+
+    reference = np.load(models / "grey.npz")
+
+    result = porter.port(models / f"grey.{way}", tmp_path / "out.safetensors")
+
+    images = stated(result.out)
+    prepared = (reference["x"][:, None] / 255 - images["mean"][0]) / images["std"][0]
+    with torch.inference_mode():
+        found = porter.load_model(result.out)(torch.from_numpy(prepared.astype(np.float32))).softmax(-1)
+    np.testing.assert_allclose(found.numpy(), reference["y"], rtol=0, atol=2e-5)  # float32
+    assert not any("in front of the network" in note for note in result.plan.notes)
+    assert any("96x64" in note for note in result.plan.notes)
+    report = porter.check(checkpoint=models / f"grey.{way}")
+    assert report.passed
+    assert "TensorFlow ran the file's own network" in " ".join(report.text().split())
+
+
+@pytest.mark.tensorflow
 def test_size_of_the_images_may_be_chosen(models, tmp_path):
     """What a person says counts more than what the source says, in the metadata and in what is printed."""
     pytest.importorskip("torch", reason="needs torch")

@@ -18,7 +18,7 @@ from porter.checks.check import Check, check_against_tensorflow
 from porter.errors import PlanError, TableError
 from porter.parity.outcome import Verdict
 from porter.planning.ledger import Bucket
-from porter.runners.substitute import BUILDER, network_of
+from porter.runners.substitute import network_of
 from porter.tables.shipped import load_tables, mappings_folder
 
 TABLES = load_tables()
@@ -35,7 +35,7 @@ NETWORKS = [
     "tpu_mnasnet_a1",
     "tpu_mixnet_s",
 ]
-STOOD_IN = [name for name, variant in TABLES.variants.items() if variant.source.name == BUILDER]
+STOOD_IN = [name for name, variant in TABLES.variants.items() if variant.has_stand_in]
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,9 @@
 Usage: python write_efficientnet_package.py FOLDER
 
 Its layers have the names that Keras took over; it pads SAME, has no layers that prepare images, a Dropout of
-its own class, and its classifier is called "probs". Written are FOLDER/full.h5, FOLDER/saved (a SavedModel)
-and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers.
+its own class, and its classifier is called "probs". Written are FOLDER/weights.h5 (as the
+package's are published), FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (every
+value) and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers.
 """
 
 from __future__ import annotations
@@ -79,6 +80,14 @@ def network():
     return tf_keras.Model(images, layers.Dense(7, activation="softmax", name="probs")(x))
 
 
+def numbered(model):
+    """Yield every value by the number of its layer, as Keras counts those that have weights."""
+    for number, layer in enumerate(layer for layer in model.layers if layer.weights):
+        for weight in layer.weights:
+            leaf = weight.name.rpartition("/")[2].partition(":")[0]
+            yield f"layer_with_weights-{number}/{leaf}", weight.numpy()
+
+
 def main(folder):
     """Write the model; with values that differ everywhere."""
     model = network()
@@ -88,6 +97,8 @@ def main(folder):
             each.assign(RNG.uniform(0.6, 1.4, each.shape) if is_scale else RNG.normal(0, 0.1, each.shape))
     x = RNG.normal(size=(2, 64, 64, 3)).astype(np.float32)
     np.savez(folder / "reference.npz", x=x, y=model(x, training=False).numpy())
+    np.savez(folder / "expected.npz", **dict(numbered(model)))
+    model.save_weights(folder / "weights.h5")
     model.save(folder / "full.h5")
     model.save(folder / "saved", save_format="tf")
 

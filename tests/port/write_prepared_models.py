@@ -4,7 +4,8 @@ Usage: python write_prepared_models.py {tf_keras,keras} FOLDER
 
 Each model is MobileNetV1 of a quarter's width, without its head, at 96 pixels behind other layers. Written
 are FOLDER/<model>.h5, .keras, some .saved_model and .tflite, and FOLDER/prepared.npz with what those layers
-make of the pixels 0, 1, ..., 255 of every channel.
+make of the pixels 0, 1, ..., 255 of every channel. Beside them FOLDER/grey.* (.exported, a SavedModel, .pb
+too), which takes images without an axis of channels, and FOLDER/grey.npz: ``x`` and what it answers, ``y``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ warnings.simplefilter("ignore")
 
 import numpy as np  # noqa: E402  (after the settings above)
 import tensorflow as tf  # noqa: E402
+from tensorflow.python.framework.convert_to_constants import (  # noqa: E402
+    convert_variables_to_constants_v2,
+)
 
 WRITER, FOLDER = sys.argv[1], Path(sys.argv[2])
 if WRITER == "tf_keras":
@@ -92,6 +96,30 @@ def main() -> None:
             (FOLDER / f"{name}.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
         prepared[name] = values[0, 0]
     np.savez(FOLDER / "prepared.npz", **prepared)
+    write_grey()
+
+
+def write_grey() -> None:
+    """Write a model that gives its images their one channel by itself."""
+    inputs = keras.Input((96, 64))
+    x = layers.Rescaling(1 / 127.5, -1.0)(layers.Reshape((96, 64, 1), name="with_channel")(inputs))
+    network = keras.applications.MobileNet(input_shape=(96, 64, 1), alpha=0.25, weights=None, classes=5)
+    model = keras.Model(inputs, network(x))
+    generator = np.random.default_rng(1)
+    for weight in model.weights:
+        if "kernel" in weight.name:
+            fan_in = np.prod(weight.shape[:2] if weight.shape[-1] == 1 else weight.shape[:-1])
+            weight.assign(generator.normal(0, (2.2 / fan_in) ** 0.5, weight.shape))
+    images = generator.uniform(0, 255, (2, 96, 64)).astype(np.float32)
+    np.savez(FOLDER / "grey.npz", x=images, y=np.asarray(model(images)))
+    model.save(FOLDER / "grey.h5")
+    model.save(FOLDER / "grey.keras")
+    model.export(str(FOLDER / "grey.exported"))
+    call = tf.function(lambda x: model(x, training=False))
+    concrete = call.get_concrete_function(tf.TensorSpec((1, 96, 64), tf.float32))
+    graph = convert_variables_to_constants_v2(concrete).graph.as_graph_def()
+    (FOLDER / "grey.pb").write_bytes(graph.SerializeToString())
+    (FOLDER / "grey.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
 if __name__ == "__main__":

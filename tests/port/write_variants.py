@@ -58,7 +58,7 @@ def _variables(layer, path):
         inner = f"{path}/{name}" if path else name
         if isinstance(child, tf.Variable):
             yield inner, child.numpy()
-        elif isinstance(child, tf_keras.layers.Layer | list):
+        elif isinstance(child, tf.Module | list):
             yield from _variables(child, inner)
 
 

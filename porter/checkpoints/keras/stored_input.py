@@ -54,9 +54,8 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
             found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
         elif layer.name in weighted:
             break
-        elif layer.class_name == "Resizing":
-            sides = layer.values.get("height"), layer.values.get("width")
-            found = _sized(found, sides, "the source's Resizing layer")
+        elif sides := _sides(layer):
+            found = _sized(found, sides, f"the source's {layer.class_name} layer")
         elif layer.class_name in RANDOM and _draws(layer):
             found = _unread(found, layer)
         elif layer.class_name == "Cast" and layer.values.get("dtype") in _FLOATS:
@@ -81,6 +80,14 @@ def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:
     if not isinstance(shape, list) or len(shape) != 4 or layer.values.get("data_format") == _CHANNELS_FIRST:
         return found
     return _sized(found, (shape[1], shape[2]), "the input shape in the source's config")
+
+
+def _sides(layer: LayerConfig) -> tuple[Any, Any] | None:
+    """Return the size that a Resizing makes, or that of the map to which a Reshape adds one channel."""
+    if layer.class_name == "Resizing":
+        return layer.values.get("height"), layer.values.get("width")
+    shape = _listed(layer.values.get("target_shape")) if layer.class_name == "Reshape" else None
+    return (shape[0], shape[1]) if isinstance(shape, list) and len(shape) == 3 and shape[2] == 1 else None
 
 
 def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInput:

@@ -9,7 +9,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from porter.core.stored_network import Operation, StoredNetwork, draws_at_random, needed_part
+from porter.core.stored_network import (
+    Operation,
+    StoredNetwork,
+    draws_at_random,
+    map_reshaped_to,
+    needed_part,
+    reshaped_to,
+)
 from porter.planning.network.head_steps import is_flattening
 from porter.planning.network.layer_norms import of_vectors
 from porter.planning.network.one_spelling import in_one_spelling
@@ -22,7 +29,7 @@ _MAP_AXES = 3  # height, width, channels
 _CONVOLUTIONS = ("conv", "depthwise_conv")
 _SHAPES = ("flatten", "reshape")
 # What prepares images, as long as nothing but the like stands in front of it: `stored_input` tells of it.
-_PREPARING = ("scale", "resize", "other", "add", "subtract", "multiply", "divide", "concat")
+_PREPARING = ("scale", "resize", "reshape", "other", "add", "subtract", "multiply", "divide", "concat")
 _CROPS = ("CenterCrop", "RandomCrop", "Cropping2D", "StridedSlice", "Slice", "CropAndResize")
 PREPARED = "prepared"
 _SIXTH = 1 / 6
@@ -232,12 +239,14 @@ _HARD: Mapping[str, Any] = {"slope": _SIXTH, "offset": 0.5}
 
 
 def _resizes(operation: Operation) -> bool:
-    return operation.kind == "resize" or operation.attributes.get("class_name") in _CROPS
+    return operation.kind in ("resize", "reshape") or operation.attributes.get("class_name") in _CROPS
 
 
 def _target_size(operation: Operation) -> Size:
     """Return the size that images are brought to, where one is told."""
     attributes = operation.attributes
+    if operation.kind == "reshape":
+        return _image_size((None, *(map_reshaped_to(operation) or ())))
     size = attributes.get("size") or (attributes.get("height"), attributes.get("width"))
     return _image_size((None, *size, None)) if isinstance(size, tuple | list) else _UNKNOWN
 
@@ -256,10 +265,8 @@ def _is_learned(operation: Operation) -> bool:
 
 def _is_flat(operation: Operation) -> bool:
     """Whether a reshape of one pixel keeps its channels in one axis."""
-    shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
-    if isinstance(shape, Mapping):
-        shape = shape.get("items")
-    return not isinstance(shape, list | tuple) or sum(length != 1 for length in shape) <= 1
+    shape = reshaped_to(operation)
+    return shape is None or sum(length != 1 for length in shape) <= 1
 
 
 def _is_zero_pad(operation: Operation) -> bool:

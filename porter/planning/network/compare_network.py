@@ -82,7 +82,7 @@ def compare_network(
     line = f"{count} layers as {stored.origin} says"
     several = () if own_head else _several(stored)  # a head has its own
     notes = () if is_cut else (*compared.notes(own_pool=own_head), *several)
-    if compared.wants_preparation:
+    if compared.wants_preparation and not match.variant.has_stand_in:
         notes = (_UNPREPARED[image_range(checkpoint, match.variant, match.variant.input)], *notes)
     return NetworkFindings(
         line, epsilons, stored.origin, compared.classifier_activation, notes, is_compared=True

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from porter.core.head import BRANCHES, JOIN, POOLS, WINDOWS, HeadStep
-from porter.core.stored_network import Operation, plain_role
+from porter.core.stored_network import Operation, plain_role, reshaped_to
 
 _PLAIN = ("sigmoid", "tanh", "softplus", "swish", "mish", "selu", "softsign", "exponential")
 _SIXTH = {"slope": 1 / 6, "offset": 0.5}
@@ -160,10 +160,9 @@ class _Reader:
 
     def _require_one_pixel(self, operation: Operation) -> None:
         """Require that a vector becomes no map of several pixels, which could be joined with others."""
-        shape = operation.attributes.get("target_shape", operation.attributes.get("shape"))
-        lengths = shape["items"] if isinstance(shape, Mapping) else shape
+        lengths = reshaped_to(operation)
         is_branch = bool(self._place)
-        if isinstance(lengths, list | tuple):
+        if lengths is not None:
             is_other = any(length not in (1, -1, None) for length in lengths[:-1])
         else:
             is_other = is_branch and operation.kind == "reshape"

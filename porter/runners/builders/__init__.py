@@ -21,7 +21,9 @@ SOURCES = {
     "mnasnet": "pip install 'port-weights[tensorflow]'",
     "tpu": "pip install 'port-weights[tensorflow]'",
     "model_garden": "pip install 'port-weights[tensorflow]'",
+    "simclr": "pip install 'port-weights[tensorflow]'",
     "transformers": "pip install 'port-weights[tensorflow]' 'transformers<5'",
+    "yamnet": "pip install 'port-weights[tensorflow]'",
 }
 
 
