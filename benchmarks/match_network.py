@@ -14,4 +14,5 @@ def build(variant: str) -> nn.Module:
     found = load_tables().variant(variant)
     assert found.network is not None
     free = {each.argument: each.default for each in found.free.values()}
-    return build_defined(found.target.name, parse(found.network), **found.target.arguments, **free)
+    arguments = {**found.target.arguments, **free}
+    return build_defined(found.target.name, parse(found.network), **arguments)

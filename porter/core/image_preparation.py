@@ -29,8 +29,10 @@ _KEEPING = (
     *("DecodeJpeg", "DecodePng", "DecodeImage", "DecodeRaw", "DecodeBmp", "DecodeGif"),
 )
 _DEVIATION = "Maximum(Sqrt(v),1e-07)"
-_RESIZED = "the size that the source resizes its images to"
-_RESHAPED = "the shape that the source gives its images"
+_SIZE_SOURCES = {
+    "resize": "the size that the source resizes its images to",
+    "reshape": "the shape that the source gives its images",
+}
 
 
 def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
@@ -59,11 +61,10 @@ def prepared_by(images: StoredInput, network: StoredNetwork) -> StoredInput:
             path.pop(0)
         if step is not None and is_scalable:
             steps.append(step)
-        elif operation.kind == "resize" and (size := _size(operation)):
-            images = images._replace(size=size, size_source=_RESIZED)
-        elif size := _spread(operation, network):
-            images = images._replace(size=size, size_source=_RESHAPED)
-        elif not _only_moves(operation, network):
+            continue
+        if size := _size(operation):
+            images = images._replace(size=size, size_source=_SIZE_SOURCES[operation.kind])
+        if not _only_moves(operation, network):
             kind = operation.attributes.get("class_name", operation.kind)
             unread.append(f"{operation.name} ({kind})")
             is_scalable &= kind in _KEEPING
@@ -76,25 +77,30 @@ def _only_moves(operation: Operation, network: StoredNetwork) -> bool:
     if name == "ReverseV2":
         chosen = [each for each in network.operations if each.attributes.get("class_name") == "SelectV2"]
         return any(network.operations[number] is operation for each in chosen for number in each.inputs)
-    return operation.kind in _MOVING or name in _MOVING_CLASSES
+    if operation.kind == "reshape":
+        return _keeps_order(operation, network)
+    return _size(operation) is not None or operation.kind in _MOVING or name in _MOVING_CLASSES
 
 
-def _spread(operation: Operation, network: StoredNetwork) -> tuple[int, int] | None:
-    """Return height and width of a map that a reshape makes without moving a pixel.
-
-    It adds the axis of one channel, or takes apart what came as a vector; or the shape was that already.
-    """
+def _keeps_order(operation: Operation, network: StoredNetwork) -> bool:
+    """Whether a reshape makes of a vector, or of a map without its one channel, the map that it was."""
     shape = map_reshaped_to(operation)
     if shape is None:
-        return None
-    before = network.operations[operation.inputs[0]].attributes.get("shape")
-    axes = before[1:] if isinstance(before, tuple | list) else None
-    is_spread = shape[2] == 1 or (axes is not None and (len(axes) == 1 or tuple(axes) == shape))
-    return shape[:2] if is_spread else None
+        return False
+    before = network.operations[operation.inputs[0]]
+    while before.kind == "scale":
+        before = network.operations[before.inputs[0]]
+    given = before.attributes.get("shape")
+    axes = tuple(given[1:]) if isinstance(given, tuple | list) else None
+    return shape[2] == 1 or (axes is not None and (len(axes) == 1 or axes == shape))
 
 
 def _size(operation: Operation) -> tuple[int, int] | None:
-    size = operation.attributes.get("size")
+    """Return height and width of what a resizing or a reshape makes, as far as it tells them."""
+    if operation.kind == "reshape":
+        shape = map_reshaped_to(operation)
+        return None if shape is None else shape[:2]
+    size = operation.attributes.get("size") if operation.kind == "resize" else None
     is_told = isinstance(size, tuple) and len(size) == 2 and min(size) > 0
     return (int(size[0]), int(size[1])) if is_told else None  # type: ignore[index]
 

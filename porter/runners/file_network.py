@@ -26,6 +26,7 @@ from porter.runners.tflite_interpreter import agreement
 _REFUSED = ("PyFunc", "ReadFile", "WriteFile", "MatchingFiles", "SaveV2", "Save", "SaveSlices", "LoadLibrary")
 _TENSORFLOW = ("tensorflow", "numpy")
 _AXES = 4  # of images (N, H, W, C)
+_CHANNELS = (1, 3, 4)
 _RESTORING = {"SaveV2", "MergeV2Checkpoints", "ShardedFilename", "RestoreV2"}
 _SIGNATURES = ("serving_default", "default", "serve", "image_classification")
 
@@ -190,7 +191,7 @@ def _with_channels(graph: Any, name: str) -> str:
     """Return the placeholder of images (N, H, W, C), added in front of one that takes (N, H, W)."""
     node = next(node for node in graph.node if node.name == name)
     dims = [*node.attr["shape"].shape.dim] if "shape" in node.attr else []
-    if len(dims) != _AXES - 1:
+    if len(dims) != _AXES - 1 or dims[-1].size in _CHANNELS:  # one image (H, W, C) without a batch
         return name
     images = graph.node.add(name=name + WITH_CHANNELS, op="Placeholder")
     images.attr["dtype"].CopyFrom(node.attr["dtype"])

@@ -21,8 +21,6 @@ def stored_input(model: Model, network: StoredNetwork | None) -> StoredInput:
     if len(model.inputs) != 1:
         return NOTHING_STORED
     tensor = model.tensors[model.inputs[0]]
-    if len(tensor.shape) not in (_RANK, _RANK - 1):  # a reshape may add the axis of one channel
-        return NOTHING_STORED
     size = (tensor.shape[1], tensor.shape[2]) if len(tensor.shape) == _RANK else (0, 0)
     found = StoredInput(size if min(size) > 1 else None, _SIZE, tuple(_of_pixels(tensor)))
     return found if network is None else prepared_by(found, network)
