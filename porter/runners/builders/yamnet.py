@@ -23,24 +23,21 @@ def _network(
 ) -> Keras:
     """Build MobileNetV1 with ReLU, whose norms have no gamma."""
     spectrograms = tf_keras.Input((None, None, channels))
-    x = _activated(_conv("layer1/conv", 32, 3, 2)(spectrograms), "layer1/conv", "layer1", bn_eps)
-    for number, (filters, stride) in enumerate(_LAYERS, 2):
-        name = f"layer{number}/depthwise_conv"
-        depthwise = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False, name=name)
-        x = _activated(depthwise(x), name, name, bn_eps)
-        name = f"layer{number}/pointwise_conv"
-        x = _activated(_conv(name, filters, 1, 1)(x), name, name, bn_eps)
+    x = _activated(_conv(32, 3, 2)(spectrograms), bn_eps)
+    for filters, stride in _LAYERS:
+        x = layers.DepthwiseConv2D(3, stride, padding="same", use_bias=False)(x)
+        x = _conv(filters, 1, 1)(_activated(x, bn_eps))
+        x = _activated(x, bn_eps)
     x = layers.GlobalAveragePooling2D()(x)
     return tf_keras.Model(spectrograms, layers.Dense(classes)(x) if classes else x)
 
 
-def _conv(name: str, filters: int, kernel: int, stride: int) -> Keras:
-    return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)
+def _conv(filters: int, kernel: int, stride: int) -> Keras:
+    return layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False)
 
 
-def _activated(x: Any, name: str, scope: str, bn_eps: float) -> Any:
-    norm = layers.BatchNormalization(name=f"{name}/bn", scale=False, epsilon=bn_eps)
-    return layers.ReLU(name=f"{scope}/relu")(norm(x))
+def _activated(x: Any, bn_eps: float) -> Any:
+    return layers.ReLU()(layers.BatchNormalization(scale=False, epsilon=bn_eps)(x))
 
 
 SOURCE = BuilderSet(builders={"network": _network}, packages=("tensorflow", "tf-keras", "numpy"))
