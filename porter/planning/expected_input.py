@@ -19,6 +19,7 @@ from porter.core.stored_preprocessing import (
 )
 from porter.errors import PlanError
 from porter.planning.recognition import Recognised
+from porter.planning.stored_images import stored_images
 from porter.tables.table_records import InputSpec
 from porter.tables.variants import Variant
 
@@ -87,16 +88,6 @@ def takes_pixels(checkpoint: Checkpoint, variant: Variant, images: InputSpec) ->
 
 def _is_scaled(stored: StoredInput) -> bool:
     return any(not isinstance(step, ChannelReversal) for step in stored.steps)
-
-
-def stored_images(checkpoint: Checkpoint) -> StoredInput:
-    """Return what the source says of its images; from its graph, where no config does."""
-    stored, network = checkpoint.stored_input, checkpoint.stored_network
-    if stored.steps or stored.unread or network is None or not network.is_graph:
-        return stored
-    from porter.core.image_preparation import prepared_by  # noqa: PLC0415  (most have no graph)
-
-    return prepared_by(stored, network)
 
 
 def size_of_own_network(checkpoint: Checkpoint) -> tuple[int, int] | None:

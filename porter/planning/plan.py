@@ -24,7 +24,6 @@ from porter.planning.expected_input import (
     kept_as_constants,
     normalization_node,
     size_of_own_network,
-    stored_images,
 )
 from porter.planning.filled_norms import with_filled
 from porter.planning.identification import identify
@@ -32,10 +31,11 @@ from porter.planning.ledger import LedgerLine, moving_averages, write_ledger
 from porter.planning.leftovers import biases_of_zeros, refuse_leftovers, refuse_tail
 from porter.planning.odd_maps import with_fixed_padding
 from porter.planning.port_options import DEFAULTS, Classes, PortOptions
-from porter.planning.recognition import Recognised
+from porter.planning.recognition import Recognised, left_out_keys
 from porter.planning.remarks import remarks
 from porter.planning.stated_network import compared, stated_head
 from porter.planning.stored_channel_order import in_stored_order
+from porter.planning.stored_images import stored_images
 from porter.tables.known_tables import Tables
 from porter.tables.shipped import load_tables
 from porter.tables.table_records import InputSpec
@@ -241,7 +241,7 @@ def _ledger(
         {key: entry.target for entry, key in found if not entry.folded and key not in refusals},
         moving_averages(checkpoint),
         refusals,
-        {**_preparing(checkpoint, match), **_left_out(match), **zeros},
+        {**_preparing(checkpoint, match), **left_out_keys(match), **zeros},
         {key: entry.target for entry, key in found if entry.folded and key not in refusals},
     )
 
@@ -272,18 +272,6 @@ def _preparing(checkpoint: Checkpoint, match: Recognised) -> dict[str, str]:
         nodes = match.graph.nodes
         keys += [key for child in nodes[node].children.values() if (key := nodes[child].key) is not None]
     return dict.fromkeys(keys, reason)
-
-
-def _left_out(match: Recognised) -> dict[str, str]:
-    """Return the table's reason, by key, for every variable below an object that it leaves out."""
-    graph, variant = match.graph, match.variant
-    found = {}
-    for path, reason in variant.left_out:
-        node = graph.resolve(path, match.nodes[variant.parts[0].name])
-        for inner in () if node is None else graph.reachable(node):
-            if (key := graph.nodes[inner].key) is not None:
-                found[key] = reason
-    return found
 
 
 def _assignments(

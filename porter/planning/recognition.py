@@ -22,6 +22,7 @@ from porter.planning.fitting import (
     tells_only_an_order,
     with_edges_of,
 )
+from porter.planning.stored_images import stored_images
 from porter.tables.known_tables import Signature, Tables
 from porter.tables.variants import Stage, Twin, Variant
 
@@ -123,7 +124,8 @@ def _nothing_fits(checkpoint: Checkpoint, tables: Tables, wanted: Variant | None
 
 
 def _found(checkpoint: Checkpoint, candidates: Iterable[Variant]) -> list[Recognised]:
-    return _most_complete([match for candidate in candidates for match in _matches(checkpoint, candidate)])
+    matches = _most_complete([match for candidate in candidates for match in _matches(checkpoint, candidate)])
+    return _with_the_same_front(checkpoint, matches) if len(matches) > 1 else matches
 
 
 def _refuse_other(checkpoint: Checkpoint, wanted: Variant, there: list[Recognised]) -> None:
@@ -174,13 +176,45 @@ def _says_twin(match: Recognised, twin: Twin) -> bool | None:
 def _most_complete(matches: list[Recognised]) -> list[Recognised]:
     """Leave out what takes some of another match's variables and no others: a network without its biases.
 
-    What takes the same variables is one network that the file names twice; the first place stands for it.
+    What a table leaves out on purpose counts as taken. What takes the same variables is one network that the
+    file names twice; the first place stands for it.
     """
     matches = list({(match.variant.name, match.keys): match for match in reversed(matches)}.values())[::-1]
     taken = [frozenset(key for key in match.keys if key is not None) for match in matches]
+    whole = [keys | left_out_keys(match).keys() for match, keys in zip(matches, taken, strict=True)]
     return [
-        match for match, keys in zip(matches, taken, strict=True) if not any(keys < more for more in taken)
+        match for match, keys in zip(matches, whole, strict=True) if not any(keys < more for more in whole)
     ]
+
+
+def _with_the_same_front(checkpoint: Checkpoint, matches: list[Recognised]) -> list[Recognised]:
+    """Of networks with the same variables, leave those that prepare images or do not, as the source does.
+
+    Keras's EfficientNet has a Normalization in front, and the package that it came from has none.
+    """
+    images = stored_images(checkpoint)
+    is_prepared = bool(images.steps or images.unread)
+    taken = [frozenset(match.keys) for match in matches]
+    fits = [
+        bool(match.variant.left_out) == (is_prepared or bool(left_out_keys(match).keys() - keys))
+        for match, keys in zip(matches, taken, strict=True)
+    ]
+    fronted = {keys for keys, fit in zip(taken, fits, strict=True) if fit}
+    return [
+        match for match, keys, fit in zip(matches, taken, fits, strict=True) if fit or keys not in fronted
+    ]
+
+
+def left_out_keys(match: Recognised) -> dict[str, str]:
+    """Return the table's reason, by key, for every variable below an object that it leaves out."""
+    graph, variant = match.graph, match.variant
+    found = {}
+    for path, reason in variant.left_out:
+        node = graph.resolve(path, match.nodes[variant.parts[0].name])
+        for inner in () if node is None else graph.reachable(node):
+            if (key := graph.nodes[inner].key) is not None:
+                found[key] = reason
+    return found
 
 
 def _candidates(checkpoint: Checkpoint, tables: Tables) -> Iterator[Variant]:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from porter.core.checkpoint import Checkpoint
 from porter.core.stored_preprocessing import ChannelReversal
-from porter.planning.expected_input import stored_images
 from porter.planning.recognition import Recognised
+from porter.planning.stored_images import stored_images
 
 _AS_THEY_COME = (
     "the source prepares its own images and turns no colours round: the network takes them as they come, "

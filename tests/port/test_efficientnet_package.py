@@ -44,14 +44,23 @@ def test_its_files_are_known_and_answer_as_the_model_does(written, tmp_path, fil
     np.testing.assert_allclose(found, reference["y"], rtol=0, atol=2e-5)  # float32
 
 
-def test_published_weights_arrive_bit_by_bit(written, tmp_path):
+@pytest.mark.parametrize("file", ["weights.h5", "newer.weights.h5"])
+def test_published_weights_arrive_bit_by_bit(written, tmp_path, file):
     """Layers that are only in order in the file find their places."""
-    result = porter.port(written / "weights.h5", tmp_path / "out.safetensors")
+    result = porter.port(written / file, tmp_path / "out.safetensors")
 
+    assert result.plan.variant.name == "qubvel_efficientnet_b0"
     found = load_file(result.out)
     for target, value in expected_tensors(result.plan.variant, np.load(written / "expected.npz")):
         shaped = value.reshape(found[target].shape)
         np.testing.assert_array_equal(shaped.view(np.uint32), found[target].view(np.uint32), target)
+
+
+@pytest.mark.parametrize("file", ["keras.h5", "keras.weights.h5", "keras_ckpt"])
+def test_weights_of_keras_are_told_from_those_of_the_package(written, file):
+    """A Normalization in front is what Keras's network has more, and tells the two apart."""
+    with porter.open_checkpoint(written / file) as checkpoint:
+        assert porter.plan(checkpoint).variant.name == "keras_efficientnet_b0"
 
 
 @pytest.mark.parametrize(

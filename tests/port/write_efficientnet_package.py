@@ -3,9 +3,10 @@
 Usage: python write_efficientnet_package.py FOLDER
 
 Its layers have the names that Keras took over; it pads SAME, has no layers that prepare images, a Dropout of
-its own class, and its classifier is called "probs". Written are FOLDER/weights.h5 (as the
-package's are published), FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (every
-value) and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers.
+its own class, and its classifier is called "probs". Written are FOLDER/weights.h5 (as the package's are
+published) and newer.weights.h5, FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (every value)
+and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers. Beside them are weights of
+Keras's own EfficientNet, which has a Normalization in front: FOLDER/keras.h5, keras.weights.h5 and keras_ckpt.
 """
 
 from __future__ import annotations
@@ -99,8 +100,13 @@ def main(folder):
     np.savez(folder / "reference.npz", x=x, y=model(x, training=False).numpy())
     np.savez(folder / "expected.npz", **dict(numbered(model)))
     model.save_weights(folder / "weights.h5")
+    model.save_weights(folder / "newer.weights.h5")
     model.save(folder / "full.h5")
     model.save(folder / "saved", save_format="tf")
+    of_keras = tf_keras.applications.EfficientNetB0(weights=None, classes=7, input_shape=(64, 64, 3))
+    of_keras.save_weights(folder / "keras.h5")
+    of_keras.save_weights(folder / "keras.weights.h5")
+    of_keras.save_weights(folder / "keras_ckpt" / "ckpt")
 
 
 if __name__ == "__main__":
