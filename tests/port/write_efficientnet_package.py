@@ -4,9 +4,9 @@ Usage: python write_efficientnet_package.py FOLDER
 
 Its layers have the names that Keras took over; it pads SAME, has no layers that prepare images, a Dropout of
 its own class, and its classifier is called "probs". Written are FOLDER/weights.h5 (as the package's are
-published) and newer.weights.h5, FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (every value)
+published) and newer.weights.h5, FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (all values)
 and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers. Beside them are weights of
-Keras's own EfficientNet, which has a Normalization in front: FOLDER/keras.h5, keras.weights.h5 and keras_ckpt.
+Keras's own EfficientNet, with its Normalization: FOLDER/keras.h5, keras.weights.h5 and keras_ckpt.
 """
 
 from __future__ import annotations
