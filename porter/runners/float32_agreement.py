@@ -31,7 +31,7 @@ def differences(wide: Stages, narrow: Stages) -> dict[str, float]:
 def unexplained(found: Mapping[str, float], moved: Mapping[str, float], bound: float) -> str:
     """Return the first stage that differs by more than rounding explains, or "".
 
-    What a stage was moved by before counts for those behind it: an average over the image makes less of images
+    What a stage is moved by counts for those behind it, too: an average over the image makes less of images
     that are moved at random, and not of what float32 rounds alike at every pixel.
 
     Args:
