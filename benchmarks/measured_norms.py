@@ -24,8 +24,20 @@ def measure_norms(model: Any, shape: tuple[int, ...]) -> None:
         norm.momentum = 0.0
     count = max(4, 200_000 // (shape[0] * shape[1]))  # 200 elements of each channel in the last maps
     images = np.random.default_rng(0).normal(0, 1, (count, *shape))
-    if any(type(layer).__name__ == "Rescaling" for layer in layers):
-        images = 128 + 64 * images  # pixels
+    for layer in reversed(layers):
+        images = _unprepared(layer, images)
     model(images.astype(np.float32), training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _unprepared(layer: Any, images: Any) -> Any:
+    """Return what a layer that prepares images makes `images` of; other layers change nothing."""
+    kind = type(layer).__name__
+    if kind == "Rescaling":
+        return (images - np.asarray(layer.offset)) / np.asarray(layer.scale)
+    if kind == "Normalization":
+        layer.finalize_state()  # its variables may have been given new values
+        mean, variance = (np.asarray(values) for values in (layer.mean, layer.variance))
+        return images * np.sqrt(variance) + mean
+    return images
