@@ -9,6 +9,7 @@ from porter.core.stored_network import (
     Operation,
     StoredNetwork,
     draws_at_random,
+    is_that_map,
     map_reshaped_to,
 )
 from porter.core.stored_preprocessing import (
@@ -83,16 +84,12 @@ def _only_moves(operation: Operation, network: StoredNetwork) -> bool:
 
 
 def _keeps_order(operation: Operation, network: StoredNetwork) -> bool:
-    """Whether a reshape makes of a vector, or of a map without its one channel, the map that it was."""
-    shape = map_reshaped_to(operation)
-    if shape is None:
-        return False
-    before = network.operations[operation.inputs[0]]
+    """Whether a reshape makes the map that the images were."""
+    shape, before = map_reshaped_to(operation), network.operations[operation.inputs[0]]
     while before.kind == "scale":
         before = network.operations[before.inputs[0]]
-    given = before.attributes.get("shape")
-    axes = tuple(given[1:]) if isinstance(given, tuple | list) else None
-    return shape[2] == 1 or (axes is not None and (len(axes) == 1 or axes == shape))
+    given = before.attributes.get("shape") if before.kind == "input" else None
+    return shape is not None and isinstance(given, tuple | list) and is_that_map(given[1:], shape)
 
 
 def _size(operation: Operation) -> tuple[int, int] | None:

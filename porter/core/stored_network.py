@@ -72,6 +72,19 @@ def map_reshaped_to(operation: Operation) -> tuple[int, int, int] | None:
     return (height, width, channels) if is_map else None  # type: ignore[return-value]
 
 
+def is_that_map(axes: Sequence[object], shape: Sequence[object]) -> bool:
+    """Whether images of these axes hold the pixels of a map (H, W, C) in its order.
+
+    They are a vector, or the map without its one channel, or the map itself.
+
+    Example:
+        >>> is_that_map((96, 64), (96, 64, 1)), is_that_map((64, 96), (96, 64, 1))
+        (True, False)
+    """
+    without_channel = tuple(shape[:2]) if shape[2] == 1 else None
+    return len(axes) == 1 or tuple(axes) in (tuple(shape), without_channel)
+
+
 def draws_at_random(operation: Operation) -> bool:
     """Whether the weights that it takes are random numbers, as those of Keras 3's augmentation are."""
     weights = operation.attributes.get("weights")

@@ -49,6 +49,7 @@ def test_reshape_that_moves_no_pixel_tells_a_size(shape, front):
     [
         ((None, 48, 32, 12), (96, 64, 3)),
         ((None, 3, 96, 64), (96, 64, 3)),
+        ((None, 64, 96), (96, 64, 1)),
         ((None, None, None, 3), (None, 64, 3)),
     ],
 )
@@ -69,6 +70,6 @@ def test_scale_behind_other_values_is_not_one_of_pixels():
     of_crop = prepared_by(StoredInput(), network((None, 96, 96, 3), *cropped))
 
     assert of_spectrum.steps == ()
-    assert of_spectrum.unread == ("front_0 (RFFT)", "front_1 (scale)")
+    assert of_spectrum.unread == ("front_0 (RFFT)", "front_1 (scale)", "front_2 (reshape)")
     assert [step.layer for step in of_crop.steps] == ["front_1"]
     assert of_crop.unread == ("front_0 (StridedSlice)",)

@@ -32,6 +32,25 @@ def described(*layers):
     return stored_input(parse_config(json.dumps(config)), Layer(""))
 
 
+@pytest.mark.parametrize(
+    ("axes", "size", "unread"),
+    [
+        ((96, 64), (96, 64), ()),
+        ((6144,), (96, 64), ()),
+        ((64, 96), None, ("r (Reshape)",)),
+        ((None, None), None, ("r (Reshape)",)),
+    ],
+)
+def test_reshape_in_front_is_read_if_it_moves_no_pixel(axes, size, unread):
+    """The axis of one channel is added to the map that was there; another map is named."""
+    image = {"class_name": "InputLayer", "config": {"name": "i", "batch_shape": [None, *axes]}}
+    reshape = {"class_name": "Reshape", "config": {"name": "r", "target_shape": [96, 64, 1]}}
+
+    found = described(image, reshape)
+
+    assert (found.size, found.unread) == (size, unread)
+
+
 def test_steps_are_composed_in_order():
     """Scaling by 1/255 and then normalising is one mean and one std."""
     steps = (

@@ -11,6 +11,7 @@ from porter.checkpoints.keras.network_calls import UNREADABLE, LayerOutput, pars
 from porter.checkpoints.keras.network_channels import is_reversal, is_stack_reversed, picked_channel
 from porter.checkpoints.keras.network_functions import function_name, function_steps, plain_numbers
 from porter.checkpoints.keras.network_layers import RANDOM
+from porter.core.stored_network import is_that_map
 from porter.core.stored_preprocessing import (
     ChannelReversal,
     Normalization,
@@ -20,6 +21,7 @@ from porter.core.stored_preprocessing import (
 )
 
 _SHAPES = ("batch_input_shape", "batch_shape")  # Keras 1 and 2; Keras 3
+_MAP = 3  # axes of a map: height, width, channels
 _CHANNELS_FIRST = "channels_first"
 # These change nothing when the network is used, or no values.
 _TRANSPARENT = ("InputLayer", "Identity", "Dropout", "GaussianNoise", "GaussianDropout", "ZeroPadding2D")
@@ -44,6 +46,7 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
     found = StoredInput()
     picked: dict[str, tuple[LayerOutput, int] | None] = {}
     weighted = {layer.name: layer for layer in model.all if layer.variables}
+    axes = next(filter(None, map(_axes, _leaves(config))), [])
     for layer in _leaves(config):
         found = _with_size(found, layer)
         if layer.is_foreign and layer.name not in weighted:
@@ -54,7 +57,7 @@ def stored_input(config: LayerConfig, model: Layer) -> StoredInput:
             found = _with_step(found, layer, _normalization(layer, weighted.get(layer.name)))
         elif layer.name in weighted:
             break
-        elif sides := _sides(layer):
+        elif sides := _sides(layer, axes):
             found = _sized(found, sides, f"the source's {layer.class_name} layer")
         elif layer.class_name in RANDOM and _draws(layer):
             found = _unread(found, layer)
@@ -76,18 +79,26 @@ def _leaves(config: LayerConfig) -> Iterator[LayerConfig]:
 
 def _with_size(found: StoredInput, layer: LayerConfig) -> StoredInput:
     """Take the size from an input shape (N, H, W, C); a nested network's own comes last and counts."""
-    shape = next((shape for key in _SHAPES if (shape := _listed(layer.values.get(key)))), None)
-    if not isinstance(shape, list) or len(shape) != 4 or layer.values.get("data_format") == _CHANNELS_FIRST:
+    axes = _axes(layer)
+    if len(axes) != _MAP or layer.values.get("data_format") == _CHANNELS_FIRST:
         return found
-    return _sized(found, (shape[1], shape[2]), "the input shape in the source's config")
+    return _sized(found, (axes[0], axes[1]), "the input shape in the source's config")
 
 
-def _sides(layer: LayerConfig) -> tuple[Any, Any] | None:
-    """Return the size that a Resizing makes, or that of the map to which a Reshape adds one channel."""
+def _axes(layer: LayerConfig) -> list[Any]:
+    """Return the shape that a layer states of what it takes, without the batch; empty if it states none."""
+    shape = next((shape for key in _SHAPES if (shape := _listed(layer.values.get(key)))), None)
+    return shape[1:] if isinstance(shape, list) else []
+
+
+def _sides(layer: LayerConfig, axes: list[Any]) -> tuple[Any, Any] | None:
+    """Return the size that a Resizing makes, or that of the map which a Reshape makes of images of `axes`."""
     if layer.class_name == "Resizing":
         return layer.values.get("height"), layer.values.get("width")
     shape = _listed(layer.values.get("target_shape")) if layer.class_name == "Reshape" else None
-    return (shape[0], shape[1]) if isinstance(shape, list) and len(shape) == 3 and shape[2] == 1 else None
+    if not isinstance(shape, list) or len(shape) != _MAP or not is_that_map(axes, shape):
+        return None
+    return shape[0], shape[1]
 
 
 def _sized(found: StoredInput, sides: tuple[Any, Any], source: str) -> StoredInput:

@@ -6,7 +6,6 @@ the order in which they are made: a block's shortcut comes before its three conv
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ import tensorflow as tf
 import tf_keras
 
 from porter.runners.builders import BuilderSet, Keras
+from porter.tables.expansion import LayerNames
 
-_GROUPS = 4
 _EXPANSION = 4  # of a bottleneck's last convolution
 _WIDTH = 64
 
@@ -27,15 +26,15 @@ class _ResNet(tf_keras.Model):  # type: ignore[misc]  # tf_keras has no types
         super().__init__()
         self.base_model = tf.Module()
         self.head_contrastive = tf.Module()  # serves the contrastive loss alone
-        self._counts: Counter[str] = Counter()
+        self._names = LayerNames()
         self._bn_eps = bn_eps
         width = _WIDTH * arguments["width"]
         self._stem = self._normalised(width, 7, 2)
         self._results = self._result("result_stem"), self._result("result_pool")
+        places = [(group, place) for group, count in enumerate(arguments["blocks"]) for place in range(count)]
         self._blocks = [
             self._bottleneck(number, width * 2**group, 2 if group and not place else 1, is_first=not place)
-            for group in range(_GROUPS)
-            for place, number in self._places(arguments["blocks"], group)
+            for number, (group, place) in enumerate(places)
         ]
         self.head_supervised = tf.Module()
         if classes:
@@ -43,14 +42,8 @@ class _ResNet(tf_keras.Model):  # type: ignore[misc]  # tf_keras has no types
             self.head_supervised.linear_layer.dense = tf_keras.layers.Dense(classes)
         self(tf.zeros((1, 32, 32, channels), tf_keras.backend.floatx()))
 
-    @staticmethod
-    def _places(counts: list[int], group: int) -> list[tuple[int, int]]:
-        return [(place, sum(counts[:group]) + place) for place in range(counts[group])]
-
     def _counted(self, kind: str, layer: Keras) -> Keras:
-        number = self._counts[kind]
-        self._counts[kind] += 1
-        setattr(self.base_model, f"{kind}_{number}" if number else kind, layer)
+        setattr(self.base_model, self._names.named(f"{kind}{{+}}"), layer)
         return layer
 
     def _normalised(self, filters: int, kernel: int, stride: int) -> tuple[Keras, Keras, int]:
