@@ -19,7 +19,7 @@ from porter.core.stored_preprocessing import (
 )
 from porter.errors import PlanError
 from porter.planning.recognition import Recognised
-from porter.planning.stored_images import stored_images
+from porter.planning.stored_images import normalizations, stored_images
 from porter.tables.table_records import InputSpec
 from porter.tables.variants import Variant
 
@@ -210,14 +210,7 @@ def normalization_node(match: Recognised) -> int | None:
     node = graph.resolve(path, match.nodes[match.variant.parts[0].name])
     if node is not None:
         return node
-    found = [
-        number
-        for number, other in enumerate(graph.nodes)
-        if all(
-            (child := other.children.get(name)) is not None and graph.nodes[child].key is not None
-            for name in ("mean", "variance")
-        )
-    ]
+    found = normalizations(graph)
     return found[0] if len(found) == 1 else None
 
 

@@ -22,7 +22,7 @@ from porter.planning.fitting import (
     tells_only_an_order,
     with_edges_of,
 )
-from porter.planning.stored_images import stored_images
+from porter.planning.stored_images import normalizations, stored_images
 from porter.tables.known_tables import Signature, Tables
 from porter.tables.variants import Stage, Twin, Variant
 
@@ -193,12 +193,9 @@ def _with_the_same_front(checkpoint: Checkpoint, matches: list[Recognised]) -> l
     Keras's EfficientNet has a Normalization in front, and the package that it came from has none.
     """
     images = stored_images(checkpoint)
-    is_prepared = bool(images.steps or images.unread)
+    is_prepared = bool(images.steps or images.unread or normalizations(matches[0].graph))
     taken = [frozenset(match.keys) for match in matches]
-    fits = [
-        bool(match.variant.left_out) == (is_prepared or bool(left_out_keys(match).keys() - keys))
-        for match, keys in zip(matches, taken, strict=True)
-    ]
+    fits = [bool(match.variant.left_out) == is_prepared for match in matches]
     fronted = {keys for keys, fit in zip(taken, fits, strict=True) if fit}
     return [
         match for match, keys, fit in zip(matches, taken, fits, strict=True) if fit or keys not in fronted

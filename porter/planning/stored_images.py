@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from porter.core.checkpoint import Checkpoint
+from porter.core.object_graph import ObjectGraph
 from porter.core.stored_preprocessing import StoredInput
 
 
@@ -14,3 +15,15 @@ def stored_images(checkpoint: Checkpoint) -> StoredInput:
     from porter.core.image_preparation import prepared_by  # noqa: PLC0415  (most have no graph)
 
     return prepared_by(stored, network)
+
+
+def normalizations(graph: ObjectGraph) -> list[int]:
+    """Return the nodes of Normalization layers: told by their variables, which no layer that trains has."""
+    return [
+        number
+        for number, node in enumerate(graph.nodes)
+        if all(
+            (child := node.children.get(name)) is not None and graph.nodes[child].key is not None
+            for name in ("mean", "variance")
+        )
+    ]

@@ -56,11 +56,13 @@ def test_published_weights_arrive_bit_by_bit(written, tmp_path, file):
         np.testing.assert_array_equal(shaped.view(np.uint32), found[target].view(np.uint32), target)
 
 
-@pytest.mark.parametrize("file", ["keras.h5", "keras.weights.h5", "keras_ckpt"])
+@pytest.mark.parametrize("file", ["keras.h5", "keras.weights.h5", "keras_ckpt", "keras_head.weights.h5"])
 def test_weights_of_keras_are_told_from_those_of_the_package(written, file):
     """A Normalization in front is what Keras's network has more, and tells the two apart."""
     with porter.open_checkpoint(written / file) as checkpoint:
-        assert porter.plan(checkpoint).variant.name == "keras_efficientnet_b0"
+        plan = porter.plan(checkpoint, backbone_only=True)
+    assert plan.variant.name == "keras_efficientnet_b0"
+    assert any("Normalization layer" in note for note in plan.notes)  # its mean and std count
 
 
 @pytest.mark.parametrize(

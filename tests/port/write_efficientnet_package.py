@@ -6,7 +6,8 @@ Its layers have the names that Keras took over; it pads SAME, has no layers that
 its own class, and its classifier is called "probs". Written are FOLDER/weights.h5 (as the package's are
 published) and newer.weights.h5, FOLDER/full.h5, FOLDER/saved (a SavedModel), FOLDER/expected.npz (all values)
 and FOLDER/reference.npz: ``x`` (2, 64, 64, 3) and ``y``, what the model answers. Beside them are weights of
-Keras's own EfficientNet, with its Normalization: FOLDER/keras.h5, keras.weights.h5 and keras_ckpt.
+Keras's own EfficientNet, with its Normalization: FOLDER/keras.h5, keras.weights.h5 and keras_ckpt,
+and keras_head.weights.h5 of one with two layers of its own behind it.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ def main(folder):
     of_keras.save_weights(folder / "keras.h5")
     of_keras.save_weights(folder / "keras.weights.h5")
     of_keras.save_weights(folder / "keras_ckpt" / "ckpt")
+    pooled = layers.GlobalAveragePooling2D()(of_keras.get_layer("top_activation").output)
+    with_head = tf_keras.Model(of_keras.input, layers.Dense(3)(layers.Dense(9)(pooled)))
+    with_head.save_weights(folder / "keras_head.weights.h5")
 
 
 if __name__ == "__main__":
